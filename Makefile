@@ -1,0 +1,48 @@
+# Each target sets up what it needs in a local virtual environment.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: reproduce test check format benchmark clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make reproduce   run the core claims on embedded data and write bnlens-out/report.html"
+	@echo "make test        run the tests"
+	@echo "make check       lint, format check, types, import floors"
+	@echo "make format      rewrite the sources in the house format"
+	@echo "make benchmark   run the benchmarks, results in benchmarks/results/"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+reproduce: $(VENV)/.installed
+	$(BIN)/bnlens reproduce $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 2 $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/report_cost.py
+
+clean:
+	rm -rf $(VENV) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,41 @@
+"""bnlens measures how much batch normalization regularises a network and predicts it at another batch size.
+
+Public names resolve on first use, so ``import bnlens`` and ``bnlens.theory`` work without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnlens import claims as claims
+    from bnlens import errors as errors
+    from bnlens import measure as measure
+    from bnlens import moments as moments
+    from bnlens import simulate as simulate
+    from bnlens import theory as theory
+    from bnlens import train as train
+    from bnlens.errors import BnlensError as BnlensError
+    from bnlens.measure import Report as Report
+    from bnlens.measure import report as report
+
+_SUBMODULES = ("claims", "errors", "measure", "moments", "simulate", "theory", "train")
+_NAMES = {"BnlensError": "errors", "Report": "measure", "report": "measure"}
+
+__all__ = ["BnlensError", "Report", "__version__", "report", *_SUBMODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version("bnlens")
+    if name in _SUBMODULES:
+        return importlib.import_module(f"bnlens.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"bnlens.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'bnlens' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,48 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from bnlens.errors import StoreError
+
+__all__ = ["write_atomic"]
+
+
+def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
+    """Write ``data`` to ``path`` so that a reader sees the old file or the new one, never a part.
+
+    The bytes go to a temporary file in the same folder, are flushed to disk, and replace ``path`` in one step.
+
+    Args:
+        path: target; missing parent folders are created.
+        data: text (written as UTF-8) or bytes.
+
+    Returns:
+        The path written.
+
+    Raises:
+        StoreError: the folder cannot be created or written.
+    """
+    path = Path(path)
+    payload = data.encode() if isinstance(data, str) else data
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp is private; a result is as readable as any file
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; choose a writable folder") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return path
