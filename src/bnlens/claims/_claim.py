@@ -1,0 +1,95 @@
+"""The parts of a claim: the jobs that compute it, the finding that judges it, the figure that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["Claim", "Finding", "Job", "Scale", "Verdict"]
+
+Scale = Literal["quick", "full"]
+Verdict = Literal["holds", "holds approximately", "does not hold here"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One computation of a claim: what a worker process runs and what the store remembers.
+
+    Attributes:
+        name: unique within the claim, for example ``"linear-gaussian-M64"``.
+        function: a module-level function (a worker imports it by name) that takes ``config`` as keyword arguments and
+            returns a dict of JSON data: numbers, strings, booleans, None, lists and dicts of these.
+        config: the keyword arguments, JSON data, the seed included. They are part of the key of the stored result.
+        cost: expected cost in any unit shared by the jobs of a run, about seconds on one core; the runner starts
+            expensive jobs first. It does not enter the key.
+    """
+
+    name: str
+    function: Callable[..., dict[str, Any]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What judging the results of a claim gives.
+
+    Attributes:
+        verdict: ``"holds"``, ``"holds approximately"`` or ``"does not hold here"``.
+        measured: the headline number.
+        predicted: what the claim says that number is.
+        stderr: standard error of ``measured``.
+        summary: one or two sentences with the numbers.
+        rows: the table of the report, one mapping of column name to value per row. A column named ``"X stderr"`` holds
+            the standard errors of column ``"X"`` and is shown with it.
+        corrects_paper: one sentence when the result corrects the paper, else None.
+    """
+
+    verdict: Verdict
+    measured: float
+    predicted: float
+    stderr: float
+    summary: str
+    rows: Sequence[Mapping[str, Any]] = ()
+    corrects_paper: str | None = None
+
+    @property
+    def ratio(self) -> float:
+        """``predicted / measured``; NaN when ``measured`` is zero.
+
+        >>> Finding("holds", measured=2.0, predicted=1.9, stderr=0.1, summary="Close.").ratio
+        0.95
+        """
+        return self.predicted / self.measured if self.measured else float("nan")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, the computation that tests it, and the rule that gives it a verdict.
+
+    Attributes:
+        id: short name used on the command line, for example ``"D1"``.
+        title: a few words.
+        statement: what is claimed, in our words.
+        source: section of the paper (arXiv 1809.00846) or of the theory sheet.
+        agreement: in words, what *holds*, *holds approximately* and *does not hold here* mean for this claim.
+        core: whether ``bnlens reproduce`` without ids runs it.
+        jobs: from the scale and the folder with CIFAR-10 (or None) to the jobs to run.
+        judge: from job name -> result to the finding.
+        figure: from job name -> result to a Plotly figure.
+    """
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    agreement: str
+    core: bool
+    jobs: Callable[[Scale, Path | None], Sequence[Job]]
+    judge: Callable[[Mapping[str, dict[str, Any]]], Finding]
+    figure: Callable[[Mapping[str, dict[str, Any]]], Figure]
