@@ -1,0 +1,33 @@
+"""One look for everything bnlens shows: numbers, tables, figures, and self-contained HTML pages.
+
+A page loads nothing from elsewhere: the styles, the figures and plotly.js are inside it. All text handed to these
+functions is escaped unless it is `Html`.
+"""
+
+from __future__ import annotations
+
+from bnlens.render._figure import figure, figure_html
+from bnlens.render._look import PALETTE, ROLES, new_figure, template
+from bnlens.render._number import number
+from bnlens.render._page import page
+from bnlens.render._table import table
+from bnlens.render._text import Html, badge, definitions, download, escape, paragraph, section
+
+__all__ = [
+    "PALETTE",
+    "ROLES",
+    "Html",
+    "badge",
+    "definitions",
+    "download",
+    "escape",
+    "figure",
+    "figure_html",
+    "new_figure",
+    "number",
+    "page",
+    "paragraph",
+    "section",
+    "table",
+    "template",
+]

@@ -1,0 +1,47 @@
+"""One self-contained HTML document."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from bnlens.render._figure import FIGURE_MARK
+from bnlens.render._text import Html, escape
+
+__all__ = ["page"]
+
+
+def page(title: str, body: str, *, description: str = "") -> str:
+    """Return a whole HTML document that works offline and loads nothing from elsewhere.
+
+    It follows the reader's light or dark preference, fits a phone and a desktop, and prints. plotly.js is included
+    once, and only if ``body`` holds a figure.
+
+    Args:
+        title: heading of the page and title of the window.
+        body: the content as HTML, made with the functions of this package.
+        description: a sentence under the heading.
+    """
+    lead = f'<p class="lead">{escape(description)}</p>\n' if description else ""
+    meta = f'<meta name="description" content="{escape(description)}">\n' if description else ""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n{meta}'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>\n{_asset('page.css')}</style>\n</head>\n"
+        '<body>\n<a class="skip" href="#content">Skip to the content</a>\n'
+        f"<header>\n<h1>{escape(title)}</h1>\n{lead}</header>\n"
+        f'<main id="content">\n{body}\n</main>\n{_scripts(body)}</body>\n</html>\n'
+    )
+
+
+def _scripts(body: str) -> Html:
+    if FIGURE_MARK not in body:
+        return Html("")
+    from plotly.offline import get_plotlyjs
+
+    return Html(f"<script>{get_plotlyjs()}</script>\n<script>\n{_asset('page.js')}</script>\n")
+
+
+def _asset(name: str) -> str:
+    return files("bnlens.render").joinpath(name).read_text(encoding="utf-8")

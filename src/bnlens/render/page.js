@@ -1,0 +1,33 @@
+// Draws every figure of the page when it comes near the window, and all of them before printing.
+(() => {
+  const draw = (plot) => {
+    const source = plot.querySelector('script[type="application/json"]');
+    if (!source) return;
+    const figure = JSON.parse(source.textContent);
+    source.remove();
+    figure.layout.autosize = true;
+    delete figure.layout.width;
+    Plotly.newPlot(plot, figure.data, figure.layout, {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d"],
+      toImageButtonOptions: { format: "svg" },
+    });
+  };
+  const plots = document.querySelectorAll(".plot");
+  const drawAll = () => plots.forEach(draw);
+  if ("IntersectionObserver" in window) {
+    const observer = new IntersectionObserver(
+      (entries) =>
+        entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+          observer.unobserve(entry.target);
+          draw(entry.target);
+        }),
+      { rootMargin: "800px" },
+    );
+    plots.forEach((plot) => observer.observe(plot));
+  } else {
+    drawAll();
+  }
+  window.addEventListener("beforeprint", drawAll);
+})();

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bnlens import render
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects elements, their text, and everything a browser would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+        addresses = [attributes.get("src"), attributes.get("srcset"), attributes.get("poster")]
+        addresses += [attributes.get("href")] if tag == "link" else []
+        self.loads += [address for address in addresses if address]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.texts.append((self.open[-1], data))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text(self, tag: str) -> list[str]:
+        return [text for name, text in self.texts if name == tag]
+
+
+def assert_loads_nothing(text: str) -> None:
+    reader = Reader(text)
+    assert reader.open == []
+    assert [address for address in reader.loads if not address.startswith("data:")] == []
+    style = " ".join(reader.text("style"))
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+def a_figure() -> go.Figure:
+    fig = render.new_figure(x="M", y="gap")
+    return fig.add_scatter(x=np.array([8, 16]), y=np.array([0.2, 0.1]), name="</script><b>measured</b>")
+
+
+def test_page_is_whole_and_loads_nothing() -> None:
+    body = render.section("Gap", render.figure(a_figure(), caption="The gap < 1"), anchor="gap")
+    text = render.page("A & B", body, description="What <this> is")
+    assert_loads_nothing(text)
+    reader = Reader(text)
+    assert reader.all("html") == [{"lang": "en"}]
+    assert reader.text("h1") == ["A & B"]
+    assert reader.text("title") == ["A & B"]
+    assert {"name": "description", "content": "What <this> is"} in reader.all("meta")
+    assert reader.all("section")[0]["aria-labelledby"] == "gap-heading"
+
+
+def test_plotly_is_embedded_once_and_only_for_figures() -> None:
+    figures = render.figure(a_figure(), caption="One") + render.figure(a_figure(), caption="Two")
+    assert len(Reader(render.page("t", figures)).all("script")) == 2 + 2
+    assert Reader(render.page("t", render.paragraph("No figure."))).all("script") == []
+
+
+def test_figure_data_survive_the_page() -> None:
+    fig = a_figure()
+    reader = Reader(render.page("t", render.figure(fig, caption="The <gap>")))
+    plot = next(attributes for attributes in reader.all("div") if attributes.get("class") == "plot")
+    assert plot["role"] == "img"
+    assert plot["aria-label"] == "The <gap>"
+    drawn = json.loads(next(text for text in reader.text("script") if text.startswith("{")))
+    assert drawn["data"][0]["name"] == "</script><b>measured</b>"
+    assert fig.layout.xaxis.title.text == drawn["layout"]["xaxis"]["title"]["text"]
+
+
+def test_figure_without_a_template_gets_the_look_and_is_not_changed() -> None:
+    fig = go.Figure(go.Bar(x=[1], y=[2]))
+    before = fig.to_json()
+    assert render.PALETTE[0] in render.figure_html(fig)
+    assert fig.to_json() == before
+
+
+def test_table_merges_errors_aligns_numbers_and_escapes() -> None:
+    rows: list[dict[str, Any]] = [
+        {"layer": "<bn1>", "gap": np.float32(0.0312), "gap stderr": 0.0014, "M": np.int64(16), "dead": np.bool_(False)},
+        {"layer": "bn2", "gap": None, "M": 12345, "dead": True, "extra": render.badge("holds", "good")},
+    ]
+    reader = Reader(render.table(rows, caption="Layers & gaps"))
+    assert reader.text("caption") == ["Layers & gaps"]
+    assert reader.text("th") == ["layer", "gap", "M", "dead", "extra"]
+    assert [attributes.get("class") for attributes in reader.all("th")] == [None, "number", "number", None, None]
+    assert reader.text("td") == ["<bn1>", "0.0312 ± 0.0014", "16", "no", "–", "bn2", "–", "12,345", "yes"]
+    assert reader.text("span") == ["holds"]
+
+
+def test_table_takes_names_or_headings() -> None:
+    rows = [{"a": 1, "b": 2, "c": 3}]
+    assert Reader(render.table(rows, caption="t", columns=["c", "a"])).text("td") == ["3", "1"]
+    assert Reader(render.table(rows, caption="t", columns={"b": "Beta"})).text("th") == ["Beta"]
+
+
+def test_table_aligns_numbers_written_by_number() -> None:
+    rows = [{"gap": render.number(3.1e-9, 2e-10), "date": "2024-01-01"}, {"gap": render.number(-0.5), "date": "x"}]
+    classes = [attributes.get("class") for attributes in Reader(render.table(rows, caption="t")).all("th")]
+    assert classes == ["number", None]
+
+
+def test_download_holds_the_text() -> None:
+    link = Reader(render.download('a,"ü"\n', filename="x.csv", label="CSV", media_type="text/csv")).all("a")[0]
+    assert link["href"] == "data:text/csv;charset=utf-8,a%2C%22%C3%BC%22%0A"
+    assert link["download"] == "x.csv"
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [
+        (0.0, None, "0"),
+        (-0.0312, 0.00996, "-0.031 ± 0.010"),
+        (0.00001, 0.5, "0.00 ± 0.50"),
+        (99.99999, None, "100"),
+        (123456.7, None, "123,457"),
+        (1.0, 0.0, "1"),
+        (1.0, math.nan, "1"),
+        (math.nan, 0.1, "–"),
+        (-math.inf, None, "-∞"),
+        (2.5e12, 1e11, "(2.50 ± 0.10)×10¹²"),
+        (0.99996, None, "1"),
+    ],
+)
+def test_number(value: float, stderr: float | None, text: str) -> None:
+    assert render.number(value, stderr) == text
+
+
+def read_number(text: str) -> float:
+    plain = text.replace(",", "").strip("(")
+    mantissa = re.split(r" ±|\)|×", plain)[0]
+    power = plain.partition("×10")[2].translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    return float(mantissa) * 10.0 ** int(power or 0)
+
+
+@given(st.floats(-1e250, 1e250).filter(lambda value: value == 0 or abs(value) > 1e-250))
+def test_number_keeps_four_digits(value: float) -> None:
+    assert read_number(render.number(value)) == pytest.approx(value, rel=5.1e-4)
+
+
+@given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e9))
+def test_number_is_right_to_a_tenth_of_its_error(value: float, stderr: float) -> None:
+    assert abs(read_number(render.number(value, stderr)) - value) <= 0.051 * stderr + 1e-12 * abs(value)
+
+
+@given(st.text())
+def test_text_is_escaped(text: str) -> None:
+    parsed = Reader(render.paragraph(text) + render.table([{"x": text}], caption=text))
+    assert {name for name, _ in parsed.elements} <= {"p", "div", "table", "caption", "thead", "tbody", "tr", "th", "td"}
+    assert_loads_nothing(render.page(text, render.paragraph(text)))
