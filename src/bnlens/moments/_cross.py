@@ -1,0 +1,145 @@
+"""Cross sums: means and centred co-moments of all pairs of channels, to their covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnlens.moments._sums import Sums, check_mergeable, check_num_features, update_sums
+
+__all__ = ["CrossEstimates", "CrossSums", "compute_cross", "merge_cross", "update_cross"]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossSums(Sums):
+    r"""What is kept of the samples seen so far to give the covariance of their channels.
+
+    With sample vectors :math:`x_i` and their mean :math:`\bar x`, ``comoment`` is
+    :math:`\sum_i (x_i - \bar x)(x_i - \bar x)^T`. The cross covariance of two vectors is a block of the covariance of
+    their concatenation.
+
+    Attributes:
+        count: samples n, shape (), int64.
+        skipped_batches: batches left out because they were not finite, shape (), int64.
+        mean: (C,) float64, zero where nothing was seen.
+        comoment: (C, C) float64.
+    """
+
+    comoment: Tensor
+
+    @classmethod
+    def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> CrossSums:
+        """Sums over no samples: the neutral element of :func:`merge_cross`.
+
+        Args:
+            num_features: number of channels C.
+            device: where the sums live, and where batches are brought to; it must know float64.
+
+        Raises:
+            UsageError: ``num_features`` is below one.
+        """
+        check_num_features(num_features)
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        mean = torch.zeros(num_features, dtype=torch.float64, device=device)
+        return cls(zero, zero, mean, mean.new_zeros(num_features, num_features))
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEstimates:
+    """Mean and covariance of the channels, float64.
+
+    Attributes:
+        count: samples n.
+        skipped_batches: batches left out because they were not finite.
+        mean: (C,), nan without samples.
+        covariance: (C, C), biased (divided by n), or by n - 1 with ``bessel=True``; nan where samples are too few.
+    """
+
+    count: int
+    skipped_batches: int
+    mean: Tensor
+    covariance: Tensor
+
+    @property
+    def correlation(self) -> Tensor:
+        """Pearson correlations, (C, C); nan in the rows and columns of channels without variance."""
+        std = self.covariance.diagonal().sqrt()
+        return self.covariance / torch.outer(std, std)
+
+
+def update_cross(sums: CrossSums, batch: Tensor) -> CrossSums:
+    r"""Add a batch to the cross sums; centring and the skipping of non-finite batches as in :func:`update_moments`.
+
+    Args:
+        sums: the sums so far, with C channels; they are not changed.
+        batch: (N, C) or (N, C, \*spatial), any floating dtype, any memory format; N may be zero.
+
+    Returns:
+        New sums, float64 whatever the dtype of the batch.
+
+    Raises:
+        UsageError: the batch is not floating point, has fewer than two dimensions, or another number of channels.
+    """
+    return update_sums(sums, batch, _sums_of, merge_cross)
+
+
+def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
+    r"""Cross sums over the samples of both, whatever the two counts; either may be empty.
+
+    .. math:: C = C_1 + C_2 + \frac{n_1 n_2}{n_1 + n_2} \delta \delta^T, \qquad \delta = \bar x_2 - \bar x_1.
+
+    Args:
+        first: sums over C channels.
+        second: sums over the same channels; moved to the device of ``first``.
+
+    Returns:
+        New sums on the device of ``first``; the counts of skipped batches are added.
+
+    Raises:
+        UsageError: the numbers of channels differ.
+    """
+    check_mergeable(first, second)
+    second = second.to(first.mean.device)
+    count = first.count + second.count
+    share2 = second.count / count.double().clamp(min=1)
+    delta = second.mean - first.mean
+    return CrossSums(
+        count=count,
+        skipped_batches=first.skipped_batches + second.skipped_batches,
+        mean=first.mean + share2 * delta,
+        comoment=first.comoment + second.comoment + first.count * share2 * torch.outer(delta, delta),
+    )
+
+
+def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
+    """The mean and the covariance matrix that the cross sums describe.
+
+    Args:
+        sums: cross sums over C channels.
+        bessel: divide by n - 1 instead of n.
+
+    Example:
+        >>> import torch
+        >>> from bnlens.moments import CrossSums, compute_cross, update_cross
+        >>> sums = update_cross(CrossSums.empty(2), torch.tensor([[0.0, 0.0], [2.0, 4.0]]))
+        >>> compute_cross(sums).covariance.tolist()
+        [[1.0, 2.0], [2.0, 4.0]]
+    """
+    n = sums.count.double()
+    divisor = (n - 1).clamp(min=0) if bessel else n
+    return CrossEstimates(
+        count=int(sums.count),
+        skipped_batches=int(sums.skipped_batches),
+        mean=torch.where(n > 0, sums.mean, torch.nan),
+        covariance=sums.comoment / divisor,
+    )
+
+
+def _sums_of(piece: Tensor) -> CrossSums:
+    """Cross sums over one float64 piece (samples, C), which is overwritten."""
+    mean = piece.mean(0)
+    centred = piece.sub_(mean)
+    zero = torch.zeros((), dtype=torch.int64, device=piece.device)
+    return CrossSums(count=zero + piece.shape[0], skipped_batches=zero, mean=mean, comoment=centred.T @ centred)

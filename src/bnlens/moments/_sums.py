@@ -1,0 +1,107 @@
+"""What every kind of sums shares: its fields, its reading of a batch, its rule for values that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from bnlens.errors import UsageError
+
+__all__ = ["AnySums", "Sums", "check_mergeable", "check_num_features", "update_sums"]
+
+# Elements of one float64 piece: on a CPU it stays in the second-level cache, elsewhere it bounds the memory.
+_PIECE_CPU = 2**17
+_PIECE_ACCELERATOR = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """The fields that all sums have; a kind of sums adds its own float64 tensors.
+
+    Attributes:
+        count: samples n per channel, shape (), int64.
+        skipped_batches: batches left out because they were not finite, shape (), int64.
+        mean: (C,) float64, zero where nothing was seen.
+    """
+
+    count: Tensor
+    skipped_batches: Tensor
+    mean: Tensor
+
+    @property
+    def num_features(self) -> int:
+        """Number of channels C."""
+        return self.mean.shape[0]
+
+    def to(self: AnySums, device: torch.device | str) -> AnySums:
+        """The same sums on another device."""
+        return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+AnySums = TypeVar("AnySums", bound=Sums)
+
+
+def update_sums(
+    sums: AnySums, batch: Tensor, sums_of: Callable[[Tensor], AnySums], merge: Callable[[AnySums, AnySums], AnySums]
+) -> AnySums:
+    r"""Add a batch to any kind of sums, or count it as skipped if the result would not be finite.
+
+    Args:
+        sums: the sums so far, with C channels.
+        batch: (N, C) or (N, C, \*spatial), any floating dtype, any memory format.
+        sums_of: sums over one float64 piece (samples, C), which it may overwrite; a value that is not finite must reach
+            the last field.
+        merge: joins two sums.
+
+    Raises:
+        UsageError: the batch is not floating point, has fewer than two dimensions, or another number of channels.
+    """
+    if not batch.is_floating_point():
+        raise UsageError(f"the batch has dtype {batch.dtype}; convert it to a floating dtype first")
+    if batch.dim() < 2:
+        raise UsageError(f"the batch has shape {tuple(batch.shape)}; give it the shape (N, C) or (N, C, *spatial)")
+    if batch.shape[1] != sums.num_features:
+        raise UsageError(
+            f"the batch of shape {tuple(batch.shape)} has {batch.shape[1]} channels in dimension 1 but the sums have "
+            f"{sums.num_features}; create them with num_features={batch.shape[1]}"
+        )
+    if batch.numel() == 0:
+        return sums
+    merged = merge(sums, reduce(merge, map(sums_of, _float64_pieces(batch.detach(), sums.mean.device))))
+    names = [field.name for field in fields(sums)]
+    finite = getattr(merged, names[-1]).isfinite().all()
+    # Chosen by `where`, not `if`, so that an accelerator need not be waited for.
+    kept = type(sums)(*(torch.where(finite, getattr(merged, name), getattr(sums, name)) for name in names))
+    return replace(kept, skipped_batches=sums.skipped_batches + (~finite).long())
+
+
+def check_num_features(num_features: int) -> None:
+    """Raise UsageError unless there is at least one channel."""
+    if num_features < 1:
+        raise UsageError(f"num_features is {num_features}; give the number of channels, at least 1")
+
+
+def check_mergeable(first: Sums, second: Sums) -> None:
+    """Raise UsageError unless both sums have the same number of channels."""
+    if first.num_features != second.num_features:
+        raise UsageError(
+            f"sums over {first.num_features} and over {second.num_features} channels cannot be merged; "
+            "merge sums of the same layer"
+        )
+
+
+def _float64_pieces(batch: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Copies of shape (samples, C) that together hold each value of the batch once."""
+    batch = batch.unsqueeze(-1) if batch.dim() == 2 else batch.flatten(2)  # (N, C, L)
+    _, channels, length = batch.shape
+    elements = _PIECE_CPU if device.type == "cpu" else _PIECE_ACCELERATOR
+    for images in torch.split(batch, max(1, elements // (channels * length))):
+        for part in torch.split(images, max(1, elements // channels), dim=2):
+            # One copy moves the channels last, casts, and makes the piece contiguous.
+            piece = torch.empty(part.shape[0], part.shape[2], channels, dtype=torch.float64, device=device)
+            yield piece.copy_(part.transpose(1, 2)).view(-1, channels)

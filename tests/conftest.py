@@ -1,0 +1,31 @@
+"""What all tests share: one thread per process, repeatable property tests, and a pool of two ranks."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported: the workers of pytest-xdist share the cores already, and so do the ranks they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from gloo_pool import GlooPool
+
+# The same examples on every run, and no deadline: how fast the machine is decides no test.
+hypothesis.settings.register_profile("bnlens", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("bnlens")
+
+
+@pytest.fixture(scope="session")
+def gloo_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GlooPool]:
+    """Two gloo ranks, started once per session: ``gloo_pool.run(function, [argument of rank 0, of rank 1])``."""
+    from gloo_pool import GlooPool
+
+    pool = GlooPool(tmp_path_factory.mktemp("gloo"))
+    yield pool
+    pool.close()
