@@ -1,0 +1,41 @@
+"""Closed forms of the theory sheet: law of the batch statistics, the gap, the shrink of gamma. NumPy and SciPy only."""
+
+from __future__ import annotations
+
+from bnlens.theory.distributions import DISTRIBUTIONS, Distribution, Population, get_distribution
+from bnlens.theory.gap import GapLaw, GapShares, Hessian, Statistics, gap_law, linear_gamma, linear_gap
+from bnlens.theory.gaussian import mean_inverse_std, mean_inverse_variance, mean_std
+from bnlens.theory.noise import BatchNoise, noise_scale
+from bnlens.theory.shrink import GammaShrink, gamma_shrink, optimal_gamma
+from bnlens.theory.units import UNITS, Kink, Unit, get_unit, linear, logistic, poisson, relu, softplus_glm
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "UNITS",
+    "BatchNoise",
+    "Distribution",
+    "GammaShrink",
+    "GapLaw",
+    "GapShares",
+    "Hessian",
+    "Kink",
+    "Population",
+    "Statistics",
+    "Unit",
+    "gamma_shrink",
+    "gap_law",
+    "get_distribution",
+    "get_unit",
+    "linear",
+    "linear_gamma",
+    "linear_gap",
+    "logistic",
+    "mean_inverse_std",
+    "mean_inverse_variance",
+    "mean_std",
+    "noise_scale",
+    "optimal_gamma",
+    "poisson",
+    "relu",
+    "softplus_glm",
+]
