@@ -1,0 +1,21 @@
+"""A small trainer, the nets of the experiments, and readers of image data and checkpoints."""
+
+from bnlens.train.checkpoint import load_checkpoint, save_checkpoint
+from bnlens.train.data import ImageData, load_data, loader
+from bnlens.train.evaluate import Evaluation, evaluate
+from bnlens.train.fit import History, fit
+from bnlens.train.nets import NETS, build_net
+
+__all__ = [
+    "NETS",
+    "Evaluation",
+    "History",
+    "ImageData",
+    "build_net",
+    "evaluate",
+    "fit",
+    "load_checkpoint",
+    "load_data",
+    "loader",
+    "save_checkpoint",
+]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bnlens.errors import DataError, UsageError
+from bnlens.train import ImageData, loader
+
+
+def make(images=None, labels=None, classes=("a", "b")):
+    images = torch.arange(10.0).reshape(10, 1, 1, 1) if images is None else images
+    labels = torch.arange(10) % 2 if labels is None else labels
+    return ImageData(images, labels, classes, "toy", "train", (0.0,), (1.0,))
+
+
+def test_describes_itself():
+    data = make(torch.zeros(10, 3, 4, 5))
+    assert (len(data), data.input_shape, data.num_classes) == (10, (3, 4, 5), 2)
+    assert repr(data) == "ImageData('toy', split='train', images=10x3x4x5, classes=2)"
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(10, 4, 5), None, r"float32 of shape \(P, C, H, W\)"),
+        (torch.zeros(10, 1, 4, 5, dtype=torch.float64), None, "got torch.float64"),
+        (None, torch.zeros(9, dtype=torch.int64), r"labels must be int64 of shape \(10,\)"),
+        (None, torch.zeros(10), "got torch.float32"),
+        (None, torch.full((10,), 2), "label 2 lies outside the 2 classes; labels run from 0 to 1"),
+        (None, torch.full((10,), -1), "label -1 lies outside"),
+    ],
+)
+def test_rejects_what_is_no_image_data(images, labels, message):
+    with pytest.raises(DataError, match=message):
+        make(images, labels)
+
+
+def test_loader_yields_every_image_once_with_its_label():
+    batches = list(loader(make(), 4))
+    assert [len(labels) for _, labels in batches] == [4, 4, 2]
+    images = torch.cat([images for images, _ in batches]).flatten()
+    assert images.tolist() == list(range(10))
+    assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1] * 5
+
+
+def test_shuffled_passes_differ_but_repeat_with_the_seed():
+    def orders(seed):
+        batches = loader(make(), 3, shuffle=True, seed=seed)
+        return [torch.cat([images for images, _ in batches]).flatten().tolist() for _ in range(2)]
+
+    first, second = orders(0)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert orders(0) == [first, second]
+    assert orders(1) != [first, second]
+
+
+def test_loader_keeps_images_and_labels_together_when_shuffled():
+    for images, labels in loader(make(), 3, shuffle=True):
+        assert torch.equal(images.flatten().long() % 2, labels)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_loader_leaves_the_global_generator_alone(shuffle):
+    before = torch.get_rng_state()
+    list(loader(make(), 3, shuffle=shuffle))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loader_rejects_empty_batches():
+    with pytest.raises(UsageError, match="batch_size must be at least 1, got 0"):
+        loader(make(), 0)

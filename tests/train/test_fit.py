@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from bnlens.errors import DataError, LossError, ModelError, UsageError
+from bnlens.train import ImageData, build_net, evaluate, fit, load_data
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(70, 1, 4, 4, generator=generator)
+    return ImageData(images, torch.arange(70) % 3, ("a", "b", "c"), "toy", "train", (0.0,), (1.0,))
+
+
+def make_net(data, name="cnn"):
+    return build_net(name, input_shape=data.input_shape, num_classes=data.num_classes, width=4)
+
+
+def test_batch_normalization_sees_the_statistics_batch(data):
+    net, sizes = make_net(data), []
+    net.blocks[0][1].register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    history = fit(net, data, statistics_batch_size=8, batch_size=32, epochs=3, recalibrate=False)
+    assert sizes == [8] * (3 * 2 * 4)
+    assert history.steps == 3 * 2
+
+
+def test_a_step_is_sgd_on_the_mean_over_micro_batches(data):
+    net = make_net(data)
+    twin, seen = copy.deepcopy(net), []
+    net.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    history = fit(
+        net, data, statistics_batch_size=16, batch_size=64, steps=1, lr=0.1, warmup_steps=0, weight_decay=0.2,
+        recalibrate=False,
+    )  # fmt: skip
+    label_of = {image.numpy().tobytes(): label for image, label in zip(data.images, data.labels, strict=True)}
+    losses = [
+        F.cross_entropy(twin(images), torch.stack([label_of[image.numpy().tobytes()] for image in images]))
+        for images in seen
+    ]
+    loss = torch.stack(losses).mean()
+    loss.backward()
+    assert history.loss == pytest.approx((loss.item(),), rel=1e-5)
+    assert len({image.numpy().tobytes() for images in seen for image in images}) == 64
+    for (name, after), before in zip(net.named_parameters(), twin.parameters(), strict=True):
+        is_weight = "fc.weight" in name or name.endswith(".0.weight")
+        expected = before - 0.1 * (before.grad + (0.2 * before if is_weight else 0.0))
+        torch.testing.assert_close(after, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_batch_normalization_the_statistics_batch_does_not_matter(data):
+    nets = [nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    for net, size in zip(nets, (4, 32), strict=True):
+        fit(net, data, statistics_batch_size=size, batch_size=32, steps=7)
+    torch.testing.assert_close(nets[0][1].weight, nets[1][1].weight)
+
+
+def test_momentum_is_09():
+    ones = ImageData(torch.ones(2, 1, 1, 1), torch.tensor([0, 0]), ("a", "b"), "toy", "train", (0.0,), (1.0,))
+
+    class Tilt(nn.Module):  # the gradient hardly changes, so that the second step is 1.9 times the first
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(()))
+
+        def forward(self, images):
+            return torch.stack([1e-3 * self.w, 0 * self.w]).expand(len(images), 2)
+
+    def moved(steps):
+        net = Tilt()
+        # the schedule's last factors are 1/2 for two steps and 1 for one
+        fit(net, ones, statistics_batch_size=2, batch_size=2, steps=steps, lr=1.0, warmup_steps=0)
+        return net.w.item()
+
+    assert moved(2) / moved(1) == pytest.approx(1 + 0.5 * 1.9, rel=1e-5)
+
+
+def test_learning_rate_rises_then_falls(data):
+    rates = fit(make_net(data), data, batch_size=32, steps=40, lr=0.2, recalibrate=False).learning_rate
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[20] == pytest.approx(0.1)
+    assert 0 < rates[-1] < 0.001
+    assert rates.index(max(rates)) == 9
+
+
+def test_repeats_with_the_seed_alone(data):
+    def train(seed, disturbance):
+        torch.manual_seed(disturbance)
+        net = nn.Sequential(nn.Dropout(0.5), make_net(data))
+        history = fit(net, data, batch_size=32, epochs=2, seed=seed)
+        return history, net.state_dict()
+
+    (first, weights), (again, same), (other, _) = train(0, 1), train(0, 2), train(1, 1)
+    assert first == again
+    assert all(torch.equal(weights[key], same[key]) for key in weights)
+    assert first.loss != other.loss
+
+
+def test_leaves_modes_and_the_global_generator_alone(data):
+    net = make_net(data).eval()
+    net.fc.train()
+    modes, state = [module.training for module in net.modules()], torch.get_rng_state()
+    fit(net, data, batch_size=32, steps=2)
+    assert [module.training for module in net.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_recalibrated_statistics_are_the_populations(data):
+    net = make_net(data)
+    fit(net, data, batch_size=32, steps=3)
+    conv, norm = net.blocks[0][0], net.blocks[0][1]
+    maps = conv(data.images).detach().double()
+    torch.testing.assert_close(norm.running_mean.double(), maps.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    assert norm.momentum == 0.1
+
+
+def test_without_recalibration_the_moving_averages_stay(data):
+    net = make_net(data)
+    fit(net, data, batch_size=32, steps=3, recalibrate=False)
+    maps = net.blocks[0][0](data.images).detach()
+    assert (net.blocks[0][1].running_mean - maps.mean((0, 2, 3))).abs().max() > 1e-3
+
+
+def test_one_image_more_than_whole_batches(data):
+    net = make_net(data, "mlp")  # BatchNorm1d refuses a batch of one
+    odd = dataclasses.replace(data, images=data.images[:33], labels=data.labels[:33])
+    fit(net, odd, batch_size=16, steps=1)
+    torch.testing.assert_close(
+        net.layers[0][1].running_mean, net.layers[0][0](odd.images.flatten(1)).mean(0), rtol=0.05, atol=0.02
+    )
+
+
+@pytest.mark.parametrize(("name", "width", "epochs"), [("mlp", 128, 4), ("cnn", 32, 4), ("resnet", 8, 3)])
+def test_learns_the_digits(name, width, epochs):
+    train, test = load_data("digits"), load_data("digits", split="test")
+    net = build_net(name, input_shape=train.input_shape, num_classes=10, width=width)
+    history = fit(net, train, batch_size=64, epochs=epochs, lr=0.1)
+    assert history.loss[0] == pytest.approx(2.3, abs=0.4)
+    assert evaluate(net, train).accuracy >= 0.97
+    assert evaluate(net, test).accuracy >= 0.95
+
+
+def test_reports_each_step(data):
+    calls = []
+    history = fit(make_net(data), data, batch_size=32, steps=3, progress=lambda *call: calls.append(call))
+    assert calls == [(1, 3, history.loss[0]), (2, 3, history.loss[1]), (3, 3, history.loss[2])]
+
+
+def test_draws_a_progress_bar(data, capsys):
+    fit(make_net(data), data, batch_size=32, steps=3, progress=True)
+    assert "3/3" in capsys.readouterr().out
+
+
+def test_is_silent_by_default(data, capsys):
+    fit(make_net(data), data, batch_size=32, steps=2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_history_describes_itself(data):
+    history = fit(make_net(data), data, batch_size=32, steps=2)
+    assert repr(history).startswith("History(steps=2, loss=")
+    assert repr(history).endswith("statistics_batch_size=16, batch_size=32)")
+
+
+def test_loss_that_is_not_finite_names_the_step(data):
+    class FailsLater(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net, self.calls = net, 0
+
+        def forward(self, images):
+            self.calls += 1
+            return self.net(images) * (float("inf") if self.calls == 6 else 1.0)
+
+    net = FailsLater(make_net(data))
+    weights = []
+    with pytest.raises(LossError, match=r"the loss is (nan|inf) at step 3 of 5; lower lr, which is 0.3"):
+        fit(net, data, batch_size=32, steps=5, progress=lambda *_: weights.append(net.net.fc.weight.clone()))
+    assert torch.equal(net.net.fc.weight, weights[-1])  # no step was taken with that gradient
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"statistics_batch_size": 1}, "statistics_batch_size must be at least 2, got 1"),
+        ({"batch_size": 40}, "batch_size must be a multiple of statistics_batch_size, 16, got 40"),
+        ({"batch_size": 0}, "batch_size must be a multiple"),
+        ({"epochs": 0}, "epochs and steps must be at least 1, got 0 and None"),
+        ({"steps": 0}, "epochs and steps must be at least 1, got 10 and 0"),
+        ({"lr": float("nan")}, "lr must be finite and not negative, got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be finite and not negative, got -1.0"),
+        ({"warmup_steps": -1}, "warmup_steps must be finite and not negative, got -1"),
+    ],
+)
+def test_numbers_out_of_range(data, options, message):
+    with pytest.raises(UsageError, match=message):
+        fit(make_net(data), data, **({"batch_size": 32} | options))
+
+
+def test_fewer_images_than_a_batch(data):
+    with pytest.raises(DataError, match="toy has 70 images, fewer than one batch of 256; lower batch_size"):
+        fit(make_net(data), data)
+
+
+def test_nothing_to_train(data):
+    with pytest.raises(ModelError, match="no parameter that requires a gradient"):
+        fit(make_net(data).requires_grad_(False), data, batch_size=32)
