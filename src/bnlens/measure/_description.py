@@ -1,0 +1,99 @@
+"""Descriptive numbers of one BN call: effective samples, kurtosis, dead channels, staleness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlens.measure._estimate import Estimate, mean_estimate
+from bnlens.measure._population import Population
+from bnlens.measure._statistics import SampleStatistics
+
+__all__ = ["Description", "describe"]
+
+_DEAD = 1e-3
+
+
+@dataclass(frozen=True)
+class Description:
+    """See the fields of the same names in ``LayerResult``."""
+
+    effective_samples_mean: Estimate
+    effective_samples_std: Estimate
+    kurtosis: Estimate
+    gamma_rms: float
+    dead_channels: int
+    stale_mean: Estimate | None
+    stale_std: Estimate | None
+
+
+def describe(layer: _BatchNorm, statistics: SampleStatistics, population: Population) -> Description:
+    """Describe one call; standard errors are over the samples of the pool."""
+    gamma = statistics.gamma.double()
+    spread = gamma.abs() * statistics.square.clamp(min=0).sqrt()
+    stale_mean, stale_std = _staleness(layer, statistics, population)
+    return Description(
+        effective_samples_mean=_effective(statistics.square, statistics.mean),
+        effective_samples_std=_effective((statistics.fourth - statistics.square.square()) / 4, statistics.half_square),
+        kurtosis=_kurtosis(statistics),
+        gamma_rms=float(gamma.square().mean().sqrt()),
+        dead_channels=int((spread < _DEAD).sum()),
+        stale_mean=stale_mean,
+        stale_std=stale_std,
+    )
+
+
+def _effective(pixel_variance: Tensor, by_sample: Tensor) -> Estimate:
+    """Sum over channels of the variance of one pixel, over that of a sample's average (theory sheet D.1).
+
+    The error is that of the denominator, the mean over samples of the sum of squares; the numerator averages over pixels
+    as well and is far better known.
+    """
+    squares = mean_estimate(by_sample.double().square().sum(1))
+    return Estimate(float(pixel_variance.sum()), 0.0).over(squares)
+
+
+def _kurtosis(statistics: SampleStatistics) -> Estimate:
+    """Excess kurtosis averaged over live channels, error from the influence of each sample on m4 / m2^2.
+
+    The influence of the mean enters through m3, that of the variance through m4.
+    """
+    live = statistics.square > 0.5  # a dead channel is all epsilon and has no kurtosis
+    if not live.any():
+        return Estimate(float("nan"), float("nan"))
+    square = statistics.square[live]
+    kurtosis = statistics.fourth[live] / square.square()
+    by_sample = statistics.fourth_by_sample[:, live].double() / square.square()
+    of_mean = 4 * statistics.cube[live] / square.square() * statistics.mean[:, live].double()
+    of_variance = 4 * kurtosis / square * statistics.half_square[:, live].double()
+    influence = (by_sample - of_mean - of_variance).mean(1)
+    return mean_estimate(influence - 3)
+
+
+def _staleness(
+    layer: _BatchNorm, statistics: SampleStatistics, population: Population
+) -> tuple[Estimate | None, Estimate | None]:
+    """Root mean square distances with the error that the finite pool gives the population statistics."""
+    if layer.running_mean is None or layer.running_var is None:
+        return None, None
+    sigma = population.sigma.double().cpu()
+    mean = (layer.running_mean.detach().double().cpu() - population.mean.double().cpu()) / sigma
+    std = 0.5 * (layer.running_var.detach().double().cpu() + population.eps).log() - sigma.log()
+    size = len(statistics.mean)
+    return (
+        _root_mean_square(mean, statistics.mean.double().square().mean(0) / size),
+        _root_mean_square(std, statistics.half_square.double().square().mean(0) / size),
+    )
+
+
+def _root_mean_square(distance: Tensor, variance: Tensor) -> Estimate:
+    """Rms of d (C,), each d known to ``variance`` (C,); the error by the delta method, at most the noise itself."""
+    rms = distance.square().mean().sqrt()
+    noise = variance.mean().sqrt()
+    if rms == 0:
+        return Estimate(0.0, float(noise))
+    spread = (distance.square() * variance).sum().sqrt() / (len(distance) * rms)
+    return Estimate(float(rms), float(torch.minimum(torch.maximum(spread, noise / len(distance) ** 0.5), noise)))

@@ -1,0 +1,50 @@
+"""Reports as data frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bnlens.measure._estimate import Estimate
+
+if TYPE_CHECKING:
+    from bnlens.measure._report import Report
+    from bnlens.measure._results import Gaps, LayerResult
+
+__all__ = ["gap_columns", "report_frame"]
+
+_DESCRIPTIVE = ("effective_samples_mean", "effective_samples_std", "kurtosis", "stale_mean", "stale_std")
+
+
+def report_frame(report: Report) -> pd.DataFrame:
+    """One row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
+    layers = {layer.name: layer for layer in report.layers}
+    rows = []
+    for name, size, gaps in report.gap_rows():
+        row: dict[str, Any] = {"layer": name, "statistics_batch_size": size, **gap_columns(gaps, size)}
+        if name in layers:
+            row |= _describe(layers[name])
+        rows.append(row)
+    return pd.DataFrame(rows).set_index(["layer", "statistics_batch_size"])
+
+
+def gap_columns(gaps: Gaps, size: int) -> dict[str, float]:
+    """Measured and predicted gaps at ``size``, the predictions for the report's own population."""
+    row = _columns("measured", gaps.measured.get(size))
+    for kind in ("exact", "fisher", "two_term"):
+        row |= _columns(kind, gaps.predicted(size, kind, population=gaps.population))
+    return row
+
+
+def _describe(layer: LayerResult) -> dict[str, Any]:
+    row: dict[str, Any] = {"channels": layer.channels, "pixels": layer.pixels}
+    for name in _DESCRIPTIVE:
+        row |= _columns(name, getattr(layer, name))
+    return row | {"gamma_rms": layer.gamma_rms, "dead_channels": layer.dead_channels}
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:
+    if estimate is None:
+        return {name: float("nan"), f"{name}_stderr": float("nan")}
+    return {name: estimate.value, f"{name}_stderr": estimate.stderr}

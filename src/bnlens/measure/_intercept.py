@@ -1,0 +1,168 @@
+"""Run a model with each BN layer's normalisation replaced, without touching the model.
+
+The replacement happens where every BN layer of PyTorch ends up, in ``torch.nn.functional.batch_norm``, and only while a BN
+module's own ``forward`` is running. So subclasses keep whatever else they do (an activation, a dropout), and a module that
+is used twice is seen as two calls.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from bnlens.errors import ModelError
+
+__all__ = ["Handler", "Interceptor", "batch_norm_layers", "handed_back", "is_frozen", "unwrap"]
+
+# (call name, input h, gamma, beta, eps) -> output; gamma and beta are (C,), float32 or wider, detached
+Handler = Callable[[str, Tensor, Tensor, Tensor, float], Tensor]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` wrappers."""
+    while True:
+        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
+    """All BN layers by module path; a shared module appears once, under its first path."""
+    return {name or "(model)": module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+
+
+def is_frozen(model: nn.Module, layer: _BatchNorm) -> bool:
+    """Whether training uses the layer's running statistics: it is in eval mode inside a model in train mode."""
+    return model.training and not layer.training and layer.running_mean is not None
+
+
+class Interceptor(TorchFunctionMode):
+    """Replaces ``F.batch_norm`` inside the given layers by a handler; see the module's docstring.
+
+    Args:
+        layers: BN modules by name. A frozen layer is left out by the caller and runs as it is.
+    """
+
+    def __init__(self, layers: Mapping[str, _BatchNorm]) -> None:
+        super().__init__()
+        self.layers = dict(layers)
+        self._handler: Handler | None = None
+        self._calls: dict[str, int] = {}
+        self._running: list[list[Any]] = []  # [layer name, whether F.batch_norm was reached], innermost last
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Within this context, hooks on the layers tell which of them is running."""
+        handles: list[torch.utils.hooks.RemovableHandle] = []
+        try:
+            for name, layer in self.layers.items():
+                handles.append(layer.register_forward_pre_hook(self._enter(name), prepend=True))
+                handles.append(layer.register_forward_hook(self._leave, always_call=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def handling(self, handler: Handler) -> Iterator[None]:
+        """Within this context one forward pass of the model normalises by ``handler``."""
+        self._handler = handler
+        self._calls.clear()
+        self._running.clear()
+        try:
+            with self:
+                yield
+        finally:
+            self._handler = None
+
+    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            self._running.append([name, False])
+
+        return hook
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._running:
+            return
+        name, reached = self._running.pop()
+        if self._handler is not None and not reached and output is not None:
+            raise ModelError(
+                f"layer {name!r} ({type(module).__name__}) normalises without torch.nn.functional.batch_norm, so its "
+                "statistics cannot be set; call that function in its forward"
+            )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.batch_norm and self._running and self._handler is not None:
+            return self._normalise(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _normalise(
+        self,
+        input: Tensor,  # noqa: A002 - the name in F.batch_norm
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        assert self._handler is not None  # noqa: S101 - __torch_function__ checked it
+        current = self._running[-1]
+        name, current[1] = current[0], True
+        call = self._calls[name] = self._calls.get(name, 0) + 1
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        channels = input.shape[1]
+        gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.detach().to(dtype)
+        beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.detach().to(dtype)
+        return self._handler(name if call == 1 else f"{name}#{call}", input, gamma, beta, eps)
+
+
+@contextmanager
+def handed_back(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` in eval mode without parameter gradients, and hand it back exactly as it came, whatever happens.
+
+    Restored on exit, also on an exception or an interrupt: the mode of every module, ``requires_grad``, all buffers, and
+    the random number generators of torch (all devices), NumPy and Python.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - users draw from it
+    with torch.random.fork_rng():
+        try:
+            model.eval()
+            for parameter, _ in flags:
+                parameter.requires_grad_(False)
+            with _eager():
+                yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):
+                    with torch.no_grad():
+                        buffer.copy_(value)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Compiled submodules run eagerly, so that the interceptor sees them (torch 2.6 and newer)."""
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    return nullcontext() if set_stance is None else set_stance("force_eager")

@@ -1,0 +1,116 @@
+"""The gap predicted to first order in 1/M from per-sample gradients and statistics (theory sheet D.1, D.2).
+
+Every coefficient here is M times a gap for an infinite population; a gap at M is the coefficient times
+``bnlens.theory.noise_scale(M, P)``. The pool of P samples is the population, so that its own averages are exact; standard
+errors come from the labels drawn for the Fisher matrix and from the random groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnlens.measure._estimate import Estimate, mean_estimate
+from bnlens.measure._gradients import SampleGradients
+from bnlens.measure._groups import SecondOrder
+from bnlens.measure._statistics import SampleStatistics
+
+__all__ = ["LayerLaw", "fisher_term", "layer_law", "linear_by_group", "network_fisher"]
+
+_BLOCK = 2048  # rows of a (P, P) matrix held at once
+
+
+@dataclass(frozen=True)
+class LayerLaw:
+    """Terms of M gap of one BN call, nats per sample.
+
+    Attributes:
+        fisher: quadratic term 1/2 tr(F Sigma), F the true Fisher matrix of (beta, gamma) of all channels; None without
+            a likelihood.
+        two_term: the same with F and Sigma cut to their diagonals, which is the paper's sum of zeta gamma^2 with samples
+            counted, not pixels; None without a likelihood.
+        self_inclusion: E_j[g_j . v_j]: each sample is in its own group.
+        shift: from the bias of 1 / sigma_B and the correlation of mu_B with sigma_B.
+    """
+
+    fisher: Estimate | None
+    two_term: Estimate | None
+    self_inclusion: float
+    shift: float
+
+    @property
+    def linear(self) -> float:
+        """self_inclusion + shift."""
+        return self.self_inclusion + self.shift
+
+
+def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: SampleGradients | None) -> LayerLaw:
+    """All first-order terms of one BN call (theory sheet D.1).
+
+    Args:
+        statistics: per-sample statistics of the call under population propagation.
+        given: per-sample gradients at the given targets.
+        drawn: per-sample gradients at curvature draws, for the Fisher terms.
+    """
+    noise = statistics.noise
+    self_inclusion = float((given.stacked * noise).double().sum(1).mean())
+    shift = _shift(statistics, given)
+    if drawn is None:
+        return LayerLaw(None, None, self_inclusion, shift)
+    by_gradient, _ = fisher_term(drawn.stacked, noise)
+    return LayerLaw(mean_estimate(by_gradient), _two_term(noise, drawn.stacked), self_inclusion, shift)
+
+
+def fisher_term(gradients: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """1/2 E_j E_i (g_j . v_i)^2, as its averages over i for each j and over j for each i.
+
+    Args:
+        gradients: g, (P, D).
+        noise: v, (K, D).
+
+    Returns:
+        (P,) and (K,), float64; both have the term as their mean.
+    """
+    by_gradient, by_noise = [], torch.zeros(len(noise), dtype=torch.float64)
+    for block in torch.split(gradients, _BLOCK):
+        squares = (block @ noise.T).square_().mul_(0.5)
+        by_gradient.append(squares.mean(1, dtype=torch.float64))
+        by_noise += squares.sum(0, dtype=torch.float64)
+    return torch.cat(by_gradient), by_noise / len(gradients)
+
+
+def _two_term(noise: Tensor, drawn: Tensor) -> Estimate:
+    """1/2 sum_d E_j[g_jd^2] E_i[v_id^2]."""
+    return mean_estimate(drawn.double().square() @ noise.double().square().mean(0) / 2)
+
+
+def _shift(statistics: SampleStatistics, given: SampleGradients) -> float:
+    """sum_c gamma (E[g_beta] E[a q] + E[g_gamma] (3 E[q^2] + E[a^2]) / 2)."""
+    a, q, gamma = statistics.mean.double(), statistics.half_square.double(), statistics.gamma.double()
+    of_beta = given.beta.double().mean(0) * (a * q).mean(0)
+    of_gamma = given.gamma.double().mean(0) * (3 * q * q + a * a).mean(0) / 2
+    return float((gamma * (of_beta + of_gamma)).sum())
+
+
+def linear_by_group(runs: SecondOrder, given: Mapping[str, SampleGradients]) -> Tensor:
+    """Mean over each group's samples of g_j . eps, summed over the calls that were active; (groups,), float64."""
+    total = torch.zeros(len(runs.members), dtype=torch.float64)
+    for name, perturbation in runs.perturbations.items():
+        gradients = given[name]
+        total += (gradients.beta[runs.members].mean(1) * perturbation.shift).sum(1).double()
+        total += (gradients.gamma[runs.members].mean(1) * perturbation.scale).sum(1).double()
+    return total
+
+
+def network_fisher(runs: SecondOrder, drawn: Mapping[str, SampleGradients]) -> Estimate:
+    """1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one joint form over all active calls (theory sheet D.2)."""
+    names = list(runs.perturbations)
+    noise = torch.cat([torch.cat([runs.perturbations[n].shift, runs.perturbations[n].scale], dim=1) for n in names], 1)
+    gradients = torch.cat([drawn[n].stacked for n in names], dim=1)
+    by_gradient, by_noise = fisher_term(gradients, noise.float())
+    error = math.hypot(mean_estimate(by_gradient).stderr, mean_estimate(by_noise).stderr)
+    return Estimate(float(by_noise.mean()), error)

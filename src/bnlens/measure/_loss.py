@@ -1,0 +1,210 @@
+"""What a report needs of a loss: its value per sample, and draws of its curvature in the outputs."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnlens.errors import LossError, UsageError
+
+__all__ = ["Likelihood", "LossFunction", "SampleLoss"]
+
+LossFunction = Callable[[Any, Any], Tensor]
+Likelihood = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
+Reduction = Literal["mean", "sum", "none"]
+
+_FUNCTIONS: dict[Any, str] = {
+    F.cross_entropy: "cross_entropy",
+    F.binary_cross_entropy_with_logits: "binary_cross_entropy",
+    F.mse_loss: "mean_squared_error",
+}
+_MODULES: dict[type[nn.Module], str] = {
+    nn.CrossEntropyLoss: "cross_entropy",
+    nn.BCEWithLogitsLoss: "binary_cross_entropy",
+    nn.MSELoss: "mean_squared_error",
+}
+
+
+class SampleLoss:
+    """A loss function seen sample by sample.
+
+    The per-sample loss is what ``loss_fn`` gives for a batch of one (nats, if it is a log-likelihood): with reduction
+    ``"mean"`` the average over the sample's own outputs (pixels, say), with ``"sum"`` their sum, with ``"none"`` their
+    average. All gaps are means over samples of this quantity.
+
+    Args:
+        loss_fn: ``loss_fn(output, target)``; returns a mean, a sum, or one value per sample.
+        reduction: how ``loss_fn`` reduces a batch; None finds out from its attributes or by calling it.
+        likelihood: the likelihood behind the loss, or a function ``(output, generator) -> target`` that draws targets
+            from the model; None recognises cross-entropy, binary cross-entropy with logits and mean squared error.
+
+    Raises:
+        UsageError: an unknown reduction or likelihood.
+    """
+
+    def __init__(
+        self,
+        loss_fn: LossFunction,
+        reduction: Reduction | None = None,
+        likelihood: Likelihood | Callable[[Tensor, torch.Generator], Any] | None = None,
+    ) -> None:
+        if reduction not in (None, "mean", "sum", "none"):
+            raise UsageError(f"reduction {reduction!r} is not known; use 'mean', 'sum', 'none' or None")
+        if isinstance(likelihood, str) and likelihood not in _MODULES.values():
+            raise UsageError(
+                f"likelihood {likelihood!r} is not known; use one of {sorted(_MODULES.values())} or a function"
+            )
+        self.loss_fn = loss_fn
+        self.reduction: Reduction | None = reduction or _declared_reduction(loss_fn)
+        self.likelihood = likelihood if likelihood is not None else _recognise(loss_fn)
+
+    @property
+    def likelihood_name(self) -> str | None:
+        """The likelihood's name, ``"given"`` for a user's function, None where none is known."""
+        return self.likelihood if isinstance(self.likelihood, str) or self.likelihood is None else "given"
+
+    def check(self, output: Tensor, target: Any) -> None:
+        """Try the loss on one batch: labels in range, a finite value, and a reduction that is a mean or a sum.
+
+        Raises:
+            LossError: with the cause and the fix.
+        """
+        if not isinstance(output, Tensor):
+            raise LossError(
+                f"the model returns {type(output).__name__}, not a tensor; pass forward=(model, batch) -> (output, target)"
+            )
+        self._check_labels(output, target)
+        few = min(len(output), 6)
+        output, target = output[:few].detach(), target[:few]
+        value = self.loss_fn(output, target)
+        if not torch.isfinite(value).all():
+            raise LossError("the loss is not finite on the first batch; check the inputs, the targets and the weights")
+        if value.ndim:
+            if len(value) != few:
+                raise LossError(
+                    f"the loss returns shape {tuple(value.shape)} for {few} samples; return one value per sample"
+                )
+            self.reduction = "none"
+            return
+        single = torch.stack([self.loss_fn(output[i : i + 1], target[i : i + 1]) for i in range(few)])
+        # a batch of one sample cannot tell a mean from a sum, so it is repeated
+        doubled = self.loss_fn(torch.cat([output, output]), torch.cat([target, target]))
+        tolerance = 1e-3 * float(single.abs().mean()) + 1e-7
+        if abs(float(doubled - single.mean())) <= tolerance:
+            found: Reduction = "mean"
+        elif abs(float(doubled - 2 * single.sum())) <= tolerance * 2 * few:
+            found = "sum"
+        else:
+            raise LossError(
+                "the loss of a batch is neither the mean nor the sum of its samples' losses (class weights or ignored "
+                "targets do this); return one value per sample, as with reduction='none'"
+            )
+        self.reduction = found
+
+    def _check_labels(self, output: Tensor, target: Any) -> None:
+        if self.likelihood != "cross_entropy" or not isinstance(target, Tensor) or target.is_floating_point():
+            return
+        classes = output.shape[1] if output.ndim > 1 else output.shape[0]
+        ignored = getattr(self.loss_fn, "ignore_index", -100)
+        wrong = target[(target != ignored) & ((target < 0) | (target >= classes))]
+        if wrong.numel():
+            raise LossError(
+                f"label {int(wrong.flatten()[0])} is out of range: the model has {classes} outputs, so labels run from 0 "
+                f"to {classes - 1}; fix the labels or the last layer"
+            )
+
+    def per_sample(self, output: Tensor, target: Any) -> Tensor:
+        """Loss of each sample, (N,), float32 or wider.
+
+        Raises:
+            LossError: a value is not finite, or a label is out of range.
+        """
+        self._check_labels(output, target)
+        if self.reduction == "none":
+            losses = self.loss_fn(output, target)
+        elif (vectorised := _without_reduction(self.loss_fn)) is not None:
+            losses = vectorised(output, target)
+        else:
+            losses = torch.stack([self.loss_fn(output[i : i + 1], target[i : i + 1]) for i in range(len(output))])
+        losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
+        if losses.ndim > 1:
+            losses = losses.flatten(1).sum(1) if self.reduction == "sum" else losses.flatten(1).mean(1)
+        if not torch.isfinite(losses).all():
+            bad = int((~torch.isfinite(losses)).sum())
+            raise LossError(
+                f"the loss is not finite for {bad} of {len(losses)} samples; check the data and the weights"
+            )
+        return losses
+
+    def total(self, output: Tensor, target: Any) -> Tensor:
+        """Sum over the batch of the per-sample losses, a scalar that can be differentiated."""
+        value = self.loss_fn(output, target)
+        if self.reduction == "none":
+            return value.flatten(1).mean(1).sum() if value.ndim > 1 else value.sum()
+        return value * len(output) if self.reduction == "mean" else value
+
+    def curvature_draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """A random v of the outputs' shape with E[v v^T] = the Hessian of the per-sample loss in its outputs.
+
+        For a likelihood this is the score at a label drawn from the model, so that back-propagating v gives gradients
+        whose second moment is the true Fisher matrix. (The empirical Fisher, at the given labels, comes out at 0.4 of it
+        on networks that fit their training data.)
+        """
+        output = output.detach()
+        if callable(self.likelihood):
+            leaf = output.requires_grad_()
+            with torch.enable_grad():
+                return torch.autograd.grad(self.total(leaf, self.likelihood(output, generator)), leaf)[0]
+        wide = output.to(torch.promote_types(output.dtype, torch.float32))
+        if self.likelihood == "cross_entropy":
+            probabilities = wide.softmax(1).movedim(1, -1)
+            flat = probabilities.reshape(-1, probabilities.shape[-1])
+            drawn = torch.multinomial(flat.cpu(), 1, generator=generator).to(flat.device)
+            score = flat.scatter_add(1, drawn, -torch.ones_like(flat[:, :1])).view_as(probabilities).movedim(-1, 1)
+            terms = flat.shape[0] // len(wide)
+        elif self.likelihood == "binary_cross_entropy":
+            probabilities = wide.sigmoid()
+            drawn = torch.bernoulli(probabilities.cpu(), generator=generator).to(wide.device)
+            score, terms = probabilities - drawn, wide[0].numel()
+        else:
+            noise = torch.randn(wide.shape, generator=generator, dtype=wide.dtype).to(wide.device)
+            score, terms = math.sqrt(2) * noise, wide[0].numel()
+        if self.reduction != "sum":
+            score = score / math.sqrt(terms)
+        return score.to(output.dtype)
+
+
+def _declared_reduction(loss_fn: LossFunction) -> Reduction | None:
+    if isinstance(loss_fn, functools.partial):
+        return loss_fn.keywords.get("reduction") or _declared_reduction(loss_fn.func)
+    declared = getattr(loss_fn, "reduction", None)
+    return declared if declared in ("mean", "sum", "none") else None
+
+
+def _recognise(loss_fn: LossFunction) -> str | None:
+    """The likelihood of a plain loss of PyTorch; None for a weighted one, whose curvature depends on the label."""
+    if isinstance(loss_fn, functools.partial):
+        plain = not loss_fn.args and set(loss_fn.keywords) <= {"reduction", "label_smoothing", "ignore_index"}
+        return _recognise(loss_fn.func) if plain else None
+    if isinstance(loss_fn, nn.Module):
+        weighted = any(getattr(loss_fn, name, None) is not None for name in ("weight", "pos_weight"))
+        return None if weighted else _MODULES.get(type(loss_fn))
+    return _FUNCTIONS.get(loss_fn)
+
+
+def _without_reduction(loss_fn: LossFunction) -> LossFunction | None:
+    """The same loss per output element, for PyTorch's own losses; None where it has to be called sample by sample."""
+    if _recognise(loss_fn) is None or getattr(loss_fn, "ignore_index", -100) != -100:
+        return None
+    if isinstance(loss_fn, functools.partial):
+        return functools.partial(loss_fn.func, **{**loss_fn.keywords, "reduction": "none"})
+    if isinstance(loss_fn, nn.CrossEntropyLoss):
+        return functools.partial(F.cross_entropy, label_smoothing=loss_fn.label_smoothing, reduction="none")
+    function = next(f for f, name in _FUNCTIONS.items() if name == _recognise(loss_fn))
+    return functools.partial(function, reduction="none")

@@ -1,0 +1,122 @@
+"""Population statistics of every BN call, under population propagation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnlens.errors import DataError, ModelError
+from bnlens.measure._intercept import Handler
+from bnlens.measure._probe import Probe
+from bnlens.moments import Moments
+
+__all__ = ["Population", "estimate_population", "normalise", "population_handler"]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Population statistics of one BN call.
+
+    Attributes:
+        mean: mu_P, (C,), float32 or wider, over samples and pixels.
+        variance: sigma_P^2, (C,), biased.
+        eps: the layer's epsilon; ``sigma`` includes it, as the layer's own normalisation does.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    eps: float
+
+    @property
+    def sigma(self) -> Tensor:
+        """sqrt(variance + eps), (C,)."""
+        return (self.variance + self.eps).sqrt()
+
+
+def normalise(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Return gamma (h - mu_P) / sigma_P + beta, in the dtype of ``h``."""
+    return F.batch_norm(h, population.mean, population.variance, gamma, beta, False, 0.0, population.eps)
+
+
+def population_handler(populations: Mapping[str, Population]) -> Handler:
+    """A handler that normalises every call by its population statistics.
+
+    Raises:
+        ModelError: (when run) the model calls a layer more often than it did when the statistics were taken.
+    """
+
+    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        if name not in populations:
+            raise ModelError(
+                f"call {name!r} of a BN layer was not seen before; the model must run the same layers every time"
+            )
+        return normalise(h, populations[name], gamma, beta)
+
+    return handle
+
+
+@torch.no_grad()
+def estimate_population(
+    probe: Probe, *, tolerance: float = 1e-5, max_passes: int = 30, advance: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Population], int]:
+    """Statistics of all calls over the whole pool, each with all earlier layers normalised by theirs.
+
+    The first pass normalises by batch statistics; each later one by the statistics of the pass before, and makes at least
+    one more layer exact. Passes are repeated until no mean moves by more than ``tolerance`` standard deviations and no
+    standard deviation by more than that fraction.
+
+    Returns:
+        Populations by call name in the order of execution, and the number of passes.
+
+    Raises:
+        DataError: a layer's input is not finite.
+    """
+    current: dict[str, Population] = {}
+    passes = 0
+    while passes < max_passes:
+        passes += 1
+        sums: dict[str, Moments] = {}
+        epsilons: dict[str, float] = {}
+        dtypes: dict[str, torch.dtype] = {}
+        handler = _observing(sums, epsilons, dtypes, population_handler(current) if current else _by_batch)
+        for indices in probe.pool.batches(probe.batch_size):
+            probe.outputs(indices, handler)
+        advance()
+        updated = {}
+        for name, moments in sums.items():
+            result = moments.compute()
+            if result.skipped_batches:
+                raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
+            dtype = dtypes[name]
+            updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), epsilons[name])
+        change = max((_change(updated[name], old) for name, old in current.items()), default=float("inf"))
+        current = updated
+        if change <= tolerance:
+            break
+    return current, passes
+
+
+def _observing(
+    sums: dict[str, Moments], epsilons: dict[str, float], dtypes: dict[str, torch.dtype], then: Handler
+) -> Handler:
+    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        epsilons[name], dtypes[name] = eps, gamma.dtype
+        if name not in sums:
+            sums[name] = Moments(h.shape[1], device=h.device)
+        sums[name].update(h)
+        return then(name, h, gamma, beta, eps)
+
+    return handle
+
+
+def _by_batch(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    return F.batch_norm(h, None, None, gamma, beta, True, 0.0, eps)
+
+
+def _change(new: Population, old: Population) -> float:
+    mean = ((new.mean - old.mean) / old.sigma).abs().max()
+    return float(torch.maximum(mean, (new.sigma / old.sigma - 1).abs().max()))

@@ -1,0 +1,193 @@
+"""The report: what `bnlens.report` returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bnlens._files import write_atomic
+from bnlens.errors import UsageError
+from bnlens.measure._estimate import Estimate
+from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note
+from bnlens.measure._serial import from_json, to_json
+from bnlens.measure._text import prediction_text, report_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bnlens.measure._compare import Comparison
+
+__all__ = ["Prediction", "Report"]
+
+NETWORK = "(network)"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Gaps predicted at another statistics batch size, nats per sample, with standard errors.
+
+    The errors are those of the estimate at M0. The law is the first order in 1/M; what it leaves out is of relative order
+    1/M (1/sqrt(M) next to kinks) and shows as the drift of M times the measured gap in the report.
+
+    Attributes:
+        statistics_batch_size: M.
+        network: the whole network.
+        layers: each layer alone, by name.
+        kind: ``"exact"``, ``"fisher"`` or ``"two_term"``.
+    """
+
+    statistics_batch_size: int
+    network: Estimate
+    layers: dict[str, Estimate]
+    kind: str
+
+    def __repr__(self) -> str:
+        return prediction_text(self.statistics_batch_size, self.kind, {NETWORK: self.network, **self.layers})
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per layer and one for the network: columns ``gap`` and ``stderr``."""
+        import pandas as pd
+
+        rows = {NETWORK: self.network, **self.layers}
+        frame = pd.DataFrame({"gap": [e.value for e in rows.values()], "stderr": [e.stderr for e in rows.values()]})
+        return frame.set_index(pd.Index(list(rows), name="layer"))
+
+
+@dataclass(frozen=True)
+class Report:
+    """How much batch normalization regularises a network, measured and predicted; made by ``bnlens.report``.
+
+    The gap of M is the mean loss with the batch statistics of groups of M samples less that with population statistics, at
+    fixed weights, in nats per sample. ``repr`` is the table.
+
+    Attributes:
+        model: class name of the model.
+        layers: one result per call of a BN layer, in the order of execution.
+        network: all layers at once.
+        notes: what the user may not know about the model.
+        statistics_batch_sizes: the M at which gaps were measured.
+        prediction_batch_size: M0, the group size that predictions come from.
+        samples: P, samples in the pool, which is the population.
+        rounds: shuffles of the pool behind each measured gap.
+        likelihood: the likelihood behind the Fisher terms, or None.
+        population_passes: passes over the pool until the population statistics no longer changed.
+        seed: seed of the groups and of the drawn labels.
+        seconds: duration.
+        version: of bnlens.
+        created: ISO 8601 time, UTC.
+    """
+
+    model: str
+    layers: tuple[LayerResult, ...]
+    network: NetworkResult
+    notes: tuple[Note, ...]
+    statistics_batch_sizes: tuple[int, ...]
+    prediction_batch_size: int
+    samples: int
+    rounds: int
+    likelihood: str | None
+    population_passes: int
+    seed: int
+    seconds: float
+    version: str
+    created: str
+
+    def __repr__(self) -> str:
+        return report_text(self)
+
+    def __getitem__(self, name: str) -> LayerResult:
+        """The layer of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
+
+    def predict(
+        self,
+        statistics_batch_size: int,
+        *,
+        kind: str = "exact",
+        population: int | None = None,
+    ) -> Prediction:
+        """Predict the gaps at another statistics batch size, by scaling with the variance of the batch mean.
+
+        Args:
+            statistics_batch_size: M, at least 2.
+            kind: ``"exact"`` (antithetic second order), ``"fisher"``, or ``"two_term"``, the paper's value.
+            population: number of samples that the training set holds, if batches are drawn from it without replacement; the
+                variance is then (P - M) / (M (P - 1)). None means fresh samples: 1 / M.
+
+        Raises:
+            UsageError: M is below 2 or above the population, ``kind`` is unknown, or the report has no such prediction.
+        """
+        if kind not in ("exact", "fisher", "two_term"):
+            raise UsageError(f"kind {kind!r} is not known; use 'exact', 'fisher' or 'two_term'")
+
+        def at(gaps: Gaps) -> Estimate:
+            estimate = gaps.predicted(statistics_batch_size, kind, population=population)
+            if estimate is None:
+                raise UsageError(
+                    f"this report has no {kind!r} prediction, because the loss has no known likelihood; "
+                    "use kind='exact' or pass likelihood= to bnlens.report"
+                )
+            return estimate
+
+        layers = {layer.name: at(layer.gaps) for layer in self.layers if layer.gaps is not None}
+        return Prediction(statistics_batch_size, at(self.network.gaps), layers, kind)
+
+    def to_frame(self) -> pd.DataFrame:
+        """All numbers as a data frame: a row per layer and M, the network's under ``(network)``; see `bnlens.measure`."""
+        from bnlens.measure._frame import report_frame
+
+        return report_frame(self)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The report as JSON text, also written to ``path`` if given.
+
+        Raises:
+            StoreError: ``path`` cannot be written.
+        """
+        text = to_json(self)
+        if path is not None:
+            write_atomic(path, text)
+        return text
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Report:
+        """Read a report written by ``to_json``.
+
+        Raises:
+            StoreError: the file is missing, is not a report, or was written by a newer bnlens.
+        """
+        return from_json(path)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The report as one self-contained HTML file with figures, which works offline; also written to ``path``.
+
+        Raises:
+            StoreError: ``path`` cannot be written.
+        """
+        from bnlens.measure._html import report_page
+
+        text = report_page(self)
+        if path is not None:
+            write_atomic(path, text)
+        return text
+
+    def compare(self, other: Report) -> Comparison:
+        """Differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
+        from bnlens.measure._compare import compare
+
+        return compare(self, other)
+
+    def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
+        """(name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
+        named = [(NETWORK, self.network.gaps)]
+        named += [(layer.name, layer.gaps) for layer in self.layers if layer.gaps is not None]
+        return [(name, size, gaps) for name, gaps in named for size in (sizes or self.statistics_batch_sizes)]

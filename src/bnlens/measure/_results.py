@@ -1,0 +1,118 @@
+"""What a report holds of one BN layer and of the whole network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bnlens.measure._estimate import Estimate
+from bnlens.theory.noise import noise_scale
+
+__all__ = ["Gaps", "LayerResult", "NetworkResult", "Note"]
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The gap of one set of BN layers, nats per sample: measured at some M, predicted from another.
+
+    Attributes:
+        measured: gap by M, from running groups of M samples with their own statistics.
+        exact: gap predicted at ``source``: linear terms plus the exact (antithetic) second order.
+        fisher: the same with the true Fisher matrix for the second order; None without a likelihood.
+        two_term: the paper's value at ``source``, sum over channels of zeta gamma^2; None without a likelihood.
+        source: M0, the group size the predictions were made from.
+        population: P, number of samples in the pool.
+    """
+
+    measured: Mapping[int, Estimate]
+    exact: Estimate
+    fisher: Estimate | None
+    two_term: Estimate | None
+    source: int
+    population: int
+
+    def scale(self, batch_size: int, population: int | None) -> float:
+        """Factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
+        return float(noise_scale(batch_size, population)) / float(noise_scale(self.source, self.population))
+
+    def predicted(self, batch_size: int, kind: str = "exact", *, population: int | None = None) -> Estimate | None:
+        """Prediction ``kind`` (``"exact"``, ``"fisher"`` or ``"two_term"``) at ``batch_size``.
+
+        Args:
+            batch_size: M.
+            kind: which prediction.
+            population: samples that a shuffled epoch draws from; None for fresh samples every time.
+        """
+        estimate: Estimate | None = getattr(self, kind)
+        return None if estimate is None else estimate * self.scale(batch_size, population)
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One call of a BN layer. Everything with a standard error is an ``Estimate``.
+
+    Attributes:
+        name: module path; a second call of a shared module is ``path#2``.
+        kind: class of the module.
+        channels: C.
+        pixels: pixels per sample; 1 after a linear layer.
+        gaps: with only this layer on group statistics, all others on population statistics; None if not asked for.
+        quadratic: second-order part of the Fisher prediction at M0; None without a likelihood.
+        self_inclusion: part of the predictions at M0 from each sample being in its own group.
+        shift: part from the bias of 1 / sigma_B and the correlation of mu_B with sigma_B.
+        effective_samples_mean: independent samples per sample for mu_B: variance of a pixel over that of a sample's mean.
+        effective_samples_std: the same for sigma_B.
+        kurtosis: excess kurtosis of the pre-activations over pixels, averaged over channels.
+        gamma_rms: root mean square of gamma.
+        dead_channels: channels whose output has a standard deviation below 1e-3.
+        stale_mean: rms over channels of (running mean - mu_P) / sigma_P; None without running statistics.
+        stale_std: rms over channels of log(running sigma / sigma_P).
+    """
+
+    name: str
+    kind: str
+    channels: int
+    pixels: int
+    gaps: Gaps | None
+    quadratic: Estimate | None
+    self_inclusion: float
+    shift: float
+    effective_samples_mean: Estimate
+    effective_samples_std: Estimate
+    kurtosis: Estimate
+    gamma_rms: float
+    dead_channels: int
+    stale_mean: Estimate | None
+    stale_std: Estimate | None
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """The whole network, all BN layers on group statistics at once.
+
+    Attributes:
+        gaps: measured and predicted; one joint second-order form over all layers, not a sum of layers.
+        population_loss: mean loss under population statistics, nats per sample.
+        running_discrepancy: mean loss with the model's running statistics (eval mode) less that with population
+            statistics; None where a layer keeps no running statistics.
+    """
+
+    gaps: Gaps
+    population_loss: Estimate
+    running_discrepancy: Estimate | None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something about the model that its user may not know.
+
+    Attributes:
+        kind: ``"frozen"``, ``"moving statistics"``, ``"weight decay"``, ``"stale statistics"``, ``"dead channels"``,
+            ``"small batch"`` or ``"shared layer"``.
+        layer: module path, or an empty string for the whole network.
+        text: one sentence with the numbers, and the fix where there is one.
+    """
+
+    kind: str
+    layer: str
+    text: str

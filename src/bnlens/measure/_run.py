@@ -1,0 +1,293 @@
+"""`bnlens.report`: one call that measures and predicts the gap of a network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnlens.errors import DataError, ModelError, UsageError
+from bnlens.measure._control import first_order_by_group, with_control
+from bnlens.measure._description import describe
+from bnlens.measure._estimate import Estimate, mean_estimate
+from bnlens.measure._gradients import SampleGradients, collect_gradients
+from bnlens.measure._groups import Rounds, group_gaps, second_order
+from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
+from bnlens.measure._laws import LayerLaw, layer_law, linear_by_group, network_fisher
+from bnlens.measure._loss import Likelihood, LossFunction, Reduction, SampleLoss
+from bnlens.measure._notes import model_notes, result_notes
+from bnlens.measure._pool import SamplePool
+from bnlens.measure._population import Population, estimate_population
+from bnlens.measure._probe import Forward, Probe, default_forward
+from bnlens.measure._progress import Tracker, tracker
+from bnlens.measure._report import Report
+from bnlens.measure._results import Gaps, LayerResult, NetworkResult
+from bnlens.measure._statistics import SampleStatistics, collect_statistics
+from bnlens.theory.noise import noise_scale
+
+__all__ = ["report"]
+
+
+def report(
+    model: nn.Module,
+    loader: Iterable[Any],
+    loss_fn: LossFunction,
+    *,
+    statistics_batch_size: int | Sequence[int] = (16, 64),
+    prediction_batch_size: int | None = None,
+    rounds: int = 4,
+    per_layer: bool = True,
+    max_samples: int = 4096,
+    likelihood: Likelihood | Callable[[Tensor, torch.Generator], Any] | None = None,
+    reduction: Reduction | None = None,
+    forward: Forward = default_forward,
+    optimizer: torch.optim.Optimizer | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Report:
+    """Measure and predict how much batch normalization regularises ``model``, per layer and as a whole.
+
+    The samples of ``loader`` (up to ``max_samples``) are the population. The gap of M is the mean loss with the statistics
+    of random disjoint groups of M samples less that with population statistics, at the present weights, without dropout.
+    It is *measured* by running such groups, and *predicted* from groups of another size M0 by the expansion of theory sheet
+    D.1 and D.2, with the true Fisher matrix and with the exact (antithetic) second order. Standard errors are over the
+    random groups and drawn labels.
+
+    The model is handed back as it came (mode, ``requires_grad``, gradients, buffers, hooks, random number generators),
+    also when something raises or the user interrupts.
+
+    Args:
+        model: any module with BatchNorm1d/2d/3d layers or subclasses that normalise by ``F.batch_norm``. A BN layer in eval
+            mode inside a model in train mode counts as frozen and keeps its running statistics.
+        loader: yields (inputs, ..., target) or a dict with the target under ``labels``, ``label``, ``targets``, ``target``
+            or ``y``; anything else needs ``forward``.
+        loss_fn: ``loss_fn(output, target)``: a mean or a sum over samples, or one value per sample.
+        statistics_batch_size: the M to measure at, one or several, at least 2.
+        prediction_batch_size: M0, none of the measured M; by default the geometric mean of them, or 2M for a single one.
+        rounds: how often the pool is reshuffled for each gap; errors fall as 1/sqrt(rounds).
+        per_layer: whether to measure each layer alone, which takes one run of the network per layer.
+        max_samples: at most this many samples are read and held in memory.
+        likelihood: behind the loss: ``"cross_entropy"``, ``"binary_cross_entropy"`` (on logits), ``"mean_squared_error"``,
+            or a function ``(output, generator) -> target`` that draws targets; recognised for PyTorch's own losses. Without
+            one there are no Fisher and no two-term values.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``; found out if not given.
+        forward: ``(model, batch) -> (output, target)`` for models that take or return something else.
+        optimizer: if given, weight decay on gamma is set beside what BN applies.
+        seed: of groups and drawn labels.
+        progress: show a bar on standard error; by default if that is a terminal.
+
+    Returns:
+        The report; its ``repr`` is a table.
+
+    Raises:
+        ModelError: the model has no BN layer in use, or does not return a tensor.
+        DataError: the loader is empty, or has fewer than 2M samples.
+        LossError: the loss is not finite, labels are out of range, or it is neither a mean nor a sum over samples.
+        UsageError: an argument is out of range.
+
+    Example:
+        >>> import torch, bnlens
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        >>> batches = [(torch.randn(64, 4), torch.randint(3, (64,))) for _ in range(4)]
+        >>> report = bnlens.report(model, batches, torch.nn.functional.cross_entropy, statistics_batch_size=8)
+        >>> report.samples, report.prediction_batch_size, report.layers[0].name
+        (256, 16, '1')
+    """
+    started = time.perf_counter()
+    sizes, source = _check_sizes(statistics_batch_size, prediction_batch_size)
+    _check_at_least("rounds", rounds, 1)
+    _check_at_least("max_samples", max_samples, 2)
+    model = unwrap(model)
+    layers = batch_norm_layers(model)
+    if not layers:
+        raise ModelError(
+            f"{type(model).__name__} has no BatchNorm layer (a subclass of torch's _BatchNorm); nothing to report"
+        )
+    active = {name: layer for name, layer in layers.items() if not is_frozen(model, layer)}
+    notes = list(model_notes(model, layers))
+    loss = SampleLoss(loss_fn, reduction, likelihood)
+    interceptor = Interceptor(active)
+    with tracker(progress) as track, handed_back(model), interceptor.attached():
+        pool, batch_size = _read(loader, max_samples, max(*sizes, source))
+        probe = Probe(model, interceptor, pool, loss, forward, batch_size)
+        running = _first_look(probe, active)
+        advance = track.stage("population statistics, passes", None)
+        populations, passes = estimate_population(probe, advance=advance)
+        if not populations:
+            raise ModelError("no BN layer of the model runs in its forward pass, or all are frozen; nothing to report")
+        data = _Collected.collect(probe, populations, seed, track)
+        gaps = _Measurement(probe, populations, data, sizes, source, rounds, seed, track)
+        network = NetworkResult(
+            gaps.of(list(populations), "network"),
+            mean_estimate(data.baseline),
+            None if running is None else mean_estimate(running - data.baseline),
+        )
+        results = tuple(gaps.layer(name, active[_path(name)], per_layer) for name in populations)
+    notes += result_notes(results, network, active, optimizer, min(sizes))
+    return Report(
+        model=type(model).__name__,
+        layers=results,
+        network=network,
+        notes=tuple(notes),
+        statistics_batch_sizes=sizes,
+        prediction_batch_size=source,
+        samples=len(pool),
+        rounds=rounds,
+        likelihood=loss.likelihood_name,
+        population_passes=passes,
+        seed=seed,
+        seconds=round(time.perf_counter() - started, 3),
+        version=version("bnlens"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """Per-sample quantities of all calls under population statistics."""
+
+    baseline: Tensor
+    statistics: dict[str, SampleStatistics]
+    given: dict[str, SampleGradients]
+    drawn: dict[str, SampleGradients]
+    laws: dict[str, LayerLaw]
+
+    @classmethod
+    def collect(cls, probe: Probe, populations: dict[str, Population], seed: int, track: Tracker) -> _Collected:
+        batches = -(-len(probe.pool) // probe.batch_size)
+        baseline, statistics = collect_statistics(probe, populations, track.stage("statistics, batches", batches))
+        generator = torch.Generator().manual_seed(seed) if probe.loss.likelihood is not None else None
+        advance = track.stage("gradients, batches", batches)
+        given, drawn = collect_gradients(probe, populations, drawn=generator, advance=advance)
+        laws = {name: layer_law(statistics[name], given[name], drawn.get(name)) for name in populations}
+        return cls(baseline, statistics, given, drawn, laws)
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Gaps of any set of calls, from one collection."""
+
+    probe: Probe
+    populations: dict[str, Population]
+    data: _Collected
+    sizes: tuple[int, ...]
+    source: int
+    rounds: int
+    seed: int
+    track: Tracker
+
+    def of(self, active: list[str], label: str) -> Gaps:
+        """Gaps with the calls ``active`` on group statistics."""
+        measured = {}
+        for size in self.sizes:
+            rounds = Rounds(self.rounds, self.seed + size)
+            advance = self.track.stage(f"{label}: gap at M = {size}, rounds", self.rounds)
+            values = group_gaps(self.probe, self.populations, self.data.baseline, active, size, rounds, advance)
+            members = torch.cat([i.view(-1, size) for i in rounds.groups(self.probe, size, lambda: None)])
+            measured[size] = with_control(values, self._controls(members, active))
+        rounds = Rounds(self.rounds, self.seed + self.source)
+        advance = self.track.stage(f"{label}: second order at M0 = {self.source}, rounds", self.rounds)
+        runs = second_order(self.probe, self.populations, self.data.baseline, active, self.source, rounds, advance)
+        scale = float(noise_scale(self.source, len(self.probe.pool)))
+        if len(active) == 1:
+            law = self.data.laws[active[0]]
+            linear = Estimate(law.linear * scale, 0.0)
+            exact = mean_estimate(runs.quadratic) + linear
+            fisher = None if law.fisher is None else law.fisher * scale + linear
+        else:
+            by_group, controls = linear_by_group(runs, self.data.given), self._controls(runs.members, active)
+            linear, exact = with_control(by_group, controls), with_control(runs.quadratic + by_group, controls)
+            fisher = network_fisher(runs, self.data.drawn) + linear if self.data.drawn else None
+        two_terms = [law.two_term for name in active if (law := self.data.laws[name]).two_term is not None]
+        two_term = sum(two_terms, Estimate(0.0, 0.0)) * scale if two_terms else None
+        return Gaps(measured, exact, fisher, two_term, self.source, len(self.probe.pool))
+
+    def _controls(self, members: Tensor, active: list[str]) -> Tensor:
+        statistics = {name: self.data.statistics[name] for name in active}
+        return first_order_by_group(members, statistics, self.data.given)
+
+    def layer(self, name: str, module: nn.modules.batchnorm._BatchNorm, per_layer: bool) -> LayerResult:
+        """Everything about one call."""
+        statistics, law = self.data.statistics[name], self.data.laws[name]
+        scale = float(noise_scale(self.source, len(self.probe.pool)))
+        description = describe(module, statistics, self.populations[name])
+        return LayerResult(
+            name=name,
+            kind=type(module).__name__,
+            channels=len(statistics.gamma),
+            pixels=statistics.pixels,
+            gaps=self.of([name], name) if per_layer else None,
+            quadratic=None if law.fisher is None else law.fisher * scale,
+            self_inclusion=law.self_inclusion * scale,
+            shift=law.shift * scale,
+            **vars(description),
+        )
+
+
+def _first_look(probe: Probe, layers: dict[str, nn.modules.batchnorm._BatchNorm]) -> Tensor | None:
+    """Check loss and outputs on the first batch; return per-sample losses in eval mode, (P,), if all layers allow that."""
+    indices = next(probe.pool.batches(probe.batch_size))
+    with torch.no_grad():
+        output, target = probe.outputs(indices, _by_running_statistics(layers))
+        probe.loss.check(output, target)
+    if any(layer.running_mean is None for layer in layers.values()):
+        return None
+    handler = _by_running_statistics(layers)
+    return torch.cat([probe.losses(indices, handler) for indices in probe.pool.batches(probe.batch_size)])
+
+
+def _by_running_statistics(layers: dict[str, nn.modules.batchnorm._BatchNorm]) -> Handler:
+    """A handler that does what the layers do in eval mode."""
+
+    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        layer = layers[_path(name)]
+        mean, variance = layer.running_mean, layer.running_var
+        if mean is None or variance is None:
+            return F.batch_norm(h, None, None, gamma, beta, True, 0.0, eps)
+        return F.batch_norm(h, mean.to(gamma.dtype), variance.to(gamma.dtype), gamma, beta, False, 0.0, eps)
+
+    return handle
+
+
+def _read(loader: Iterable[Any], max_samples: int, largest: int) -> tuple[SamplePool, int]:
+    pool = SamplePool.from_loader(loader, max_samples)
+    if len(pool) < 2 * largest:
+        raise DataError(
+            f"the loader gave {len(pool)} samples, fewer than twice the group size {largest}; give at least {2 * largest} "
+            "samples (max_samples counts too) or a smaller statistics_batch_size and prediction_batch_size"
+        )
+    return pool, max(pool.batch_size, largest)
+
+
+def _path(name: str) -> str:
+    return name.partition("#")[0]
+
+
+def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[int, ...], int]:
+    chosen = tuple(sorted({sizes} if isinstance(sizes, int) else set(sizes)))
+    if not chosen:
+        raise UsageError("statistics_batch_size is empty; give at least one M")
+    for size in (*chosen, *(() if source is None else (source,))):
+        _check_at_least("statistics_batch_size", size, 2)
+    if source is None:
+        source = 2 * chosen[0] if len(chosen) == 1 else round((chosen[0] * chosen[-1]) ** 0.5)
+        while source in chosen:
+            source += 1
+    elif source in chosen:
+        raise UsageError(
+            f"prediction_batch_size {source} is also measured; choose another, so that the prediction is one"
+        )
+    return chosen, source
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} is {value!r}; it must be an integer of at least {least}")

@@ -1,0 +1,91 @@
+"""Reports as JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnlens.errors import StoreError
+
+if TYPE_CHECKING:
+    from bnlens.measure._report import Report
+
+__all__ = ["SCHEMA", "from_json", "to_json"]
+
+SCHEMA = 1
+
+
+def to_json(report: Report) -> str:
+    """JSON text of a report: the fields of its dataclasses, with a schema number; numbers that do not exist are null."""
+    return json.dumps({"schema": SCHEMA, "kind": "bnlens report", **_plain(report)}, indent=1, allow_nan=False)
+
+
+def from_json(path: str | os.PathLike[str]) -> Report:
+    """Read what ``to_json`` wrote.
+
+    Raises:
+        StoreError: the file is missing, is not a report, or is of a newer schema.
+    """
+    from bnlens.measure._report import Report
+
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StoreError(f"{path} is not a bnlens report (no valid JSON); write one with Report.to_json") from error
+    if not isinstance(document, dict) or document.get("kind") != "bnlens report":
+        raise StoreError(f"{path} is not a bnlens report; write one with Report.to_json")
+    if document["schema"] > SCHEMA:
+        raise StoreError(f"{path} has schema {document['schema']}, newer than {SCHEMA} of this bnlens; update bnlens")
+    try:
+        result = _build(Report, {key: value for key, value in document.items() if key not in ("schema", "kind")})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path} is damaged ({error}); write the report anew") from error
+    assert isinstance(result, Report)  # noqa: S101 - for the type checker
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _build(annotation: Any, value: Any) -> Any:
+    """The value of type ``annotation`` that ``_plain`` made ``value`` of."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        hints = typing.get_type_hints(annotation, _namespace())
+        return annotation(
+            **{field.name: _build(hints[field.name], value[field.name]) for field in dataclasses.fields(annotation)}
+        )
+    if origin is tuple:
+        return tuple(_build(args[0], item) for item in value)
+    if origin is Mapping:
+        return {args[0](key): _build(args[1], item) for key, item in value.items()}
+    if annotation is float:
+        return math.nan if value is None else float(value)
+    if not isinstance(value, annotation):
+        raise TypeError(f"{value!r} is not {annotation.__name__}")
+    return value
+
+
+def _namespace() -> dict[str, Any]:
+    from bnlens.measure import _results
+    from bnlens.measure._estimate import Estimate
+
+    return {**vars(_results), "Estimate": Estimate, "Mapping": Mapping}

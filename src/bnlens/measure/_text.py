@@ -1,0 +1,91 @@
+"""Reports as plain text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bnlens.measure._estimate import Estimate
+from bnlens.render import number
+
+if TYPE_CHECKING:
+    from bnlens.measure._report import Report
+    from bnlens.measure._results import Gaps, LayerResult
+
+__all__ = ["aligned", "prediction_text", "report_text"]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as columns two spaces apart: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first = row[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([first, *rest]).rstrip())
+    return "\n".join(lines)
+
+
+def report_text(report: Report) -> str:
+    """The table that ``repr`` of a report is."""
+    parts = [
+        f"bnlens report: {report.model}, {len(report.layers)} BN layers, {report.samples} samples, "
+        f"population loss {report.network.population_loss} nats",
+        "",
+        "Gap: mean loss with the statistics of M samples less that with population statistics, nats per sample",
+        aligned(_gap_table(report)),
+        f"predicted: from groups of {report.prediction_batch_size} samples, scaled to M; ratio: predicted / measured",
+        "",
+        aligned(_layer_table(report)),
+    ]
+    if report.network.running_discrepancy is not None:
+        parts += ["", f"Loss with running less population statistics: {report.network.running_discrepancy} nats"]
+    if report.notes:
+        parts += ["", "Notes", *(f"- {note.layer + ': ' if note.layer else ''}{note.text}" for note in report.notes)]
+    return "\n".join(parts)
+
+
+def prediction_text(batch_size: int, kind: str, rows: Mapping[str, Estimate]) -> str:
+    """The table that ``repr`` of a prediction is."""
+    table = [["layer", "gap"], *([name, str(estimate)] for name, estimate in rows.items())]
+    return f"Gap predicted at M = {batch_size} ({kind}), nats per sample\n{aligned(table)}"
+
+
+def _gap_table(report: Report) -> list[list[str]]:
+    rows = [["layer", "M", "measured", "predicted", "ratio", "Fisher", "two-term (paper)"]]
+    for name, size, gaps in report.gap_rows():
+        rows.append([name, str(size), *_gap_cells(gaps, size)])
+    return rows
+
+
+def _gap_cells(gaps: Gaps, size: int) -> list[str]:
+    measured = gaps.measured[size]
+    kinds = {kind: gaps.predicted(size, kind, population=gaps.population) for kind in ("exact", "fisher", "two_term")}
+    exact = kinds["exact"]
+    ratio = "–" if exact is None else str(exact.over(measured))
+    return [str(measured), _text(exact), ratio, _text(kinds["fisher"]), _text(kinds["two_term"])]
+
+
+def _layer_table(report: Report) -> list[list[str]]:
+    headings = ["layer", "channels", "pixels", "eff. samples mu", "eff. samples sigma", "excess kurtosis", "rms gamma"]
+    rows = [[*headings, "dead", "stale mu", "stale sigma"]]
+    return rows + [_layer_cells(layer) for layer in report.layers]
+
+
+def _layer_cells(layer: LayerResult) -> list[str]:
+    return [
+        layer.name,
+        str(layer.channels),
+        str(layer.pixels),
+        str(layer.effective_samples_mean),
+        str(layer.effective_samples_std),
+        str(layer.kurtosis),
+        number(layer.gamma_rms),
+        str(layer.dead_channels),
+        _text(layer.stale_mean),
+        _text(layer.stale_std),
+    ]
+
+
+def _text(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else str(estimate)
