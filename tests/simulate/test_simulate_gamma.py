@@ -1,0 +1,56 @@
+"""The simulated minimiser over gamma against exact values and the slope of the expansion."""
+
+import pytest
+
+from bnlens.errors import UsageError
+from bnlens.simulate import simulate_gamma
+from bnlens.theory import gamma_shrink, linear, linear_gamma, mean_inverse_std, mean_std, poisson, relu, softplus_glm
+
+
+@pytest.mark.parametrize("size", [3, 8, 32])
+def test_linear_own_batch_is_exact(size):
+    estimate = simulate_gamma("linear", "gaussian", batch_size=size, samples=200_000)
+    assert abs(estimate.gamma - linear_gamma(0.8, mean_std(size))) < 4 * estimate.stderr
+    assert estimate.stderr < 0.002
+    assert estimate.optimum == pytest.approx(0.8)
+
+
+def test_linear_fresh_batch_is_exact():
+    estimate = simulate_gamma("linear", "gaussian", batch_size=32, statistics="fresh", samples=400_000)
+    exact = 0.8 * mean_inverse_std(32) * (32 - 3) / (32 + 1)
+    assert abs(estimate.gamma - exact) < 4 * estimate.stderr
+    assert estimate.stderr < 0.002
+
+
+@pytest.mark.parametrize(
+    ("unit", "beta"), [(relu(1.0), 0.0), (softplus_glm(), 0.0), (poisson(), 0.5)], ids=lambda v: getattr(v, "name", "")
+)
+def test_shrink_follows_the_own_batch_slope_and_not_the_decay(unit, beta):
+    estimate = simulate_gamma(unit, "gaussian", beta=beta, batch_size=128, samples=1_000_000, seed=1)
+    law = gamma_shrink(unit, "gaussian", beta=beta)
+    assert estimate.shrink == pytest.approx(law.own, abs=0.05 * law.own + 3 * estimate.shrink_stderr)
+    assert estimate.shrink < 0.6 * law.decay
+
+
+def test_standard_error_covers_the_scatter_over_seeds():
+    estimates = [simulate_gamma("logistic", "gaussian", batch_size=16, samples=16_000, seed=s) for s in range(40)]
+    mean = sum(e.gamma for e in estimates) / len(estimates)
+    scatter = (sum((e.gamma - mean) ** 2 for e in estimates) / (len(estimates) - 1)) ** 0.5
+    assert 0.65 < scatter / estimates[0].stderr < 1.4  # known to 11% from 40 runs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 1}, "batch_size=1"),
+        ({"samples": 0}, "samples=0"),
+        ({"statistics": "paper"}, "paper"),
+        ({"unit": linear(-0.5)}, "no optimum"),
+        ({"distribution": "cauchy"}, "cauchy"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    usual = {"unit": "linear", "distribution": "gaussian", "batch_size": 8, "samples": 1_000, **arguments}
+    unit, distribution = usual.pop("unit"), usual.pop("distribution")
+    with pytest.raises(UsageError, match=message):
+        simulate_gamma(unit, distribution, **usual)
