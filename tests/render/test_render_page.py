@@ -147,6 +147,8 @@ def test_download_holds_the_text() -> None:
         (-math.inf, None, "-∞"),
         (2.5e12, 1e11, "(2.50 ± 0.10)×10¹²"),
         (0.99996, None, "1"),
+        (16, 0.01, "16.000 ± 0.010"),
+        (123456789, None, "123,456,789"),
     ],
 )
 def test_number(value: float, stderr: float | None, text: str) -> None:

@@ -11,12 +11,13 @@ from bnlens.render._look import PALETTE, ROLES, new_figure, template
 from bnlens.render._number import number
 from bnlens.render._page import page
 from bnlens.render._table import table
-from bnlens.render._text import Html, badge, definitions, download, escape, paragraph, section
+from bnlens.render._text import Html, Tone, badge, definitions, download, escape, paragraph, section
 
 __all__ = [
     "PALETTE",
     "ROLES",
     "Html",
+    "Tone",
     "badge",
     "definitions",
     "download",

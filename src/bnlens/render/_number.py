@@ -17,7 +17,7 @@ def number(value: float | None, stderr: float | None = None) -> str:
     terminal and in a page.
 
     Args:
-        value: the number; integers keep all their digits; None means that there is none.
+        value: the number; integers without an error keep all their digits; None means that there is none.
         stderr: its standard error; None, zero or a non-finite value means that it is exact or unknown.
 
     Returns:
@@ -36,12 +36,11 @@ def number(value: float | None, stderr: float | None = None) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
+    if stderr is not None and math.isfinite(stderr) and stderr > 0:
+        return _with_error(float(value), float(stderr))
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    value = float(value)
-    if stderr is None or not math.isfinite(stderr) or stderr <= 0:
-        return _exact(value)
-    return _with_error(value, float(stderr))
+    return _exact(float(value))
 
 
 def _exact(value: float) -> str:
