@@ -1,0 +1,181 @@
+"""The report of a run: every claim with its statement, figure, numbers and verdict, in one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bnlens import render
+from bnlens.claims._data import as_csv, run_data
+from bnlens.render import Html
+
+if TYPE_CHECKING:
+    from bnlens.claims._claim import Finding
+    from bnlens.claims.runner import ClaimRun, Reproduction
+    from bnlens.claims.store import Record
+    from bnlens.render import Tone
+
+__all__ = ["report_page"]
+
+_TONES: dict[str, Tone] = {"holds": "good", "holds approximately": "fair", "does not hold here": "poor"}
+_LEAD = (
+    "Batch normalization regularises: the mean loss with the statistics of M samples differs from the mean loss with "
+    "population statistics. Each claim about this gap is computed here and judged by its numbers."
+)
+
+
+def report_page(reproduction: Reproduction) -> str:
+    """Return ``report.html``: verdicts at a glance, each claim in full, and how the numbers came about."""
+    runs = reproduction.runs
+    body = [_overview(runs), *(_claim(run) for run in runs), _details(reproduction)]
+    return render.page("The claims of batch normalization, checked", "\n".join(body), description=_LEAD)
+
+
+def _overview(runs: Sequence[ClaimRun]) -> Html:
+    counts = [(verdict, sum(_verdict(run) == verdict for run in runs)) for verdict in (*_TONES, "not judged")]
+    text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
+    rows = [
+        {
+            "claim": _link(run),
+            "measured": _measured(run.finding),
+            "predicted": _number(run.finding, "predicted"),
+            "ratio": _number(run.finding, "ratio"),
+            "verdict": _badge(run),
+            "seconds": round(run.seconds, 1),
+        }
+        for run in runs
+    ]
+    headings = {
+        "claim": "Claim",
+        "measured": "Measured ± s.e.",
+        "predicted": "Predicted",
+        "ratio": "Predicted / measured",
+        "verdict": "Verdict",
+        "seconds": "Seconds",
+    }
+    noun = "claim" if len(runs) == 1 else "claims"
+    everything = json.dumps({"claims": [run_data(run) for run in runs]}, indent=2)
+    download = render.download(
+        everything, filename="bnlens-claims.json", label="All numbers (JSON)", media_type="application/json"
+    )
+    body = [
+        render.table(rows, caption=f"{len(runs)} {noun}: {text}.", columns=headings),
+        Html(f'<p class="downloads">{download}</p>'),
+    ]
+    return render.section("At a glance", "\n".join(body), anchor="overview")
+
+
+def _claim(run: ClaimRun) -> Html:
+    claim, finding = run.claim, run.finding
+    body = [
+        Html(f"<p>{_badge(run)}</p>"),
+        render.paragraph(claim.statement, kind="lead"),
+        *(render.paragraph(f"This claim could not be judged: {error}", kind="error") for error in run.errors),
+    ]
+    if finding is not None and run.figure is not None:
+        body += [
+            render.paragraph(finding.summary),
+            *([render.paragraph(_correction(finding), kind="finding")] if finding.corrects_paper else []),
+            render.figure(run.figure, caption=f"{claim.title}."),
+            render.table(finding.rows, caption="The numbers, ± one standard error.") if finding.rows else Html(""),
+            _downloads(run, finding),
+        ]
+    body.append(render.definitions({"Source": claim.source, "What agreement means": claim.agreement, **_effort(run)}))
+    return render.section(f"{claim.id}. {claim.title}", "\n".join(body), anchor=_anchor(run))
+
+
+def _correction(finding: Finding) -> Html:
+    return Html(f"<strong>Corrects the paper.</strong> {render.escape(finding.corrects_paper)}")
+
+
+def _downloads(run: ClaimRun, finding: Finding) -> Html:
+    name = f"bnlens-{_anchor(run)}"
+    numbers = json.dumps(run_data(run), indent=2)
+    jobs = {record.job: {"config": record.config, "result": record.result} for record in run.records}
+    links = [
+        render.download(as_csv(finding.rows), filename=f"{name}.csv", label="Table (CSV)", media_type="text/csv"),
+        render.download(numbers, filename=f"{name}.json", label="Finding (JSON)", media_type="application/json"),
+        render.download(
+            json.dumps(jobs, indent=1),
+            filename=f"{name}-jobs.json",
+            label="Results of all jobs (JSON)",
+            media_type="application/json",
+        ),
+    ]
+    return Html(f'<p class="downloads">{"".join(links)}</p>')
+
+
+def _effort(run: ClaimRun) -> dict[str, object]:
+    records = run.records
+    stored = len(records) - run.computed
+    jobs = f"{len(records)} in {render.number(round(run.seconds, 1))} s" + (
+        f", {stored} stored before" if stored else ""
+    )
+    seeds = sorted({value for record in records for value in _seeds(record)})
+    finished = max((record.finished for record in records), default="")
+    effort = {"Jobs": jobs, "Seeds": _series(seeds), "Finished": _date(finished)}
+    return {term: value for term, value in effort.items() if value}
+
+
+def _seeds(record: Record) -> Iterable[int]:
+    return (value for name, value in record.config.items() if "seed" in name.lower() and isinstance(value, int))
+
+
+def _series(seeds: Sequence[int]) -> str:
+    shown = ", ".join(map(str, seeds[:8]))
+    return f"{shown} and {len(seeds) - 8} more" if len(seeds) > 8 else shown
+
+
+def _details(reproduction: Reproduction) -> Html:
+    records = [record for run in reproduction.runs for record in run.records]
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in record.versions.items():
+            versions.setdefault(package, set()).add(version)
+    computed = sum(run.computed for run in reproduction.runs)
+    items: dict[str, object] = {
+        "Scale": reproduction.scale,
+        "Report written": _date(datetime.now().astimezone().isoformat()),
+        "Computing time": f"{render.number(round(sum(run.seconds for run in reproduction.runs), 1))} s",
+        "Computed by this run": f"{computed} of {len(records)} jobs",
+        **{package: ", ".join(sorted(found)) for package, found in versions.items()},
+    }
+    note = render.paragraph(
+        "± is one standard error. Random numbers are seeded. Results of earlier runs count as long as neither their "
+        "configuration nor the code behind them has changed.",
+        kind="note",
+    )
+    return render.section("How these numbers came about", f"{render.definitions(items)}\n{note}", anchor="details")
+
+
+def _date(moment: str) -> str:
+    if not moment:
+        return ""
+    date = datetime.fromisoformat(moment)
+    return f"{date.day} {date:%B %Y, %H:%M %Z}"
+
+
+def _anchor(run: ClaimRun) -> str:
+    return run.claim.id.lower()
+
+
+def _link(run: ClaimRun) -> Html:
+    return Html(f'<a href="#{_anchor(run)}">{render.escape(run.claim.id)}</a> {render.escape(run.claim.title)}')
+
+
+def _verdict(run: ClaimRun) -> str:
+    return run.finding.verdict if run.finding else "not judged"
+
+
+def _badge(run: ClaimRun) -> Html:
+    return render.badge(_verdict(run), _TONES.get(_verdict(run), "poor"))
+
+
+def _measured(finding: Finding | None) -> str | None:
+    return render.number(finding.measured, finding.stderr) if finding else None
+
+
+def _number(finding: Finding | None, name: str) -> Any:
+    return render.number(getattr(finding, name)) if finding else None

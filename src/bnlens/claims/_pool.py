@@ -1,0 +1,133 @@
+"""A process pool that outlives its workers: one that dies takes down the job that killed it, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime, timezone
+
+from bnlens.claims._claim import Job
+from bnlens.claims._worker import THREAD_VARIABLES, Outcome, call, prepare
+
+__all__ = ["available_cores", "execute"]
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def execute(
+    jobs: Sequence[Job], *, workers: int, on_start: Callable[[int], None] = lambda index: None
+) -> Generator[tuple[int, Outcome], None, None]:
+    """Run jobs in worker processes, expensive ones first, and yield each outcome as it arrives.
+
+    No more jobs are handed out than there are workers, so when a worker dies the jobs at hand are the suspects. They
+    run again one at a time, each in a process of its own; the one that kills its process is reported, the others are
+    not harmed. Closing the iterator, as an exception in its consumer does, ends the workers at once.
+
+    Args:
+        jobs: what to run.
+        workers: number of processes; each gets an equal share of the cores as its threads.
+        on_start: called with the index of a job when it is handed out.
+
+    Yields:
+        The index of a job in ``jobs``, and its outcome.
+    """
+    pending = deque(sorted(range(len(jobs)), key=lambda index: -jobs[index].cost))
+    suspects: deque[int] = deque()
+    while pending or suspects:
+        at_once = 1 if suspects else min(workers, len(pending))
+        batch = deque([suspects.popleft()]) if suspects else pending
+        lost = yield from _drain(jobs, batch, at_once, on_start)
+        if len(lost) == 1:
+            yield lost[0], _death()
+        else:
+            suspects.extend(lost)
+
+
+def _drain(
+    jobs: Sequence[Job], waiting: deque[int], workers: int, on_start: Callable[[int], None]
+) -> Generator[tuple[int, Outcome], None, list[int]]:
+    """Run until ``waiting`` is empty or a worker dies; return the jobs that were at hand when it died."""
+    running: dict[Future[Outcome], int] = {}
+    lost: list[int] = []
+    with _pool(workers) as pool:
+        while (waiting and not lost) or running:
+            while waiting and not lost and len(running) < workers:
+                index = waiting.popleft()
+                job = jobs[index]
+                try:
+                    with _sigint_blocked():
+                        future = pool.submit(call, job.function.__module__, job.function.__qualname__, dict(job.config))
+                except BrokenProcessPool:
+                    lost.append(index)
+                    break
+                running[future] = index
+                on_start(index)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                index = running.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    lost.append(index)
+                else:
+                    yield index, outcome
+    return lost
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    threads = max(1, available_cores() // workers)
+    others = set(multiprocessing.active_children())
+    with _threads_in_environment(threads):  # read by numerical libraries that load before `prepare` runs
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), prepare, (threads,))
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+            raise
+        pool.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    added = [name for name in THREAD_VARIABLES if name not in os.environ]
+    os.environ.update({name: str(threads) for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Start workers deaf to Ctrl-C: it reaches the whole process group, and the parent alone decides what ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _death() -> Outcome:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    error = (
+        "its worker process died without an error, most often because the system ran out of memory; "
+        "run again with fewer jobs at once"
+    )
+    return Outcome(seconds=0.0, started=now, finished=now, error=error)

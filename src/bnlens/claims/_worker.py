@@ -1,0 +1,94 @@
+"""What runs in a worker process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from bnlens.errors import BnlensError
+
+__all__ = ["THREAD_VARIABLES", "Outcome", "call", "prepare"]
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. Plain data: the exception of a job may not survive the way to another process.
+
+    Attributes:
+        seconds: wall-clock time.
+        started: ISO 8601, UTC.
+        finished: ISO 8601, UTC.
+        result: the result as JSON text; None if the job failed.
+        error: one sentence if the job failed.
+        is_user_error: whether the failure is a `BnlensError`, which the user can mend.
+        traceback: where the job failed.
+    """
+
+    seconds: float
+    started: str
+    finished: str
+    result: str | None = None
+    error: str | None = None
+    is_user_error: bool = False
+    traceback: str | None = None
+
+
+def prepare(threads: int) -> None:
+    """Set a worker up: its threads, its output, and its end when the parent has gone.
+
+    Args:
+        threads: threads of numerical libraries, for those loaded from now on and for torch if it is loaded already.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads))
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    os.dup2(2, 1)  # standard output belongs to the table or the JSON of the parent
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a parent that was killed cannot tell its workers to stop
+        os._exit(1)
+
+
+def call(module: str, qualified_name: str, config: Mapping[str, Any]) -> Outcome:
+    """Run one job and tell how it ended; only the death of the process keeps this from returning."""
+    started, clock = datetime.now(timezone.utc), time.perf_counter()
+    result = error = trace = None
+    is_user_error = False
+    try:
+        function: Any = importlib.import_module(module)
+        for name in qualified_name.split("."):
+            function = getattr(function, name)
+        value = function(**config)
+        if not isinstance(value, dict):
+            raise TypeError(f"a job returns a dict of JSON data, not {type(value).__name__}")
+        result = json.dumps(value)
+    except BnlensError as raised:
+        error, trace, is_user_error = str(raised), traceback.format_exc(), True
+    except Exception as raised:  # noqa: BLE001 - a job may raise anything, and takes only itself down
+        error, trace = " ".join(traceback.format_exception_only(raised)[-1].split()), traceback.format_exc()
+    return Outcome(
+        seconds=time.perf_counter() - clock,
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        result=result,
+        error=error,
+        is_user_error=is_user_error,
+        traceback=trace,
+    )

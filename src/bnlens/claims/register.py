@@ -1,0 +1,60 @@
+"""The register: every claim of bnlens, found by its file.
+
+To add a claim, put one file into this folder, named by its id in lower case, an underscore and a few words, such as
+``d1_gap_value.py`` for ``D1``, that defines ``CLAIM``, a `Claim` whose id is the one in the file name. That is all: the
+command line, the report and the tests read the register. Give the claim functions module level (workers import them by
+name), and import torch, or rooms that need it, inside the job functions: then listing the claims stays quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable
+
+from bnlens.claims._claim import Claim
+from bnlens.errors import UsageError
+
+__all__ = ["claims", "get_claims"]
+
+_FILE = re.compile(r"([a-z]+)(\d+)_\w+")
+
+
+def claims() -> dict[str, Claim]:
+    """Return all claims by id, in the order of their letters and numbers."""
+    import bnlens.claims as package
+
+    files = [found for entry in pkgutil.iter_modules(package.__path__) if (found := _FILE.fullmatch(entry.name))]
+    register = {}
+    for file in sorted(files, key=lambda found: (found[1], int(found[2]))):
+        claim: Claim = importlib.import_module(f"{package.__name__}.{file[0]}").CLAIM
+        if claim.id.lower() != file[1] + file[2]:
+            raise ValueError(f"{file[0]}.py defines claim {claim.id}; name the file after its claim")
+        register[claim.id] = claim
+    return register
+
+
+def get_claims(ids: Iterable[str]) -> list[Claim]:
+    """Return the claims named, each once, in the order given; upper and lower case are the same.
+
+    Raises:
+        UsageError: an id is not in the register; the message names the nearest one.
+    """
+    register = claims()
+    by_name = {claim_id.lower(): claim for claim_id, claim in register.items()}
+    found = {}
+    for claim_id in ids:
+        claim = by_name.get(claim_id.lower())
+        if claim is None:
+            raise UsageError(_unknown(claim_id, list(register)))
+        found[claim.id] = claim
+    return list(found.values())
+
+
+def _unknown(claim_id: str, valid: list[str]) -> str:
+    by_name = {name.lower(): name for name in valid}
+    near = difflib.get_close_matches(claim_id.lower(), by_name, n=1, cutoff=0.4)
+    hint = f"did you mean {by_name[near[0]]}" if near else "give one of the register"
+    return f"unknown claim {claim_id!r}; {hint} (the claims are {', '.join(valid)})"

@@ -1,0 +1,219 @@
+"""Runs claims: computes what is not stored yet, judges, and writes the report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bnlens._files import write_atomic
+from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._content import code_version, job_key
+from bnlens.claims._pool import available_cores, execute
+from bnlens.claims._worker import Outcome
+from bnlens.claims.store import Record, Store, run_lock
+from bnlens.errors import BnlensError, UsageError
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["ClaimRun", "Observer", "Reproduction", "reproduce"]
+
+_PACKAGES = ("bnlens", "torch", "numpy", "scipy", "pandas", "scikit-learn", "plotly")
+
+
+@dataclass(frozen=True)
+class ClaimRun:
+    """What running one claim gave.
+
+    Attributes:
+        claim: the claim.
+        records: its jobs, finished or failed, in the order in which the claim lists them.
+        computed: how many of them this run computed; the others were stored already.
+        finding: the judgement; None if a job failed or the judging did.
+        figure: the figure; None exactly when there is no finding.
+        errors: one sentence per failure.
+        is_user_error: whether a failure is one that the user can mend.
+    """
+
+    claim: Claim
+    records: Sequence[Record]
+    computed: int
+    finding: Finding | None
+    figure: Figure | None
+    errors: Sequence[str] = ()
+    is_user_error: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Computing time of all jobs of the claim, those stored by earlier runs included."""
+        return sum(record.seconds for record in self.records)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What a run of several claims gave.
+
+    Attributes:
+        runs: one per claim, in the order asked for.
+        scale: the scale.
+        report: path of ``report.html``.
+    """
+
+    runs: Sequence[ClaimRun]
+    scale: Scale
+    report: Path
+
+
+class Observer(Protocol):
+    """Is told how a run goes, for example to show progress."""
+
+    def planned(self, jobs: Sequence[tuple[Claim, Job]], stored: int) -> None:
+        """Tell what will be computed, and how many jobs are stored already."""
+
+    def started(self, claim: Claim, job: Job) -> None:
+        """Tell that a job was handed to a worker."""
+
+    def finished(self, claim: Claim, job: Job, record: Record) -> None:
+        """Tell that a job has ended and is stored."""
+
+
+class _Silent:
+    def planned(self, jobs: Sequence[tuple[Claim, Job]], stored: int) -> None: ...
+
+    def started(self, claim: Claim, job: Job) -> None: ...
+
+    def finished(self, claim: Claim, job: Job, record: Record) -> None: ...
+
+
+def reproduce(
+    claims: Sequence[Claim],
+    *,
+    out: Path,
+    scale: Scale = "quick",
+    workers: int | None = None,
+    data: Path | None = None,
+    observer: Observer | None = None,
+) -> Reproduction:
+    """Run claims and write ``report.html``; what is stored in ``out`` is not computed again.
+
+    A result is stored the moment it arrives, so a run that is interrupted or killed goes on where it was cut. A job
+    that fails, or whose process dies, is reported with its claim and takes no other job down.
+
+    Args:
+        claims: the claims, see `get_claims`.
+        out: folder of ``runs.sqlite`` and ``report.html``; created if absent.
+        scale: ``"quick"`` or ``"full"``.
+        workers: number of processes; by default the number of cores this process may use.
+        data: folder with CIFAR-10, for the claims that can use it.
+        observer: is told how the run goes.
+
+    Raises:
+        StoreError: ``out`` cannot be written, is in use by another run, or holds a results file that cannot be used.
+        UsageError: ``workers`` is below 1.
+        BnlensError: a claim cannot be planned with these data. In all these cases nothing has been computed.
+    """
+    workers = available_cores() if workers is None else workers
+    if workers < 1:
+        raise UsageError(f"the number of jobs at once is {workers}; it must be at least 1")
+    planned = _plan(claims, scale, data)
+    keys = [job_key(claim.id, job) for claim, job in planned]
+    with run_lock(out), Store(out / "runs.sqlite") as store:
+        records, computed = _compute(planned, keys, store, workers, observer or _Silent())
+        runs = []
+        for claim in claims:
+            of_claim = [index for index, (owner, _) in enumerate(planned) if owner is claim]
+            outcomes = [computed[index] for index in of_claim if index in computed]
+            runs.append(_judge(claim, [records[index] for index in of_claim], outcomes))
+        from bnlens.claims._html import report_page
+
+        reproduction = Reproduction(runs, scale, out / "report.html")
+        write_atomic(reproduction.report, report_page(reproduction))
+    return reproduction
+
+
+def _plan(claims: Sequence[Claim], scale: Scale, data: Path | None) -> list[tuple[Claim, Job]]:
+    planned = [(claim, job) for claim in claims for job in claim.jobs(scale, data)]
+    names = Counter((claim.id, job.name) for claim, job in planned)
+    repeated = [f"{claim_id} {name}" for (claim_id, name), count in names.items() if count > 1]
+    if repeated:
+        raise ValueError(f"jobs of one claim need different names: {', '.join(repeated)}")
+    return planned
+
+
+def _compute(
+    planned: Sequence[tuple[Claim, Job]], keys: Sequence[str], store: Store, workers: int, observer: Observer
+) -> tuple[list[Record], dict[int, Outcome]]:
+    """Return the record of every job, and the outcome of those computed now, by index."""
+    records = [store.get(key) for key in keys]
+    missing = [index for index, record in enumerate(records) if record is None or record.status != "done"]
+    observer.planned([planned[index] for index in missing], len(planned) - len(missing))
+    versions = _versions()
+    computed: dict[int, Outcome] = {}
+    outcomes = execute(
+        [planned[index][1] for index in missing],
+        workers=workers,
+        on_start=lambda at: observer.started(*planned[missing[at]]),
+    )
+    with contextlib.closing(outcomes):
+        for at, outcome in outcomes:
+            index = missing[at]
+            claim, job = planned[index]
+            record = _record(keys[index], claim, job, outcome, versions)
+            store.put(record)
+            records[index], computed[index] = record, outcome
+            observer.finished(claim, job, record)
+    return [record for record in records if record is not None], computed
+
+
+def _record(key: str, claim: Claim, job: Job, outcome: Outcome, versions: Mapping[str, str]) -> Record:
+    return Record(
+        key=key,
+        claim=claim.id,
+        job=job.name,
+        function=f"{job.function.__module__}:{job.function.__qualname__}",
+        config=job.config,
+        code=code_version(job.function),
+        status="failed" if outcome.result is None else "done",
+        seconds=outcome.seconds,
+        started=outcome.started,
+        finished=outcome.finished,
+        result=None if outcome.result is None else json.loads(outcome.result),
+        error=outcome.error,
+        traceback=outcome.traceback,
+        versions=versions,
+    )
+
+
+def _judge(claim: Claim, records: Sequence[Record], outcomes: Sequence[Outcome]) -> ClaimRun:
+    computed = len(outcomes)
+    errors = [f"job {record.job} failed: {record.error}" for record in records if record.status != "done"]
+    if errors:
+        is_user_error = any(outcome.is_user_error for outcome in outcomes)
+        return ClaimRun(claim, records, computed, None, None, errors, is_user_error)
+    results = {record.job: record.result or {} for record in records}
+    try:
+        finding, figure = claim.judge(results), claim.figure(results)
+    except BnlensError as raised:
+        return ClaimRun(claim, records, computed, None, None, [str(raised)], is_user_error=True)
+    except Exception as raised:  # noqa: BLE001 - one claim that cannot be judged leaves the others their verdicts
+        error = f"judging failed: {' '.join(traceback.format_exception_only(raised)[-1].split())}"
+        return ClaimRun(claim, records, computed, None, None, [error])
+    return ClaimRun(claim, records, computed, finding, figure)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **dict(_installed())}
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            yield package, version(package)

@@ -1,0 +1,213 @@
+"""The results file of a run folder: one SQLite database, written by one run at a time, never left half written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from bnlens.errors import StoreError
+
+__all__ = ["SCHEMA_VERSION", "Record", "Store", "run_lock"]
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE jobs (
+    key TEXT PRIMARY KEY,
+    claim TEXT NOT NULL,
+    job TEXT NOT NULL,
+    function TEXT NOT NULL,
+    config TEXT NOT NULL,
+    code TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
+    result TEXT,
+    error TEXT,
+    traceback TEXT,
+    seconds REAL NOT NULL,
+    started TEXT NOT NULL,
+    finished TEXT NOT NULL,
+    versions TEXT NOT NULL
+)
+"""
+_JSON = ("config", "result", "versions")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished job.
+
+    Attributes:
+        key: content key of the job.
+        claim: id of its claim.
+        job: its name within the claim.
+        function: ``module:qualified name`` of what computed it.
+        config: the keyword arguments, JSON data.
+        code: hash of the source that computed it.
+        status: ``"done"`` or ``"failed"``; a failed job is computed again by the next run.
+        seconds: wall-clock time of the computation.
+        started: ISO 8601, UTC.
+        finished: ISO 8601, UTC.
+        result: what the function returned; None if it failed.
+        error: one sentence if it failed.
+        traceback: where it failed, for developers.
+        versions: package name to version at the time.
+    """
+
+    key: str
+    claim: str
+    job: str
+    function: str
+    config: Mapping[str, Any]
+    code: str
+    status: Literal["done", "failed"]
+    seconds: float
+    started: str
+    finished: str
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    traceback: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Store:
+    """The results of all jobs of a run folder, open for reading and writing; a context manager.
+
+    Each `put` is one transaction: after a crash the file holds every result that was put and no part of another. A
+    second process may read while a run writes (WAL).
+
+    Args:
+        path: the database; it and its folder are created if absent.
+
+    Raises:
+        StoreError: the folder cannot be written, the file is damaged, is not a results file, or comes from a newer
+            bnlens. Nothing has been changed then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        _make_folder(self.path.parent)
+        with _as_store_error(self.path):
+            self._connection = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+            try:
+                self._connection.row_factory = sqlite3.Row
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _prepare(self) -> None:
+        found = self._pragma("user_version")
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer bnlens (schema {found}, this one reads {SCHEMA_VERSION}); "
+                "update bnlens or choose another output folder"
+            )
+        if found == 0 and self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreError(f"{self.path} is a database of another program; choose another output folder")
+        if self._pragma("quick_check") != "ok":
+            raise sqlite3.DatabaseError("its check fails")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("BEGIN IMMEDIATE")  # fails here and now if the file cannot be written
+        if found == 0:
+            self._connection.execute(_SCHEMA)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
+
+    def _pragma(self, name: str) -> Any:
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def get(self, key: str) -> Record | None:
+        """Return the record stored under ``key``, or None."""
+        with _as_store_error(self.path):
+            row = self._connection.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+            return None if row is None else _record(row)
+
+    def put(self, record: Record) -> None:
+        """Store ``record`` under its key, in place of an earlier one, and return when it is on disk."""
+        row = {name: getattr(record, name) for name in Record.__dataclass_fields__}
+        for name in _JSON:
+            row[name] = None if row[name] is None else json.dumps(_plain(row[name]))
+        names = ", ".join(row)
+        marks = ", ".join(f":{name}" for name in row)
+        with _as_store_error(self.path):
+            self._connection.execute(f"INSERT OR REPLACE INTO jobs ({names}) VALUES ({marks})", row)  # noqa: S608
+
+    def records(self) -> list[Record]:
+        """Return all records in the order in which they were stored."""
+        with _as_store_error(self.path):
+            return [_record(row) for row in self._connection.execute("SELECT * FROM jobs ORDER BY rowid")]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        StoreError: another run holds it, or the folder cannot be written.
+    """
+    _make_folder(folder)
+    path = folder / "runs.lock"
+    connection: sqlite3.Connection | None = None
+    try:
+        try:
+            # An exclusive transaction on an empty database: a file lock that works on every system.
+            connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError as error:
+            if "locked" in str(error):
+                raise StoreError(
+                    f"another run is writing to {folder}; wait until it ends or choose another output folder"
+                ) from error
+            raise StoreError(f"cannot write {path}: {error}; choose a writable folder") from error
+        yield
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror or error}; choose a writable folder") from error
+
+
+@contextlib.contextmanager
+def _as_store_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:  # the file cannot be opened, written or grown
+        raise StoreError(f"cannot write {path}: {error}; choose a writable folder with room") from error
+    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:  # its content is not what was written
+        raise StoreError(
+            f"{path} is damaged ({error}); move it away, or choose another output folder, and run again"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _record(row: sqlite3.Row) -> Record:
+    values = dict(row)
+    for name in _JSON:
+        values[name] = None if values[name] is None else json.loads(values[name])
+    return Record(**values)

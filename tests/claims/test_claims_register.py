@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bnlens.claims
+from bnlens.claims import claims, get_claims
+from bnlens.errors import UsageError
+
+CLAIM_FILE = """
+from toy_claims import claim
+CLAIM = claim("{id}", lambda scale, data: [])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of the one that holds the claims of bnlens."""
+    monkeypatch.setattr(bnlens.claims, "__path__", [str(tmp_path)])
+    for name, claim_id in {"z10_toy": "Z10", "z2_toy": "Z2", "y1_toy": "Y1"}.items():
+        (tmp_path / f"{name}.py").write_text(CLAIM_FILE.format(id=claim_id))
+        monkeypatch.delitem(sys.modules, f"bnlens.claims.{name}", raising=False)
+    (tmp_path / "_shared.py").write_text("raise RuntimeError")
+    (tmp_path / "store.py").write_text("raise RuntimeError")
+    return tmp_path
+
+
+def test_files_named_after_claims_are_found_in_order(folder: Path) -> None:
+    assert list(claims()) == ["Y1", "Z2", "Z10"]
+
+
+def test_claims_are_found_in_either_case_and_once(folder: Path) -> None:
+    assert [claim.id for claim in get_claims(["z10", "Y1", "Z10"])] == ["Z10", "Y1"]
+
+
+def test_an_unknown_id_names_the_nearest(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown claim 'Z11'; did you mean Z10 \(the claims are Y1, Z2, Z10\)"):
+        get_claims(["Z11"])
+
+
+def test_a_file_named_after_another_claim_is_refused(folder: Path) -> None:
+    (folder / "x3_toy.py").write_text(CLAIM_FILE.format(id="X4"))
+    with pytest.raises(ValueError, match=r"x3_toy\.py defines claim X4"):
+        claims()
+
+
+def test_the_claims_of_bnlens_are_complete() -> None:
+    for claim_id, claim in claims().items():
+        assert claim.id == claim_id
+        assert all((claim.title, claim.statement, claim.source, claim.agreement)), claim_id
+
+
+def test_listing_the_claims_does_not_load_torch() -> None:
+    code = "import sys, bnlens.claims as c; c.claims(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from toy_claims import claim, die, marks, squares, toys
+
+from bnlens.claims import Job, reproduce
+from bnlens.claims.store import Store
+from bnlens.errors import StoreError, UsageError
+
+SCRIPT = Path(__file__).with_name("toy_bnlens.py")
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    return tmp_path / "markers"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def start(marker: Path, seconds: float, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), str(marker), str(seconds), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_results(out: Path, count: int) -> None:
+    """Wait until that many results are stored; a store that is not there yet holds none."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        if (out / "runs.sqlite").exists():
+            try:
+                with Store(out / "runs.sqlite") as store:
+                    if len(store.records()) >= count:
+                        return
+            except StoreError:  # caught while it is being created
+                pass
+        time.sleep(0.02)
+    raise AssertionError(f"no {count} results arrived")
+
+
+def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
+    claims = [toys(marker)["T1"]]
+    first = reproduce(claims, out=out, workers=2).runs[0]
+    second = reproduce(claims, out=out, workers=2).runs[0]
+    assert marks(marker) == [f"square {x}" for x in range(6)]
+    assert (first.computed, second.computed) == (6, 0)
+    assert first.finding == second.finding
+    assert first.finding is not None
+    assert first.finding.measured == 55.0
+    assert second.seconds == first.seconds > 0
+
+
+def test_a_wider_scale_computes_only_what_is_new(marker: Path, out: Path) -> None:
+    claims = [toys(marker)["T1"]]
+    reproduce(claims, out=out, workers=1)
+    assert reproduce(claims, out=out, workers=1, scale="full").runs[0].computed == 2
+
+
+def test_workers_share_the_cores(marker: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("bnlens.claims._pool.available_cores", lambda: 6)
+    run = reproduce([toys(marker)["T1"]], out=out, workers=2).runs[0]
+    assert {record.result["threads"] for record in run.records if record.result} == {"3"}
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_failures_take_nothing_else_down(marker: Path, out: Path) -> None:
+    runs = reproduce(list(toys(marker).values()), out=out, workers=2).runs
+    by_id = {run.claim.id: run for run in runs}
+    assert [run.claim.id for run in runs if run.finding] == ["T1", "T2"]
+    assert by_id["T3"].errors == ["job bad failed: ValueError: the matrix is singular"]
+    assert by_id["T4"].errors == ["job data failed: data.npz is corrupt; download it again"]
+    assert by_id["T6"].errors == ["judging failed: KeyError: 'nothing'"]
+    assert "its worker process died" in by_id["T5"].errors[0]
+    assert [by_id[name].is_user_error for name in ("T3", "T4", "T5", "T6")] == [False, True, False, False]
+    assert sum(record.status == "done" for run in runs for record in run.records) == 6 + 1 + 1 + 0 + 3 + 1
+    report = (out / "report.html").read_text()
+    assert "the matrix is singular" in report
+    assert "Traceback" not in report
+
+
+def test_a_failed_job_is_tried_again(marker: Path, out: Path) -> None:
+    claims = [toys(marker)["T3"]]
+    reproduce(claims, out=out, workers=1)
+    assert reproduce(claims, out=out, workers=1).runs[0].computed == 1
+    assert marks(marker).count("fail") == 2
+    assert marks(marker).count("square 0") == 1
+
+
+def test_a_job_that_dies_beside_others_gets_a_second_chance(marker: Path, out: Path) -> None:
+    jobs = [Job("deadly", die, {"marker": str(marker), "once": True}), *squares(marker, 2, seconds=0.5)]
+    run = reproduce([claim("T7", lambda scale, data: jobs)], out=out, workers=2).runs[0]
+    assert run.errors == ()
+    assert marks(marker).count("die") == 2
+
+
+def test_kill_minus_nine_loses_only_what_was_running(marker: Path, out: Path) -> None:
+    process = start(marker, 0.3, "reproduce", "T1", "--out", out, "--jobs", 1)
+    wait_for_results(out, 2)
+    process.kill()
+    process.communicate()
+    with Store(out / "runs.sqlite") as store:
+        stored = {record.job for record in store.records()}
+    assert 2 <= len(stored) < 6
+    assert not (out / "report.html").exists()
+    run = reproduce([toys(marker, 0.3)["T1"]], out=out, workers=1).runs[0]
+    assert run.computed == 6 - len(stored)
+    assert run.finding is not None
+    counted = {job: marks(marker).count(job.replace("-", " ")) for job in stored}
+    assert counted == dict.fromkeys(stored, 1)
+
+
+def test_workers_end_with_a_killed_parent(marker: Path, out: Path) -> None:
+    process = start(marker, 2.0, "reproduce", "T1", "--out", out, "--jobs", 2)
+    give_up = time.monotonic() + 60
+    while len(marks(marker)) < 2 and time.monotonic() < give_up:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()  # returns when the last process that holds the pipes has gone
+    assert len(marks(marker)) == 2
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(marker: Path, out: Path) -> None:
+    process = start(marker, 0.3, "reproduce", "T1", "--out", out, "--jobs", 2, start_new_session=True)
+    wait_for_results(out, 2)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to workers, too
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("Interrupted: ")
+    assert f"of 6 jobs are stored in {out}; run the same command again" in last
+    assert 2 <= int(last.split()[1]) < 6
+    assert reproduce([toys(marker, 0.3)["T1"]], out=out).runs[0].computed == 6 - int(last.split()[1])
+
+
+def test_a_second_run_in_the_same_folder_says_so(marker: Path, out: Path) -> None:
+    process = start(marker, 0.5, "reproduce", "T1", "--out", out, "--jobs", 1)
+    wait_for_results(out, 1)
+    with pytest.raises(StoreError, match="another run is writing to"):
+        reproduce([toys(marker)["T2"]], out=out)
+    process.kill()
+    process.communicate()
+    assert reproduce([toys(marker)["T2"]], out=out, workers=1).runs[0].finding is not None
+
+
+def test_nothing_is_computed_when_the_folder_cannot_be_written(marker: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for folder in (file, file / "under", Path("/proc/bnlens")):
+        with pytest.raises(StoreError, match="cannot write"):
+            reproduce([toys(marker)["T1"]], out=folder)
+    assert marks(marker) == []
+
+
+def test_arguments_that_cannot_work(marker: Path, out: Path) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        reproduce([toys(marker)["T1"]], out=out, workers=0)
+    twice = claim("T8", lambda scale, data: [*squares(marker, 1), *squares(marker, 1)])
+    with pytest.raises(ValueError, match="T8 square-0"):
+        reproduce([twice], out=out)
+    assert not out.exists()
+
+
+class Links(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[dict[str, str | None]] = []
+        self.ids: set[str | None] = set()
+        self.loads: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.ids.add(attributes.get("id"))
+        if tag == "a":
+            self.links.append(attributes)
+        self.loads += [
+            address for name, address in attrs if address and (name == "src" or (tag, name) == ("link", "href"))
+        ]
+
+
+def test_report_shows_each_claim_and_loads_nothing(marker: Path, out: Path) -> None:
+    chosen = toys(marker)
+    done = reproduce([chosen["T1"], chosen["T2"]], out=out, workers=1)
+    text = done.report.read_text()
+    page = Links(text)
+    assert [address for address in page.loads if not address.startswith("data:")] == []
+    inner = {str(link["href"])[1:] for link in page.links if str(link["href"]).startswith("#")}
+    assert {"t1", "t2"} <= inner <= page.ids
+    for shown in (
+        "Squares add up &amp; more.",
+        "theory sheet A.2",
+        "Equal.",
+        "The sum is 55.0.",
+        "55.00 ± 0.50",
+        "does not hold here",
+        "The paper&#x27;s factor is twice too large.",
+        "16.000 ± 0.010",
+        "0, 1, 2, 3, 4, 5",
+    ):
+        assert shown in text
+    saved = {
+        link["download"]: unquote(str(link["href"]).partition(",")[2]) for link in page.links if "download" in link
+    }
+    rows = list(csv.DictReader(io.StringIO(saved["bnlens-t1.csv"])))
+    assert [row["square"] for row in rows] == [str(x * x) for x in range(6)]
+    assert json.loads(saved["bnlens-t1.json"])["measured"] == 55.0
+    assert json.loads(saved["bnlens-t1-jobs.json"])["square-3"]["result"]["square"] == 9
+    assert [found["id"] for found in json.loads(saved["bnlens-claims.json"])["claims"]] == ["T1", "T2"]

@@ -1,0 +1,23 @@
+"""The command line of bnlens with the toy claims for its own: ``python toy_bnlens.py MARKER SECONDS ARGS...``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    from toy_claims import toys
+
+    import bnlens.claims
+    import bnlens.cli
+    from bnlens.claims import register
+
+    marker, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    del sys.argv[1:3]
+    register.claims = bnlens.claims.claims = lambda: toys(marker, seconds)
+    bnlens.cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Small claims that need no torch; each job leaves a line in a marker file, so tests can count what was computed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from bnlens import render
+from bnlens.claims import Claim, Finding, Job, Scale
+from bnlens.errors import DataError
+
+
+def square(x: float, seed: int, marker: str, seconds: float = 0.0) -> dict[str, Any]:
+    mark(marker, f"square {x}")
+    print("a job that prints")  # noqa: T201
+    time.sleep(seconds)
+    return {"x": x, "square": x * x, "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def fail(marker: str) -> dict[str, Any]:
+    mark(marker, "fail")
+    raise ValueError("the matrix is\nsingular")
+
+
+def lack_data(marker: str) -> dict[str, Any]:
+    mark(marker, "lack_data")
+    raise DataError("data.npz is corrupt; download it again")
+
+
+def die(marker: str, once: bool) -> dict[str, Any]:
+    first = not Path(marker).exists() or "die" not in Path(marker).read_text()
+    mark(marker, "die")
+    if first or not once:
+        os._exit(9)
+    return {"x": 0, "square": 0}
+
+
+def mark(marker: str, line: str) -> None:
+    with Path(marker).open("a") as file:
+        file.write(line + "\n")
+
+
+def marks(marker: Path) -> list[str]:
+    return sorted(marker.read_text().splitlines()) if marker.exists() else []
+
+
+def judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+    rows = [
+        {"x": result["x"], "square": result["square"], "square stderr": 0.01, "note": "a < b"}
+        for result in results.values()
+    ]
+    total = float(sum(row["square"] for row in rows))
+    return Finding("holds", total, 0.98 * total, 0.5, f"The sum is {total}.", rows)
+
+
+def judge_against_paper(results: Mapping[str, dict[str, Any]]) -> Finding:
+    correction = "The paper's factor is twice too large."
+    return Finding("does not hold here", 0.0, float("nan"), 0.1, "It is zero.", [{"x": 1}], correction)
+
+
+def judge_badly(results: Mapping[str, dict[str, Any]]) -> Finding:
+    raise KeyError("nothing")
+
+
+def figure(results: Mapping[str, dict[str, Any]]) -> go.Figure:
+    fig = render.new_figure(x="x", y="square")
+    fig.add_scatter(x=[result["x"] for result in results.values()], y=[result["square"] for result in results.values()])
+    return fig
+
+
+def claim(
+    claim_id: str,
+    jobs: Callable[[Scale, Path | None], Sequence[Job]],
+    judge: Callable[[Mapping[str, dict[str, Any]]], Finding] = judge,
+    *,
+    core: bool = False,
+) -> Claim:
+    return Claim(
+        claim_id, f"Toy {claim_id}", "Squares add up & more.", "theory sheet A.2", "Equal.", core, jobs, judge, figure
+    )
+
+
+def squares(marker: Path, count: int, seconds: float = 0.0) -> list[Job]:
+    return [
+        Job(f"square-{x}", square, {"x": x, "seed": x, "marker": str(marker), "seconds": seconds}, cost=x)
+        for x in range(count)
+    ]
+
+
+def toys(marker: Path, seconds: float = 0.0) -> dict[str, Claim]:
+    """T1 works, T2 contradicts the paper, T3 fails, T4 lacks data, T5 kills its worker, T6 cannot be judged."""
+    at = {"marker": str(marker)}
+    found = [
+        claim("T1", lambda scale, data: squares(marker, 6 if scale == "quick" else 8, seconds), core=True),
+        claim("T2", lambda scale, data: squares(marker, 1), judge_against_paper, core=True),
+        claim("T3", lambda scale, data: [*squares(marker, 1), Job("bad", fail, at)]),
+        claim("T4", lambda scale, data: [Job("data", lack_data, at)]),
+        claim("T5", lambda scale, data: [*squares(marker, 3), Job("deadly", die, {**at, "once": False}, cost=9)]),
+        claim("T6", lambda scale, data: squares(marker, 1), judge_badly),
+    ]
+    return {toy.id: toy for toy in found}
