@@ -1,0 +1,86 @@
+"""Shows on standard error how a run of claims goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bnlens.claims import Claim, Job
+from bnlens.claims.store import Record
+
+__all__ = ["RunProgress"]
+
+
+class RunProgress:
+    """A live bar in a terminal, one line per finished job elsewhere; an `Observer` and a context manager.
+
+    The bar advances by the cost of the jobs, so the time left does not jump when a long job follows short ones.
+
+    Attributes:
+        done: jobs that are stored.
+        total: jobs of the run.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.done = self.total = 0
+        self._console = console
+        self._running: list[str] = []
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[jobs]}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", style="dim"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=3600,  # long jobs finish rarely; remember them all
+        )
+        self._task = self._bar.add_task("", total=None, jobs="planning")
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def planned(self, jobs: Sequence[tuple[Claim, Job]], stored: int) -> None:
+        """Show what will be computed."""
+        self.done, self.total = stored, stored + len(jobs)
+        self._say(f"{len(jobs)} of {self.total} jobs to compute" if jobs else f"all {self.total} jobs are stored")
+        self._bar.update(self._task, total=sum(job.cost for _, job in jobs))
+        self._show()
+
+    def started(self, claim: Claim, job: Job) -> None:
+        """Show that a job runs."""
+        self._running.append(f"{claim.id} {job.name}")
+        self._show()
+
+    def finished(self, claim: Claim, job: Job, record: Record) -> None:
+        """Show that a job has ended."""
+        name = f"{claim.id} {job.name}"
+        if name in self._running:
+            self._running.remove(name)
+        self.done += record.status == "done"
+        self._bar.advance(self._task, job.cost)
+        self._show()
+        if record.status == "done":
+            self._say(f"[{self.done}/{self.total}] {name}, {record.seconds:.1f} s")
+        else:
+            self._console.print(f"{name} failed", style="red", markup=False, highlight=False)
+
+    def _show(self) -> None:
+        running = ", ".join(dict.fromkeys(self._running))
+        self._bar.update(self._task, jobs=f"{self.done}/{self.total} jobs", description=running)
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,168 @@
+"""``bnlens reproduce``: run the claims, print their verdicts, write the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnlens.claims import Claim, ClaimRun
+
+__all__ = ["reproduce_command"]
+
+_STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold here": "red", "not judged": "bold red"}
+
+
+class ScaleName(str, Enum):
+    """How much is computed."""
+
+    quick = "quick"
+    full = "full"
+
+
+def reproduce_command(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IDS", show_default=False, help="Claims, such as D1 D3; none: the core claims."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Run every claim.")] = False,
+    scale: Annotated[ScaleName, typer.Option(help="Minutes on a laptop, or the numbers of the documentation.")] = (
+        ScaleName.quick
+    ),
+    workers: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("bnlens-out"),
+    listing: Annotated[bool, typer.Option("--list", help="List the claims and run nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Folder with CIFAR-10, for the claims that can use it."),
+    ] = None,
+) -> None:
+    """Compute the claims and judge them. What is stored already is not computed again."""
+    from bnlens.claims import claim_data, run_data
+
+    chosen = _choose(ids or [], every, listing)
+    if listing:
+        if as_json:
+            _print_json([claim_data(claim) for claim in chosen])
+        else:
+            _print_list(chosen)
+        return
+    runs, report = _run(chosen, scale.value, workers, out, data)
+    if as_json:
+        _print_json([run_data(run) for run in runs])
+        typer.echo(f"Report: {report}", err=True)
+    else:
+        _print_runs(runs)
+        typer.echo(f"Report: {report}")
+    for run in runs:
+        for error in run.errors:
+            typer.echo(f"Error: {run.claim.id}: {error}", err=True)
+    if any(run.errors for run in runs):
+        raise typer.Exit(2 if any(run.is_user_error for run in runs) else 1)
+
+
+def _choose(ids: Sequence[str], every: bool, listing: bool) -> list[Claim]:
+    from bnlens.claims import claims, get_claims
+    from bnlens.errors import UsageError
+
+    if ids and every:
+        raise UsageError("--all runs every claim; leave it out, or leave out the claim ids")
+    if ids:
+        return get_claims(ids)
+    return [claim for claim in claims().values() if claim.core or every or listing]
+
+
+def _run(
+    chosen: Sequence[Claim], scale: str, workers: int | None, out: Path, data: Path | None
+) -> tuple[Sequence[ClaimRun], Path]:
+    from rich.console import Console
+
+    from bnlens.claims import reproduce
+    from bnlens.cli._progress import RunProgress
+    from bnlens.errors import UsageError
+
+    if data is not None and not data.is_dir():
+        raise UsageError(f"--data {data} is not a folder; give the folder that holds CIFAR-10")
+    progress = RunProgress(Console(stderr=True))
+    try:
+        with progress:
+            done = reproduce(
+                chosen,
+                out=out,
+                scale="full" if scale == "full" else "quick",
+                workers=workers,
+                data=data,
+                observer=progress,
+            )
+    except KeyboardInterrupt as interrupt:
+        stored = f"{progress.done} of {progress.total} jobs are stored in {out}"
+        typer.echo(f"Interrupted: {stored}; run the same command again to go on from there.", err=True)
+        raise typer.Exit(130) from interrupt
+    return done.runs, done.report
+
+
+def _print_json(claims: list[dict[str, object]]) -> None:
+    typer.echo(json.dumps({"claims": claims}, indent=2, allow_nan=False))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+def _print_list(chosen: Sequence[Claim]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("id", "core", "claim", "source"):
+        table.add_column(heading, no_wrap=heading == "id")
+    for claim in chosen:
+        table.add_row(claim.id, "core" if claim.core else "", claim.title, claim.source)
+    _console().print(table)
+
+
+def _print_runs(runs: Sequence[ClaimRun]) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from bnlens.render import number
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("id", no_wrap=True)
+    table.add_column("claim")
+    for heading in ("measured ± s.e.", "predicted", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("seconds", justify="right")
+    for run in runs:
+        finding = run.finding
+        verdict = finding.verdict if finding else "not judged"
+        numbers = (
+            (number(finding.measured, finding.stderr), number(finding.predicted), number(finding.ratio))
+            if finding
+            else ("–", "–", "–")
+        )
+        style = _STYLES[verdict]
+        table.add_row(run.claim.id, escape(run.claim.title), *numbers, f"[{style}]{verdict}[/]", f"{run.seconds:.1f}")
+    console = _console()
+    console.print(table)
+    for run in runs:
+        if run.finding and run.finding.corrects_paper:
+            console.print(
+                f"{run.claim.id} corrects the paper: {run.finding.corrects_paper}", markup=False, highlight=False
+            )

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "claims" / "toy_bnlens.py"
+
+
+def bnlens(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bnlens", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def toy_bnlens(marker: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), str(marker), "0", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert [part for part in parts if part not in done.stderr] == []
+
+
+def test_help_names_the_verbs_and_loads_no_torch() -> None:
+    code = (
+        "import sys, bnlens.cli\nsys.argv = ['bnlens', '--help']\n"
+        "try:\n    bnlens.cli.main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "reproduce" in done.stdout
+    assert "report" in done.stdout
+
+
+def test_version() -> None:
+    done = bnlens("--version")
+    assert (done.returncode, done.stdout) == (0, f"bnlens {importlib.metadata.version('bnlens')}\n")
+
+
+def test_unknown_verbs_and_options_are_usage_errors() -> None:
+    assert bnlens("regularise").returncode == 2
+    assert bnlens("reproduce", "--scale", "huge").returncode == 2
+    assert bnlens("reproduce", "--jobs", "0").returncode == 2
+
+
+def test_table_and_path_of_the_report(tmp_path: Path) -> None:
+    done = toy_bnlens(tmp_path / "m", "reproduce", "--out", tmp_path / "out", "--jobs", 2)
+    assert done.returncode == 0
+    first, second, corrects, report = [line for line in done.stdout.splitlines() if "T" in line or "Report" in line]
+    assert first.split()[:-1] == ["T1", "Toy", "T1", "55.00", "±", "0.50", "53.9", "0.98", "holds"]
+    assert "does not hold here" in second
+    assert corrects == "T2 corrects the paper: The paper's factor is twice too large."
+    assert report == f"Report: {tmp_path / 'out' / 'report.html'}"
+    assert "[7/7]" in done.stderr
+    assert "a job that prints" not in done.stdout
+
+
+def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
+    done = toy_bnlens(tmp_path / "m", "reproduce", "T2", "T1", "--json", "--out", tmp_path / "out", "--jobs", 2)
+    assert done.returncode == 0
+    found = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert list(found) == ["claims"]
+    assert [claim["id"] for claim in found["claims"]] == ["T2", "T1"]
+    names = "id title statement source agreement core verdict measured predicted stderr ratio summary corrects_paper"
+    assert list(found["claims"][0]) == [*names.split(), "rows", "seconds", "jobs", "computed", "errors"]
+    against, agreeing = found["claims"]
+    assert (against["predicted"], against["ratio"]) == (None, None)
+    assert (agreeing["measured"], agreeing["predicted"], agreeing["stderr"]) == (55.0, pytest.approx(53.9), 0.5)
+    assert (agreeing["ratio"], agreeing["corrects_paper"]) == (pytest.approx(0.98), None)
+
+
+def test_list(tmp_path: Path) -> None:
+    found = json.loads(toy_bnlens(tmp_path / "m", "reproduce", "--list", "--json").stdout)["claims"]
+    assert [claim["id"] for claim in found if claim["core"]] == ["T1", "T2"]
+    assert len(found) == 6
+    table = toy_bnlens(tmp_path / "m", "reproduce", "--list").stdout
+    assert [line.split()[:2] for line in table.splitlines() if "Toy" in line][1:3] == [["T2", "core"], ["T3", "Toy"]]
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_failed_job_ends_in_code_1_and_bad_input_in_code_2(tmp_path: Path) -> None:
+    failed = toy_bnlens(tmp_path / "m", "reproduce", "T3", "--out", tmp_path / "out", "--jobs", 1)
+    assert failed.returncode == 1
+    assert "Error: T3: job bad failed: ValueError: the matrix is singular\n" in failed.stderr
+    lacking = toy_bnlens(tmp_path / "m", "reproduce", "T4", "--json", "--out", tmp_path / "out", "--jobs", 1)
+    assert lacking.returncode == 2
+    assert json.loads(lacking.stdout)["claims"][0]["verdict"] is None
+    assert "data.npz is corrupt; download it again" in lacking.stderr
+
+
+def test_mistakes_end_in_one_sentence(tmp_path: Path) -> None:
+    marker = tmp_path / "m"
+    file = tmp_path / "file"
+    file.write_text("no database, but long enough to be looked at " * 5)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "runs.sqlite").write_text(file.read_text())
+    assert_one_sentence(toy_bnlens(marker, "reproduce", "T9"), "unknown claim 'T9'", "did you mean T")
+    assert_one_sentence(toy_bnlens(marker, "reproduce", "T1", "--all"), "--all")
+    assert_one_sentence(
+        toy_bnlens(marker, "reproduce", "--out", file), "cannot write", str(file), "choose a writable folder"
+    )
+    assert_one_sentence(toy_bnlens(marker, "reproduce", "--out", tmp_path / "damaged"), "is damaged", "runs.sqlite")
+    assert_one_sentence(toy_bnlens(marker, "reproduce", "--data", tmp_path / "absent"), "--data", "absent")
+    assert not marker.exists()
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bnlens", "reproduce", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
