@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from bnlens.measure._intercept import Handler
-from bnlens.measure._population import Population, normalise, population_handler
+from bnlens.measure._population import Population, normalise
 from bnlens.measure._probe import Probe
 
-__all__ = ["Perturbation", "Rounds", "group_gaps", "population_losses", "random_groups", "second_order"]
+__all__ = ["GroupRuns", "Perturbation", "Rounds", "SecondOrder", "group_gaps", "random_groups", "second_order"]
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,6 @@ def mirrored_handler(
     return handle
 
 
-def population_losses(probe: Probe, populations: Mapping[str, Population]) -> Tensor:
-    """Loss of every sample of the pool under population statistics, (P,), float64."""
-    handler = population_handler(populations)
-    return torch.cat([probe.losses(indices, handler) for indices in probe.pool.batches(probe.batch_size)])
-
-
 @dataclass(frozen=True)
 class Rounds:
     """How groups are drawn: ``count`` shuffles of the pool, reproducible from ``seed``."""
@@ -117,6 +111,19 @@ class Rounds:
             advance()
 
 
+@dataclass(frozen=True)
+class GroupRuns:
+    """Groups of one size that were run with their own statistics.
+
+    Attributes:
+        gaps: measured gap of each group, (groups,), float64, nats per sample. Groups are disjoint within a round.
+        members: indices of each group's samples, (groups, M).
+    """
+
+    gaps: Tensor
+    members: Tensor
+
+
 def group_gaps(
     probe: Probe,
     populations: Mapping[str, Population],
@@ -125,7 +132,7 @@ def group_gaps(
     group_size: int,
     rounds: Rounds,
     advance: Callable[[], None] = lambda: None,
-) -> Tensor:
+) -> GroupRuns:
     """Measured gap of every group: mean loss with the group's own statistics less that with population statistics.
 
     Args:
@@ -136,32 +143,25 @@ def group_gaps(
         group_size: M.
         rounds: how often the pool is reshuffled, and the seed.
         advance: called after each round.
-
-    Returns:
-        (groups,), float64, nats per sample. Groups are disjoint within a round.
     """
     handler = ghost_handler(populations, active, group_size)
-    gaps = [
-        (probe.losses(indices, handler) - baseline[indices]).view(-1, group_size).mean(1)
-        for indices in rounds.groups(probe, group_size, advance)
-    ]
-    return torch.cat(gaps)
+    gaps, members = [], []
+    for indices in rounds.groups(probe, group_size, advance):
+        gaps.append((probe.losses(indices, handler) - baseline[indices]).view(-1, group_size).mean(1))
+        members.append(indices.view(-1, group_size))
+    return GroupRuns(torch.cat(gaps), torch.cat(members))
 
 
 @dataclass(frozen=True)
-class SecondOrder:
+class SecondOrder(GroupRuns):
     """Groups of one size M0 run with their statistics and with the mirrored ones.
 
     Attributes:
-        gaps: measured gap of each group (groups,).
         quadratic: (loss(eps) + loss(-eps) - 2 loss(0)) / 2 of each group, averaged over its samples, (groups,).
-        members: indices of each group's samples, (groups, M0).
         perturbations: by call name, over all groups.
     """
 
-    gaps: Tensor
     quadratic: Tensor
-    members: Tensor
     perturbations: dict[str, Perturbation]
 
 
@@ -198,4 +198,4 @@ def second_order(
         name: Perturbation(torch.cat([p.shift for p in parts]).cpu(), torch.cat([p.scale for p in parts]).cpu())
         for name, parts in recorded.items()
     }
-    return SecondOrder(torch.cat(gaps), torch.cat(quadratic), torch.cat(members), perturbations)
+    return SecondOrder(torch.cat(gaps), torch.cat(members), torch.cat(quadratic), perturbations)
