@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from bnlens.errors import DataError, LossError, ModelError, UsageError
 from bnlens.train import ImageData, build_net, evaluate, fit, load_data

@@ -9,7 +9,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from bnlens.errors import ModelError
 from bnlens.train.data import ImageData, loader

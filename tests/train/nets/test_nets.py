@@ -42,6 +42,17 @@ def test_cnn_strides():
     assert shapes == [(32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
 
 
+@pytest.mark.parametrize("name", ["cnn", "resnet"])
+def test_convolutions_start_from_two_over_fan_in(name):
+    net = build_net(name, input_shape=(3, 32, 32), num_classes=10)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            count = module.weight.numel()
+            # a sample variance of n normal values has the relative standard error sqrt(2 / n)
+            assert module.weight.var().item() * fan_in / 2 == pytest.approx(1, abs=4 * (2 / count) ** 0.5)
+
+
 @pytest.mark.parametrize(("size", "side"), [(32, 4), (31, 8), (8, 2)])
 def test_resnet_stem_halves_large_images(size, side):
     net = build_net("resnet", input_shape=(1, size, size), num_classes=2)

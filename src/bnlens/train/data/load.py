@@ -49,7 +49,7 @@ def load_data(
     """
     if split not in get_args(Split):
         raise UsageError(f"split must be 'train' or 'test', got {split!r}")
-    source = read_digits(split) if name_or_path == "digits" else _read_folder(Path(name_or_path), split)
+    source = read_digits(split) if name_or_path == "digits" else _read_folder(Path(name_or_path).expanduser(), split)
     if samples is None:
         rows = np.arange(len(source.labels))
     else:

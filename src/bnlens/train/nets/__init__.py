@@ -23,7 +23,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"mlp": MLP, "cn
 def build_net(
     name: str, *, input_shape: tuple[int, int, int], num_classes: int, width: int | None = None, seed: int = 0
 ) -> nn.Module:
-    """Build one of the nets with PyTorch's default initialisation.
+    """Build one of the nets; convolutions start from He's normal law, linear layers from PyTorch's default.
 
     Args:
         name: ``"mlp"``, ``"cnn"`` or ``"resnet"``.

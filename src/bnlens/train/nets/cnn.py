@@ -6,6 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from bnlens.train.nets.initialization import initialize_convolutions
+
 __all__ = ["CNN"]
 
 
@@ -38,6 +40,7 @@ class CNN(nn.Module):
             )
         )
         self.fc = nn.Linear(2 * width, num_classes)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K)."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
+
+from bnlens.train.nets.initialization import initialize_convolutions
 
 __all__ = ["ResNet", "ResidualBlock"]
 
@@ -67,6 +69,7 @@ class ResNet(nn.Module):
             ResidualBlock(2 * width, 4 * width, 2),
         )
         self.fc = nn.Linear(4 * width, num_classes)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K)."""
