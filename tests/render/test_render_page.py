@@ -102,6 +102,14 @@ def test_figure_without_a_template_gets_the_look_and_is_not_changed() -> None:
     assert fig.to_json() == before
 
 
+def test_logarithmic_axes_get_full_labels_unless_the_figure_has_its_own() -> None:
+    fig = render.new_figure(x="M", y="gap", xaxis_type="log", yaxis_type="log")
+    fig.update_xaxes(tickvals=[8, 16])
+    layout = json.loads(Reader(render.figure_html(fig)).text("script")[0])["layout"]
+    assert layout["xaxis"]["tickvals"] == [8, 16]
+    assert dict(zip(layout["yaxis"]["tickvals"], layout["yaxis"]["ticktext"], strict=True))[0.002] == "0.002"
+
+
 def test_table_merges_errors_aligns_numbers_and_escapes() -> None:
     rows: list[dict[str, Any]] = [
         {"layer": "<bn1>", "gap": np.float32(0.0312), "gap stderr": 0.0014, "M": np.int64(16), "dead": np.bool_(False)},

@@ -29,7 +29,7 @@ _LEAD = (
 def report_page(reproduction: Reproduction) -> str:
     """Return ``report.html``: verdicts at a glance, each claim in full, and how the numbers came about."""
     runs = reproduction.runs
-    body = [_overview(runs), *(_claim(run) for run in runs), _details(reproduction)]
+    body = [_overview(runs), *(_claim(run, reproduction.scale) for run in runs), _details(reproduction)]
     return render.page("The claims of batch normalization, checked", "\n".join(body), description=_LEAD)
 
 
@@ -39,20 +39,20 @@ def _overview(runs: Sequence[ClaimRun]) -> Html:
     rows = [
         {
             "claim": _link(run),
+            "verdict": _badge(run),
             "measured": _measured(run.finding),
             "predicted": _number(run.finding, "predicted"),
             "ratio": _number(run.finding, "ratio"),
-            "verdict": _badge(run),
-            "seconds": round(run.seconds, 1),
+            "seconds": f"{run.seconds:.1f}",
         }
         for run in runs
     ]
     headings = {
         "claim": "Claim",
+        "verdict": "Verdict",
         "measured": "Measured ± s.e.",
         "predicted": "Predicted",
-        "ratio": "Predicted / measured",
-        "verdict": "Verdict",
+        "ratio": "Ratio",
         "seconds": "Seconds",
     }
     noun = "claim" if len(runs) == 1 else "claims"
@@ -61,13 +61,13 @@ def _overview(runs: Sequence[ClaimRun]) -> Html:
         everything, filename="bnlens-claims.json", label="All numbers (JSON)", media_type="application/json"
     )
     body = [
-        render.table(rows, caption=f"{len(runs)} {noun}: {text}.", columns=headings),
+        render.table(rows, caption=f"{len(runs)} {noun}: {text}. The ratio is predicted / measured.", columns=headings),
         Html(f'<p class="downloads">{download}</p>'),
     ]
     return render.section("At a glance", "\n".join(body), anchor="overview")
 
 
-def _claim(run: ClaimRun) -> Html:
+def _claim(run: ClaimRun, scale: str) -> Html:
     claim, finding = run.claim, run.finding
     body = [
         Html(f"<p>{_badge(run)}</p>"),
@@ -78,7 +78,11 @@ def _claim(run: ClaimRun) -> Html:
         body += [
             render.paragraph(finding.summary),
             *([render.paragraph(_correction(finding), kind="finding")] if finding.corrects_paper else []),
-            render.figure(run.figure, caption=f"{claim.title}."),
+            render.figure(
+                run.figure,
+                caption=f"Figure {claim.id}. {claim.title}, computed at scale {scale}.",
+                label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
+            ),
             render.table(finding.rows, caption="The numbers, ± one standard error.") if finding.rows else Html(""),
             _downloads(run, finding),
         ]
@@ -110,9 +114,7 @@ def _downloads(run: ClaimRun, finding: Finding) -> Html:
 def _effort(run: ClaimRun) -> dict[str, object]:
     records = run.records
     stored = len(records) - run.computed
-    jobs = f"{len(records)} in {render.number(round(run.seconds, 1))} s" + (
-        f", {stored} stored before" if stored else ""
-    )
+    jobs = f"{len(records)}, {run.seconds:.1f} s" + (f" ({stored} stored before)" if stored else "")
     seeds = sorted({value for record in records for value in _seeds(record)})
     finished = max((record.finished for record in records), default="")
     effort = {"Jobs": jobs, "Seeds": _series(seeds), "Finished": _date(finished)}
@@ -138,7 +140,7 @@ def _details(reproduction: Reproduction) -> Html:
     items: dict[str, object] = {
         "Scale": reproduction.scale,
         "Report written": _date(datetime.now().astimezone().isoformat()),
-        "Computing time": f"{render.number(round(sum(run.seconds for run in reproduction.runs), 1))} s",
+        "Computing time": f"{sum(run.seconds for run in reproduction.runs):.1f} s",
         "Computed by this run": f"{computed} of {len(records)} jobs",
         **{package: ", ".join(sorted(found)) for package, found in versions.items()},
     }

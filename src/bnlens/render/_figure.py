@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from bnlens.render._look import template
+from bnlens.render._number import number
 from bnlens.render._text import Html, escape
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURE_MARK", "figure", "figure_html"]
 
+_LOG_TICKS = [float(f"{digit}e{power}") for power in range(-12, 13) for digit in (1, 2, 5)]
 FIGURE_MARK = '<div class="plot"'  # how `page` knows that it needs plotly.js
 
 
@@ -20,7 +22,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     """Return a Plotly figure as an element that the script of `page` draws.
 
     The figure's data go in as JSON, plotly.js does not: a page holds it once. A figure without a template of its own
-    gets the look of bnlens.
+    gets the look of bnlens, and logarithmic axes get full labels.
 
     Args:
         fig: the figure; it is not changed.
@@ -31,6 +33,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     shown = go.Figure(fig)
     if shown.layout.template == go.Figure().layout.template:
         shown.layout.template = template()
+    _label_log_axes(shown)
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
     height = int(shown.layout.height or 420)
     return Html(
@@ -39,12 +42,21 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     )
 
 
-def figure(fig: go.Figure, *, caption: object) -> Html:
-    """Return a Plotly figure with its caption, which is also its text for screen readers.
+def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html:
+    """Return a Plotly figure with its caption.
 
     Args:
         fig: the figure; it is not changed.
-        caption: what it shows and what to see in it.
+        caption: what it shows.
+        label: what a screen reader says in place of the drawing; by default the caption.
     """
-    text = re.sub(r"<[^>]*>", "", caption) if isinstance(caption, Html) else str(caption)
-    return Html(f"<figure>\n{figure_html(fig, label=text)}\n<figcaption>{escape(caption)}</figcaption>\n</figure>")
+    if label is None:
+        label = re.sub(r"<[^>]*>", "", caption) if isinstance(caption, Html) else str(caption)
+    return Html(f"<figure>\n{figure_html(fig, label=label)}\n<figcaption>{escape(caption)}</figcaption>\n</figure>")
+
+
+def _label_log_axes(fig: go.Figure) -> None:
+    """Label 1, 2 and 5 of each decade in full, where Plotly would write single digits beside a lone power of ten."""
+    for axis in (*fig.select_xaxes(), *fig.select_yaxes()):
+        if axis.type == "log" and axis.tickvals is None and axis.dtick is None and axis.nticks is None:
+            axis.update(tickvals=_LOG_TICKS, ticktext=[number(value) for value in _LOG_TICKS])

@@ -10,7 +10,8 @@
     Plotly.newPlot(plot, figure.data, figure.layout, {
       responsive: true,
       displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d"],
+      // Named one by one: among plotly.js's own choice is a button that sends the figure's data to a server.
+      modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg" },
     });
   };
