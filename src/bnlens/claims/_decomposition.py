@@ -18,6 +18,9 @@ DISTRIBUTIONS = ("gaussian", "laplace", "exponential")
 SAMPLES: Mapping[Scale, int] = {"quick": 1_000_000, "full": 16_000_000}
 """Pre-activations per simulated gap."""
 
+SHORT_NAMES: Mapping[str, str] = {"gaussian": "Gauss", "laplace": "Laplace", "exponential": "exp."}
+"""The distributions where space is short."""
+
 UNIT_NAMES: Mapping[str, str] = {
     "linear": "linear",
     "logistic": "logistic",
@@ -157,7 +160,7 @@ def category_figure(y: str, series: Iterable[Mapping[str, Any]], *, one: bool = 
     """
     from bnlens.render import ROLES, new_figure
 
-    figure = new_figure(x="", y=y, height=480)
+    figure = new_figure(x="", y=y, height=480, xaxis_tickangle=0)
     for entry in series:
         role = ROLES[entry["role"]]
         figure.add_scatter(
@@ -166,8 +169,19 @@ def category_figure(y: str, series: Iterable[Mapping[str, Any]], *, one: bool = 
             x=[list(level) for level in zip(*entry["x"], strict=True)],
             y=list(entry["y"]),
             error_y={"array": list(entry["stderr"])} if "stderr" in entry else None,
-            marker={"color": role["color"], "symbol": role["symbol"] + ("-open" if entry.get("open") else "")},
+            marker={
+                "color": role["color"],
+                "symbol": role["symbol"] + ("-open" if entry.get("open") else ""),
+                "size": 11 if entry.get("open") else 8,  # so that what lies under it shows
+            },
         )
     if one:
-        figure.add_hline(y=1, line={"width": 1, "dash": "dot"})
+        line_at_one(figure)
     return figure
+
+
+def line_at_one(figure: Figure) -> None:
+    """Draw a quiet horizontal line at one, in a colour that shows on light and dark ground."""
+    from bnlens.render import PALETTE
+
+    figure.add_hline(y=1, line={"width": 1, "dash": "dot", "color": PALETTE[-1]})

@@ -89,7 +89,7 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
                     "name": f"{name}, {'at the optimum' if at_optimum else 'away from it'}",
                     "role": role,
                     "open": at_optimum,
-                    "x": [(row["unit"], row["pre-activations"]) for row in rows],
+                    "x": [(row["unit"], common.SHORT_NAMES[row["pre-activations"]]) for row in rows],
                     "y": [row[column] for row in rows],
                     "stderr": [row[f"{column} stderr"] for row in rows],
                 }

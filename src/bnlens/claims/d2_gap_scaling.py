@@ -98,7 +98,7 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
             line={"dash": dash, "color": color},
             marker={"symbol": symbol, "color": color},
         )
-    figure.add_hline(y=1, line={"width": 1, "dash": "dot"})
+    common.line_at_one(figure)
     return figure
 
 

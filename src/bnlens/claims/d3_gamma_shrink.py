@@ -106,15 +106,16 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
 
 def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     rows = [_row(case, results) for case in _CASES]
-    places = [(row["unit"], row["pre-activations"]) for row in rows]
+    places = [(row["unit"], common.SHORT_NAMES[row["pre-activations"]]) for row in rows]
     entries = (
         ("simulated", "measured", "M x shrink"),
         ("own-batch law", "predicted", "own-batch law"),
         ("gamma decay", "paper", "gamma decay"),
     )
-    series = [
+    series: list[dict[str, Any]] = [
         {"name": name, "role": role, "x": places, "y": [row[column] for row in rows]} for name, role, column in entries
     ]
+    series[1]["open"] = True
     series[0]["stderr"] = [row["M x shrink stderr"] for row in rows]
     return common.category_figure("M (1 − γ_BN / γ*)", series)
 

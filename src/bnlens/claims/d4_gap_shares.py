@@ -122,16 +122,19 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         ("own-batch law", "predicted", "law"),
         ("two terms", "paper", "two-term share"),
     )
-    series = [
+    series: list[dict[str, Any]] = [
         {"name": name, "role": role, "x": places, "y": [row[column] for row in rows]} for name, role, column in entries
     ]
+    series[1]["open"] = True
     series[0]["stderr"] = [row["M x gap stderr"] for row in rows]
-    return common.category_figure("M × gap (nats per sample), Gaussian, away from the optimum", series)
+    figure = common.category_figure("M × gap (nats per sample)", series)
+    figure.update_xaxes(title_text="random statistic; Gaussian pre-activations, own batch, away from the optimum")
+    return figure
 
 
 CLAIM = Claim(
     id="D4",
-    title="Shares of mu_B and sigma_B",
+    title="Shares of mu_B and sigma_B in the gap",
     statement=(
         "The noise of mu_B contributes gamma^2 H_bb/(2M) to the gap and the noise of sigma_B gamma^2 (rho + 2) H_gg/(8M), and "
         "the two add up."
