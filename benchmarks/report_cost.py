@@ -1,0 +1,275 @@
+"""What the gradient passes of `bnlens.report` cost beside a training step's forward and backward.
+
+Variants, each over the same batches of 128 synthetic 32x32 images and the same residual net of 3 million parameters:
+
+- plain: train mode, gradients of all parameters, as a training step computes them (no optimizer);
+- given, drawn: one gradient pass of the report (at the data's labels; at labels drawn from the model);
+- both: the two passes of the report together, which share their forward pass;
+- torch.func: per-sample gradients of the same parameters, gamma and beta of all BN layers, at the data's labels, by vmap of
+  grad of a functional call.
+
+Variants take turns within a repetition, and a time ratio is taken within one, so that a machine whose speed drifts gives a
+fair ratio. Peak memory is the growth of a fresh process's peak resident set over one batch, after model, data and a warm-up
+on 4 samples; it counts everything the process touches, scratch space of the kernels included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from machine import machine_facts
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from bnlens._files import write_atomic
+from bnlens.measure._gradients import SampleGradients, collect_gradients
+from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
+from bnlens.measure._loss import SampleLoss
+from bnlens.measure._pool import SamplePool
+from bnlens.measure._population import estimate_population
+from bnlens.measure._probe import Probe, default_forward
+from bnlens.train.nets import build_net
+
+WIDTH, CLASSES, BATCH_SIZE, WARM_UP = 104, 10, 128, 4
+SEED = 0
+VARIANTS = ("plain", "given", "drawn", "both", "torch.func")
+TIME_TARGETS = {"given": 1.3, "drawn": 1.3, "both": 1.9}
+MEMORY_TARGET = 1.5
+AGREEMENT = 1e-3  # largest difference allowed, relative to the largest entry of the parameter's gradients
+OUT = Path(__file__).parent / "results" / "report_cost.json"
+
+Gradients = dict[str, SampleGradients]
+Result = TypeVar("Result")
+
+
+class Bench:
+    """The net, the data and the variants."""
+
+    def __init__(self, batches: int) -> None:
+        torch.manual_seed(SEED)
+        self.model = build_net("resnet", input_shape=(3, 32, 32), num_classes=CLASSES, width=WIDTH, seed=SEED)
+        self.batches = [
+            (torch.randn(BATCH_SIZE, 3, 32, 32), torch.randint(CLASSES, (BATCH_SIZE,))) for _ in range(batches)
+        ]
+        # any statistics cost the same; taken over few samples, they leave the peak of memory to the variants
+        few = [(images[:WARM_UP], labels[:WARM_UP]) for images, labels in self.batches[:1]]
+        self.populations = self._with_probe(few, lambda probe: estimate_population(probe, max_passes=1)[0])
+
+    def run(self, variant: str, data: list[tuple[Tensor, Tensor]]) -> None:
+        """Run a variant over ``data``."""
+        match variant:
+            case "plain":
+                self.plain(data)
+            case "torch.func":
+                self.torch_func(data)
+            case _:
+                self.hooks(data, given=variant != "drawn", drawn=variant != "given")
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the net has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def warm_up(self, variant: str) -> None:
+        """Run a variant on a few samples, so that kernels are loaded."""
+        images, labels = self.batches[0]
+        self.run(variant, [(images[:WARM_UP], labels[:WARM_UP])])
+
+    def plain(self, data: list[tuple[Tensor, Tensor]]) -> None:
+        """Forward and backward of training, all parameter gradients."""
+        self.model.train()
+        for images, labels in data:
+            self.model.zero_grad()
+            loss = F.cross_entropy(self.model(images), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.model.zero_grad()
+
+    def hooks(self, data: list[tuple[Tensor, Tensor]], *, given: bool, drawn: bool) -> tuple[Gradients, Gradients]:
+        """The report's gradient passes, the way the report runs them."""
+        generator = torch.Generator().manual_seed(SEED) if drawn else None
+        return self._with_probe(
+            data, lambda probe: collect_gradients(probe, self.populations, given=given, drawn=generator)
+        )
+
+    def _with_probe(self, data: list[tuple[Tensor, Tensor]], function: Callable[[Probe], Result]) -> Result:
+        interceptor = Interceptor(batch_norm_layers(self.model))
+        pool = SamplePool.from_loader(data, sum(len(labels) for _, labels in data))
+        with handed_back(self.model), interceptor.attached():
+            loss = SampleLoss(nn.CrossEntropyLoss())
+            return function(Probe(self.model, interceptor, pool, loss, default_forward, pool.batch_size))
+
+    def torch_func(self, data: list[tuple[Tensor, Tensor]]) -> Gradients:
+        """Per-sample gradients by vmap of grad, BN in eval mode with the same population statistics."""
+        self.model.eval()
+        state = {name: value.detach() for name, value in self.model.state_dict().items()}
+        affine: dict[str, Tensor] = {}
+        for name, population in self.populations.items():
+            affine |= {key: state.pop(key) for key in (f"{name}.weight", f"{name}.bias")}
+            state |= {f"{name}.running_mean": population.mean, f"{name}.running_var": population.variance}
+
+        def loss(affine: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+            output = torch.func.functional_call(self.model, {**state, **affine}, (image[None],))
+            return F.cross_entropy(output, label[None])
+
+        gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
+        parts = [gradient(affine, images, labels) for images, labels in data]
+        return {
+            name: SampleGradients(
+                *(torch.cat([part[f"{name}.{kind}"] for part in parts]) for kind in ("bias", "weight"))
+            )
+            for name in self.populations
+        }
+
+
+def measure_time(bench: Bench, repeats: int) -> dict[str, list[float]]:
+    """Seconds per batch of each variant, one number per repetition."""
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for variant in VARIANTS:
+        bench.run(variant, bench.batches[:1])
+    for repetition in range(repeats):
+        print(f"repetition {repetition + 1} of {repeats}", file=sys.stderr, flush=True)
+        for variant in VARIANTS:
+            start = time.perf_counter()
+            bench.run(variant, bench.batches)
+            seconds[variant].append((time.perf_counter() - start) / len(bench.batches))
+    return seconds
+
+
+def measure_memory(variant: str, threads: int) -> float:
+    """Growth of the peak resident set over one batch, in MiB, in a fresh process."""
+    command = [sys.executable, __file__, "--memory-of", variant, "--threads", str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+
+
+def memory_of(variant: str) -> float:
+    """What `measure_memory` runs in the fresh process."""
+    bench = Bench(batches=1)
+    bench.warm_up(variant)
+    before = _peak_mib()
+    bench.run(variant, bench.batches)
+    return _peak_mib() - before
+
+
+def _peak_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def disagreement(bench: Bench) -> float:
+    """Largest difference of the hooks' gradients from torch.func's, relative to each parameter's largest entry."""
+    hooks, _ = bench.hooks(bench.batches[:1], given=True, drawn=False)
+    reference = bench.torch_func(bench.batches[:1])
+    return max(
+        float((getattr(hooks[name], kind) - expected).abs().max() / expected.abs().max())
+        for name in reference
+        for kind in ("beta", "gamma")
+        for expected in [getattr(reference[name], kind)]
+    )
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, smallest and largest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7, help="repetitions of all variants (default 7)")
+    parser.add_argument("--batches", type=int, default=2, help="batches per repetition (default 2)")
+    parser.add_argument("--memory-repeats", type=int, default=3, help="processes per variant (default 3)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
+    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(memory_of(options.memory_of))
+        return
+
+    # memory first: on Linux a child's peak starts at its parent's resident set, so the parent must still be small
+    memory = {name: [measure_memory(name, options.threads) for _ in range(options.memory_repeats)] for name in VARIANTS}
+    bench = Bench(options.batches)
+    largest = disagreement(bench)
+    if largest > AGREEMENT:
+        sys.exit(f"hooks and torch.func differ by {largest:.1e} of the largest gradient, more than {AGREEMENT:.0e}")
+    seconds = measure_time(bench, options.repeats)
+    plain_memory = statistics.median(memory["plain"])
+    rows = {
+        name: {
+            "seconds_per_batch": spread(values),
+            "time_ratio": spread([value / plain for value, plain in zip(values, seconds["plain"], strict=True)]),
+            "time_target": TIME_TARGETS.get(name),
+            "peak_mib": spread(memory[name]),
+            "memory_ratio": spread([value / plain_memory for value in memory[name]]),
+            "memory_target": MEMORY_TARGET if name in TIME_TARGETS else None,
+        }
+        for name, values in seconds.items()
+    }
+    result = {
+        "benchmark": "report_cost",
+        "machine": machine_facts(),
+        "config": {
+            "net": f"resnet, width {WIDTH}",
+            "parameters": bench.parameters,
+            "bn_layers": len(bench.populations),
+            "batch_size": BATCH_SIZE,
+            "batches": options.batches,
+            "repeats": options.repeats,
+            "memory_repeats": options.memory_repeats,
+            "seed": SEED,
+        },
+        "largest_relative_difference_from_torch_func": largest,
+        "variants": rows,
+    }
+    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
+    show(result)
+    print(f"written to {options.out}")
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    config, machine = result["config"], result["machine"]
+    table = Table(
+        title=f"{config['net']}: {config['parameters']:,} parameters, {config['bn_layers']} BN layers, "
+        f"batch {config['batch_size']}, {machine['torch_threads']} threads, {config['repeats']} repetitions",
+    )
+    for column in ("variant", "s/batch", "time / plain", "range", "target", "peak MiB", "peak / plain", "target"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for name, row in result["variants"].items():
+        ratio, memory = row["time_ratio"], row["memory_ratio"]
+        table.add_row(
+            name,
+            f"{row['seconds_per_batch']['median']:.3f}",
+            f"{ratio['median']:.2f}",
+            f"{ratio['min']:.2f} - {ratio['max']:.2f}",
+            _target(row["time_target"]),
+            f"{row['peak_mib']['median']:.0f}",
+            f"{memory['median']:.2f}",
+            _target(row["memory_target"]),
+        )
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        "largest difference of hooks and torch.func, relative: "
+        f"{result['largest_relative_difference_from_torch_func']:.1e}"
+    )
+
+
+def _target(value: float | None) -> str:
+    return "" if value is None else f"<= {value}"
+
+
+if __name__ == "__main__":
+    main()
