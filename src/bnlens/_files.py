@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnlens.errors import StoreError
 
-__all__ = ["write_atomic"]
+__all__ = ["check_writable", "write_atomic"]
 
 
 def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
@@ -46,3 +46,20 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether ``write_atomic(path, ...)`` could work, before long work is done for it.
+
+    Raises:
+        StoreError: the folder cannot be created or written, or ``path`` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StoreError(f"cannot write {path}: it is a folder; give a file name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; choose a writable folder") from error

@@ -1,0 +1,180 @@
+"""``bnlens report``: measure and predict the gap of a network from the command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnlens.measure import Report
+    from bnlens.train import ImageData
+
+__all__ = ["report_command"]
+
+_RATE = 0.1
+_GROUP = 16  # images that BN sees at once in training
+
+
+class SplitName(str, Enum):
+    """Part of the data."""
+
+    train = "train"
+    test = "test"
+
+
+def report_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A function that returns the model, as package.module:factory, or a built-in net: mlp, cnn, resnet.",
+        ),
+    ] = "cnn",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|DIR", help="'digits' (embedded), a CIFAR-10 folder, or a folder of images by class."
+        ),
+    ] = "digits",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights: .safetensors, or what torch.save wrote.", show_default=False),
+    ] = None,
+    train_steps: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Train a built-in net this long first, if no checkpoint is given.")
+    ] = 40,
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--statistics-batch-size",
+            "-M",
+            min=2,
+            metavar="M",
+            help="Where to measure; may be repeated.",
+            show_default="16 and 64",
+        ),
+    ] = None,
+    source: Annotated[
+        int | None,
+        typer.Option(
+            "--prediction-batch-size", metavar="M0", help="Groups to predict from.", show_default="between the M"
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
+    per_layer: Annotated[bool, typer.Option(help="Measure each layer alone too.")] = True,
+    samples: Annotated[
+        int | None, typer.Option(metavar="P", help="A balanced subset of the data.", show_default="all, at most 4096")
+    ] = None,
+    split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName.train,
+    seed: Annotated[int, typer.Option(help="Of the subset, the training, the groups and the drawn labels.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with figures.", show_default=False)
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report as JSON, for bnlens.Report.load.", show_default=False),
+    ] = None,
+) -> None:
+    """Say how much batch normalization regularises a network: the gap, measured and predicted, layer by layer.
+
+    The loss is the cross-entropy of the images' labels.
+    """
+    from bnlens._files import check_writable
+    from bnlens.train import load_data
+
+    for path in (html, save):
+        if path is not None:
+            check_writable(path)
+    images = load_data(data, split=split.value, samples=samples, seed=seed)
+    network = _network(model, images, checkpoint, train_steps, seed)
+    result = _report(network, images, sizes or [16, 64], source, rounds, per_layer, seed)
+    if save is not None:
+        result.to_json(save)
+    if html is not None:
+        result.to_html(html)
+    typer.echo(result.to_json() if as_json else repr(result))
+    for path in (html, save):
+        if path is not None:
+            typer.echo(f"Written: {path}", err=as_json)
+
+
+def _report(
+    network: nn.Module,
+    images: ImageData,
+    sizes: list[int],
+    source: int | None,
+    rounds: int,
+    per_layer: bool,
+    seed: int,
+) -> Report:
+    import torch.nn.functional as F
+
+    from bnlens.measure import report
+    from bnlens.train import loader
+
+    return report(
+        network,
+        loader(images, 256, shuffle=True, seed=seed),
+        F.cross_entropy,
+        statistics_batch_size=sizes,
+        prediction_batch_size=source,
+        rounds=rounds,
+        per_layer=per_layer,
+        seed=seed,
+    )
+
+
+def _network(model: str, images: ImageData, checkpoint: Path | None, train_steps: int, seed: int) -> nn.Module:
+    from bnlens.train import build_net, fit, load_checkpoint
+
+    built_in = ":" not in model
+    if built_in:
+        network = build_net(model, input_shape=images.input_shape, num_classes=images.num_classes, seed=seed)
+    else:
+        network = _from_factory(model)
+    if checkpoint is not None:
+        load_checkpoint(network, checkpoint)
+    elif built_in and train_steps:
+        # a net without training has hardly a gap to speak of
+        batch = max(_GROUP, min(256, len(images) // _GROUP * _GROUP))
+        fit(
+            network,
+            images,
+            statistics_batch_size=_GROUP,
+            batch_size=batch,
+            steps=train_steps,
+            lr=_RATE,
+            seed=seed,
+            progress=sys.stderr.isatty(),
+        )
+    return network
+
+
+def _from_factory(name: str) -> nn.Module:
+    from torch import nn
+
+    from bnlens.errors import ModelError, UsageError
+
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"cannot import {name!r}: {error}; give a function as package.module:factory") from error
+    finally:
+        sys.path.pop(0)
+    try:
+        network = factory if isinstance(factory, nn.Module) else factory()
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(f"{name!r} raised {type(error).__name__}: {error}; it is called without arguments") from error
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{name!r} gives {type(network).__name__}, not a torch.nn.Module; return the model from it")
+    return network

@@ -1,0 +1,218 @@
+"""A report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from bnlens import render
+from bnlens.measure._frame import gap_columns
+from bnlens.render import ROLES, Html
+
+if TYPE_CHECKING:
+    from bnlens.measure._estimate import Estimate
+    from bnlens.measure._report import Report
+    from bnlens.measure._results import Gaps
+
+__all__ = ["gap_by_layer", "gap_by_size", "report_page"]
+
+_PREDICTIONS = (
+    ("exact", "predicted", "predicted"),
+    ("fisher", "predicted, Fisher", "fisher"),
+    ("two_term", "two-term (paper)", "paper"),
+)
+_FISHER = {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"}
+_GAP = "gap (nats per sample)"
+_LEAD = (
+    "Gap: the mean loss with the batch statistics of groups of M samples less the mean loss with population statistics, "
+    "at fixed weights. It is what batch normalization adds to the training loss as a regulariser."
+)
+
+
+def report_page(report: Report) -> str:
+    """The page: the whole network over M, the layers, what describes them, notes, and how it was made."""
+    layers = [layer for layer in report.layers if layer.gaps is not None]
+    body = [
+        render.section("Whole network", _network(report), anchor="network"),
+        *([render.section("Layer by layer", _layers(report), anchor="layers")] if layers else []),
+        render.section("What the layers see", _descriptions(report), anchor="descriptions"),
+        *([render.section("Notes", _notes(report), anchor="notes")] if report.notes else []),
+        render.section("How this was made", _details(report), anchor="details"),
+    ]
+    return render.page(f"Batch normalization in {report.model}", "\n".join(body), description=_LEAD)
+
+
+def gap_by_size(gaps: Gaps) -> go.Figure:
+    """Gap over M: points measured, curves predicted from groups of M0."""
+    figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type="log")
+    sizes = sorted(gaps.measured)
+    lowest, highest = min(*sizes, gaps.source) / 2, max(*sizes, gaps.source) * 2
+    steps = [lowest * (highest / lowest) ** (step / 40) for step in range(41)]
+    grid = [size for size in steps if 2 <= size < gaps.population]
+    for kind, label, role in _PREDICTIONS:
+        estimate: Estimate | None = getattr(gaps, kind)
+        if estimate is None:
+            continue
+        look = _look(role)
+        values = [estimate.value * gaps.scale(size, gaps.population) for size in grid]
+        figure.add_trace(
+            go.Scatter(x=grid, y=values, mode="lines", name=label, line={k: look[k] for k in ("color", "dash")})
+        )
+    measured = [gaps.measured[size] for size in sizes]
+    figure.add_trace(_points(sizes, measured, "measured", _look("measured")))
+    figure.update_xaxes(tickvals=[2**power for power in range(1, 14)])
+    return figure
+
+
+def gap_by_layer(report: Report, size: int) -> go.Figure:
+    """Gap of each layer alone at one M, measured and predicted side by side."""
+    figure = render.new_figure(x="layer", y=_GAP, scattermode="group", height=440)
+    named = [(layer.name, layer.gaps) for layer in report.layers if layer.gaps is not None]
+    names = [name for name, _ in named]
+    measured = [gaps.measured[size] for _, gaps in named]
+    figure.add_trace(_points(names, measured, f"measured, M = {size}", _look("measured")))
+    for kind, label, role in _PREDICTIONS:
+        values = [gaps.predicted(size, kind, population=gaps.population) for _, gaps in named]
+        present = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
+        if present:
+            figure.add_trace(_points([n for n, _ in present], [v for _, v in present], label, _look(role)))
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: dict[str, Any]) -> go.Scatter:
+    return go.Scatter(
+        x=x,
+        y=[estimate.value for estimate in estimates],
+        error_y={"array": [estimate.stderr for estimate in estimates]},
+        mode="markers",
+        name=name,
+        marker={"color": look["color"], "symbol": look["symbol"]},
+    )
+
+
+def _look(role: str) -> dict[str, Any]:
+    return dict(_FISHER if role == "fisher" else ROLES[role])
+
+
+def _network(report: Report) -> str:
+    gaps = report.network.gaps
+    caption = (
+        f"The gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. Curves: predicted "
+        f"from groups of {gaps.source} samples, scaled with the variance of the batch mean."
+    )
+    parts = [
+        render.figure(gap_by_size(gaps), caption=caption),
+        render.table(_gap_rows(report, network=True), caption="Whole network", columns=_GAP_HEADINGS),
+    ]
+    return "\n".join(parts)
+
+
+def _layers(report: Report) -> str:
+    size = report.statistics_batch_sizes[0]
+    caption = (
+        f"The gap of each layer alone at M = {size}, all others on population statistics. The layers do not add up to the "
+        "network: later layers normalise away what earlier noise has in common."
+    )
+    parts = [
+        render.figure(gap_by_layer(report, size), caption=caption),
+        render.table(_gap_rows(report, network=False), caption="Single layers", columns=_GAP_HEADINGS),
+        Html(f'<p class="downloads">{_download(report)}</p>'),
+    ]
+    return "\n".join(parts)
+
+
+_GAP_HEADINGS = {
+    "layer": "Layer",
+    "M": "M",
+    "measured": "Measured",
+    "exact": "Predicted",
+    "ratio": "Predicted / measured",
+    "fisher": "Predicted, Fisher",
+    "two_term": "Two-term (paper)",
+}
+
+
+def _gap_rows(report: Report, *, network: bool) -> list[dict[str, Any]]:
+    rows = []
+    for name, size, gaps in report.gap_rows():
+        if (gaps is report.network.gaps) != network:
+            continue
+        columns = {key.replace("_stderr", " stderr"): value for key, value in gap_columns(gaps, size).items()}
+        exact = gaps.predicted(size, population=gaps.population)
+        ratio = None if exact is None else exact.over(gaps.measured[size])
+        columns |= {} if ratio is None else {"ratio": ratio.value, "ratio stderr": ratio.stderr}
+        rows.append({"layer": name, "M": size, **columns})
+    return rows
+
+
+def _descriptions(report: Report) -> str:
+    headings = {
+        "layer": "Layer",
+        "kind": "Class",
+        "channels": "Channels",
+        "pixels": "Pixels",
+        "effective_samples_mean": "Effective samples per sample, μ",
+        "effective_samples_std": "Effective samples per sample, σ",
+        "kurtosis": "Excess kurtosis",
+        "gamma_rms": "rms γ",
+        "dead_channels": "Dead channels",
+        "stale_mean": "Staleness of μ",
+        "stale_std": "Staleness of σ",
+    }
+    rows = []
+    for layer in report.layers:
+        row: dict[str, Any] = {"layer": layer.name}
+        for name in list(headings)[1:]:
+            value = getattr(layer, name)
+            row[name] = getattr(value, "value", value)
+            row[f"{name} stderr"] = getattr(value, "stderr", None)
+        rows.append(row)
+    explanation = (
+        "Effective samples: how many independent values one sample contributes to the batch mean and deviation; pixels of one "
+        "image are correlated. Staleness: root mean square over channels of (running mean - population mean) / population "
+        "deviation, and of the logarithm of the ratio of deviations."
+    )
+    parts = [render.table(rows, caption="Each BN layer under population statistics", columns=headings)]
+    parts.append(render.paragraph(explanation, kind="note"))
+    return "\n".join(parts)
+
+
+def _notes(report: Report) -> str:
+    items = (
+        f"<li><strong>{render.escape(note.layer or 'Network')}</strong> "
+        f"({render.escape(note.kind)}): {render.escape(note.text)}</li>"
+        for note in report.notes
+    )
+    return "<ul>\n" + "\n".join(items) + "\n</ul>"
+
+
+def _details(report: Report) -> str:
+    discrepancy = report.network.running_discrepancy
+    details = {
+        "Samples": report.samples,
+        "Population loss": f"{report.network.population_loss} nats",
+        "Loss with running less population statistics": "no running statistics"
+        if discrepancy is None
+        else f"{discrepancy} nats",
+        "Predicted from groups of": report.prediction_batch_size,
+        "Shuffles per gap": report.rounds,
+        "Passes until the population statistics stood still": report.population_passes,
+        "Likelihood": report.likelihood or "not known: no Fisher and no two-term values",
+        "Seed": report.seed,
+        "Seconds": report.seconds,
+        "bnlens": report.version,
+        "Made": report.created,
+    }
+    return str(render.definitions(details))
+
+
+def _download(report: Report) -> Html:
+    csv = report.to_frame().to_csv()
+    table = render.download(csv, filename="bnlens-report.csv", label="All numbers (CSV)", media_type="text/csv")
+    document = render.download(
+        report.to_json(), filename="bnlens-report.json", label="The report (JSON)", media_type="application/json"
+    )
+    return Html(f"{table} {document}")
