@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -44,17 +44,19 @@ def collect_gradients(
     """One forward pass over the pool, and one backward pass for each kind of label, under population statistics.
 
     A hook on each BN layer's output reduces its gradient dy to per-sample sums as soon as it arrives. No weight gradient is
-    formed and no per-sample backward is run, so a pass costs less than a training step on the same data.
+    formed and no per-sample backward is run, so a pass costs less than a training step on the same data. Tensors outside
+    the model that require gradients (parameters of the loss, say) get none.
 
     Args:
         probe: the model on its samples, its parameters not requiring gradients.
         populations: population statistics of all calls.
         given: whether to take gradients at the data's own targets.
-        drawn: a generator on the CPU: take gradients at curvature draws of the outputs (labels drawn from the model).
+        drawn: a generator on the CPU: take gradients at curvature draws of the outputs, for the true Fisher matrix.
         advance: called after each forward pass of ``probe.batch_size`` samples.
 
     Returns:
-        Gradients by call name: at the given targets, and at the drawn ones; empty where not asked for.
+        Gradients by call name: at the given targets, and at the drawn ones; empty where not asked for. Calls that no
+        gradient reaches (their output is unused, detached, or computed under ``no_grad``) are missing.
     """
     size = len(probe.pool)
     results: list[dict[str, SampleGradients]] = [{}, {}]
@@ -62,23 +64,30 @@ def collect_gradients(
         sink = _Sink(results[0], indices, size)
         with torch.enable_grad():
             output, target = probe.outputs(indices, _hooked(populations, sink))
+            if not output.requires_grad:
+                continue
             if given:
                 total = probe.loss.total(output, target)
-                total.backward(retain_graph=drawn is not None)  # type: ignore[no-untyped-call]
+                torch.autograd.grad(total, sink.starts, retain_graph=drawn is not None, allow_unused=True)
             if drawn is not None:
                 sink.gradients = results[1]
-                output.backward(probe.loss.curvature_draw(output, drawn))  # type: ignore[no-untyped-call]
+                draw = probe.loss.curvature_draw(output, target, drawn)
+                torch.autograd.grad(output, sink.starts, draw, allow_unused=True)
         advance()
     return results[0], results[1]
 
 
 @dataclass
 class _Sink:
-    """Where the hooks of one forward pass put the rows ``indices`` of the per-sample gradients."""
+    """Where the hooks of one forward pass put the rows ``indices`` of the per-sample gradients.
+
+    ``starts`` are the tensors in which the graph of the pass starts, the inputs of its first BN layers.
+    """
 
     gradients: dict[str, SampleGradients]
     indices: Tensor
     size: int
+    starts: list[Tensor] = field(default_factory=list)
 
     def add(self, name: str, dy: Tensor, h: Tensor, population: Population) -> None:
         wide = population.mean.dtype
@@ -98,7 +107,10 @@ def _hooked(populations: Mapping[str, Population], sink: _Sink) -> Handler:
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if not h.requires_grad:  # nothing upstream needs a gradient, so the graph starts here
             h = h.detach().requires_grad_()
+            sink.starts.append(h)
         y = normalise(h, populations[name], gamma, beta)
+        if not y.requires_grad:  # the model runs this layer under no_grad
+            return y
         # registered before any in-place activation that follows, so it sees the gradient of the BN output itself
         y.register_hook(lambda dy: sink.add(name, dy, h, populations[name]))  # type: ignore[no-untyped-call]
         return y

@@ -89,6 +89,11 @@ class Interceptor(TorchFunctionMode):
 
     def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
         def hook(module: nn.Module, args: Any) -> None:
+            if self._handler is None:  # a backward pass that recomputes activations would use other statistics
+                raise ModelError(
+                    f"layer {name!r} runs outside the model's forward pass, as activation checkpointing makes it; "
+                    "switch checkpointing off for the report"
+                )
             self._running.append([name, False])
 
         return hook
@@ -135,14 +140,21 @@ class Interceptor(TorchFunctionMode):
 def handed_back(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in eval mode without parameter gradients, and hand it back exactly as it came, whatever happens.
 
-    Restored on exit, also on an exception or an interrupt: the mode of every module, ``requires_grad``, all buffers, and
-    the random number generators of torch (all devices), NumPy and Python.
+    Restored on exit, also on an exception or an interrupt: the mode of every module, ``requires_grad``, all buffers (the
+    same tensors with the same values, also where ``forward`` assigns new ones), and the random number generators of torch
+    (the CPU's and those of the model's devices), NumPy and Python. A caller's inference mode is left for the time being,
+    as gradients are needed.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+    ]
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - users draw from it
-    with torch.random.fork_rng():
+    devices = {parameter.device for parameter, _ in flags if parameter.is_cuda}
+    with torch.random.fork_rng(devices), torch.inference_mode(False):
         try:
             model.eval()
             for parameter, _ in flags:
@@ -153,9 +165,11 @@ def handed_back(model: nn.Module) -> Iterator[None]:
             for module, training in modes:
                 module.training = training
             for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            for buffer, value in buffers:
-                if not torch.equal(buffer, value):
+                if parameter.requires_grad != flag:
+                    parameter.requires_grad_(flag)
+            for module, name, buffer, value in buffers:
+                module._buffers[name] = buffer
+                if buffer is not None and value is not None and not torch.equal(buffer, value):
                     with torch.no_grad():
                         buffer.copy_(value)
             random.setstate(python_state)

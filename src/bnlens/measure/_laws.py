@@ -2,7 +2,7 @@
 
 Every coefficient here is M times a gap for an infinite population; a gap at M is the coefficient times
 ``bnlens.theory.noise_scale(M, P)``. The pool of P samples is the population, so that its own averages are exact; standard
-errors come from the labels drawn for the Fisher matrix and from the random groups.
+errors come from the curvature draws behind the Fisher matrix and from the random groups.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def fisher_term(gradients: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """
     by_gradient, by_noise = [], torch.zeros(len(noise), dtype=torch.float64)
     for block in torch.split(gradients, _BLOCK):
-        squares = (block @ noise.T).square_().mul_(0.5)
+        with torch.autocast("cpu", enabled=False):  # the caller's would round the products to bfloat16
+            squares = (block @ noise.T).square_().mul_(0.5)
         by_gradient.append(squares.mean(1, dtype=torch.float64))
         by_noise += squares.sum(0, dtype=torch.float64)
     return torch.cat(by_gradient), by_noise / len(gradients)

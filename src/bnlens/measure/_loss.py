@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from bnlens.errors import LossError, UsageError
 
@@ -18,6 +19,8 @@ __all__ = ["Likelihood", "LossFunction", "SampleLoss"]
 LossFunction = Callable[[Any, Any], Tensor]
 Likelihood = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
 Reduction = Literal["mean", "sum", "none"]
+
+_ELEMENTWISE = ("binary_cross_entropy", "mean_squared_error")
 
 _FUNCTIONS: dict[Any, str] = {
     F.cross_entropy: "cross_entropy",
@@ -60,9 +63,13 @@ class SampleLoss:
             raise UsageError(
                 f"likelihood {likelihood!r} is not known; use one of {sorted(_MODULES.values())} or a function"
             )
-        self.loss_fn = loss_fn
-        self.reduction: Reduction | None = reduction or _declared_reduction(loss_fn)
-        self.likelihood = likelihood if likelihood is not None else _recognise(loss_fn)
+        if likelihood is not None and not isinstance(likelihood, str) and not callable(likelihood):
+            raise UsageError(f"likelihood is {likelihood!r}; give a name or a function (output, generator) -> target")
+        self.loss_fn = _plain(loss_fn)
+        self.reduction: Reduction | None = reduction or _declared_reduction(self.loss_fn)
+        self.likelihood = likelihood if likelihood is not None else _recognise(self.loss_fn)
+        self._vectorised = _without_reduction(self.loss_fn)
+        self._ignore_index = _ignore_index(self.loss_fn)
 
     @property
     def likelihood_name(self) -> str | None:
@@ -79,10 +86,10 @@ class SampleLoss:
             raise LossError(
                 f"the model returns {type(output).__name__}, not a tensor; pass forward=(model, batch) -> (output, target)"
             )
-        self._check_labels(output, target)
+        self._check_target(output, target)
         few = min(len(output), 6)
-        output, target = output[:few].detach(), target[:few]
-        value = self.loss_fn(output, target)
+        output, target = output[:few].detach(), _rows(target, slice(few))
+        value = self._call(self.loss_fn, output, target)
         if not torch.isfinite(value).all():
             raise LossError("the loss is not finite on the first batch; check the inputs, the targets and the weights")
         if value.ndim:
@@ -92,9 +99,10 @@ class SampleLoss:
                 )
             self.reduction = "none"
             return
-        single = torch.stack([self.loss_fn(output[i : i + 1], target[i : i + 1]) for i in range(few)])
+        single = self._one_by_one(output, target)
         # a batch of one sample cannot tell a mean from a sum, so it is repeated
-        doubled = self.loss_fn(torch.cat([output, output]), torch.cat([target, target]))
+        twice = torch.arange(2 * few, device=output.device) % few
+        doubled = self._call(self.loss_fn, output[twice], _rows(target, twice))
         tolerance = 1e-3 * float(single.abs().mean()) + 1e-7
         if abs(float(doubled - single.mean())) <= tolerance:
             found: Reduction = "mean"
@@ -107,12 +115,23 @@ class SampleLoss:
             )
         self.reduction = found
 
-    def _check_labels(self, output: Tensor, target: Any) -> None:
+    def _check_target(self, output: Tensor, target: Any) -> None:
+        recognised = _recognise(self.loss_fn)
+        if recognised in _ELEMENTWISE and isinstance(target, Tensor) and target.shape != output.shape:
+            raise LossError(
+                f"the targets have shape {tuple(target.shape)} and the outputs {tuple(output.shape)}, which the loss would "
+                "broadcast against each other; give both one shape"
+            )
         if self.likelihood != "cross_entropy" or not isinstance(target, Tensor) or target.is_floating_point():
             return
         classes = output.shape[1] if output.ndim > 1 else output.shape[0]
-        ignored = getattr(self.loss_fn, "ignore_index", -100)
-        wrong = target[(target != ignored) & ((target < 0) | (target >= classes))]
+        ignored = target == self._ignore_index
+        if self.reduction == "mean" and ignored.any():
+            raise LossError(
+                f"targets of {self._ignore_index} are ignored, so the loss of a batch is not the mean of its samples' losses; "
+                "give a loss with reduction='sum' or 'none', or leave such samples out"
+            )
+        wrong = target[~ignored & ((target < 0) | (target >= classes))]
         if wrong.numel():
             raise LossError(
                 f"label {int(wrong.flatten()[0])} is out of range: the model has {classes} outputs, so labels run from 0 "
@@ -125,13 +144,13 @@ class SampleLoss:
         Raises:
             LossError: a value is not finite, or a label is out of range.
         """
-        self._check_labels(output, target)
+        self._check_target(output, target)
         if self.reduction == "none":
-            losses = self.loss_fn(output, target)
-        elif (vectorised := _without_reduction(self.loss_fn)) is not None:
-            losses = vectorised(output, target)
+            losses = self._call(self.loss_fn, output, target)
+        elif self._vectorised is not None:
+            losses = self._call(self._vectorised, output, target)
         else:
-            losses = torch.stack([self.loss_fn(output[i : i + 1], target[i : i + 1]) for i in range(len(output))])
+            losses = self._one_by_one(output, target)
         losses = losses.to(torch.promote_types(losses.dtype, torch.float32))
         if losses.ndim > 1:
             losses = losses.flatten(1).sum(1) if self.reduction == "sum" else losses.flatten(1).mean(1)
@@ -142,6 +161,22 @@ class SampleLoss:
             )
         return losses
 
+    def _one_by_one(self, output: Tensor, target: Any) -> Tensor:
+        rows = [slice(i, i + 1) for i in range(len(output))]
+        return torch.stack([self._call(self.loss_fn, output[row], _rows(target, row)) for row in rows])
+
+    def _call(self, loss_fn: LossFunction, output: Tensor, target: Any) -> Tensor:
+        try:
+            value = loss_fn(output, target)
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise LossError(
+                f"the loss cannot be computed from outputs of shape {tuple(output.shape)} ({error}); fix the loss, the "
+                "targets or the model's output"
+            ) from error
+        if not isinstance(value, Tensor):
+            raise LossError(f"the loss returns {type(value).__name__}; return a tensor")
+        return value
+
     def total(self, output: Tensor, target: Any) -> Tensor:
         """Sum over the batch of the per-sample losses, a scalar that can be differentiated."""
         value = self.loss_fn(output, target)
@@ -149,35 +184,63 @@ class SampleLoss:
             return value.flatten(1).mean(1).sum() if value.ndim > 1 else value.sum()
         return value * len(output) if self.reduction == "mean" else value
 
-    def curvature_draw(self, output: Tensor, generator: torch.Generator) -> Tensor:
+    def curvature_draw(self, output: Tensor, target: Any, generator: torch.Generator) -> Tensor:
         """A random v of the outputs' shape with E[v v^T] = the Hessian of the per-sample loss in its outputs.
 
-        For a likelihood this is the score at a label drawn from the model, so that back-propagating v gives gradients
-        whose second moment is the true Fisher matrix. (The empirical Fisher, at the given labels, comes out at 0.4 of it
-        on networks that fit their training data.)
+        Back-propagating v gives gradients whose second moment is the true Fisher matrix. (The empirical Fisher, at the given
+        labels, comes out at 0.4 of it on networks that fit their training data.) With random signs z and probabilities p
+
+            cross-entropy         v = sqrt(p) z - p sum(sqrt(p) z)      E[v v^T] = diag(p) - p p^T
+            binary cross-entropy  v = sqrt(p (1 - p)) z
+            squared error         v = sqrt(2) z
+
+        The score at a label drawn from the model has the same second moment, but where the model is sure of its outputs that
+        lies in labels too rare to be drawn: most draws would come out far too small, and so would their standard error. A
+        likelihood given as a function is drawn from. ``target`` says where cross-entropy ignores the output.
         """
         output = output.detach()
         if callable(self.likelihood):
-            leaf = output.requires_grad_()
+            with torch.no_grad():  # a target that depends on the output, as output + noise, counts as a constant
+                drawn = self.likelihood(output, generator)
             with torch.enable_grad():
-                return torch.autograd.grad(self.total(leaf, self.likelihood(output, generator)), leaf)[0]
+                leaf = output.clone().requires_grad_()
+                return torch.autograd.grad(self.total(leaf, drawn), leaf)[0]
         wide = output.to(torch.promote_types(output.dtype, torch.float32))
+        bits = torch.randint(2, wide.shape, generator=generator, dtype=torch.int8)
+        signs = bits.to(wide) * 2 - 1
+        terms = wide[0].numel()
         if self.likelihood == "cross_entropy":
-            probabilities = wide.softmax(1).movedim(1, -1)
-            flat = probabilities.reshape(-1, probabilities.shape[-1])
-            drawn = torch.multinomial(flat.cpu(), 1, generator=generator).to(flat.device)
-            score = flat.scatter_add(1, drawn, -torch.ones_like(flat[:, :1])).view_as(probabilities).movedim(-1, 1)
-            terms = flat.shape[0] // len(wide)
+            probabilities = wide.softmax(1)
+            roots = probabilities.sqrt() * signs
+            score = roots - probabilities * roots.sum(1, keepdim=True)
+            if isinstance(target, Tensor) and not target.is_floating_point():
+                score = score.masked_fill((target == self._ignore_index).unsqueeze(1), 0)
+            terms //= wide.shape[1]
         elif self.likelihood == "binary_cross_entropy":
             probabilities = wide.sigmoid()
-            drawn = torch.bernoulli(probabilities.cpu(), generator=generator).to(wide.device)
-            score, terms = probabilities - drawn, wide[0].numel()
+            score = (probabilities * (1 - probabilities)).sqrt() * signs
         else:
-            noise = torch.randn(wide.shape, generator=generator, dtype=wide.dtype).to(wide.device)
-            score, terms = math.sqrt(2) * noise, wide[0].numel()
+            score = math.sqrt(2) * signs
         if self.reduction != "sum":
             score = score / math.sqrt(terms)
         return score.to(output.dtype)
+
+
+def _rows(target: Any, rows: slice | Tensor) -> Any:
+    """The samples ``rows`` of a target, a tensor or a tree of tensors."""
+    return pytree.tree_map(lambda leaf: leaf[rows] if isinstance(leaf, Tensor) and leaf.ndim else leaf, target)
+
+
+def _plain(loss_fn: LossFunction) -> LossFunction:
+    """The function inside a ``functools.partial`` that adds nothing."""
+    while isinstance(loss_fn, functools.partial) and not loss_fn.args and not loss_fn.keywords:
+        loss_fn = loss_fn.func
+    return loss_fn
+
+
+def _ignore_index(loss_fn: LossFunction) -> int:
+    keywords = loss_fn.keywords if isinstance(loss_fn, functools.partial) else {}
+    return int(keywords.get("ignore_index", getattr(loss_fn, "ignore_index", -100)))
 
 
 def _declared_reduction(loss_fn: LossFunction) -> Reduction | None:
@@ -195,16 +258,21 @@ def _recognise(loss_fn: LossFunction) -> str | None:
     if isinstance(loss_fn, nn.Module):
         weighted = any(getattr(loss_fn, name, None) is not None for name in ("weight", "pos_weight"))
         return None if weighted else _MODULES.get(type(loss_fn))
-    return _FUNCTIONS.get(loss_fn)
+    return next((name for function, name in _FUNCTIONS.items() if function is loss_fn), None)
 
 
 def _without_reduction(loss_fn: LossFunction) -> LossFunction | None:
     """The same loss per output element, for PyTorch's own losses; None where it has to be called sample by sample."""
-    if _recognise(loss_fn) is None or getattr(loss_fn, "ignore_index", -100) != -100:
+    if _recognise(loss_fn) is None:
         return None
     if isinstance(loss_fn, functools.partial):
         return functools.partial(loss_fn.func, **{**loss_fn.keywords, "reduction": "none"})
     if isinstance(loss_fn, nn.CrossEntropyLoss):
-        return functools.partial(F.cross_entropy, label_smoothing=loss_fn.label_smoothing, reduction="none")
+        return functools.partial(
+            F.cross_entropy,
+            label_smoothing=loss_fn.label_smoothing,
+            ignore_index=loss_fn.ignore_index,
+            reduction="none",
+        )
     function = next(f for f, name in _FUNCTIONS.items() if name == _recognise(loss_fn))
     return functools.partial(function, reduction="none")

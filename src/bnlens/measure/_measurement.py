@@ -26,13 +26,14 @@ __all__ = ["Collected", "Measurement"]
 
 @dataclass(frozen=True)
 class Collected:
-    """Per-sample quantities of all calls under population statistics."""
+    """Per-sample quantities of all calls under population statistics; zero gradients in ``unreached`` calls."""
 
     baseline: Tensor
     statistics: dict[str, SampleStatistics]
     given: dict[str, SampleGradients]
     drawn: dict[str, SampleGradients]
     laws: dict[str, LayerLaw]
+    unreached: tuple[str, ...]
 
     @classmethod
     def collect(cls, probe: Probe, populations: dict[str, Population], seed: int, track: Tracker) -> Collected:
@@ -41,8 +42,14 @@ class Collected:
         generator = torch.Generator().manual_seed(seed) if probe.loss.likelihood is not None else None
         advance = track.stage("gradients, batches", batches)
         given, drawn = collect_gradients(probe, populations, drawn=generator, advance=advance)
+        unreached = tuple(name for name in populations if name not in given)
+        for name in unreached:
+            nothing = torch.zeros_like(statistics[name].mean)
+            given[name] = SampleGradients(nothing, nothing)
+            if generator is not None:
+                drawn[name] = given[name]
         laws = {name: layer_law(statistics[name], given[name], drawn.get(name)) for name in populations}
-        return cls(baseline, statistics, given, drawn, laws)
+        return cls(baseline, statistics, given, drawn, laws, unreached)
 
 
 @dataclass(frozen=True)

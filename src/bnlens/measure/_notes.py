@@ -13,10 +13,11 @@ from bnlens.measure._intercept import is_frozen
 from bnlens.measure._results import LayerResult, NetworkResult, Note
 from bnlens.render import number
 
-__all__ = ["model_notes", "result_notes"]
+__all__ = ["gradient_notes", "model_notes", "result_notes"]
 
 _STALE_MEAN = 0.1  # sigma_P
 _STALE_STD = 0.1  # log
+_FIRST_ORDER = 0.2
 
 
 def model_notes(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[Note]:
@@ -39,6 +40,17 @@ def model_notes(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[
             )
 
 
+def gradient_notes(unreached: Sequence[str]) -> Iterator[Note]:
+    """Notes on calls that no gradient of the loss reaches."""
+    for name in unreached:
+        yield Note(
+            "no gradient",
+            name,
+            "gets no gradient, because its output is unused, detached or computed under no_grad: predictions leave out its "
+            "part of first order; put the layer in eval mode if it is not trained",
+        )
+
+
 def result_notes(
     layers: Sequence[LayerResult],
     network: NetworkResult,
@@ -46,7 +58,7 @@ def result_notes(
     optimizer: torch.optim.Optimizer | None,
     batch_size: int,
 ) -> Iterator[Note]:
-    """Notes that need the measurements: shared layers, stale statistics, dead channels, weight decay on gamma."""
+    """Notes that need the measurements: shared layers, stale statistics, dead channels, limits of the law, weight decay."""
     for layer in layers:
         if "#" in layer.name:
             path, _, call = layer.name.partition("#")
@@ -77,8 +89,25 @@ def result_notes(
             "",
             f"evaluation with the running statistics costs {discrepancy} nats against population statistics",
         )
+    yield from _beyond_first_order(network)
     if optimizer is not None:
         yield from _weight_decay(layers, modules, optimizer, batch_size)
+
+
+def _beyond_first_order(network: NetworkResult) -> Iterator[Note]:
+    gaps = network.gaps
+    for size, measured in gaps.measured.items():
+        predicted = gaps.predicted(size, population=gaps.population)
+        if predicted is None:
+            continue
+        ratio = predicted.over(measured)
+        if abs(ratio.value - 1) > max(_FIRST_ORDER, 3 * ratio.stderr):
+            yield Note(
+                "beyond first order",
+                "",
+                f"at M = {size} the prediction is {ratio} of the measured gap: the noise of {size} samples is too strong for "
+                "the first order in 1/M on this network (common where the loss is close to zero); trust the measurement",
+            )
 
 
 def _weight_decay(

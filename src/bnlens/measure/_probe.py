@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnlens.errors import DataError, LossError, ModelError
+from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
 from bnlens.measure._pool import SamplePool
@@ -84,27 +84,40 @@ class Probe:
         self.device = torch.device("cpu") if first is None else first.device
 
     def outputs(self, indices: Tensor, handler: Handler) -> tuple[Tensor, Any]:
-        """Output and target of the samples at ``indices``.
+        """Output, float32 or wider, and target of the samples at ``indices``.
 
         Raises:
-            LossError: labels do not fit the outputs (torch's own message is kept).
+            ModelError: the output, or the input of a BN layer, does not have one row per sample.
         """
-        with self.interceptor.handling(handler):
-            output, target = self.forward(self.model, self.pool.take(indices, self.device))
+        with self.interceptor.handling(_by_row(handler, len(indices))):
+            result = self.forward(self.model, self.pool.take(indices, self.device))
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise ModelError(f"forward returns {_shape(result)}; return the pair (output, target)")
+        output, target = result
         if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(indices):
             raise ModelError(
                 f"the model returns {_shape(output)} for {len(indices)} samples; return a tensor with one row per sample"
             )
-        return output, target
+        # a loss in bfloat16 has three digits, too few for a gap
+        return output.to(torch.promote_types(output.dtype, torch.float32)), target
 
     @torch.no_grad()
     def losses(self, indices: Tensor, handler: Handler) -> Tensor:
         """Loss of each sample, (len(indices),), float64, on the CPU, from one forward pass."""
         output, target = self.outputs(indices, handler)
-        try:
-            return self.loss.per_sample(output, target).double().cpu()
-        except (RuntimeError, IndexError, ValueError) as error:
-            raise LossError(f"the loss cannot be computed from the model's output: {error}") from error
+        return self.loss.per_sample(output, target).double().cpu()
+
+
+def _by_row(handler: Handler, size: int) -> Handler:
+    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        if len(h) != size:
+            raise ModelError(
+                f"layer {name!r} is given {len(h)} rows for {size} samples (time steps or views folded into dimension 0?); "
+                "every BN layer must have one row per sample, further dimensions behind the channels"
+            )
+        return handler(name, h, gamma, beta, eps)
+
+    return handle
 
 
 def _shape(output: Any) -> str:

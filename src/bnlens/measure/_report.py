@@ -73,7 +73,7 @@ class Report:
         rounds: shuffles of the pool behind each measured gap.
         likelihood: the likelihood behind the Fisher terms, or None.
         population_passes: passes over the pool until the population statistics no longer changed.
-        seed: seed of the groups and of the drawn labels.
+        seed: seed of the groups and of the curvature draws.
         seconds: duration.
         version: of bnlens.
         created: ISO 8601 time, UTC.

@@ -108,7 +108,7 @@ class Note:
 
     Attributes:
         kind: ``"frozen"``, ``"moving statistics"``, ``"weight decay"``, ``"stale statistics"``, ``"dead channels"``,
-            ``"small batch"`` or ``"shared layer"``.
+            ``"no gradient"`` or ``"shared layer"``.
         layer: module path, or an empty string for the whole network.
         text: one sentence with the numbers, and the fix where there is one.
     """

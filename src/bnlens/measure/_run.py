@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
+from numbers import Integral
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._estimate import mean_estimate
 from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
 from bnlens.measure._loss import Likelihood, LossFunction, Reduction, SampleLoss
 from bnlens.measure._measurement import Collected, Measurement
-from bnlens.measure._notes import model_notes, result_notes
+from bnlens.measure._notes import gradient_notes, model_notes, result_notes
 from bnlens.measure._pool import SamplePool
 from bnlens.measure._population import estimate_population
 from bnlens.measure._probe import Forward, Probe, default_forward
@@ -51,7 +53,7 @@ def report(
     of random disjoint groups of M samples less that with population statistics, at the present weights, without dropout.
     It is *measured* by running such groups, and *predicted* from groups of another size M0 by the expansion of theory sheet
     D.1 and D.2, with the true Fisher matrix and with the exact (antithetic) second order. Standard errors are over the
-    random groups and drawn labels.
+    random groups and curvature draws.
 
     The model is handed back as it came (mode, ``requires_grad``, gradients, buffers, hooks, random number generators),
     also when something raises or the user interrupts.
@@ -73,7 +75,7 @@ def report(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; found out if not given.
         forward: ``(model, batch) -> (output, target)`` for models that take or return something else.
         optimizer: if given, weight decay on gamma is set beside what BN applies.
-        seed: of groups and drawn labels.
+        seed: of groups and curvature draws.
         progress: show a bar on standard error; by default if that is a terminal.
 
     Returns:
@@ -95,15 +97,18 @@ def report(
         (256, 16, '1')
     """
     started = time.perf_counter()
+    if not callable(loss_fn):
+        raise UsageError(f"loss_fn is {loss_fn!r}; give a function loss_fn(output, target)")
     sizes, source = _check_sizes(statistics_batch_size, prediction_batch_size)
-    _check_at_least("rounds", rounds, 1)
-    _check_at_least("max_samples", max_samples, 2)
+    rounds, max_samples = _at_least("rounds", rounds, 1), _at_least("max_samples", max_samples, 2)
     model = unwrap(model)
     layers = batch_norm_layers(model)
     if not layers:
         raise ModelError(
             f"{type(model).__name__} has no BatchNorm layer (a subclass of torch's _BatchNorm); nothing to report"
         )
+    if any(is_lazy(parameter) for parameter in (*model.parameters(), *model.buffers())):
+        raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
     active = {name: layer for name, layer in layers.items() if not is_frozen(model, layer)}
     notes = list(model_notes(model, layers))
     loss = SampleLoss(loss_fn, reduction, likelihood)
@@ -124,6 +129,7 @@ def report(
             None if running is None else mean_estimate(running - data.baseline),
         )
         results = tuple(gaps.layer(name, active[_path(name)], per_layer) for name in populations)
+    notes += gradient_notes(data.unreached)
     notes += result_notes(results, network, active, optimizer, min(sizes))
     return Report(
         model=type(model).__name__,
@@ -183,11 +189,11 @@ def _path(name: str) -> str:
 
 
 def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[int, ...], int]:
-    chosen = tuple(sorted({sizes} if isinstance(sizes, int) else set(sizes)))
-    if not chosen:
+    given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
+    if not given:
         raise UsageError("statistics_batch_size is empty; give at least one M")
-    for size in (*chosen, *(() if source is None else (source,))):
-        _check_at_least("statistics_batch_size", size, 2)
+    chosen = tuple(sorted({_at_least("statistics_batch_size", size, 2) for size in given}))
+    source = None if source is None else _at_least("prediction_batch_size", source, 2)
     if source is None:
         source = 2 * chosen[0] if len(chosen) == 1 else round((chosen[0] * chosen[-1]) ** 0.5)
         while source in chosen:
@@ -199,6 +205,8 @@ def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[
     return chosen, source
 
 
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _at_least(name: str, value: Any, least: int) -> int:
+    """The value as an int; NumPy's integers count as such."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name} is {value!r}; it must be an integer of at least {least}")
+    return int(value)
