@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,19 +15,20 @@ __all__ = ["SamplePool"]
 
 
 class SamplePool:
-    """Samples of a data loader, concatenated along dimension 0, in any nesting of tuples, lists and dicts.
+    """Samples of a data loader, concatenated along dimension 0, in any nesting of tuples, lists and mappings.
 
     The pool is the *population* of a report: population statistics, groups and gaps all refer to it. Holding it in memory
     is what allows groups of any size, drawn without replacement and reshuffled, whatever batches the loader makes.
 
     Args:
-        batch: a tree (tuples, lists, dicts) whose tensor leaves share dimension 0; other leaves are kept as they are.
+        batch: a tree (tuples, lists, dicts) whose tensor leaves share dimension 0, as lists of strings do (file names);
+            other leaves, tensors of dimension 0 among them, are kept as the first batch has them.
         size: P, the length of that dimension.
         batch_size: the largest batch that the loader made, which the model's device can be trusted to hold.
     """
 
     def __init__(self, batch: Any, size: int, batch_size: int) -> None:
-        self._leaves, self._spec = pytree.tree_flatten(batch)
+        self._leaves, self._spec = pytree.tree_flatten(batch, is_leaf=_is_names)
         self.size, self.batch_size = size, batch_size
 
     @classmethod
@@ -41,7 +42,8 @@ class SamplePool:
         spec: pytree.TreeSpec | None = None
         size = largest = 0
         for batch in loader:
-            leaves, this_spec = pytree.tree_flatten(batch)
+            tree = dict(batch) if isinstance(batch, Mapping) else batch  # a UserDict, say, which pytree does not enter
+            leaves, this_spec = pytree.tree_flatten(tree, is_leaf=_is_names)
             if spec is None:
                 spec, columns = this_spec, [[] for _ in leaves]
             if this_spec != spec:
@@ -61,12 +63,14 @@ class SamplePool:
 
     def take(self, indices: Tensor, device: torch.device | None = None) -> Any:
         """The samples at ``indices``, as one batch of the loader's own structure, on ``device``."""
-        leaves = [leaf[indices].to(device) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
-        return pytree.tree_unflatten(leaves, self._spec)
+        return pytree.tree_unflatten([_rows(leaf, indices, device) for leaf in self._leaves], self._spec)
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Indices of all samples in order, in batches of ``batch_size``; the last may be smaller."""
-        yield from torch.split(torch.arange(self.size), batch_size)
+        """Indices of all samples in order, in the fewest batches of at most ``batch_size``, equal to within one sample.
+
+        A short last batch could be a single sample, and one sample has no batch statistics.
+        """
+        yield from torch.tensor_split(torch.arange(self.size), -(-self.size // batch_size))
 
 
 def _append(columns: list[list[Any]], leaves: list[Any]) -> int:
@@ -74,6 +78,7 @@ def _append(columns: list[list[Any]], leaves: list[Any]) -> int:
     lengths = {len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim}
     if not lengths:
         raise DataError("a batch of the loader holds no tensor; yield tensors, such as (inputs, targets)")
+    lengths |= {len(leaf) for leaf in leaves if _is_names(leaf)}
     if len(lengths) > 1:
         raise DataError(
             f"the tensors of a batch have different lengths {sorted(lengths)}; dimension 0 must be the sample"
@@ -83,7 +88,19 @@ def _append(columns: list[list[Any]], leaves: list[Any]) -> int:
     return lengths.pop()
 
 
+def _is_names(leaf: Any) -> bool:
+    return isinstance(leaf, list | tuple) and bool(leaf) and all(isinstance(item, str) for item in leaf)
+
+
+def _rows(leaf: Any, indices: Tensor, device: torch.device | None) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf[indices].to(device) if leaf.ndim else leaf.to(device)
+    return [leaf[i] for i in indices.tolist()] if _is_names(leaf) else leaf
+
+
 def _concatenate(column: list[Any]) -> Any:
+    if _is_names(column[0]):
+        return [name for part in column for name in part]
     if not isinstance(column[0], Tensor) or column[0].ndim == 0:
         return column[0]
     shapes = {tuple(part.shape[1:]) for part in column}
