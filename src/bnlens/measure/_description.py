@@ -36,8 +36,8 @@ def describe(layer: _BatchNorm, statistics: SampleStatistics, population: Popula
     spread = gamma.abs() * statistics.square.clamp(min=0).sqrt()
     stale_mean, stale_std = _staleness(layer, statistics, population)
     return Description(
-        effective_samples_mean=_effective(statistics.square, statistics.mean),
-        effective_samples_std=_effective((statistics.fourth - statistics.square.square()) / 4, statistics.half_square),
+        effective_samples_mean=_effective_mean(statistics),
+        effective_samples_std=_effective_std(statistics),
         kurtosis=_kurtosis(statistics),
         gamma_rms=float(gamma.square().mean().sqrt()),
         dead_channels=int((spread < _DEAD).sum()),
@@ -46,14 +46,31 @@ def describe(layer: _BatchNorm, statistics: SampleStatistics, population: Popula
     )
 
 
-def _effective(pixel_variance: Tensor, by_sample: Tensor) -> Estimate:
-    """Sum over channels of the variance of one pixel, over that of a sample's average (theory sheet D.1).
+def _effective_mean(statistics: SampleStatistics) -> Estimate:
+    """Sum over channels of E x^2 over pixels, over that of a^2 (theory sheet D.1)."""
+    pixel = statistics.square + 2 * statistics.half_square.double()
+    return _ratio(pixel, statistics.mean, statistics.pixels)
 
-    The error is that of the denominator, the mean over samples of the sum of squares; the numerator averages over pixels
-    as well and is far better known.
+
+def _effective_std(statistics: SampleStatistics) -> Estimate:
+    """The same with (x^2 - E x^2) / 2 in place of x: Var x^2 / 4 over E q^2."""
+    square, half_square = statistics.square, statistics.half_square.double()
+    pixel = (statistics.fourth_by_sample.double() - square.square()) / 4 - square * half_square
+    return _ratio(pixel, statistics.half_square, statistics.pixels)
+
+
+def _ratio(pixel: Tensor, by_sample: Tensor, pixels: int) -> Estimate:
+    """Mean of ``pixel`` over that of ``by_sample`` squared, (P, C) each, summed over channels; 1 if there is one pixel.
+
+    The error is by the influence of each sample on both, which are correlated.
     """
-    squares = mean_estimate(by_sample.double().square().sum(1))
-    return Estimate(float(pixel_variance.sum()), 0.0).over(squares)
+    if pixels == 1:
+        return Estimate(1.0, 0.0)
+    above, below = pixel.sum(1), by_sample.double().square().sum(1)
+    if below.mean() == 0:
+        return Estimate(float("nan"), float("nan"))
+    ratio = above.mean() / below.mean()
+    return Estimate(float(ratio), mean_estimate((above - ratio * below) / below.mean()).stderr)
 
 
 def _kurtosis(statistics: SampleStatistics) -> Estimate:

@@ -69,8 +69,8 @@ def collect_statistics(
         gamma, beta, pixels = affine[name]
         square = column["square"].double().mean(0)
         statistics[name] = SampleStatistics(
-            mean=column["mean"],
-            half_square=(column["square"] - square.float()) / 2,
+            mean=column["mean"].float(),
+            half_square=((column["square"].double() - square) / 2).float(),
             square=square,
             cube=column["cube"].double().mean(0),
             fourth=column["fourth"].double().mean(0),
