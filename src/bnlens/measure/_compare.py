@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ class Difference:
 
     @property
     def z(self) -> float:
-        """Difference in units of its standard error."""
-        return self.difference.value / self.difference.stderr
+        """Difference in units of its standard error; nan where that is zero (a layer of gamma = 0 in both)."""
+        difference = self.difference
+        return difference.value / difference.stderr if difference.stderr else math.nan
 
 
 @dataclass(frozen=True)

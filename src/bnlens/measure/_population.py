@@ -93,6 +93,13 @@ def estimate_population(
                 raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
             dtype = dtypes[name]
             updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), epsilons[name])
+        if not updated:
+            break
+        if missing := [name for name in current if name not in updated]:
+            raise ModelError(
+                f"call {missing[0]!r} of a BN layer was seen in one pass over the data and not in the next; the model must "
+                "run the same layers every time"
+            )
         change = max((_change(updated[name], old) for name, old in current.items()), default=float("inf"))
         current = updated
         if change <= tolerance:

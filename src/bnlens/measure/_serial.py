@@ -43,8 +43,11 @@ def from_json(path: str | os.PathLike[str]) -> Report:
         raise StoreError(f"{path} is not a bnlens report (no valid JSON); write one with Report.to_json") from error
     if not isinstance(document, dict) or document.get("kind") != "bnlens report":
         raise StoreError(f"{path} is not a bnlens report; write one with Report.to_json")
-    if document["schema"] > SCHEMA:
-        raise StoreError(f"{path} has schema {document['schema']}, newer than {SCHEMA} of this bnlens; update bnlens")
+    schema = document.get("schema")
+    if not isinstance(schema, int):
+        raise StoreError(f"{path} is damaged (its schema is {schema!r}, not a number); write the report anew")
+    if schema > SCHEMA:
+        raise StoreError(f"{path} has schema {schema}, newer than {SCHEMA} of this bnlens; update bnlens")
     try:
         result = _build(Report, {key: value for key, value in document.items() if key not in ("schema", "kind")})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
