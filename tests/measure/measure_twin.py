@@ -1,0 +1,118 @@
+"""An independent twin of a model: BN layers written out by hand, with parameters of their own for each call."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
+from bnlens.measure._loss import SampleLoss
+from bnlens.measure._pool import SamplePool
+from bnlens.measure._probe import Probe, default_forward
+from bnlens.measure._run import _first_look
+
+
+class TwinNorm(nn.Module):
+    """Normalises by the statistics of the first batch it sees, call by call, from then on."""
+
+    def __init__(self, name: str, layer: _BatchNorm) -> None:
+        super().__init__()
+        self.name, self.eps, self.act = name, layer.eps, getattr(layer, "act", None)
+        self.scale = torch.ones(layer.num_features) if layer.weight is None else layer.weight.detach()
+        self.offset = torch.zeros(layer.num_features) if layer.bias is None else layer.bias.detach()
+        self.statistics: dict[str, tuple[Tensor, Tensor]] = {}
+        self.affine: dict[str, tuple[Tensor, Tensor]] = {}
+        self.count = 0
+
+    def forward(self, h: Tensor) -> Tensor:
+        self.count += 1
+        call = self.name if self.count == 1 else f"{self.name}#{self.count}"
+        axes = (0, *range(2, h.ndim))
+        if call not in self.statistics:
+            variance = h.detach().var(axes, unbiased=False)
+            self.statistics[call] = (h.detach().mean(axes), (variance + self.eps).sqrt())
+            self.affine[call] = (
+                self.scale.to(h.dtype).clone().requires_grad_(),
+                self.offset.to(h.dtype).clone().requires_grad_(),
+            )
+        shape = (1, -1, *[1] * (h.ndim - 2))
+        mean, std = self.statistics[call]
+        gamma, beta = self.affine[call]
+        y = gamma.view(shape) * (h - mean.view(shape)) / std.view(shape) + beta.view(shape)
+        return y if self.act is None else self.act(y)
+
+
+class Twin:
+    """A float64 copy of ``model`` under population statistics of ``batch``, taken in one full-batch pass."""
+
+    def __init__(self, model: nn.Module, batch: Any, loss_fn: Any) -> None:
+        self.model = nn.Sequential(copy.deepcopy(model).double().eval())  # a parent, so that any layer can be replaced
+        self.norms = []
+        for name, layer in list(self.model[0].named_modules()):
+            if isinstance(layer, _BatchNorm):
+                parent, _, child = f"0.{name}".rpartition(".") if name else ("", "", "0")
+                self.norms.append(TwinNorm(name or "(model)", layer))
+                setattr(self.model.get_submodule(parent), child, self.norms[-1])
+        self.batch = double(batch)
+        self.loss_fn = loss_fn
+        self(slice(None))
+
+    def __call__(self, rows: slice) -> tuple[Tensor, Tensor]:
+        for norm in self.norms:
+            norm.count = 0
+        return default_forward(self.model[0], take(self.batch, rows))
+
+    def loss(self, sample: int) -> Tensor:
+        """The loss of a batch of one."""
+        value: Tensor = self.loss_fn(*self(slice(sample, sample + 1)))
+        return value.mean()
+
+    @property
+    def affine(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {call: pair for norm in self.norms for call, pair in norm.affine.items()}
+
+    @property
+    def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {call: pair for norm in self.norms for call, pair in norm.statistics.items()}
+
+    @contextmanager
+    def shifted(self, scales: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within this context gamma and beta of each call are moved by the given amounts."""
+        saved = {call: (gamma.detach().clone(), beta.detach().clone()) for call, (gamma, beta) in self.affine.items()}
+        try:
+            with torch.no_grad():
+                for call, (gamma, beta) in self.affine.items():
+                    gamma += scales[call]
+                    beta += shifts[call]
+            yield
+        finally:
+            with torch.no_grad():
+                for call, (gamma, beta) in self.affine.items():
+                    gamma.copy_(saved[call][0])
+                    beta.copy_(saved[call][1])
+
+
+def double(tree: Any) -> Any:
+    return torch.utils._pytree.tree_map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, tree)
+
+
+def take(tree: Any, rows: Any) -> Any:
+    return torch.utils._pytree.tree_map(lambda leaf: leaf[rows], tree)
+
+
+@contextmanager
+def probing(model: nn.Module, loader: Any, loss_fn: Any, batch_size: int = 16, **options: Any) -> Iterator[Probe]:
+    """A probe of ``model``, with its loss checked as a report does."""
+    layers = batch_norm_layers(model)
+    interceptor = Interceptor(layers)
+    with handed_back(model), interceptor.attached():
+        pool = SamplePool.from_loader(loader, 4096)
+        probe = Probe(model, interceptor, pool, SampleLoss(loss_fn, **options), default_forward, batch_size)
+        _first_look(probe, layers)
+        yield probe

@@ -1,0 +1,73 @@
+"""Population statistics and per-sample gradients against a twin with BN written out, sample by sample."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from measure_cases import Case
+from measure_twin import Twin, double, probing
+
+from bnlens.measure._gradients import collect_gradients
+from bnlens.measure._population import estimate_population
+from bnlens.measure._statistics import collect_statistics
+
+
+def test_population_is_that_of_the_full_batch(case: Case) -> None:
+    model = case.model().double()
+    with probing(model, double(case.batches()), case.loss) as probe:
+        populations, passes = estimate_population(probe, tolerance=1e-12)
+        twin = Twin(model, probe.pool.take(torch.arange(len(probe.pool))), case.loss)
+    assert tuple(populations) == case.calls == tuple(twin.statistics)
+    assert passes <= len(populations) + 2
+    for name, (mean, std) in twin.statistics.items():
+        torch.testing.assert_close(populations[name].mean, mean, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(populations[name].sigma, std, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_and_losses_are_those_of_single_samples(case: Case) -> None:
+    model = case.model()
+    with probing(model, case.batches(), case.loss) as probe:
+        populations, _ = estimate_population(probe)
+        losses, _ = collect_statistics(probe, populations)
+        given, drawn = collect_gradients(probe, populations)
+        twin = Twin(model, probe.pool.take(torch.arange(len(probe.pool))), case.loss)
+    assert tuple(given) == tuple(reversed(case.calls))  # in the order in which gradients arrive
+    assert drawn == {}
+    for sample in range(0, len(probe.pool), 5):
+        loss = twin.loss(sample)
+        assert float(losses[sample]) == pytest.approx(loss.item(), abs=2e-5)
+        for name, (gamma, beta) in twin.affine.items():
+            of_gamma, of_beta = torch.autograd.grad(loss, (gamma, beta), retain_graph=True)
+            torch.testing.assert_close(given[name].gamma[sample].double(), of_gamma, rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(given[name].beta[sample].double(), of_beta, rtol=1e-3, atol=2e-5)
+
+
+def test_statistics_are_those_of_the_standardised_maps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(40, 3, 4, 5, generator=generator, dtype=torch.float64).exp()
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3, eps=0.5).double(), torch.nn.Flatten())
+    with probing(model, [(h, torch.zeros(40, dtype=torch.long))], torch.nn.functional.cross_entropy) as probe:
+        populations, _ = estimate_population(probe)
+        statistics = collect_statistics(probe, populations)[1]["0"]
+    x = (h - h.mean((0, 2, 3), keepdim=True)) / (h.var((0, 2, 3), unbiased=False, keepdim=True) + 0.5).sqrt()
+    square = x.square().mean((0, 2, 3))
+    torch.testing.assert_close(statistics.mean.double(), x.mean((2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        statistics.half_square.double(), (x.square().mean((2, 3)) - square) / 2, rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(statistics.square, square, rtol=1e-6, atol=0)
+    torch.testing.assert_close(statistics.cube, (x**3).mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(statistics.fourth, (x**4).mean((0, 2, 3)), rtol=1e-6, atol=0)
+    assert statistics.pixels == 20
+
+
+def test_tensors_outside_the_model_get_no_gradient() -> None:
+    factor = torch.nn.Parameter(torch.ones(()))
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4))
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(40, dtype=torch.long)
+    with probing(model, [(x, labels)], lambda o, t: factor * torch.nn.functional.cross_entropy(o, t)) as probe:
+        populations, _ = estimate_population(probe)
+        given, _ = collect_gradients(probe, populations)
+    assert given["1"].beta.abs().max() > 0.1
+    assert factor.grad is None
