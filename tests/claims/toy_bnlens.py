@@ -1,4 +1,4 @@
-"""The command line of bnlens with the toy claims for its own: ``python toy_bnlens.py MARKER SECONDS ARGS...``."""
+"""The command line of bnlens with the toy claims for its own: ``python toy_bnlens.py MARKER GATE ARGS...``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def main() -> None:
     import bnlens.cli
     from bnlens.claims import register
 
-    marker, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    marker, gate = Path(sys.argv[1]), Path(sys.argv[2])
     del sys.argv[1:3]
-    register.claims = bnlens.claims.claims = lambda: toys(marker, seconds)
+    register.claims = bnlens.claims.claims = lambda: toys(marker, gate)
     bnlens.cli.main()
 
 

@@ -15,10 +15,13 @@ from bnlens.claims import Claim, Finding, Job, Scale
 from bnlens.errors import DataError
 
 
-def square(x: float, seed: int, marker: str, seconds: float = 0.0) -> dict[str, Any]:
+def square(x: float, seed: int, marker: str, gate: str | None = None) -> dict[str, Any]:
+    """Square a number; below 3, wait until the gate, a file, is there."""
     mark(marker, f"square {x}")
     print("a job that prints")  # noqa: T201
-    time.sleep(seconds)
+    give_up = time.monotonic() + 60
+    while gate is not None and x < 3 and not Path(gate).exists() and time.monotonic() < give_up:
+        time.sleep(0.02)
     return {"x": x, "square": x * x, "threads": os.environ["OMP_NUM_THREADS"]}
 
 
@@ -33,10 +36,21 @@ def lack_data(marker: str) -> dict[str, Any]:
 
 
 def die(marker: str, once: bool) -> dict[str, Any]:
-    first = not Path(marker).exists() or "die" not in Path(marker).read_text()
+    """Kill the process; with ``once`` only the first time, when `outlive` runs beside it."""
+    give_up = time.monotonic() + 60
+    while once and "outlive" not in marks(Path(marker)) and time.monotonic() < give_up:
+        time.sleep(0.02)
     mark(marker, "die")
-    if first or not once:
+    if not once or marks(Path(marker)).count("die") == 1:
         os._exit(9)
+    return {"x": 0, "square": 0}
+
+
+def outlive(marker: str) -> dict[str, Any]:
+    """Run, the first time, until the death of another job ends this one, too."""
+    mark(marker, "outlive")
+    if marks(Path(marker)).count("outlive") == 1:
+        time.sleep(60)
     return {"x": 0, "square": 0}
 
 
@@ -85,18 +99,17 @@ def claim(
     )
 
 
-def squares(marker: Path, count: int, seconds: float = 0.0) -> list[Job]:
-    return [
-        Job(f"square-{x}", square, {"x": x, "seed": x, "marker": str(marker), "seconds": seconds}, cost=x)
-        for x in range(count)
-    ]
+def squares(marker: Path, count: int, gate: Path | None = None) -> list[Job]:
+    """Return jobs that run from the largest number to zero."""
+    more = {"marker": str(marker), "gate": gate and str(gate)}
+    return [Job(f"square-{x}", square, {"x": x, "seed": x, **more}, cost=x) for x in range(count)]
 
 
-def toys(marker: Path, seconds: float = 0.0) -> dict[str, Claim]:
+def toys(marker: Path, gate: Path | None = None) -> dict[str, Claim]:
     """T1 works, T2 contradicts the paper, T3 fails, T4 lacks data, T5 kills its worker, T6 cannot be judged."""
     at = {"marker": str(marker)}
     found = [
-        claim("T1", lambda scale, data: squares(marker, 6 if scale == "quick" else 8, seconds), core=True),
+        claim("T1", lambda scale, data: squares(marker, 6 if scale == "quick" else 8, gate), core=True),
         claim("T2", lambda scale, data: squares(marker, 1), judge_against_paper, core=True),
         claim("T3", lambda scale, data: [*squares(marker, 1), Job("bad", fail, at)]),
         claim("T4", lambda scale, data: [Job("data", lack_data, at)]),

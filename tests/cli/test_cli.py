@@ -18,7 +18,8 @@ def bnlens(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def toy_bnlens(marker: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), str(marker), "0", *map(str, arguments)]
+    gate = SCRIPT  # a file that is there: no job waits
+    command = [sys.executable, str(SCRIPT), str(marker), str(gate), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

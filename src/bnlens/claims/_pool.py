@@ -66,12 +66,10 @@ def _drain(
                 index = waiting.popleft()
                 job = jobs[index]
                 try:
-                    with _sigint_blocked():
-                        future = pool.submit(call, job.function.__module__, job.function.__qualname__, dict(job.config))
+                    running[_submit(pool, job)] = index
                 except BrokenProcessPool:
                     lost.append(index)
                     break
-                running[future] = index
                 on_start(index)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index = running.pop(future)
@@ -82,6 +80,15 @@ def _drain(
                 else:
                     yield index, outcome
     return lost
+
+
+def _submit(pool: ProcessPoolExecutor, job: Job) -> Future[Outcome]:
+    with _sigint_blocked():
+        future = pool.submit(call, job.function.__module__, job.function.__qualname__, dict(job.config))
+        # The executor may miss the death of a worker that it started for a task until the next task comes: send one.
+        with contextlib.suppress(BrokenProcessPool):
+            pool.submit(os.getpid)
+    return future
 
 
 @contextlib.contextmanager
