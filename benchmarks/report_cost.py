@@ -9,8 +9,9 @@ Variants, each over the same batches of 128 synthetic 32x32 images and the same 
   grad of a functional call.
 
 Variants take turns within a repetition, and a time ratio is taken within one, so that a machine whose speed drifts gives a
-fair ratio. Peak memory is the growth of a fresh process's peak resident set over one batch, after model, data and a warm-up
-on 4 samples; it counts everything the process touches, scratch space of the kernels included.
+fair ratio. Processor time, summed over threads, stands beside elapsed time: it moves less when others use the machine. Peak
+memory is the growth of a fresh process's peak resident set over one batch, after model, data and a warm-up on 4 samples; it
+counts everything the process touches, scratch space of the kernels included.
 """
 
 from __future__ import annotations
@@ -133,18 +134,20 @@ class Bench:
         }
 
 
-def measure_time(bench: Bench, repeats: int) -> dict[str, list[float]]:
-    """Seconds per batch of each variant, one number per repetition."""
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+def measure_time(bench: Bench, repeats: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Elapsed and processor seconds per batch of each variant, one number per repetition."""
+    elapsed: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    processor: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for variant in VARIANTS:
         bench.run(variant, bench.batches[:1])
     for repetition in range(repeats):
         print(f"repetition {repetition + 1} of {repeats}", file=sys.stderr, flush=True)
         for variant in VARIANTS:
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             bench.run(variant, bench.batches)
-            seconds[variant].append((time.perf_counter() - start) / len(bench.batches))
-    return seconds
+            elapsed[variant].append((time.perf_counter() - start) / len(bench.batches))
+            processor[variant].append((time.process_time() - processor_start) / len(bench.batches))
+    return elapsed, processor
 
 
 def measure_memory(variant: str, threads: int) -> float:
@@ -184,12 +187,17 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
+def ratios(values: list[float], plain: list[float]) -> list[float]:
+    """Value over plain, repetition by repetition."""
+    return [value / base for value, base in zip(values, plain, strict=True)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7, help="repetitions of all variants (default 7)")
-    parser.add_argument("--batches", type=int, default=2, help="batches per repetition (default 2)")
-    parser.add_argument("--memory-repeats", type=int, default=3, help="processes per variant (default 3)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
+    parser.add_argument("--repeats", type=int, default=9, help="repetitions of all variants (default %(default)s)")
+    parser.add_argument("--batches", type=int, default=1, help="batches per turn (default %(default)s)")
+    parser.add_argument("--memory-repeats", type=int, default=3, help="processes per variant (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default %(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -204,18 +212,20 @@ def main() -> None:
     largest = disagreement(bench)
     if largest > AGREEMENT:
         sys.exit(f"hooks and torch.func differ by {largest:.1e} of the largest gradient, more than {AGREEMENT:.0e}")
-    seconds = measure_time(bench, options.repeats)
+    elapsed, processor = measure_time(bench, options.repeats)
     plain_memory = statistics.median(memory["plain"])
     rows = {
         name: {
-            "seconds_per_batch": spread(values),
-            "time_ratio": spread([value / plain for value, plain in zip(values, seconds["plain"], strict=True)]),
+            "seconds_per_batch": spread(elapsed[name]),
+            "time_ratio": spread(ratios(elapsed[name], elapsed["plain"])),
             "time_target": TIME_TARGETS.get(name),
+            "processor_seconds_per_batch": spread(processor[name]),
+            "processor_time_ratio": spread(ratios(processor[name], processor["plain"])),
             "peak_mib": spread(memory[name]),
             "memory_ratio": spread([value / plain_memory for value in memory[name]]),
             "memory_target": MEMORY_TARGET if name in TIME_TARGETS else None,
         }
-        for name, values in seconds.items()
+        for name in VARIANTS
     }
     result = {
         "benchmark": "report_cost",
@@ -245,21 +255,34 @@ def show(result: dict[str, Any]) -> None:
         title=f"{config['net']}: {config['parameters']:,} parameters, {config['bn_layers']} BN layers, "
         f"batch {config['batch_size']}, {machine['torch_threads']} threads, {config['repeats']} repetitions",
     )
-    for column in ("variant", "s/batch", "time / plain", "range", "target", "peak MiB", "peak / plain", "target"):
+    for column in (
+        "variant",
+        "s/batch",
+        "time / plain",
+        "range",
+        "target",
+        "processor time / plain",
+        "range",
+        "peak MiB",
+        "peak / plain",
+        "target",
+    ):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for name, row in result["variants"].items():
-        ratio, memory = row["time_ratio"], row["memory_ratio"]
+        ratio, processor, memory = row["time_ratio"], row["processor_time_ratio"], row["memory_ratio"]
         table.add_row(
             name,
             f"{row['seconds_per_batch']['median']:.3f}",
             f"{ratio['median']:.2f}",
             f"{ratio['min']:.2f} - {ratio['max']:.2f}",
             _target(row["time_target"]),
+            f"{processor['median']:.2f}",
+            f"{processor['min']:.2f} - {processor['max']:.2f}",
             f"{row['peak_mib']['median']:.0f}",
             f"{memory['median']:.2f}",
             _target(row["memory_target"]),
         )
-    console = Console(width=110)
+    console = Console(width=128)
     console.print(table)
     console.print(
         "largest difference of hooks and torch.func, relative: "
