@@ -261,7 +261,7 @@ def show(result: dict[str, Any]) -> None:
         "time / plain",
         "range",
         "target",
-        "processor time / plain",
+        "CPU / plain",
         "range",
         "peak MiB",
         "peak / plain",
