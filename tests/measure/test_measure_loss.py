@@ -224,7 +224,7 @@ ERRORS: list[tuple[Callable[..., Any], Any, Any, str]] = [
         F.cross_entropy,
         normal(7, 3) * float("nan"),
         labels(7),
-        "not finite on the first batch; check the inputs, the targets and the weights",
+        "not finite on the first batch; check the inputs, the targets, the weights and the running",
     ),
     (F.cross_entropy, [normal(7, 3)], labels(7), r"returns list, not a tensor; pass forward"),
 ]

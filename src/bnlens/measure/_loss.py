@@ -91,7 +91,10 @@ class SampleLoss:
         output, target = output[:few].detach(), _rows(target, slice(few))
         value = self._call(self.loss_fn, output, target)
         if not torch.isfinite(value).all():
-            raise LossError("the loss is not finite on the first batch; check the inputs, the targets and the weights")
+            raise LossError(
+                "the loss is not finite on the first batch; check the inputs, the targets, the weights and the running "
+                "statistics of the BN layers"
+            )
         if value.ndim:
             if len(value) != few:
                 raise LossError(
