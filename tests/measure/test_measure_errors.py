@@ -1,0 +1,284 @@
+"""What a user can get wrong: one sentence with the cause and the fix, of the class that the docs name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from measure_cases import batches, data, mlp, plain, seeded
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import bnlens
+from bnlens.errors import BnlensError, DataError, LossError, ModelError, UsageError
+
+
+def report(model: nn.Module | None = None, loader: Any = None, loss: Any = F.cross_entropy, **options: Any) -> Any:
+    chosen = {"statistics_batch_size": (4, 8), "rounds": 1} | options
+    return bnlens.report(
+        seeded(mlp)() if model is None else model, plain() if loader is None else loader, loss, **chosen
+    )
+
+
+class Around(nn.Module):
+    """Does something to the MLP's input or output that a report cannot work with."""
+
+    def __init__(self, do: Callable[[nn.Module, Tensor], Any]) -> None:
+        super().__init__()
+        self.net, self.do = seeded(mlp)(), do
+
+    def forward(self, x: Tensor) -> Any:
+        return self.do(self.net, x)
+
+
+class Bypass(nn.BatchNorm1d):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(0)) / x.std(0)
+
+
+def with_nan_weight() -> nn.Module:
+    model = seeded(mlp)()
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("nan")
+    return model
+
+
+def with_nan_statistics() -> nn.Module:
+    model = seeded(mlp)()
+    model[1].running_mean[0] = float("nan")
+    return model
+
+
+def all_frozen() -> nn.Module:
+    model = seeded(mlp)().train()
+    model[1].eval()
+    model[4].eval()
+    return model
+
+
+def forgetful() -> nn.Module:
+    calls = iter(range(1000))
+    return Around(lambda net, x: net(x) if next(calls) < 5 else net[4:](net[0:1](x)[:, :4]))
+
+
+def eager() -> nn.Module:
+    calls = iter(range(1000))
+    return Around(lambda net, x: net(x) if next(calls) < 8 else net[4:](net[4](net[:4](x))))
+
+
+def nan_at(row: int) -> list[Any]:
+    x, y = data(5)
+    x[row, 0] = float("nan")
+    return batches(x, y)
+
+
+def labels_plus(step: int) -> list[Any]:
+    x, y = data(5)
+    y[-1] = step
+    return batches(x, y)
+
+
+X, Y = data(5)
+ERRORS: dict[str, tuple[type[BnlensError], dict[str, Any], str]] = {
+    "no BN layer": (ModelError, {"model": nn.Linear(5, 3)}, "Linear has no BatchNorm layer .*nothing to report"),
+    "all frozen": (ModelError, {"model": all_frozen()}, "no BN layer of the model runs .*all are frozen"),
+    "lazy": (
+        ModelError,
+        {"model": nn.Sequential(nn.LazyBatchNorm1d())},
+        "lazy modules that never ran; run it on one batch",
+    ),
+    "bypass": (
+        ModelError,
+        {"model": nn.Sequential(nn.Linear(5, 3), Bypass(3))},
+        r"layer '1' \(Bypass\) normalises without torch.nn.functional.batch_norm.*; call that function in its forward",
+    ),
+    "rows": (
+        ModelError,
+        {
+            "model": Around(lambda net, x: net(x.reshape(-1, 5)).view(len(x), 2, 3).mean(1)),
+            "loader": batches(torch.randn(48, 2, 5, generator=torch.Generator().manual_seed(0)), Y),
+        },
+        r"layer 'net.1' is given \d+ rows for \d+ samples .*every BN layer must have one row per sample",
+    ),
+    "fewer calls": (
+        ModelError,
+        {"model": forgetful()},
+        "'net.1' of a BN layer .*the model must run the same layers every time",
+    ),
+    "more calls": (
+        ModelError,
+        {"model": eager()},
+        "call 'net.4#2' of a BN layer was not seen before; the model must run",
+    ),
+    "tuple": (
+        ModelError,
+        {"model": Around(lambda net, x: (net(x), x))},
+        r"neither a tensor nor .*logits; pass forward=",
+    ),
+    "dict without logits": (
+        ModelError,
+        {"model": Around(lambda net, x: {"out": net(x)})},
+        r"pass forward=\(model, batch\)",
+    ),
+    "fewer rows": (
+        ModelError,
+        {"model": Around(lambda net, x: net(x)[1:])},
+        r"returns shape \(\d+, 3\) for \d+ samples; return a",
+    ),
+    "scalar": (
+        ModelError,
+        {"model": Around(lambda net, x: net(x).sum())},
+        r"returns shape \(\) for \d+ samples; return a tensor",
+    ),
+    "forward": (
+        ModelError,
+        {"forward": lambda model, batch: model(batch[0])},
+        r"forward returns shape .*the pair \(output, target\)",
+    ),
+    "forward, no tensor": (
+        ModelError,
+        {"forward": lambda model, batch: ("a", batch[1])},
+        "returns str for .* samples; return a tensor",
+    ),
+    "checkpointing": (
+        ModelError,
+        {"model": Around(lambda net, x: checkpoint(net[3:], net[1](net[0](x)), use_reentrant=False))},
+        "layer 'net.4' runs outside the model's forward pass.* switch checkpointing off",
+    ),
+    "empty loader": (DataError, {"loader": []}, "the loader is empty; give a loader that yields batches"),
+    "batches of nothing": (DataError, {"loader": [(X[:0], Y[:0])]}, "the loader is empty; give"),
+    "too few": (
+        DataError,
+        {"loader": [(X[:15], Y[:15])]},
+        "gave 15 samples, fewer than twice the group size 8; give at least 16",
+    ),
+    "too few by max_samples": (
+        DataError,
+        {"max_samples": 12},
+        r"gave 12 samples.*max_samples counts too.*smaller statistics_batch_size",
+    ),
+    "no target": (DataError, {"loader": [X]}, r"a batch has no target; yield \(inputs, targets\) or pass forward="),
+    "lone input": (DataError, {"loader": [(X,)]}, r"a batch has no target; yield \(inputs, targets\)"),
+    "no target key": (
+        DataError,
+        {"loader": [{"x": X, "class": Y}]},
+        r"keys \['class', 'x'\] and no target; name one 'labels'",
+    ),
+    "no tensor": (
+        DataError,
+        {"loader": [(X.tolist(), Y.tolist())]},
+        r"holds no tensor; yield tensors, such as \(inputs, targets\)",
+    ),
+    "lengths": (
+        DataError,
+        {"loader": [(X, Y[:5])]},
+        r"tensors of a batch have different lengths \[5, 48\]; dimension 0 must be",
+    ),
+    "name lengths": (DataError, {"loader": [(X, ["a", "b"], Y)]}, r"different lengths \[2, 48\]"),
+    "structure": (
+        DataError,
+        {"loader": [(X, Y), {"x": X, "labels": Y}]},
+        "differ in structure; make every batch the same",
+    ),
+    "shapes": (DataError, {"loader": [(X, Y), (X[:, :4], Y)]}, r"different shapes \[\(4,\), \(5,\)\]; resize or pad"),
+    "nan in data": (
+        LossError,
+        {"loader": nan_at(2)},
+        "not finite on the first batch; check the inputs, the targets, the weights and the running stat",
+    ),
+    "nan in later data": (
+        LossError,
+        {"loader": nan_at(40)},
+        r"not finite for 1 of \d+ samples; check the data and the weights",
+    ),
+    "nan without running statistics": (
+        DataError,
+        {"model": mlp(track_running_stats=False), "loader": nan_at(46)},
+        "input of layer '1' is not finite; check the data and the model's weights",
+    ),
+    "nan in running statistics": (
+        LossError,
+        {"model": with_nan_statistics()},
+        "the running statistics of the BN layers",
+    ),
+    "nan in weights": (LossError, {"model": with_nan_weight()}, "not finite on the first batch; check .*the weights"),
+    "labels": (
+        LossError,
+        {"loader": labels_plus(3)},
+        "label 3 is out of range: the model has 3 outputs.* fix the labels or the last",
+    ),
+    "negative labels": (LossError, {"loader": labels_plus(-1)}, "label -1 is out of range"),
+    "ignored labels": (
+        LossError,
+        {"loader": labels_plus(-100)},
+        "targets of -100 are ignored.* leave such samples out",
+    ),
+    "class weights": (
+        LossError,
+        {"loss": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0]))},
+        "neither the mean nor the sum of its samples' losses .*reduction='none'",
+    ),
+    "loss of wrong shape": (
+        LossError,
+        {"loss": lambda o, t: F.cross_entropy(o, t).repeat(2)},
+        r"returns shape \(2,\) for 6 samples; return one value per sample",
+    ),
+    "loss that raises": (
+        LossError,
+        {"loss": lambda o, t: o @ o},
+        r"cannot be computed from outputs of shape \(6, 3\) .*fix the loss, the targets or the model's output",
+    ),
+    "loss is a name": (UsageError, {"loss": "cross_entropy"}, r"loss_fn is 'cross_entropy'; give a function"),
+    "M = 1": (
+        UsageError,
+        {"statistics_batch_size": 1},
+        "statistics_batch_size is 1; it must be an integer of at least 2",
+    ),
+    "M = 1 among others": (UsageError, {"statistics_batch_size": (16, 1)}, "statistics_batch_size is 1;"),
+    "M = 16.0": (UsageError, {"statistics_batch_size": 16.0}, "statistics_batch_size is 16.0; it must be an integer"),
+    "M = '16'": (UsageError, {"statistics_batch_size": "16"}, "statistics_batch_size is '16'; it must be an integer"),
+    "M = True": (UsageError, {"statistics_batch_size": True}, "statistics_batch_size is True; it must be an integer"),
+    "M = None": (
+        UsageError,
+        {"statistics_batch_size": (8, None)},
+        "statistics_batch_size is None; it must be an integer",
+    ),
+    "no M": (UsageError, {"statistics_batch_size": ()}, "statistics_batch_size is empty; give at least one M"),
+    "M0 = 1": (
+        UsageError,
+        {"prediction_batch_size": 1},
+        "prediction_batch_size is 1; it must be an integer of at least 2",
+    ),
+    "M0 measured": (
+        UsageError,
+        {"prediction_batch_size": 8},
+        "prediction_batch_size 8 is also measured; choose another",
+    ),
+    "rounds": (UsageError, {"rounds": 0}, "rounds is 0; it must be an integer of at least 1"),
+    "max_samples": (UsageError, {"max_samples": 1.5}, "max_samples is 1.5; it must be an integer"),
+    "likelihood": (
+        UsageError,
+        {"likelihood": "poisson"},
+        "likelihood 'poisson' is not known; use one of .*or a function",
+    ),
+    "reduction": (UsageError, {"reduction": "average"}, "reduction 'average' is not known; use 'mean', 'sum', 'none'"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error(name: str) -> None:
+    kind, arguments, words = ERRORS[name]
+    with pytest.raises(kind, match=words) as caught:
+        report(**arguments)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_an_error_of_the_model_is_left_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
+        report(loader=batches(*data(4)))
+    assert not isinstance(caught.value, BnlensError)

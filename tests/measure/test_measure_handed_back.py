@@ -1,0 +1,273 @@
+"""The model and the random number generators come back as they went in, whatever happens in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from measure_cases import Residual, batches, data, plain, seeded
+from torch import Tensor, nn
+
+import bnlens
+from bnlens.errors import ModelError
+from bnlens.measure._intercept import Interceptor, batch_norm_layers
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+)
+
+
+class Counting(nn.Module):
+    """Assigns a buffer anew at each call and changes another in place; draws random numbers of every kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = seeded(Residual)()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(2))
+        self.register_buffer("nothing", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        self.seen[0] += x.detach().float().sum()
+        torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002, S311
+        return self.net(x)
+
+
+def prepared() -> nn.Module:
+    """A model in every kind of state that a report could disturb."""
+    model = Counting().train()
+    model.net.block["bn"].eval()  # frozen
+    model.net.head.eval()
+    model.net.stem[0].weight.requires_grad_(False)
+    model.seen[1] = float("nan")  # which equals nothing, itself included
+    model.net.block["bn"].register_forward_hook(lambda module, args, output: None)
+    model.net.stem[1].register_forward_pre_hook(lambda module, args: None)
+    model.net.head.weight.grad = torch.full_like(model.net.head.weight, 3.0)
+    model.net.stem[1].weight.grad = torch.full_like(model.net.stem[1].weight, 4.0)
+    return model
+
+
+def state_of(model: nn.Module) -> list[Any]:
+    """Everything that must not change; tensors by identity and by value."""
+    state: list[Any] = []
+    for module in model.modules():
+        state.append((type(module).__name__, module.training))
+        state.extend((kind, [(key, id(hook)) for key, hook in getattr(module, kind).items()]) for kind in HOOKS)
+        for name, buffer in module._buffers.items():
+            state.append((name, id(buffer), None if buffer is None else bits(buffer)))
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                gradient = parameter.grad
+                state.append((name, id(parameter), bits(parameter), parameter.requires_grad, parameter._backward_hooks))
+                state.append((name, None if gradient is None else (id(gradient), bits(gradient))))
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    state.append(("python", random.getstate()))
+    state.append(("numpy", numpy_state[1].tobytes(), numpy_state[2:]))  # type: ignore[union-attr, index]
+    state.append(("torch", bits(torch.get_rng_state())))
+    state.append(
+        (
+            "modes",
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.overrides._len_torch_function_stack(),
+        )
+    )
+    return state
+
+
+def bits(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().numpy().tobytes()
+
+
+class StopError(Exception):
+    pass
+
+
+def raising(model: nn.Module, place: nn.Module, at: int, error: BaseException) -> Callable[[], int]:
+    """Make the ``at``-th call of ``place`` raise; returns how many calls there were."""
+    calls = 0
+
+    def hook(module: nn.Module, args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise error
+
+    place.register_forward_pre_hook(hook)
+    return lambda: calls
+
+
+def run(model: nn.Module, loader: Any = None) -> Any:
+    return bnlens.report(
+        model,
+        batches(*data(2, 4, 4)) if loader is None else loader,
+        F.cross_entropy,
+        statistics_batch_size=(4, 8),
+        rounds=1,
+    )
+
+
+def test_after_success() -> None:
+    model = prepared()
+    before = state_of(model)
+    run(model)
+    assert state_of(model) == before
+
+
+def test_after_success_on_a_model_in_use(case: Any) -> None:
+    model = case.model()
+    before = state_of(model)
+    bnlens.report(model, case.batches(), case.loss, statistics_batch_size=4, rounds=1, per_layer=False)
+    assert state_of(model) == before
+
+
+def calls_in_all() -> int:
+    model = prepared()
+    count = raising(model, model.net.head, 0, StopError())
+    run(model)
+    return count()
+
+
+CALLS = 40
+
+
+def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
+    assert calls_in_all() == CALLS
+
+
+@pytest.mark.parametrize(
+    "error", [StopError("x"), KeyboardInterrupt(), RuntimeError("x")], ids=lambda error: type(error).__name__
+)
+@pytest.mark.parametrize("at", [1, 2, 4, 5, 7, 9, 11, 13, 15, 18, 22, 26, 30, 35, CALLS])
+@pytest.mark.parametrize("place", ["head", "stem.1", "stem.2"])
+def test_after_an_exception_in_the_forward_pass(place: str, at: int, error: BaseException) -> None:
+    model = prepared()
+    raising(model, model.net.get_submodule(place), at, error)
+    before = state_of(model)
+    with pytest.raises(type(error)) as caught:
+        run(model)
+    assert caught.value is error
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("error", [StopError("x"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_after_an_exception_in_the_loader(batch: int, error: BaseException) -> None:
+    def loader() -> Iterator[Any]:
+        for index, item in enumerate(batches(*data(2, 4, 4))):
+            torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002, S311
+            if index == batch:
+                raise error
+            yield item
+
+    model = prepared()
+    before = state_of(model)
+    with pytest.raises(type(error)):
+        run(model, loader())
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("at", [1, 3, 8, 14])
+def test_after_an_exception_in_the_loss(at: int) -> None:
+    calls = 0
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+        return F.cross_entropy(output, target, reduction="none")
+
+    model = prepared()
+    before = state_of(model)
+    with pytest.raises(KeyboardInterrupt):
+        bnlens.report(model, batches(*data(2, 4, 4)), loss, statistics_batch_size=4, rounds=1)
+    assert state_of(model) == before
+
+
+def test_after_an_exception_in_the_backward_pass() -> None:
+    class Explode(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            raise StopError
+
+    class Exploding(Counting):
+        def forward(self, x: Tensor) -> Tensor:
+            return Explode.apply(super().forward(x))
+
+    model = Exploding().train()
+    before = state_of(model)
+    with pytest.raises(StopError):
+        run(model)
+    assert state_of(model) == before
+
+
+def test_after_an_interrupt_in_inference_mode() -> None:
+    model = prepared()
+    raising(model, model.net.head, 12, KeyboardInterrupt())
+    with torch.inference_mode():
+        before = state_of(model)
+        with pytest.raises(KeyboardInterrupt):
+            run(model)
+        assert state_of(model) == before
+
+
+def test_a_model_reports_the_same_after_an_interrupted_report() -> None:
+    model = seeded(Residual)()
+    expected = run(model).network
+    handle = model.head.register_forward_pre_hook(lambda module, args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(model)
+    handle.remove()
+    assert run(model).network == expected
+
+
+def test_training_goes_on_as_if_there_had_been_no_report() -> None:
+    def weights(report: bool) -> list[Tensor]:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Dropout(0.2), nn.Linear(6, 3))
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+            for x, y in plain():
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                if report:
+                    bnlens.report(
+                        model, plain(), F.cross_entropy, statistics_batch_size=4, rounds=1, optimizer=optimizer
+                    )
+                optimizer.step()
+        return [tensor.detach().clone() for tensor in model.state_dict().values()]
+
+    for with_report, without in zip(weights(True), weights(False), strict=True):
+        assert torch.equal(with_report, without)
+
+
+def test_interception_ends_with_its_context() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3)).eval()
+    x = torch.ones(4, 3)
+    interceptor = Interceptor(batch_norm_layers(model))
+    with interceptor.attached():
+        with interceptor.handling(lambda name, h, gamma, beta, eps: h + 7):
+            assert torch.equal(model(x), x + 7)
+        with pytest.raises(
+            ModelError, match=r"layer '0' runs outside the model's forward pass.* switch checkpointing off"
+        ):
+            model(x)
+    torch.testing.assert_close(model(x), x / (1 + 1e-5) ** 0.5)

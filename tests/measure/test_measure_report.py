@@ -1,0 +1,371 @@
+"""The report object: text, JSON, comparison, prediction and frames, on reports with fixed numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnlens.errors import StoreError, UsageError
+from bnlens.measure import Difference, Estimate, Gaps, LayerResult, NetworkResult, Note, Report
+from bnlens.measure._estimate import mean_estimate
+
+GOLDEN = Path(__file__).parent / "golden"
+NAN = math.nan
+
+
+def gaps(factor: float, *, likelihood: bool = True) -> Gaps:
+    return Gaps(
+        measured={16: Estimate(0.0312, 0.0011) * factor, 64: Estimate(0.00731, 0.00032) * factor},
+        exact=Estimate(0.0151, 0.0004) * factor,
+        fisher=Estimate(0.0137, 0.0003) * factor if likelihood else None,
+        two_term=Estimate(0.0204, 0.0002) * factor if likelihood else None,
+        source=32,
+        population=2048,
+    )
+
+
+def layer(name: str, factor: float, *, likelihood: bool = True, **changes: Any) -> LayerResult:
+    result = LayerResult(
+        name=name,
+        kind="BatchNorm2d",
+        channels=64,
+        pixels=256,
+        gaps=gaps(factor, likelihood=likelihood),
+        quadratic=Estimate(0.0121, 0.0002) if likelihood else None,
+        self_inclusion=0.0021,
+        shift=-0.0005,
+        effective_samples_mean=Estimate(6.12, 0.21),
+        effective_samples_std=Estimate(10.4, 1.3),
+        kurtosis=Estimate(0.52, 0.04),
+        gamma_rms=0.8125,
+        dead_channels=0,
+        stale_mean=Estimate(0.021, 0.004),
+        stale_std=Estimate(0.013, 0.002),
+    )
+    return dataclasses.replace(result, **changes)
+
+
+def full() -> Report:
+    return Report(
+        model="ResNet",
+        layers=(layer("stem.1", 0.5), layer("blocks.0.bn", 0.25, dead_channels=3)),
+        network=NetworkResult(gaps(1.0), Estimate(0.4213, 0.0123), Estimate(0.0021, 0.0007)),
+        notes=(
+            Note("dead channels", "blocks.0.bn", "3 of 64 channels have an output that does not vary"),
+            Note("stale statistics", "", "evaluation with the running statistics costs 0.0021 nats"),
+        ),
+        statistics_batch_sizes=(16, 64),
+        prediction_batch_size=32,
+        samples=2048,
+        rounds=4,
+        likelihood="cross_entropy",
+        population_passes=5,
+        seed=0,
+        seconds=12.5,
+        version="0.1.0",
+        created="2026-01-02T03:04:05+00:00",
+    )
+
+
+def bare() -> Report:
+    """What a report without likelihood, running statistics, layers' gaps and known errors looks like."""
+    alone = layer(
+        "bn",
+        1.0,
+        likelihood=False,
+        kind="BatchNorm1d",
+        pixels=1,
+        gaps=None,
+        effective_samples_mean=Estimate(1.0, 0.0),
+        effective_samples_std=Estimate(NAN, NAN),
+        kurtosis=Estimate(NAN, NAN),
+        stale_mean=None,
+        stale_std=None,
+    )
+    network = Gaps({4: Estimate(-2e-7, NAN)}, Estimate(0.0, 0.0), None, None, 8, 16)
+    return dataclasses.replace(
+        full(),
+        model="Net",
+        layers=(alone,),
+        network=NetworkResult(network, Estimate(1.0986, NAN), None),
+        notes=(),
+        statistics_batch_sizes=(4,),
+        prediction_batch_size=8,
+        samples=16,
+        likelihood=None,
+    )
+
+
+REPORTS: dict[str, Callable[[], Report]] = {"full": full, "bare": bare}
+
+
+@pytest.fixture(params=REPORTS)
+def report(request: pytest.FixtureRequest) -> Report:
+    return REPORTS[request.param]()
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("full", full),
+        ("bare", bare),
+        ("prediction", lambda: full().predict(24)),
+        ("comparison", lambda: full().compare(other())),
+    ],
+)
+def test_text_is_as_agreed(name: str, shown: Callable[[], Any]) -> None:
+    assert f"{shown()!r}\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+# JSON
+
+
+def test_json_round_trip(report: Report, tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "report.json"
+    text = report.to_json(path)
+    assert path.read_text(encoding="utf-8") == text
+    loaded = Report.load(path)
+    assert loaded.to_json() == text
+    assert repr(loaded) == repr(report)
+    assert type(loaded.network.gaps.measured) is dict
+    assert loaded.statistics_batch_sizes == report.statistics_batch_sizes
+    if "nan" not in str(dataclasses.asdict(report)):
+        assert loaded == report
+
+
+def test_json_keeps_every_digit_and_what_is_not_there(tmp_path: Path) -> None:
+    report = dataclasses.replace(
+        full(), network=NetworkResult(gaps(1 / 3), Estimate(0.1 + 0.2, math.inf), Estimate(1e-300, NAN))
+    )
+    report.to_json(tmp_path / "report.json")
+    network = Report.load(tmp_path / "report.json").network
+    assert network.gaps == report.network.gaps
+    assert network.population_loss.value == 0.1 + 0.2
+    assert math.isnan(network.population_loss.stderr)
+    assert network.running_discrepancy is not None
+    assert network.running_discrepancy.value == 1e-300
+    assert math.isnan(network.running_discrepancy.stderr)
+
+
+def test_json_is_plain_and_strict(report: Report) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    document = json.loads(report.to_json(), parse_constant=refuse)
+    assert document["kind"] == "bnlens report"
+    assert document["schema"] == 1
+    assert set(document) == {"kind", "schema", *(field.name for field in dataclasses.fields(Report))}
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> str:
+    document = json.loads(full().to_json())
+    replacement = change(document)
+    return json.dumps(document if replacement is None else replacement)
+
+
+def without(key: str) -> str:
+    return edited(lambda document: {k: v for k, v in document.items() if k != key})
+
+
+DAMAGED = {
+    "not JSON": ("hello", r"is not a bnlens report \(no valid JSON\); write one with Report.to_json"),
+    "empty": ("", "is not a bnlens report"),
+    "cut off": (full().to_json()[:-200], "is not a bnlens report"),
+    "a list": ("[1, 2]", "is not a bnlens report; write one with Report.to_json"),
+    "other JSON": ('{"schema": 1}', "is not a bnlens report; write one with Report.to_json"),
+    "newer": (edited(lambda d: d.update(schema=2)), "has schema 2, newer than 1 of this bnlens; update bnlens"),
+    "no schema": (without("schema"), r"is damaged \(its schema is None, not a number\); write the report anew"),
+    "schema is text": (edited(lambda d: d.update(schema="1")), r"is damaged \(its schema is '1'"),
+    "no network": (without("network"), r"is damaged \('network'\); write the report anew"),
+    "samples is text": (edited(lambda d: d.update(samples="many")), r"is damaged \('many' is not int\)"),
+    "layers is a number": (edited(lambda d: d.update(layers=3)), "is damaged"),
+    "notes are text": (edited(lambda d: d.update(notes=["x"])), "is damaged"),
+    "gap is a list": (edited(lambda d: d["network"]["gaps"].update(measured=[1])), "is damaged"),
+    "M is text": (edited(lambda d: d["network"]["gaps"].update(measured={"x": None})), "is damaged"),
+    "value is text": (edited(lambda d: d["network"]["population_loss"].update(value="x")), "is damaged"),
+    "no stderr": (edited(lambda d: d["network"]["population_loss"].pop("stderr") and None), "is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_files_that_are_no_report(name: str, tmp_path: Path) -> None:
+    text, words = DAMAGED[name]
+    path = tmp_path / "report.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StoreError, match=words) as caught:
+        Report.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot read .*missing.json: No such file"):
+        Report.load(tmp_path / "missing.json")
+    with pytest.raises(StoreError, match=r"cannot read .*: Is a directory"):
+        Report.load(tmp_path)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StoreError, match="is not a bnlens report"):
+        Report.load(tmp_path / "bytes")
+
+
+@pytest.mark.parametrize("write", [Report.to_json, Report.to_html])
+def test_a_path_that_cannot_be_written_leaves_nothing(write: Callable[..., str], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("here", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"cannot write .*report.out"):
+        write(full(), blocked / "report.out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert blocked.read_text(encoding="utf-8") == "here"
+
+
+# Comparison
+
+
+def other() -> Report:
+    """A later report: a third less gap, one layer renamed, and only M = 64 in common."""
+    measured = {32: Estimate(0.012, 0.001), 64: Estimate(0.0049, 0.0002)}
+    later = dataclasses.replace(gaps(1.0), measured=measured)
+    return dataclasses.replace(
+        full(),
+        layers=(dataclasses.replace(layer("stem.1", 0.5), gaps=later), layer("blocks.9.bn", 0.25)),
+        network=dataclasses.replace(full().network, gaps=later),
+        statistics_batch_sizes=(32, 64),
+    )
+
+
+def test_compared_with_itself_nothing_differs() -> None:
+    comparison = full().compare(full())
+    assert [(d.layer, d.statistics_batch_size) for d in comparison.differences] == [
+        (name, size) for name in ("(network)", "stem.1", "blocks.0.bn") for size in (16, 64)
+    ]
+    assert all(d.difference.value == 0 == d.z for d in comparison.differences)
+    assert comparison.differences[0].difference.stderr == pytest.approx(0.0011 * 2**0.5)
+    assert comparison.only_first == comparison.only_second == ()
+
+
+def test_compared_at_the_sizes_and_layers_in_common() -> None:
+    comparison = full().compare(other())
+    assert [(d.layer, d.statistics_batch_size) for d in comparison.differences] == [("(network)", 64), ("stem.1", 64)]
+    assert (comparison.only_first, comparison.only_second) == (("blocks.0.bn",), ("blocks.9.bn",))
+    first = comparison.differences[0]
+    assert first.difference.value == pytest.approx(0.00731 - 0.0049)
+    assert first.z == pytest.approx(0.00241 / math.hypot(0.00032, 0.0002))
+    frame = comparison.to_frame()
+    assert frame.index.names == ["layer", "statistics_batch_size"]
+    assert frame.loc[("(network)", 64), "difference"] == pytest.approx(0.00241)
+    assert frame.loc[("(network)", 64), "difference_stderr"] == pytest.approx(math.hypot(0.00032, 0.0002))
+
+
+def test_nothing_in_common() -> None:
+    with pytest.raises(UsageError, match=r"different batch sizes \(\(16, 64\) and \(4,\)\); make both with one common"):
+        full().compare(bare())
+
+
+def test_a_difference_without_error_has_no_z() -> None:
+    exact = Difference("bn", 16, Estimate(0.0, 0.0), Estimate(0.0, 0.0))
+    assert math.isnan(exact.z)
+
+
+# Prediction
+
+
+def test_predictions_scale_with_the_variance_of_the_batch_mean() -> None:
+    report = full()
+    at_source = (2048 - 32) / (32 * 2047)
+    fresh = report.predict(8)
+    assert fresh.network.value == pytest.approx(0.0151 / 8 / at_source)
+    assert fresh.network.stderr == pytest.approx(0.0004 / 8 / at_source)
+    assert fresh.layers["stem.1"].value == pytest.approx(fresh.network.value / 2)
+    assert list(fresh.layers) == ["stem.1", "blocks.0.bn"]
+    shuffled = report.predict(8, population=1000)
+    assert shuffled.network.value == pytest.approx(0.0151 * (992 / (8 * 999)) / at_source)
+    assert report.predict(32, population=2048).network == report.network.gaps.exact
+    assert report.predict(1000, population=1000).network.value == 0
+    assert report.predict(8, kind="fisher").network.value == pytest.approx(0.0137 / 8 / at_source)
+    assert report.predict(8, kind="two_term").network.value == pytest.approx(0.0204 / 8 / at_source)
+    frame = fresh.to_frame()
+    assert list(frame.index) == ["(network)", "stem.1", "blocks.0.bn"]
+    assert frame.loc["(network)", "gap"] == fresh.network.value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"statistics_batch_size": 1}, "1.*at least 2"),
+        ({"statistics_batch_size": 64, "population": 50}, "exceeds the population of 50"),
+        (
+            {"statistics_batch_size": 64, "kind": "best"},
+            "kind 'best' is not known; use 'exact', 'fisher' or 'two_term'",
+        ),
+    ],
+)
+def test_predictions_that_cannot_be_made(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        full().predict(**arguments)
+
+
+@pytest.mark.parametrize("kind", ["fisher", "two_term"])
+def test_no_fisher_prediction_without_likelihood(kind: str) -> None:
+    with pytest.raises(UsageError, match=f"no '{kind}' prediction.* use kind='exact' or pass likelihood="):
+        bare().predict(4, kind=kind)
+
+
+# Frames and access
+
+
+def test_frame() -> None:
+    frame = full().to_frame()
+    assert list(frame.index) == [(n, m) for n in ("(network)", "stem.1", "blocks.0.bn") for m in (16, 64)]
+    columns = ["measured", "exact", "fisher", "two_term", "effective_samples_mean", "kurtosis", "stale_std"]
+    assert {name for column in columns for name in (column, f"{column}_stderr")} < set(frame.columns)
+    row = frame.loc[("stem.1", 64)]
+    assert row["measured"] == 0.00731 / 2
+    assert row["measured_stderr"] == 0.00032 / 2
+    scale = (2048 - 64) / (64 * 2047) / ((2048 - 32) / (32 * 2047))
+    assert row["exact"] == pytest.approx(0.0151 / 2 * scale)
+    assert (row["channels"], row["pixels"], row["dead_channels"], row["gamma_rms"]) == (64, 256, 0, 0.8125)
+    assert math.isnan(frame.loc[("(network)", 16), "channels"])
+
+
+def test_frame_of_what_is_missing() -> None:
+    frame = bare().to_frame()
+    assert list(frame.index) == [("(network)", 4)]
+    assert math.isnan(frame.loc[("(network)", 4), "fisher"])
+    assert math.isnan(frame.loc[("(network)", 4), "measured_stderr"])
+
+
+def test_layers_by_name() -> None:
+    assert full()["blocks.0.bn"].dead_channels == 3
+    with pytest.raises(UsageError, match=r"no layer 'bn1'; it has stem.1, blocks.0.bn"):
+        full()["bn1"]
+
+
+# Estimates
+
+
+def test_estimates_combine_as_independent() -> None:
+    first, second = Estimate(3.0, 0.3), Estimate(2.0, 0.4)
+    assert first + second == Estimate(5.0, 0.5)
+    assert first - second == Estimate(1.0, 0.5)
+    assert first * -2 == Estimate(-6.0, 0.6)
+    assert first.over(second).value == 1.5
+    assert first.over(second).stderr == pytest.approx(1.5 * math.hypot(0.1, 0.2))
+    assert math.isnan(first.over(Estimate(0.0, 0.1)).value)
+    assert str(first) == "3.00 ± 0.30"
+
+
+def test_mean_of_one_value_has_no_error() -> None:
+    import torch
+
+    single, pair = mean_estimate(torch.tensor([2.0])), mean_estimate(torch.tensor([1.0, 3.0]))
+    assert single.value == 2
+    assert math.isnan(single.stderr)
+    assert pair == Estimate(2.0, 1.0)
