@@ -7,6 +7,7 @@ import torch
 from measure_cases import Case
 from measure_twin import Twin, double, probing
 
+from bnlens.errors import DataError
 from bnlens.measure._gradients import collect_gradients
 from bnlens.measure._population import estimate_population
 from bnlens.measure._statistics import collect_statistics
@@ -71,3 +72,33 @@ def test_tensors_outside_the_model_get_no_gradient() -> None:
         given, _ = collect_gradients(probe, populations)
     assert given["1"].beta.abs().max() > 0.1
     assert factor.grad is None
+
+
+def test_a_deep_plain_net_settles_layer_by_layer() -> None:
+    """Sixty layers without shortcuts multiply every error; statistics that do not fit yet would overflow."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        blocks = [
+            layer for _ in range(60) for layer in (torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU())
+        ]
+        model = torch.nn.Sequential(*blocks).double()  # rounding errors grow in such a net as well
+        x = torch.randn(64, 8, dtype=torch.float64)
+    with probing(model, [(x, torch.zeros(64, dtype=torch.long))], torch.nn.functional.cross_entropy) as probe:
+        populations, passes = estimate_population(probe)
+    assert passes <= 63
+    h = x
+    for name, layer in model.named_children():
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            torch.testing.assert_close(populations[name].mean, h.mean(0), rtol=1e-6, atol=1e-6)
+            h = (h - h.mean(0)) / (h.var(0, unbiased=False) + layer.eps).sqrt()
+        else:
+            h = layer(h).detach()
+
+
+def test_a_layer_that_is_not_finite_in_the_first_pass_is_an_error() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4, track_running_stats=False))
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    with probing(model, [(x, torch.zeros(40, dtype=torch.long))], torch.nn.functional.cross_entropy) as probe:
+        model[0].bias[0] = float("inf")
+        with pytest.raises(DataError, match="input of layer '1' is not finite"):
+            estimate_population(probe)

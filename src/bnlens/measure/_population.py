@@ -16,6 +16,8 @@ from bnlens.moments import Moments
 
 __all__ = ["Population", "estimate_population", "normalise", "population_handler"]
 
+_SETTLED = 0.1  # standard deviations, or their relative change
+
 
 @dataclass(frozen=True)
 class Population:
@@ -61,50 +63,81 @@ def population_handler(populations: Mapping[str, Population]) -> Handler:
 
 @torch.no_grad()
 def estimate_population(
-    probe: Probe, *, tolerance: float = 1e-5, max_passes: int = 30, advance: Callable[[], None] = lambda: None
+    probe: Probe, *, tolerance: float = 1e-5, max_passes: int | None = None, advance: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Population], int]:
     """Statistics of all calls over the whole pool, each with all earlier layers normalised by theirs.
 
     The first pass normalises by batch statistics; each later one by the statistics of the pass before, and makes at least
-    one more layer exact. Passes are repeated until no mean moves by more than ``tolerance`` standard deviations and no
-    standard deviation by more than that fraction.
+    one more layer exact. A layer whose statistics still move by more than a tenth keeps to batch statistics, or errors
+    would multiply from layer to layer (a plain net of 60 layers overflowed). Passes are repeated until no mean moves by
+    more than ``tolerance`` standard deviations and no standard deviation by more than that fraction.
+
+    Args:
+        probe: the model on its samples.
+        tolerance: see above.
+        max_passes: at most so many; None for what the number of layers can need, which is enough.
+        advance: called after each pass.
 
     Returns:
         Populations by call name in the order of execution, and the number of passes.
 
     Raises:
         DataError: a layer's input is not finite.
+        ModelError: the model does not run the same layers every time.
     """
     current: dict[str, Population] = {}
+    unsettled: set[str] = set()
     passes = 0
-    while passes < max_passes:
+    while passes < (max_passes or len(current) + 3):
         passes += 1
         sums: dict[str, Moments] = {}
         epsilons: dict[str, float] = {}
         dtypes: dict[str, torch.dtype] = {}
-        handler = _observing(sums, epsilons, dtypes, population_handler(current) if current else _by_batch)
+        handler = _observing(sums, epsilons, dtypes, _settling(current, unsettled) if current else _by_batch)
         for indices in probe.pool.batches(probe.batch_size):
             probe.outputs(indices, handler)
         advance()
-        updated = {}
-        for name, moments in sums.items():
-            result = moments.compute()
-            if result.skipped_batches:
-                raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
-            dtype = dtypes[name]
-            updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), epsilons[name])
-        if not updated:
-            break
-        if missing := [name for name in current if name not in updated]:
+        if missing := [name for name in current if name not in sums]:
             raise ModelError(
                 f"call {missing[0]!r} of a BN layer was seen in one pass over the data and not in the next; the model must "
                 "run the same layers every time"
             )
-        change = max((_change(updated[name], old) for name, old in current.items()), default=float("inf"))
+        updated, changes = {}, {}
+        for name, moments in sums.items():
+            result = moments.compute()
+            if result.skipped_batches and not (current and passes <= len(current)):
+                raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
+            dtype = dtypes[name]
+            updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), epsilons[name])
+            if result.skipped_batches:  # statistics that do not fit yet can overflow a deep net
+                updated[name], changes[name] = current[name], float("inf")
+            elif current:
+                changes[name] = _change(updated[name], current[name])
+        settled = bool(changes) and not unsettled and max(changes.values()) <= tolerance
+        unsettled = _unsettled(changes, tolerance)
         current = updated
-        if change <= tolerance:
+        if settled or not current:
             break
     return current, passes
+
+
+def _unsettled(changes: Mapping[str, float], tolerance: float) -> set[str]:
+    """Calls that moved too far to be used; not the first one that moved, whose statistics are exact by now."""
+    chosen, exact = set(), True
+    for name, change in changes.items():  # in the order of execution
+        if not exact and not change <= _SETTLED:
+            chosen.add(name)
+        exact = exact and change <= tolerance
+    return chosen
+
+
+def _settling(populations: Mapping[str, Population], unsettled: set[str]) -> Handler:
+    by_population = population_handler(populations)
+
+    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        return (_by_batch if name in unsettled else by_population)(name, h, gamma, beta, eps)
+
+    return handle
 
 
 def _observing(
