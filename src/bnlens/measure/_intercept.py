@@ -142,7 +142,7 @@ def handed_back(model: nn.Module) -> Iterator[None]:
 
     Restored on exit, also on an exception or an interrupt: the mode of every module, ``requires_grad``, all buffers (the
     same tensors with the same values, also where ``forward`` assigns new ones), and the random number generators of torch
-    (the CPU's and those of the model's devices), NumPy and Python. A caller's inference mode is left for the time being,
+    (the CPU's and those of the model's CUDA devices), NumPy and Python. A caller's inference mode is left for the time being,
     as gradients are needed.
     """
     modes = [(module, module.training) for module in model.modules()]

@@ -204,7 +204,10 @@ class SampleLoss:
         output = output.detach()
         if callable(self.likelihood):
             with torch.no_grad():  # a target that depends on the output, as output + noise, counts as a constant
-                drawn = self.likelihood(output, generator)
+                target = self.likelihood(output.cpu(), generator)  # where the generator is
+                drawn = pytree.tree_map(
+                    lambda leaf: leaf.to(output.device) if isinstance(leaf, Tensor) else leaf, target
+                )
             with torch.enable_grad():
                 leaf = output.clone().requires_grad_()
                 return torch.autograd.grad(self.total(leaf, drawn), leaf)[0]

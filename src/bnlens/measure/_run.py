@@ -70,8 +70,8 @@ def report(
         per_layer: whether to measure each layer alone, which takes one run of the network per layer.
         max_samples: at most this many samples are read and held in memory.
         likelihood: behind the loss: ``"cross_entropy"``, ``"binary_cross_entropy"`` (on logits), ``"mean_squared_error"``,
-            or a function ``(output, generator) -> target`` that draws targets; recognised for PyTorch's own losses. Without
-            one there are no Fisher and no two-term values.
+            or a function ``(output, generator) -> target`` that draws targets, on the CPU; recognised for PyTorch's own
+            losses. Without one there are no Fisher and no two-term values.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; found out if not given.
         forward: ``(model, batch) -> (output, target)`` for models that take or return something else.
         optimizer: if given, weight decay on gamma is set beside what BN applies.
