@@ -3,7 +3,7 @@
 Variants, each over the same batches of 128 synthetic 32x32 images and the same residual net of 3 million parameters:
 
 - plain: train mode, gradients of all parameters, as a training step computes them (no optimizer);
-- given, drawn: one gradient pass of the report (at the data's labels; at labels drawn from the model);
+- given, drawn: one gradient pass of the report (at the data's labels; at draws for the true Fisher matrix);
 - both: the two passes of the report together, which share their forward pass;
 - torch.func: per-sample gradients of the same parameters, gamma and beta of all BN layers, at the data's labels, by vmap of
   grad of a functional call.

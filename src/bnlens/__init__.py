@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SUBMODULES = ("claims", "errors", "measure", "moments", "simulate", "theory", "train")
 _NAMES = {"BnlensError": "errors", "Report": "measure", "report": "measure"}
 
-__all__ = ["BnlensError", "Report", "__version__", "report", *_SUBMODULES]  # noqa: PLE0604
+__all__ = ["BnlensError", "Report", "__version__", "report", *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -322,7 +322,7 @@ def test_stale_running_statistics_have_a_note() -> None:
     assert report["1"].stale_mean is not None
     assert report["1"].stale_mean.value == pytest.approx(5, rel=0.1)
     assert report.network.running_discrepancy is not None
-    assert "evaluation with the running statistics costs" in notes(report)["stale statistics", ""]
+    assert "evaluation with the running statistics changes the loss by" in notes(report)["stale statistics", ""]
 
 
 def test_dead_channels_have_a_note() -> None:
@@ -390,3 +390,11 @@ def test_a_layer_that_no_gradient_reaches_has_a_note(way: str) -> None:
 def test_no_notes_without_cause() -> None:
     report = report_on(make(track_running_stats=False))
     assert report.notes == ()
+
+
+@pytest.mark.parametrize(("samples", "size", "source"), [(64, 16, 32), (63, 16, 8), (12, 3, 6)])
+def test_a_single_size_is_predicted_from_twice_or_half_of_it(samples: int, size: int, source: int) -> None:
+    data = (torch.randn(samples, 4), torch.randint(3, (samples,)))
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    result = bnlens.report(model, [data], F.cross_entropy, statistics_batch_size=size, rounds=1, per_layer=False)
+    assert result.prediction_batch_size == source

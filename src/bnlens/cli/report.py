@@ -73,7 +73,7 @@ def report_command(
         int | None, typer.Option(metavar="P", help="A balanced subset of the data.", show_default="all, at most 4096")
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName.train,
-    seed: Annotated[int, typer.Option(help="Of the subset, the training, the groups and the drawn labels.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the subset, the training, the groups and the Fisher draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with figures.", show_default=False)

@@ -87,7 +87,8 @@ def result_notes(
         yield Note(
             "stale statistics",
             "",
-            f"evaluation with the running statistics costs {discrepancy} nats against population statistics",
+            f"evaluation with the running statistics changes the loss by {discrepancy} nats against population statistics; "
+            "recompute them before evaluating",
         )
     yield from _beyond_first_order(network)
     if optimizer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
@@ -65,7 +66,8 @@ def report(
             or ``y``; anything else needs ``forward``.
         loss_fn: ``loss_fn(output, target)``: a mean or a sum over samples, or one value per sample.
         statistics_batch_size: the M to measure at, one or several, at least 2.
-        prediction_batch_size: M0, none of the measured M; by default the geometric mean of them, or 2M for a single one.
+        prediction_batch_size: M0, none of the measured M; by default their geometric mean, or for a single M
+            2M (M/2 if the samples do not suffice).
         rounds: how often the pool is reshuffled for each gap; errors fall as 1/sqrt(rounds).
         per_layer: whether to measure each layer alone, which takes one run of the network per layer.
         max_samples: at most this many samples are read and held in memory.
@@ -114,7 +116,9 @@ def report(
     loss = SampleLoss(loss_fn, reduction, likelihood)
     interceptor = Interceptor(active)
     with tracker(progress) as track, handed_back(model), interceptor.attached():
-        pool, batch_size = _read(loader, max_samples, max(*sizes, source))
+        pool = SamplePool.from_loader(loader, max_samples)
+        source = _source(sizes, len(pool)) if source is None else source
+        batch_size = _check_samples(pool, max(*sizes, source))
         probe = Probe(model, interceptor, pool, loss, forward, batch_size)
         running = _first_look(probe, active)
         advance = track.stage("population statistics, passes", None)
@@ -174,35 +178,44 @@ def _by_running_statistics(layers: dict[str, nn.modules.batchnorm._BatchNorm]) -
     return handle
 
 
-def _read(loader: Iterable[Any], max_samples: int, largest: int) -> tuple[SamplePool, int]:
-    pool = SamplePool.from_loader(loader, max_samples)
+def _check_samples(pool: SamplePool, largest: int) -> int:
+    """Samples per forward pass: the loader's own batch, or one group where that is larger."""
     if len(pool) < 2 * largest:
         raise DataError(
             f"the loader gave {len(pool)} samples, fewer than twice the group size {largest}; give at least {2 * largest} "
             "samples (max_samples counts too) or a smaller statistics_batch_size and prediction_batch_size"
         )
-    return pool, max(pool.batch_size, largest)
+    return max(pool.batch_size, largest)
 
 
 def _path(name: str) -> str:
     return name.partition("#")[0]
 
 
-def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[int, ...], int]:
+def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[int, ...], int | None]:
     given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
     if not given:
         raise UsageError("statistics_batch_size is empty; give at least one M")
     chosen = tuple(sorted({_at_least("statistics_batch_size", size, 2) for size in given}))
-    source = None if source is None else _at_least("prediction_batch_size", source, 2)
     if source is None:
-        source = 2 * chosen[0] if len(chosen) == 1 else round((chosen[0] * chosen[-1]) ** 0.5)
-        while source in chosen:
-            source += 1
-    elif source in chosen:
+        return chosen, None
+    if _at_least("prediction_batch_size", source, 2) in chosen:
         raise UsageError(
             f"prediction_batch_size {source} is also measured; choose another, so that the prediction is one"
         )
-    return chosen, source
+    return chosen, int(source)
+
+
+def _source(sizes: tuple[int, ...], samples: int) -> int:
+    """M0 where the user gives none: between the measured M, or twice (half, if samples are few) a single one."""
+    smallest, largest = sizes[0], sizes[-1]
+    if smallest < largest:
+        source = round(math.sqrt(smallest * largest))
+    else:
+        source = 2 * smallest if 4 * smallest <= samples or smallest < 4 else smallest // 2
+    while source in sizes:
+        source += 1
+    return source
 
 
 def _at_least(name: str, value: Any, least: int) -> int:

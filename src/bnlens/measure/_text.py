@@ -28,8 +28,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def report_text(report: Report) -> str:
     """The table that ``repr`` of a report is."""
+    layers = f"{len(report.layers)} BN layer{'' if len(report.layers) == 1 else 's'}"
     parts = [
-        f"bnlens report: {report.model}, {len(report.layers)} BN layers, {report.samples} samples, "
+        f"bnlens report: {report.model}, {layers}, {report.samples} samples, "
         f"population loss {report.network.population_loss} nats",
         "",
         "Gap: mean loss with the statistics of M samples less that with population statistics, nats per sample",
