@@ -1,0 +1,71 @@
+"""Claim D5: its jobs, its judge on results made by hand, and one real job on few images."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnlens.claims import get_claims
+from bnlens.claims.d5_trained_networks import train_and_report
+from bnlens.errors import UsageError
+
+CLAIM = get_claims(["D5"])[0]
+
+
+def result(network: float, layer: float, *, two_term: float = 0.5, stderr: float = 0.01) -> dict[str, Any]:
+    """A job's result with these ratios of prediction to measurement, each known to ``stderr``."""
+    rows = []
+    for name, ratio in (("(network)", network), ("conv", layer)):
+        for size in (16, 64):
+            gap = 1 / size
+            row: dict[str, Any] = {"layer": name, "statistics_batch_size": size}
+            for kind, value in (("measured", 1), ("exact", ratio), ("fisher", 0.9 * ratio), ("two_term", two_term)):
+                row |= {kind: value * gap, f"{kind}_stderr": 0.0 if kind == "measured" else stderr * gap}
+            rows.append(row)
+    return {"data": "made up", "rows": rows}
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "stderr", "verdict"),
+    [
+        (1.05, 0.88, 0.01, "holds"),
+        (1.15, 1.0, 0.01, "holds approximately"),
+        (1.15, 1.0, 0.08, "holds"),
+        (1.0, 1.2, 0.01, "holds approximately"),
+        (1.4, 1.0, 0.01, "does not hold here"),
+        (1.0, 0.5, 0.01, "does not hold here"),
+    ],
+)
+def test_verdict(network: float, layer: float, stderr: float, verdict: str) -> None:
+    finding = CLAIM.judge({"cnn-seed0": result(network, layer, stderr=stderr)})
+    assert finding.verdict == verdict
+    assert finding.ratio == pytest.approx(network)
+
+
+def test_finding_says_by_how_much_the_paper_is_off() -> None:
+    results = {"cnn-seed0": result(1.0, 1.0, two_term=0.2), "resnet-seed0": result(1.0, 1.0, two_term=1.7)}
+    finding = CLAIM.judge(results)
+    assert finding.corrects_paper is not None
+    assert "0.20 to 1.70" in finding.corrects_paper
+    assert len(finding.rows) == 8
+    assert len(CLAIM.figure(results).data) == 4
+
+
+def test_plans(tmp_path: Path) -> None:
+    assert {job.config["data"] for job in CLAIM.jobs("quick", None)} == {"digits"}
+    full = CLAIM.jobs("full", tmp_path)
+    assert len({job.name for job in full}) == len(full) > len(CLAIM.jobs("quick", None))
+    assert {job.config["data"] for job in full} == {str(tmp_path)}
+    with pytest.raises(UsageError, match="--data"):
+        CLAIM.jobs("full", None)
+
+
+def test_a_small_job_trains_and_reports() -> None:
+    small = train_and_report(net="mlp", data="digits", samples=320, steps=10, lr=0.1, rounds=1, seed=0)
+    assert small["images"] == 320
+    assert small["train_accuracy"] > 0.5
+    assert {row["statistics_batch_size"] for row in small["rows"]} == {16, 64}
+    finding = CLAIM.judge({"mlp-seed0": small})
+    # an MLP in training has a gap, and its prediction is of its size even with few samples
+    assert finding.measured > 0
+    assert 0.3 < finding.ratio < 3

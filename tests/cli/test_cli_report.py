@@ -1,0 +1,102 @@
+"""The verb ``report``: what it prints and writes, and one sentence for each mistake."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import bnlens
+from bnlens.cli import _app
+
+FAST = ["--rounds", "1", "--no-per-layer", "-M", "8", "--samples", "200", "--train-steps", "3"]
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(_app(), ["report", *args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the current folder with factories of every kind; its name."""
+    (tmp_path / "mine_for_bnlens.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))\n"
+        "def small():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))\n"
+        "def plain():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "def broken():\n"
+        "    raise KeyError('weights')\n"
+        "def text():\n"
+        "    return 'no module'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    yield "mine_for_bnlens"
+    sys.modules.pop("mine_for_bnlens", None)
+
+
+def test_table_page_and_file(tmp_path: Path) -> None:
+    code, out, _ = run("mlp", *FAST, "--html", str(tmp_path / "r.html"), "--save", str(tmp_path / "r.json"))
+    assert code == 0
+    assert out.startswith("bnlens report: MLP, 3 BN layers, 200 samples")
+    assert out.count("Written: ") == 2
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert repr(bnlens.Report.load(tmp_path / "r.json")) in out
+
+
+def test_json_is_the_report_and_nothing_else() -> None:
+    code, out, _ = run("mlp", *FAST, "--json")
+    assert code == 0
+    assert json.loads(out)["statistics_batch_sizes"] == [8]
+
+
+def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+    nn.init.constant_(model[2].weight, 0.25)
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    code, out, _ = run(f"{module}:net", *FAST, "--checkpoint", str(tmp_path / "w.pt"), "--json")
+    assert code == 0
+    assert json.loads(out)["layers"][0]["gamma_rms"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nett"], ["nett", "mlp"]),
+        (["{module}:missing"], ["missing", "package.module:factory"]),
+        (["nowhere_to_be_found:net"], ["nowhere_to_be_found"]),
+        (["{module}:broken"], ["KeyError", "without arguments"]),
+        (["{module}:text"], ["str", "torch.nn.Module"]),
+        (["{module}:plain"], ["no BatchNorm layer"]),
+        (["{module}:small"], ["out of range", "4 outputs"]),
+        (["mlp", "--data", "nowhere"], ["nowhere", "digits"]),
+        (["mlp", "--checkpoint", "none.pt"], ["none.pt"]),
+        (["mlp", "--html", "{file}/r.html"], ["cannot write"]),
+        (["mlp", "--save", "."], ["is a folder"]),
+        (["mlp", "--samples", "10"], ["10 images"]),
+        (["mlp", "-M", "1"], ["--statistics-batch-size", "equal to 2"]),
+        (["mlp", "--rounds", "0"], ["--rounds", "equal to 1"]),
+        (["mlp", "-M", "8", "--prediction-batch-size", "8"], ["also measured"]),
+        (["mlp", "-M", "128"], ["fewer than twice"]),
+        (["mlp", "--split", "all"], ["train"]),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_code_2(
+    args: list[str], words: list[str], module: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a_file"
+    file.touch()
+    fast = FAST if "-M" not in args else [option for option in FAST if option not in ("-M", "8")]
+    code, out, err = run(*fast, *(arg.format(module=module, file=file) for arg in args))
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert all(word in err for word in words), err
+    assert not list(tmp_path.glob("*.html"))
