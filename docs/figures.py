@@ -64,6 +64,7 @@ def draw(rows: list[dict[str, Any]], size: int = 16) -> go.Figure:
     figure.update_layout(legend={"y": 1.12}, margin={"t": 90})
     figure.update_yaxes(title_text=f"gap at M = {size} (nats per sample)", row=1, col=1)
     figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(type="category")
     return figure
 
 

@@ -44,7 +44,7 @@ def teacher(x: Tensor) -> Tensor:
 
 def test_fisher_term_is_half_the_trace() -> None:
     gradients, noise = random(50, 6).double(), random(70, 6, seed=1).double()
-    by_gradient, by_noise = fisher_term(gradients, noise)
+    by_gradient, by_noise = fisher_term([gradients], [noise])
     expected = float(torch.trace(gradients.T @ gradients / 50 @ (noise.T @ noise / 70)) / 2)
     assert float(by_gradient.mean()) == pytest.approx(expected, rel=1e-12)
     assert float(by_noise.mean()) == pytest.approx(expected, rel=1e-12)
@@ -55,8 +55,8 @@ def test_fisher_term_is_half_the_trace() -> None:
 def test_fisher_term_is_not_rounded_by_autocast() -> None:
     gradients, noise = random(50, 6), random(70, 6, seed=1)
     with torch.autocast("cpu", torch.bfloat16):
-        rounded, _ = fisher_term(gradients, noise)
-    assert torch.equal(rounded, fisher_term(gradients, noise)[0])
+        rounded, _ = fisher_term([gradients], [noise])
+    assert torch.equal(rounded, fisher_term([gradients], [noise])[0])
 
 
 def test_network_fisher_is_one_joint_form_over_layers() -> None:

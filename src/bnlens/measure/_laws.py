@@ -8,7 +8,7 @@ errors come from the curvature draws behind the Fisher matrix and from the rando
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,27 +61,30 @@ def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: Sampl
     shift = _shift(statistics, given)
     if drawn is None:
         return LayerLaw(None, None, self_inclusion, shift)
-    by_gradient, _ = fisher_term(drawn.stacked, noise)
+    by_gradient, _ = fisher_term([drawn.stacked], [noise])
     return LayerLaw(mean_estimate(by_gradient), _two_term(noise, drawn.stacked), self_inclusion, shift)
 
 
-def fisher_term(gradients: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """1/2 E_j E_i (g_j . v_i)^2, as its averages over i for each j and over j for each i.
+def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """1/2 E_j E_i (sum over calls of g_j . v_i)^2, as its averages over i for each j and over j for each i.
 
     Args:
-        gradients: g, (P, D).
-        noise: v, (K, D).
+        gradients: g of each call, (P, D_call).
+        noise: v of each call, (K, D_call).
 
     Returns:
         (P,) and (K,), float64; both have the term as their mean.
     """
-    by_gradient, by_noise = [], torch.zeros(len(noise), dtype=torch.float64)
-    for block in torch.split(gradients, _BLOCK):
+    size, count = len(gradients[0]), len(noise[0])
+    by_gradient, by_noise = [], torch.zeros(count, dtype=torch.float64)
+    for start in range(0, size, _BLOCK):
+        rows = slice(start, start + _BLOCK)
         with torch.autocast("cpu", enabled=False):  # the caller's would round the products to bfloat16
-            squares = (block @ noise.T).square_().mul_(0.5)
+            products = sum((g[rows] @ v.T for g, v in zip(gradients, noise, strict=True)), torch.zeros(1))
+        squares = products.square_().mul_(0.5)
         by_gradient.append(squares.mean(1, dtype=torch.float64))
         by_noise += squares.sum(0, dtype=torch.float64)
-    return torch.cat(by_gradient), by_noise / len(gradients)
+    return torch.cat(by_gradient), by_noise / size
 
 
 def _two_term(noise: Tensor, drawn: Tensor) -> Estimate:
@@ -109,9 +112,7 @@ def linear_by_group(runs: SecondOrder, given: Mapping[str, SampleGradients]) -> 
 
 def network_fisher(runs: SecondOrder, drawn: Mapping[str, SampleGradients]) -> Estimate:
     """1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one joint form over all active calls (theory sheet D.2)."""
-    names = list(runs.perturbations)
-    noise = torch.cat([torch.cat([runs.perturbations[n].shift, runs.perturbations[n].scale], dim=1) for n in names], 1)
-    gradients = torch.cat([drawn[n].stacked for n in names], dim=1)
-    by_gradient, by_noise = fisher_term(gradients, noise.float())
+    noise = [torch.cat([p.shift, p.scale], dim=1).float() for p in runs.perturbations.values()]
+    by_gradient, by_noise = fisher_term([drawn[name].stacked for name in runs.perturbations], noise)
     error = math.hypot(mean_estimate(by_gradient).stderr, mean_estimate(by_noise).stderr)
     return Estimate(float(by_noise.mean()), error)
