@@ -220,7 +220,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_path_that_cannot_be_written_leaves_nothing(write: Callable[..., str], tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("here", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"cannot write .*report.out"):
+    with pytest.raises(StoreError, match=r"cannot write to .*file: it is a file"):
         write(full(), blocked / "report.out")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert blocked.read_text(encoding="utf-8") == "here"
@@ -369,3 +369,14 @@ def test_mean_of_one_value_has_no_error() -> None:
     assert single.value == 2
     assert math.isnan(single.stderr)
     assert pair == Estimate(2.0, 1.0)
+
+
+def test_ratio_only_where_there_is_a_gap() -> None:
+    gaps = full().network.gaps
+    size = next(iter(gaps.measured))
+    measured = gaps.measured[size]
+    faint = dataclasses.replace(gaps, measured={size: Estimate(measured.value, measured.value / 2)})
+    assert faint.ratio(size) is None
+    predicted = gaps.predicted(size, population=gaps.population)
+    assert predicted is not None
+    assert gaps.ratio(size) == predicted.over(measured)

@@ -141,8 +141,7 @@ def _gap_rows(report: Report, *, network: bool) -> list[dict[str, Any]]:
         if (gaps is report.network.gaps) != network:
             continue
         columns = {key.replace("_stderr", " stderr"): value for key, value in gap_columns(gaps, size).items()}
-        exact = gaps.predicted(size, population=gaps.population)
-        ratio = None if exact is None else exact.over(gaps.measured[size])
+        ratio = gaps.ratio(size)
         columns |= {} if ratio is None else {"ratio": ratio.value, "ratio stderr": ratio.stderr}
         rows.append({"layer": name, "M": size, **columns})
     return rows

@@ -97,12 +97,9 @@ def result_notes(
 
 def _beyond_first_order(network: NetworkResult) -> Iterator[Note]:
     gaps = network.gaps
-    for size, measured in gaps.measured.items():
-        predicted = gaps.predicted(size, population=gaps.population)
-        if predicted is None:
-            continue
-        ratio = predicted.over(measured)
-        if abs(ratio.value - 1) > max(_FIRST_ORDER, 3 * ratio.stderr):
+    for size in gaps.measured:
+        ratio = gaps.ratio(size)
+        if ratio is not None and abs(ratio.value - 1) > max(_FIRST_ORDER, 3 * ratio.stderr):
             yield Note(
                 "beyond first order",
                 "",

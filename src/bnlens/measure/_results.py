@@ -46,6 +46,17 @@ class Gaps:
         estimate: Estimate | None = getattr(self, kind)
         return None if estimate is None else estimate * self.scale(batch_size, population)
 
+    def ratio(self, batch_size: int) -> Estimate | None:
+        """The exact prediction over the measured gap at a measured M.
+
+        None where the measured gap is not three standard errors from zero (an untrained network, say): a ratio to it would
+        say nothing.
+        """
+        measured = self.measured[batch_size]
+        if not abs(measured.value) > 3 * measured.stderr:
+            return None
+        return (self.exact * self.scale(batch_size, self.population)).over(measured)
+
 
 @dataclass(frozen=True)
 class LayerResult:
@@ -108,7 +119,7 @@ class Note:
 
     Attributes:
         kind: ``"frozen"``, ``"moving statistics"``, ``"weight decay"``, ``"stale statistics"``, ``"dead channels"``,
-            ``"no gradient"`` or ``"shared layer"``.
+            ``"no gradient"``, ``"shared layer"`` or ``"beyond first order"``.
         layer: module path, or an empty string for the whole network.
         text: one sentence with the numbers, and the fix where there is one.
     """

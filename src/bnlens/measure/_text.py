@@ -60,11 +60,9 @@ def _gap_table(report: Report) -> list[list[str]]:
 
 
 def _gap_cells(gaps: Gaps, size: int) -> list[str]:
-    measured = gaps.measured[size]
-    kinds = {kind: gaps.predicted(size, kind, population=gaps.population) for kind in ("exact", "fisher", "two_term")}
-    exact = kinds["exact"]
-    ratio = "–" if exact is None else str(exact.over(measured))
-    return [str(measured), _text(exact), ratio, _text(kinds["fisher"]), _text(kinds["two_term"])]
+    kinds = ("exact", "fisher", "two_term")
+    exact, fisher, two_term = (_text(gaps.predicted(size, kind, population=gaps.population)) for kind in kinds)
+    return [str(gaps.measured[size]), exact, _text(gaps.ratio(size)), fisher, two_term]
 
 
 def _layer_table(report: Report) -> list[list[str]]:
