@@ -8,7 +8,21 @@ from pathlib import Path
 
 from bnlens.errors import StoreError
 
-__all__ = ["check_writable", "write_atomic"]
+__all__ = ["check_writable", "make_folder", "write_atomic"]
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, with those it lies in, unless it exists.
+
+    Raises:
+        StoreError: it cannot be created, or is a file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"cannot write to {folder}: it is a file or lies in one; choose a writable folder") from error
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}; choose a writable folder") from error
 
 
 def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
@@ -29,8 +43,8 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
     path = Path(path)
     payload = data.encode() if isinstance(data, str) else data
     temporary: str | None = None
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
@@ -57,8 +71,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise StoreError(f"cannot write {path}: it is a folder; give a file name")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:

@@ -83,7 +83,13 @@ def labels_plus(step: int) -> list[Any]:
 
 X, Y = data(5)
 ERRORS: dict[str, tuple[type[BnlensError], dict[str, Any], str]] = {
-    "no BN layer": (ModelError, {"model": nn.Linear(5, 3)}, "Linear has no BatchNorm layer .*nothing to report"),
+    "no BN layer": (
+        ModelError,
+        {"model": nn.Linear(5, 3)},
+        "Linear has no BN layer, .*; give a model with BatchNorm1d",
+    ),
+    "no model": (ModelError, {"model": "resnet"}, "model is of type str; give a torch.nn.Module"),
+    "no loader": (DataError, {"loader": 3}, "loader is of type int; give one that yields batches"),
     "all frozen": (ModelError, {"model": all_frozen()}, "no BN layer of the model runs .*all are frozen"),
     "lazy": (
         ModelError,

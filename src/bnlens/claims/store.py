@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from bnlens._files import make_folder
 from bnlens.errors import StoreError
 
 __all__ = ["SCHEMA_VERSION", "Record", "Store", "run_lock"]
@@ -90,7 +91,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        _make_folder(self.path.parent)
+        make_folder(self.path.parent)
         with _as_store_error(self.path):
             self._connection = sqlite3.connect(self.path, timeout=10, isolation_level=None)
             try:
@@ -163,7 +164,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         StoreError: another run holds it, or the folder cannot be written.
     """
-    _make_folder(folder)
+    make_folder(folder)
     path = folder / "runs.lock"
     connection: sqlite3.Connection | None = None
     try:
@@ -181,13 +182,6 @@ def run_lock(folder: Path) -> Iterator[None]:
     finally:
         if connection is not None:
             connection.close()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror or error}; choose a writable folder") from error
 
 
 @contextlib.contextmanager

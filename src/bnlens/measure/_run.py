@@ -99,6 +99,12 @@ def report(
         (256, 16, '1')
     """
     started = time.perf_counter()
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model is of type {type(model).__name__}; give a torch.nn.Module")
+    if not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
+        raise DataError(
+            f"loader is of type {type(loader).__name__}; give one that yields batches, such as a DataLoader"
+        )
     if not callable(loss_fn):
         raise UsageError(f"loss_fn is {loss_fn!r}; give a function loss_fn(output, target)")
     sizes, source = _check_sizes(statistics_batch_size, prediction_batch_size)
@@ -107,7 +113,8 @@ def report(
     layers = batch_norm_layers(model)
     if not layers:
         raise ModelError(
-            f"{type(model).__name__} has no BatchNorm layer (a subclass of torch's _BatchNorm); nothing to report"
+            f"{type(model).__name__} has no BN layer, so it has no gap; give a model with BatchNorm1d, 2d or 3d layers or "
+            "subclasses of them, before they are fused into convolutions"
         )
     if any(is_lazy(parameter) for parameter in (*model.parameters(), *model.buffers())):
         raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")

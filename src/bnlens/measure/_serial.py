@@ -38,7 +38,7 @@ def from_json(path: str | os.PathLike[str]) -> Report:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        raise StoreError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:
         raise StoreError(f"{path} is not a bnlens report (no valid JSON); write one with Report.to_json") from error
     if not isinstance(document, dict) or document.get("kind") != "bnlens report":
