@@ -156,7 +156,9 @@ def test_reports_each_step(data):
 
 def test_draws_a_progress_bar(data, capsys):
     fit(make_net(data), data, batch_size=32, steps=3, progress=True)
-    assert "3/3" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "3/3" in shown.err
+    assert not shown.out  # which is for results
 
 
 def test_is_silent_by_default(data, capsys):

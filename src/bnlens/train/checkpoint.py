@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle  # for the type of torch.load's error
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Path:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of foreign pickles, which then either load or raise
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "global" not in str(error).lower():
             raise DataError(_corrupt(path)) from error

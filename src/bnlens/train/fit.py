@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
@@ -93,8 +94,8 @@ def fit(
         weight_decay: coefficient of the squared weights' half.
         recalibrate: recompute the running statistics at the end.
         seed: of the order of the images and of any dropout.
-        progress: True draws a progress bar; a function is called after each step with the steps done, the steps in all
-            and the loss.
+        progress: True draws a progress bar on standard error; a function is called after each step with the steps done,
+            the steps in all and the loss.
 
     Raises:
         UsageError: a number is out of range, or ``batch_size`` is no multiple of ``statistics_batch_size``.
@@ -215,6 +216,6 @@ def _report_to(progress: bool | ProgressCallback | None) -> Iterator[ProgressCal
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.3f}"),
         )
-        with Progress(*columns, TimeRemainingColumn()) as bar:
+        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
             task = bar.add_task("training", loss=math.nan)
             yield lambda step, steps, loss: bar.update(task, completed=step, total=steps, loss=loss)

@@ -63,7 +63,7 @@ def test_corrupt_image(tmp_path, write_image_folder):
     write_image_folder(tmp_path)
     path = tmp_path / "dog" / "3.png"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match=r"3\.png is not a readable image .*; replace or remove it"):
+    with pytest.raises(DataError, match=r"3\.png is not a readable image; replace or remove it"):
         load_data(tmp_path)
 
 

@@ -38,7 +38,7 @@ def decode_images(
                 array = np.asarray(image.convert(mode), dtype=np.uint8)
         # pillow reports damage by many types, some of them only Exception's direct children
         except Exception as error:
-            raise DataError(f"{name} is not a readable image ({error}); replace or remove it") from error
+            raise DataError(f"{name} is not a readable image; replace or remove it") from error
         size = size or (array.shape[0], array.shape[1])
         if array.shape[:2] != size:
             raise DataError(

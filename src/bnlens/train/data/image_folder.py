@@ -82,7 +82,7 @@ def _first_image(file: Path) -> tuple[str, tuple[int, int]]:
         with image_module.open(file) as image:
             return "L" if image.mode in _GREY_MODES else "RGB", (image.height, image.width)
     except Exception as error:  # as in decode_images
-        raise DataError(f"{file} is not a readable image ({error}); replace or remove it") from error
+        raise DataError(f"{file} is not a readable image; replace or remove it") from error
 
 
 def _moments(files: list[Path], mode: str, size: tuple[int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
