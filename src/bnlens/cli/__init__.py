@@ -28,7 +28,7 @@ class _Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _VERBS:
             return None
-        app = typer.Typer(add_completion=False)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(getattr(importlib.import_module(f"bnlens.cli.{cmd_name}"), f"{cmd_name}_command"))
         return typer.main.get_command(app)
 
@@ -55,7 +55,13 @@ def main() -> None:
 
 
 def _app() -> typer.Typer:
-    app = typer.Typer(cls=_Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        cls=_Verbs,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # boxes cut the names of long options on a terminal of 80 columns
+    )
     app.callback()(_bnlens)
     return app
 

@@ -57,14 +57,17 @@ def report_command(
             "-M",
             min=2,
             metavar="M",
-            help="Where to measure; may be repeated.",
+            help="Measure with the statistics of M images; may be repeated.",
             show_default="16 and 64",
         ),
     ] = None,
     source: Annotated[
         int | None,
         typer.Option(
-            "--prediction-batch-size", metavar="M0", help="Groups to predict from.", show_default="between the M"
+            "--prediction-batch-size",
+            metavar="M0",
+            help="Predict from groups of M0 images.",
+            show_default="between the M",
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
@@ -73,7 +76,7 @@ def report_command(
         int | None, typer.Option(metavar="P", help="A balanced subset of the data.", show_default="all, at most 4096")
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName.train,
-    seed: Annotated[int, typer.Option(help="Of the subset, the training, the groups and the Fisher draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with figures.", show_default=False)
@@ -83,9 +86,9 @@ def report_command(
         typer.Option(metavar="FILE", help="Write the report as JSON, for bnlens.Report.load.", show_default=False),
     ] = None,
 ) -> None:
-    """Say how much batch normalization regularises a network: the gap, measured and predicted, layer by layer.
+    """Measure and predict how much BN regularises a network.
 
-    The loss is the cross-entropy of the images' labels.
+    The gap of batch normalization, layer by layer and for the whole network, in nats of the cross-entropy per image.
     """
     from bnlens._files import check_writable
     from bnlens.train import load_data

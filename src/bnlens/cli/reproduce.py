@@ -142,13 +142,13 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
 
     from bnlens.render import number
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("id", no_wrap=True)
-    table.add_column("claim")
+    table.add_column("claim", min_width=12)
     for heading in ("measured ± s.e.", "predicted", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("seconds", justify="right")
+    table.add_column("verdict", min_width=len("approximately"))  # wraps between words in 80 columns
+    table.add_column("seconds", justify="right", no_wrap=True)
     for run in runs:
         finding = run.finding
         verdict = finding.verdict if finding else "not judged"
