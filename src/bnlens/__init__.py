@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from bnlens import train as train
     from bnlens.errors import BnlensError as BnlensError
     from bnlens.measure import Report as Report
+    from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
 
 _SUBMODULES = ("claims", "errors", "measure", "moments", "simulate", "theory", "train")
-_NAMES = {"BnlensError": "errors", "Report": "measure", "report": "measure"}
+_NAMES = {"BnlensError": "errors", "Report": "measure", "recalibrate": "measure", "report": "measure"}
 
-__all__ = ["BnlensError", "Report", "__version__", "report", *_SUBMODULES]
+__all__ = ["BnlensError", "Report", "__version__", "recalibrate", "report", *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,8 @@ sample, each followed by its ``_stderr``), and for layers ``channels``, ``pixels
 from bnlens.measure._compare import Comparison as Comparison
 from bnlens.measure._compare import Difference as Difference
 from bnlens.measure._estimate import Estimate as Estimate
+from bnlens.measure._recalibrate import Recalibration as Recalibration
+from bnlens.measure._recalibrate import recalibrate as recalibrate
 from bnlens.measure._report import Prediction as Prediction
 from bnlens.measure._report import Report as Report
 from bnlens.measure._results import Gaps as Gaps
@@ -26,6 +28,8 @@ __all__ = [
     "NetworkResult",
     "Note",
     "Prediction",
+    "Recalibration",
     "Report",
+    "recalibrate",
     "report",
 ]

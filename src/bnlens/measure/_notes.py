@@ -80,7 +80,7 @@ def result_notes(
                 "stale statistics",
                 layer.name,
                 f"running statistics are far from the population's: mean by {layer.stale_mean} sigma, log sigma by "
-                f"{layer.stale_std} (rms over channels); recompute them before evaluating (torch.optim.swa_utils.update_bn)",
+                f"{layer.stale_std} (rms over channels); recompute them before evaluating (bnlens.recalibrate)",
             )
     discrepancy = network.running_discrepancy
     if discrepancy is not None and abs(discrepancy.value) > max(3 * discrepancy.stderr, 0.01):
@@ -88,7 +88,7 @@ def result_notes(
             "stale statistics",
             "",
             f"evaluation with the running statistics changes the loss by {discrepancy} nats against population statistics; "
-            "recompute them before evaluating",
+            "recompute them before evaluating (bnlens.recalibrate)",
         )
     yield from _beyond_first_order(network)
     if optimizer is not None:

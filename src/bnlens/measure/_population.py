@@ -14,7 +14,7 @@ from bnlens.measure._intercept import Handler
 from bnlens.measure._probe import Probe
 from bnlens.moments import Moments
 
-__all__ = ["Population", "estimate_population", "normalise", "population_handler"]
+__all__ = ["Population", "estimate_population", "normalise", "population_handler", "settle_population"]
 
 _SETTLED = 0.1  # standard deviations, or their relative change
 
@@ -27,11 +27,13 @@ class Population:
         mean: mu_P, (C,), float32 or wider, over samples and pixels.
         variance: sigma_P^2, (C,), biased.
         eps: the layer's epsilon; ``sigma`` includes it, as the layer's own normalisation does.
+        count: samples times pixels behind the statistics.
     """
 
     mean: Tensor
     variance: Tensor
     eps: float
+    count: int = 0
 
     @property
     def sigma(self) -> Tensor:
@@ -61,11 +63,28 @@ def population_handler(populations: Mapping[str, Population]) -> Handler:
     return handle
 
 
-@torch.no_grad()
 def estimate_population(
     probe: Probe, *, tolerance: float = 1e-5, max_passes: int | None = None, advance: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Population], int]:
-    """Statistics of all calls over the whole pool, each with all earlier layers normalised by theirs.
+    """Statistics of all calls over the whole pool; ``settle_population`` with the probe's samples."""
+
+    def run(handler: Handler) -> None:
+        for indices in probe.pool.batches(probe.batch_size):
+            probe.outputs(indices, handler)
+
+    return settle_population(run, tolerance=tolerance, max_passes=max_passes, advance=advance)
+
+
+@torch.no_grad()
+def settle_population(
+    run: Callable[[Handler], None],
+    *,
+    tolerance: float = 1e-5,
+    max_passes: int | None = None,
+    merge: Callable[[Moments], Moments] = lambda moments: moments,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Population], int]:
+    """Statistics of all calls over all samples, each with all earlier layers normalised by theirs.
 
     The first pass normalises by batch statistics; each later one by the statistics of the pass before, and makes at least
     one more layer exact. A layer whose statistics still move by more than a tenth keeps to batch statistics, or errors
@@ -73,9 +92,10 @@ def estimate_population(
     more than ``tolerance`` standard deviations and no standard deviation by more than that fraction.
 
     Args:
-        probe: the model on its samples.
+        run: runs the model over all samples with a handler.
         tolerance: see above.
         max_passes: at most so many; None for what the number of layers can need, which is enough.
+        merge: joins the moments of one call with those of other processes.
         advance: called after each pass.
 
     Returns:
@@ -94,8 +114,7 @@ def estimate_population(
         epsilons: dict[str, float] = {}
         dtypes: dict[str, torch.dtype] = {}
         handler = _observing(sums, epsilons, dtypes, _settling(current, unsettled) if current else _by_batch)
-        for indices in probe.pool.batches(probe.batch_size):
-            probe.outputs(indices, handler)
+        run(handler)
         advance()
         if missing := [name for name in current if name not in sums]:
             raise ModelError(
@@ -104,11 +123,12 @@ def estimate_population(
             )
         updated, changes = {}, {}
         for name, moments in sums.items():
-            result = moments.compute()
+            result = merge(moments).compute()
             if result.skipped_batches and not (current and passes <= len(current)):
                 raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
             dtype = dtypes[name]
-            updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), epsilons[name])
+            mean, variance = result.mean.to(dtype), result.variance.to(dtype)
+            updated[name] = Population(mean, variance, epsilons[name], int(result.count))
             if result.skipped_batches:  # statistics that do not fit yet can overflow a deep net
                 updated[name], changes[name] = current[name], float("inf")
             elif current:
@@ -154,7 +174,8 @@ def _observing(
 
 
 def _by_batch(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-    return F.batch_norm(h, None, None, gamma, beta, True, 0.0, eps)
+    # not F.batch_norm, which refuses a last batch of one sample; its output is beta, and later passes put that right
+    return torch.batch_norm(h, gamma, beta, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
 
 
 def _change(new: Population, old: Population) -> float:

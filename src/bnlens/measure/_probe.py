@@ -13,7 +13,7 @@ from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
 from bnlens.measure._pool import SamplePool
 
-__all__ = ["Forward", "Probe", "default_forward"]
+__all__ = ["Forward", "Probe", "default_forward", "run_inputs"]
 
 Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
 
@@ -31,23 +31,17 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
         DataError: the batch has no target.
         ModelError: the model returns neither a tensor nor something with ``logits``.
     """
-    if isinstance(batch, Mapping):
-        key = next((key for key in _TARGET_KEYS if key in batch), None)
-        if key is None:
-            raise DataError(
-                f"a batch has keys {sorted(map(str, batch))} and no target; name one {_TARGET_KEYS[0]!r} or pass "
-                "forward=(model, batch) -> (output, target)"
-            )
-        target = batch[key]
-        inputs = {name: value for name, value in batch.items() if name != key}
-        output = model(*inputs.values()) if len(inputs) == 1 else model(**inputs)
-    elif isinstance(batch, tuple | list) and len(batch) >= 2:
-        *args, target = batch
-        output = model(*args)
-    else:
+    if isinstance(batch, Mapping) and not _target_key(batch):
+        raise DataError(
+            f"a batch has keys {sorted(map(str, batch))} and no target; name one {_TARGET_KEYS[0]!r} or pass "
+            "forward=(model, batch) -> (output, target)"
+        )
+    if not isinstance(batch, Mapping) and (not isinstance(batch, tuple | list) or len(batch) < 2):
         raise DataError(
             "a batch has no target; yield (inputs, targets) or pass forward=(model, batch) -> (output, target)"
         )
+    output = run_inputs(model, batch)
+    target = batch[_target_key(batch)] if isinstance(batch, Mapping) else batch[-1]
     if not isinstance(output, Tensor):
         output = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
         if not isinstance(output, Tensor):
@@ -55,6 +49,21 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
                 "the model returns neither a tensor nor an object with logits; pass forward=(model, batch) -> (output, target)"
             )
     return output, target
+
+
+def run_inputs(model: nn.Module, batch: Any) -> Any:
+    """Run ``model`` on the inputs of a batch: all but the target, which a dict need not have, nor a tuple of one."""
+    if isinstance(batch, Mapping):
+        key = _target_key(batch)
+        inputs = {name: value for name, value in batch.items() if name != key}
+        return model(*inputs.values()) if len(inputs) == 1 else model(**inputs)
+    if isinstance(batch, tuple | list):
+        return model(*(batch[:-1] if len(batch) > 1 else batch))
+    return model(batch)
+
+
+def _target_key(batch: Mapping[Any, Any]) -> str | None:
+    return next((key for key in _TARGET_KEYS if key in batch), None)
 
 
 class Probe:

@@ -1,0 +1,151 @@
+"""Population statistics as running statistics: what evaluation should normalise with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from bnlens.errors import DataError, ModelError
+from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
+from bnlens.measure._population import settle_population
+from bnlens.measure._probe import run_inputs
+from bnlens.measure._progress import tracker
+from bnlens.moments import Moments
+
+__all__ = ["Recalibration", "recalibrate"]
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What ``recalibrate`` did.
+
+    Attributes:
+        layers: BN layers whose running statistics were set.
+        passes: passes over the loader until no statistic moved any more.
+        samples: samples in one pass, over all ranks.
+    """
+
+    layers: int
+    passes: int
+    samples: int
+
+
+def recalibrate(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    forward: Callable[[nn.Module, Any], Any] = run_inputs,
+    tolerance: float = 1e-4,
+    progress: bool | None = None,
+) -> Recalibration:
+    """Set the running statistics of all BN layers to the population statistics at the present weights.
+
+    The moving averages of training lag behind the weights and carry the noise of the last batches. One pass in train mode
+    (``torch.optim.swa_utils.update_bn``) still normalises each layer's input by the noisy statistics of single batches.
+    Here each layer's statistics are taken with all earlier layers normalised by theirs: the loader is passed over until no
+    mean moves by more than ``tolerance`` standard deviations and no standard deviation by more than that fraction. Batches
+    may be of any size; sums are exact. If ``torch.distributed`` is initialised, the samples of all ranks count.
+
+    The running mean becomes mu_P and the running variance the Bessel-corrected variance over samples and pixels, as
+    PyTorch keeps it. Mode, momentum, ``num_batches_tracked``, gradients, hooks and random number generators stay as they
+    are; on an error or an interrupt the running statistics do, too. Layers that keep no running statistics, and layers that
+    are frozen (in eval mode inside a model in train mode), are left alone. A module used several times gets the statistics
+    of all its uses.
+
+    Args:
+        model: any module with BN layers; runs in eval mode.
+        loader: yields batches as `bnlens.report` takes them; targets are not used and may be missing. It is iterated
+            several times, so a generator will not do. Data augmentation should be off.
+        forward: ``(model, batch)`` runs the model on a batch, for models that take something else.
+        tolerance: see above.
+        progress: show a bar on standard error; by default if that is a terminal.
+
+    Raises:
+        ModelError: no BN layer of the model keeps running statistics, or the model does not run the same layers each time.
+        DataError: the loader is empty (on any rank) or cannot be iterated again, or a layer's input is not finite.
+
+    Example:
+        >>> import torch, bnlens
+        >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+        >>> bnlens.recalibrate(model, [torch.tensor([[1.0], [2.0]]), torch.tensor([[6.0]])])
+        Recalibration(layers=1, passes=2, samples=3)
+        >>> model[0].running_mean.item(), model[0].running_var.item()
+        (3.0, 7.0)
+    """
+    model = unwrap(model)
+    layers = {name: layer for name, layer in batch_norm_layers(model).items() if not is_frozen(model, layer)}
+    tracked = {name: layer for name, layer in layers.items() if layer.running_mean is not None}
+    if not tracked:
+        raise ModelError(
+            f"{type(model).__name__} has no BatchNorm layer with running statistics that is not frozen; nothing to recalibrate"
+        )
+    run = _Passes(model, loader, forward, Interceptor(layers))
+    with tracker(progress) as track, handed_back(model), run.interceptor.attached():
+        advance = track.stage("population statistics, passes", None)
+        populations, passes = settle_population(run, tolerance=tolerance, merge=_merge, advance=advance)
+    written = 0
+    with torch.no_grad():
+        for name, population in populations.items():
+            layer = tracked.get(name)
+            if layer is None or layer.running_mean is None or layer.running_var is None:
+                continue
+            count = population.count
+            layer.running_mean.copy_(population.mean)
+            layer.running_var.copy_(population.variance * (count / max(count - 1, 1)))
+            written += 1
+    return Recalibration(written, passes, run.samples)
+
+
+class _Passes:
+    """Runs the model over the loader once for each call; all uses of a layer count as one."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        forward: Callable[[nn.Module, Any], Any],
+        interceptor: Interceptor,
+    ) -> None:
+        self.model, self.loader, self.forward, self.interceptor = model, loader, forward, interceptor
+        first = next(model.parameters(), next(model.buffers(), None))
+        self.device = torch.device("cpu") if first is None else first.device
+        self.samples = 0
+
+    def __call__(self, handler: Handler) -> None:
+        def by_layer(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+            return handler(name.partition("#")[0], h, gamma, beta, eps)
+
+        samples = 0
+        for batch in self.loader:
+            moved = pytree.tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, batch)
+            samples += next(
+                (len(leaf) for leaf in pytree.tree_leaves(moved) if isinstance(leaf, Tensor) and leaf.ndim), 0
+            )
+            with self.interceptor.handling(by_layer):
+                self.forward(self.model, moved)
+        counts = _over_ranks(samples)
+        if not all(counts):
+            where = f" on rank {counts.index(0)}" if len(counts) > 1 else ""
+            again = (
+                " the second time; give one that can be iterated again, such as a DataLoader" if self.samples else ""
+            )
+            raise DataError(f"the loader is empty{where}{again or '; give a loader that yields batches of samples'}")
+        self.samples = sum(counts)
+
+
+def _over_ranks(samples: int) -> list[int]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [samples]
+    counts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(counts, samples)
+    return [int(count) for count in counts]
+
+
+def _merge(moments: Moments) -> Moments:
+    return moments.all_merge() if dist.is_available() and dist.is_initialized() else moments
