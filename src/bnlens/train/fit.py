@@ -12,10 +12,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import DataError, LossError, ModelError, UsageError
-from bnlens.train.data import ImageData
+from bnlens.measure import recalibrate as recalibrate_statistics
+from bnlens.train.data import ImageData, loader
 from bnlens.train.evaluate import cross_entropy, device_of, restored_modes
 
 __all__ = ["History", "ProgressCallback", "fit"]
@@ -75,9 +76,8 @@ def fit(
     dimensions or more, never on gamma, beta and biases. Images that do not fill a batch sit out an epoch, others in
     the next.
 
-    With ``recalibrate``, the running statistics end as the average over one pass in train mode, in equal batches of
-    ``batch_size`` images or somewhat more; otherwise they stay the moving averages, which lag and carry the noise of
-    the last few micro-batches.
+    With ``recalibrate``, the running statistics end as the population's, by `bnlens.recalibrate`; otherwise they stay the
+    moving averages, which lag and carry the noise of the last few micro-batches.
 
     The result depends on ``seed`` and the initial weights alone (on a CPU, at one number of threads); torch's global
     generator and the modules' modes are left as they were.
@@ -127,11 +127,8 @@ def fit(
                 )
             optimizer.step()
             report(step + 1, total, losses[-1])
-        if recalibrate:
-            # equal parts of at least batch_size: a short last batch would count as much as a full one
-            parts = torch.tensor_split(torch.randperm(len(data)), len(data) // batch_size)
-            with torch.no_grad():
-                update_bn((data.images[rows] for rows in parts), model, device=device)
+        if recalibrate and any(isinstance(module, _BatchNorm) for module in model.modules()):
+            recalibrate_statistics(model, loader(data, batch_size), progress=False)
         model.zero_grad(set_to_none=True)
     return History(tuple(losses), tuple(rates), statistics_batch_size, batch_size)
 
