@@ -4,8 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
@@ -32,12 +34,16 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))\n"
         "def plain():\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "def wide():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 10))\n"
         "def broken():\n"
         "    raise KeyError('weights')\n"
         "def text():\n"
         "    return 'no module'\n"
     )
+    (tmp_path / "unreadable_for_bnlens.py").write_text("def net(:\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     yield "mine_for_bnlens"
     sys.modules.pop("mine_for_bnlens", None)
 
@@ -66,6 +72,20 @@ def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:
     assert json.loads(out)["layers"][0]["gamma_rms"] == pytest.approx(0.25)
 
 
+def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
+    fast = [option for option in FAST if option not in ("--samples", "200")]
+    for seed, label in enumerate("ab"):
+        (tmp_path / label).mkdir()
+        pixels = np.random.default_rng(seed).integers(256, size=(4, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / label / "0.png")
+        for number in range(1, 2100):
+            (tmp_path / label / f"{number}.png").symlink_to("0.png")
+    for option, samples in (([], 4096), (["--samples", "4200"], 4200)):
+        code, out, _ = run("mlp", *fast, "--data", str(tmp_path), *option, "--json")
+        assert code == 0
+        assert json.loads(out)["samples"] == samples
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -75,6 +95,8 @@ def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:
         (["{module}:broken"], ["KeyError", "without arguments"]),
         (["{module}:text"], ["str", "torch.nn.Module"]),
         (["{module}:plain"], ["no BN layer"]),
+        (["{module}:wide"], ["cannot be run on images of 1x8x8", "RuntimeError"]),
+        (["unreadable_for_bnlens:net"], ["cannot import", "SyntaxError"]),
         (["{module}:small"], ["out of range", "4 outputs"]),
         (["mlp", "--data", "nowhere"], ["nowhere", "digits"]),
         (["mlp", "--checkpoint", "none.pt"], ["none.pt"]),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_command"]
 
+_MAX_SAMPLES = 4096  # measured, unless the user says how many
 _RATE = 0.1
 _GROUP = 16  # images that BN sees at once in training
 
@@ -73,7 +74,12 @@ def report_command(
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
     per_layer: Annotated[bool, typer.Option(help="Measure each layer alone too.")] = True,
     samples: Annotated[
-        int | None, typer.Option(metavar="P", help="A balanced subset of the data.", show_default="all, at most 4096")
+        int | None,
+        typer.Option(
+            metavar="P",
+            help="Use a balanced subset of P images.",
+            show_default=f"all; at most {_MAX_SAMPLES:,} are measured",
+        ),
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName.train,
     seed: Annotated[int, typer.Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
@@ -98,7 +104,7 @@ def report_command(
             check_writable(path)
     images = load_data(data, split=split.value, samples=samples, seed=seed)
     network = _network(model, images, checkpoint, train_steps, seed)
-    result = _report(network, images, sizes or [16, 64], source, rounds, per_layer, seed)
+    result = _report(network, images, sizes or [16, 64], source, rounds, per_layer, samples or _MAX_SAMPLES, seed)
     if save is not None:
         result.to_json(save)
     if html is not None:
@@ -116,6 +122,7 @@ def _report(
     source: int | None,
     rounds: int,
     per_layer: bool,
+    max_samples: int,
     seed: int,
 ) -> Report:
     import torch.nn.functional as F
@@ -131,6 +138,7 @@ def _report(
         prediction_batch_size=source,
         rounds=rounds,
         per_layer=per_layer,
+        max_samples=max_samples,
         seed=seed,
     )
 
@@ -143,6 +151,7 @@ def _network(model: str, images: ImageData, checkpoint: Path | None, train_steps
         network = build_net(model, input_shape=images.input_shape, num_classes=images.num_classes, seed=seed)
     else:
         network = _from_factory(model)
+        _check_runs(network, images, model)
     if checkpoint is not None:
         load_checkpoint(network, checkpoint)
     elif built_in and train_steps:
@@ -167,17 +176,35 @@ def _from_factory(name: str) -> nn.Module:
     from bnlens.errors import ModelError, UsageError
 
     module_name, _, attribute = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; it stays, for what the model imports later
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot import {name!r}: {error}; give a function as package.module:factory") from error
-    finally:
-        sys.path.pop(0)
+    except Exception as error:  # the user's code may raise anything
+        raise UsageError(
+            f"cannot import {name!r}: {type(error).__name__}: {error}; give a function as package.module:factory"
+        ) from error
     try:
         network = factory if isinstance(factory, nn.Module) else factory()
-    except Exception as error:  # the user's code may raise anything
+    except Exception as error:
         raise ModelError(f"{name!r} raised {type(error).__name__}: {error}; it is called without arguments") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{name!r} gives {type(network).__name__}, not a torch.nn.Module; return the model from it")
     return network
+
+
+def _check_runs(network: nn.Module, images: ImageData, name: str) -> None:
+    """Run a foreign model on two images, in eval mode, before long work is done with it."""
+    import torch
+
+    from bnlens.errors import ModelError
+    from bnlens.train.evaluate import device_of, restored_modes
+
+    with restored_modes(network), torch.no_grad():
+        try:
+            network.eval()(images.images[:2].to(device_of(network)))
+        except Exception as error:
+            shape = "x".join(map(str, images.input_shape))
+            cause = " ".join(str(error).split())
+            raise ModelError(
+                f"{name!r} cannot be run on images of {shape} ({type(error).__name__}: {cause}); give a model for such images"
+            ) from error

@@ -10,13 +10,16 @@ from bnlens.errors import DataError
 __all__ = ["require"]
 
 
-def require(module: str, purpose: str, install: str = "'bnlens[vision]'") -> Any:
+_PACKAGES = {"PIL": "pillow"}  # modules whose package has another name
+
+
+def require(module: str, purpose: str, extra: str = "vision") -> Any:
     """Import ``module``, or say what it is for and how to install it.
 
     Args:
         module: dotted name, such as ``"PIL.Image"``.
         purpose: what needs it, the subject of the error's sentence.
-        install: what to hand to ``pip install``.
+        extra: the extra of bnlens that brings the package; empty if none does.
 
     Raises:
         DataError: the package is not installed.
@@ -24,5 +27,7 @@ def require(module: str, purpose: str, install: str = "'bnlens[vision]'") -> Any
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        raise DataError(f"{purpose} needs the package {package}: pip install {install}") from error
+        name = module.partition(".")[0]
+        package = _PACKAGES.get(name, name)
+        hint = f" (it comes with the extra bnlens[{extra}])" if extra else ""
+        raise DataError(f"{purpose} needs the package {package}: pip install {package}{hint}") from error

@@ -65,7 +65,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     """
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     if Path(path).suffix == _SAFETENSORS:
-        safetensors = require("safetensors.torch", f"writing {path}", "safetensors")
+        safetensors = require("safetensors.torch", f"writing {path}", extra="")
         # tied weights share memory, which the format does not know
         payload = safetensors.save({key: tensor.clone() for key, tensor in state.items()})
     else:
@@ -93,7 +93,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> Any:
-    safetensors = require("safetensors.torch", f"reading {path}", "safetensors")
+    safetensors = require("safetensors.torch", f"reading {path}", extra="")
     try:
         return safetensors.load_file(path)
     except Exception as error:  # SafetensorError is a direct child of Exception
