@@ -48,6 +48,7 @@ def test_finding_says_by_how_much_the_paper_is_off() -> None:
     assert finding.corrects_paper is not None
     assert "0.20 to 1.70" in finding.corrects_paper
     assert len(finding.rows) == 8
+    assert CLAIM.judge({"cnn-seed0": result(1.0, 1.0, two_term=1.1)}).corrects_paper is None
     assert len(CLAIM.figure(results).data) == 4
 
 
