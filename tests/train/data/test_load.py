@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from bnlens.errors import DataError, UsageError
 from bnlens.train import load_data
 
+# The real images, where they are: in the folder that the variable names, or in a data folder beside the checkout.
 CIFAR10 = Path(os.environ.get("BNLENS_CIFAR10", Path(__file__).parents[4] / "shared" / "data" / "cifar10"))
 
 
