@@ -30,7 +30,9 @@ def result(network: float, layer: float, *, two_term: float = 0.5, stderr: float
     [
         (1.05, 0.88, 0.01, "holds"),
         (1.15, 1.0, 0.01, "holds approximately"),
-        (1.15, 1.0, 0.08, "holds"),
+        (1.13, 1.0, 0.065, "holds"),
+        (1.2, 1.0, 0.2, "holds approximately"),
+        (1.4, 1.0, 0.4, "does not hold here"),
         (1.0, 1.2, 0.01, "holds approximately"),
         (1.4, 1.0, 0.01, "does not hold here"),
         (1.0, 0.5, 0.01, "does not hold here"),

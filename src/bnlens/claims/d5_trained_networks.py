@@ -21,6 +21,7 @@ _TRAINED_AT = 16
 _NETS = ("cnn", "resnet")
 _DIGITS = {"samples": None, "steps": 40, "lr": 0.1, "rounds": 6}
 _CIFAR = {"samples": 5000, "steps": 240, "lr": 0.3, "rounds": 10}
+_LARGEST_ERROR = 0.07  # of a ratio; noise beyond it is no excuse
 _SEEDS: dict[Scale, tuple[int, ...]] = {"quick": (0,), "full": (0, 1)}
 
 
@@ -132,7 +133,7 @@ def _rows(results: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _agrees(row: Mapping[str, Any], tolerance: float, prediction: str = "exact") -> bool:
     deviation = abs(row[f"{prediction} / measured"] - 1)
-    return bool(deviation <= max(tolerance, 2 * row[f"{prediction} / measured stderr"]))
+    return bool(deviation <= max(tolerance, 2 * min(row[f"{prediction} / measured stderr"], _LARGEST_ERROR)))
 
 
 def _verdict(networks: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]) -> Verdict:
@@ -192,8 +193,8 @@ CLAIM = Claim(
     source="theory sheet D.1 and D.2; extends arXiv 1809.00846, Theorem 1, from one unit to networks",
     agreement=(
         "Holds: every whole-network prediction (exact second order, from groups of another size) within 10% of the "
-        "measured gap, every single layer within 15%, or within two standard errors. Holds approximately: networks and nine "
-        "in ten layers within 25%, or within two standard errors."
+        "measured gap, every single layer within 15%, or within two standard errors where those are 7% or less. Holds "
+        "approximately: networks and nine in ten layers within 25%."
     ),
     core=True,
     jobs=_jobs,
