@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnlens import errors as errors
     from bnlens import measure as measure
     from bnlens import moments as moments
+    from bnlens import nn as nn
     from bnlens import simulate as simulate
     from bnlens import theory as theory
     from bnlens import train as train
@@ -21,11 +22,32 @@ if TYPE_CHECKING:
     from bnlens.measure import Report as Report
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
+    from bnlens.nn import freeze as freeze
+    from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
+    from bnlens.nn import unfreeze as unfreeze
 
-_SUBMODULES = ("claims", "errors", "measure", "moments", "simulate", "theory", "train")
-_NAMES = {"BnlensError": "errors", "Report": "measure", "recalibrate": "measure", "report": "measure"}
+_SUBMODULES = ("claims", "errors", "measure", "moments", "nn", "simulate", "theory", "train")
+_NAMES = {
+    "BnlensError": "errors",
+    "Report": "measure",
+    "freeze": "nn",
+    "recalibrate": "measure",
+    "report": "measure",
+    "set_statistics_batch_size": "nn",
+    "unfreeze": "nn",
+}
 
-__all__ = ["BnlensError", "Report", "__version__", "recalibrate", "report", *_SUBMODULES]
+__all__ = [
+    "BnlensError",
+    "Report",
+    "__version__",
+    "freeze",
+    "recalibrate",
+    "report",
+    "set_statistics_batch_size",
+    "unfreeze",
+    *_SUBMODULES,
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,27 @@
+"""Batch normalization whose statistics batch size is a number the user sets, whatever batch the device holds.
+
+The layers subclass torch's, keep their parameters, buffers and ``state_dict`` keys, and take one more argument:
+``statistics_batch_size``, None, an int from 2 on, or ``math.inf``.
+"""
+
+from bnlens.nn._controls import freeze as freeze
+from bnlens.nn._controls import set_statistics_batch_size as set_statistics_batch_size
+from bnlens.nn._controls import unfreeze as unfreeze
+from bnlens.nn._layers import BatchNorm1d as BatchNorm1d
+from bnlens.nn._layers import BatchNorm2d as BatchNorm2d
+from bnlens.nn._layers import BatchNorm3d as BatchNorm3d
+from bnlens.nn._layers import PopulationBatchNorm1d as PopulationBatchNorm1d
+from bnlens.nn._layers import PopulationBatchNorm2d as PopulationBatchNorm2d
+from bnlens.nn._layers import PopulationBatchNorm3d as PopulationBatchNorm3d
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "PopulationBatchNorm1d",
+    "PopulationBatchNorm2d",
+    "PopulationBatchNorm3d",
+    "freeze",
+    "set_statistics_batch_size",
+    "unfreeze",
+]

@@ -1,0 +1,215 @@
+"""What the layers of all dimensions share."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlens.errors import UsageError
+from bnlens.nn._ghost import group_sizes, normalise_by_groups
+from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
+from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
+
+__all__ = ["DialBatchNorm", "check_statistics_batch_size"]
+
+
+def check_statistics_batch_size(value: Any) -> float | None:
+    """Return ``value`` as None, an int from 2 on, or ``math.inf``.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if value is None or (isinstance(value, float) and value == math.inf):
+        return value
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 2:
+        return int(value)
+    raise UsageError(f"statistics_batch_size is {value!r}; it must be None, an int of at least 2, or math.inf")
+
+
+class DialBatchNorm(_BatchNorm):
+    """Batch normalization with a statistics batch size; see :class:`bnlens.nn.BatchNorm2d`."""
+
+    window: Tensor
+    skipped_batches: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        statistics_batch_size: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._statistics_batch_size = check_statistics_batch_size(statistics_batch_size)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
+        # Not in the state_dict: its keys are torch's.
+        window = empty_window(num_features, device=device, dtype=_at_least_float32(dtype))
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.long, device=device), persistent=False)
+        self.frozen = False
+        self._warned = False
+        self._earlier_window: Tensor | None = None
+
+    @property
+    def statistics_batch_size(self) -> float | None:
+        """M: None for the batch at hand, an int from 2 on, or ``math.inf``. Setting it empties the window.
+
+        Raises:
+            UsageError: (when set) the value is none of these.
+        """
+        return self._statistics_batch_size
+
+    @statistics_batch_size.setter
+    def statistics_batch_size(self, value: float | None) -> None:
+        self._statistics_batch_size = check_statistics_batch_size(value)
+        self._warned = False
+        self.reset_window()
+
+    @property
+    def window_samples(self) -> float:
+        """Samples that the window is worth by now, one over the sum of their squared weights; 0 when it is empty."""
+        concentration = float(self.window[3, 0])
+        return 1 / concentration if concentration else 0.0
+
+    def train(self, mode: bool = True) -> DialBatchNorm:
+        """Set the mode; a frozen layer stays in eval mode (see :func:`bnlens.freeze`)."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def reset_window(self) -> None:
+        """Empty the window: the next batch is normalised as if it were the first."""
+        self.window.zero_()
+        self._earlier_window = None
+
+    def reset_running_stats(self) -> None:
+        """Reset the running statistics, the window and the count of skipped batches."""
+        super().reset_running_stats()
+        if "window" in self._buffers:  # not yet when torch's __init__ calls this
+            self.reset_window()
+            self.skipped_batches.zero_()
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        samples, values = input.shape[0], input.numel()
+        if not self.training or values == 0:
+            return self._forward_native(input)
+        if values == input.shape[1]:
+            raise UsageError(
+                f"got one value per channel in training, input shape {tuple(input.shape)}; its normalised value is always "
+                "zero and it would pass no gradient: give more samples (drop_last=True), or freeze the layer"
+            )
+        M = self._statistics_batch_size
+        weight, bias = self._affine()
+        if M is not None and samples < M:
+            return self._forward_window(input, weight, bias, samples, M)
+        sizes = [samples] if M is None else group_sizes(samples, int(M))
+        if len(sizes) == 1:
+            y, batch = normalise_by_batch(input, weight, bias, self.eps)
+        else:
+            y, batch = normalise_by_groups(input, weight, bias, self.eps, sizes)
+        if not _in_backward():
+            self._track(batch, None if M is None else window_of_batch(batch, samples))
+        return y
+
+    def _forward_native(self, x: Tensor) -> Tensor:
+        if not self.training:
+            result: Tensor = super().forward(x)
+            return result
+        return torch.nn.functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+    def _forward_window(self, x: Tensor, weight: Tensor, bias: Tensor, samples: int, M: float) -> Tensor:
+        if 4 * samples < M < math.inf:
+            self._warn(samples, M)
+        batch = batch_statistics(x)
+        again = _in_backward() and self._earlier_window is not None
+        before = self._earlier_window if again and self._earlier_window is not None else self.window
+        window = advance_window(before, batch, samples, window_weight(samples, M))
+        if not again:
+            if not torch.compiler.is_compiling():
+                self._earlier_window = self.window.clone()
+            self._track(batch, window)
+        return normalise_by_window(x, weight, bias, self.eps, batch, window)
+
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """Gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
+        like = self.window[0] if self.weight is None else self.weight
+        weight = torch.ones_like(like) if self.weight is None else self.weight
+        bias = torch.zeros_like(like) if self.bias is None else self.bias
+        dtype = _at_least_float32(like.dtype)
+        return weight.to(dtype), bias.to(dtype)
+
+    @torch.no_grad()
+    def _track(self, batch: BatchStatistics, window: Tensor | None) -> None:
+        """Update running statistics and window, unless the batch is not finite."""
+        if window is None and not self.track_running_stats:
+            return
+        finite = batch.variance.isfinite().all()  # where a mean is not, the variance is not
+        if window is not None:
+            self.window.copy_(torch.where(finite, window, self.window))
+        self.skipped_batches.add_(~finite)
+        if self.running_mean is None or self.running_var is None or not self.track_running_stats:
+            return
+        factor: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(finite)
+            if self.momentum is None:
+                factor = 1 / self.num_batches_tracked.clamp_min(1).to(batch.mean.dtype)
+        for running, value in ((self.running_mean, batch.mean), (self.running_var, batch.bessel_variance)):
+            updated = torch.lerp(running.to(value.dtype), value, factor)
+            running.copy_(torch.where(finite, updated, running))
+
+    def _warn(self, samples: int, M: float) -> None:
+        if self._warned or torch.compiler.is_compiling():
+            return
+        self._warned = True
+        warnings.warn(
+            f"batches of {samples} samples for a statistics batch size of {M}: each layer's statistics carry the noise of "
+            f"{M} samples, but below {M}/4 a network trains differently from one with batches of {M}",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def extra_repr(self) -> str:
+        """Torch's arguments, then what differs from a plain BN layer."""
+        parts = [super().extra_repr()]  # type: ignore[no-untyped-call]
+        if self._statistics_batch_size is not None:
+            parts.append(f"statistics_batch_size={self._statistics_batch_size}")
+        if self.frozen:
+            parts.append("frozen=True")
+        if not self.window.is_meta:
+            if 0 < self.window_samples < (self._statistics_batch_size or 0) < math.inf:
+                parts.append(f"window_samples={self.window_samples:.3g}")
+            if skipped := int(self.skipped_batches):
+                parts.append(f"skipped_batches={skipped}")
+        return ", ".join(parts)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DialBatchNorm:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.window = self.window.to(_at_least_float32(self.window.dtype))
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.reset_window()  # it describes the weights that were there before
+
+
+def _at_least_float32(dtype: torch.dtype | None) -> torch.dtype:
+    return torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
+
+
+def _in_backward() -> bool:
+    """Whether this is a forward pass run again by activation checkpointing, whose statistics are in already."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -1,0 +1,115 @@
+"""The dial on whole models: their statistics batch size, and freezing."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlens.errors import UsageError
+from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
+
+__all__ = ["freeze", "set_statistics_batch_size", "unfreeze"]
+
+
+def set_statistics_batch_size(model: nn.Module, statistics_batch_size: float | None) -> int:
+    """Set the statistics batch size of every bnlens layer of a live model and empty their windows.
+
+    Args:
+        model: a model, or one layer. Parameters, running statistics, mode and optimizer state stay as they are.
+        statistics_batch_size: M; None (the batch at hand), an int from 2 on, or ``math.inf``.
+
+    Returns:
+        The number of layers; a layer used in several places counts once.
+
+    Raises:
+        UsageError: the value is none of these, or the model has no bnlens layer.
+
+    Example:
+        >>> import bnlens.nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), bnlens.nn.BatchNorm1d(8), nn.ReLU())
+        >>> set_statistics_batch_size(model, 32)
+        1
+        >>> model[1]
+        BatchNorm1d(8, eps=1e-05, momentum=0.1, ..., statistics_batch_size=32)
+    """
+    check_statistics_batch_size(statistics_batch_size)
+    layers = _layers(model)
+    for layer in layers:
+        layer.statistics_batch_size = statistics_batch_size
+    return len(layers)
+
+
+def freeze(model: nn.Module) -> int:
+    """Keep every BN layer in eval mode, also after ``model.train()``: running statistics are used and do not change.
+
+    Gamma and beta still train; set ``requires_grad`` to keep them too. A copy of the model is frozen as well, a
+    ``state_dict`` does not carry it.
+
+    Args:
+        model: a model whose BN layers are bnlens layers, or one layer.
+
+    Returns:
+        The number of layers.
+
+    Raises:
+        UsageError: there is no bnlens layer, or there is a BN layer of another library, which the next ``train()`` would
+            set back, or a layer keeps no running statistics.
+
+    Example:
+        >>> import bnlens.nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), bnlens.nn.BatchNorm1d(8))
+        >>> freeze(model), model.train()[1].training
+        (1, False)
+        >>> unfreeze(model), model[1].training
+        (1, True)
+    """
+    layers = _layers(model)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and not isinstance(module, DialBatchNorm):
+            raise UsageError(
+                f"layer {name!r} is {type(module).__module__}.{type(module).__name__}, which train() would set back; "
+                f"replace it by a layer of bnlens.nn, which loads its state_dict, and freeze the model again"
+            )
+        if isinstance(module, DialBatchNorm) and module.running_mean is None:
+            raise UsageError(
+                f"layer {name or type(module).__name__!r} keeps no running statistics to freeze; "
+                "build it with track_running_stats=True"
+            )
+    for layer in layers:
+        layer.frozen = True
+        layer.eval()
+    return len(layers)
+
+
+def unfreeze(model: nn.Module) -> int:
+    """Undo :func:`freeze`: frozen layers take the mode of ``model``; a layer given alone goes to train mode.
+
+    The window is emptied, because it describes the weights of before.
+
+    Args:
+        model: a model, or one layer.
+
+    Returns:
+        The number of bnlens layers, frozen or not.
+
+    Raises:
+        UsageError: there is no bnlens layer.
+    """
+    layers = _layers(model)
+    for layer in layers:
+        if layer.frozen:
+            layer.frozen = False
+            layer.train(model.training or layer is model)
+            layer.reset_window()
+    return len(layers)
+
+
+def _layers(model: nn.Module) -> list[DialBatchNorm]:
+    layers = [module for module in model.modules() if isinstance(module, DialBatchNorm)]
+    if not layers:
+        plain = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
+        found = "no BN layer at all" if plain is None else f"BN layers of torch only, such as {plain!r}"
+        raise UsageError(
+            f"{type(model).__name__} has {found}; build it with bnlens.nn.BatchNorm1d, BatchNorm2d or BatchNorm3d"
+        )
+    return layers

@@ -1,0 +1,122 @@
+"""The layers, for inputs of one, two and three dimensions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnlens.nn._base import DialBatchNorm
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "PopulationBatchNorm1d",
+    "PopulationBatchNorm2d",
+    "PopulationBatchNorm3d",
+]
+
+
+class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
+    r"""``torch.nn.BatchNorm2d`` with statistics over M samples, whatever the batch; eval mode is torch's.
+
+    In training, with m samples (images, not pixels) at hand:
+
+    - M None or m: torch's batch normalization, by the same kernel.
+    - M < m: k = round(m / M) *ghost groups*, in the order of the batch, whose sizes differ by at most one and are never
+      1; each is normalised by its own biased variance.
+    - M > m: a *window*, exponential averages of mean and second moment, corrected for their start, the current batch
+      included with weight a = 2m / (M + m): :math:`y = \gamma (x - \mu_W) / \sqrt{\sigma_W^2 + \epsilon} + \beta`. Mean and
+      biased variance of a window in steady state have the noise and bias of M samples. The gradient goes through the
+      current batch only, as in batch renormalization without clipping. A sample weighs 2 / (M + m) in its own statistics,
+      not 1 / M, so the self-inclusion term of the own-batch law (theory sheet A.2) is 2M / (M + m) times that of M samples.
+    - M = inf: a window of max(3m, 128) samples.
+
+    Running statistics estimate the population in each case: they follow mean and Bessel variance of the whole batch at
+    hand, exactly as torch's layer would on the same input, neither of a group nor of the window. A batch whose
+    statistics are not finite is normalised as torch would, but leaves running statistics, their count and the window as
+    they were; ``skipped_batches`` counts it. All statistics are in float32 or wider, also under autocast.
+
+    One image makes a batch if it has more than one pixel. An empty batch gives an empty output and changes nothing.
+    Without running statistics (``track_running_stats=False``) the window works the same; eval mode then uses the
+    statistics of the batch at hand, as torch does. A forward pass that activation checkpointing runs again
+    uses the statistics of the first run and updates nothing, if the layer ran just once since the checkpoint began.
+
+    Warning:
+        The window gives each *layer* statistics with the noise of M samples. A whole network trains like one with
+        batches of M down to about m = M / 4 and differs below, which the layer says once.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: weight of a batch in the running statistics; None averages over all batches. The window ignores it.
+        affine: whether there are gamma (``weight``) and beta (``bias``), (C,).
+        track_running_stats: whether there are running statistics.
+        device: of parameters and buffers.
+        dtype: of parameters and running statistics.
+        statistics_batch_size: M; None, an int from 2 on, or ``math.inf``.
+        **kwargs: further arguments of torch's layer, such as ``bias`` where torch has it.
+
+    Attributes:
+        window: the window, (4, C), float32 or wider, not in the ``state_dict``: mean, biased variance, weight seen so far,
+            sum of squared weights of single samples.
+        window_samples: samples the window is worth by now; it grows to M.
+        skipped_batches: batches that were not finite, not in the ``state_dict``.
+
+    Shape:
+        Input and output (N, C, H, W), as torch's.
+
+    Raises:
+        UsageError: ``statistics_batch_size`` cannot be used; or, in training, there is one value per channel.
+
+    Example:
+        >>> layer = BatchNorm2d(3, statistics_batch_size=32)
+        >>> _ = layer(torch.randn(16, 3, 8, 8)), layer(torch.randn(16, 3, 8, 8))
+        >>> round(layer.window_samples, 1)  # the first batch has a quarter of the weight
+        25.6
+        >>> sorted(layer.state_dict())
+        ['bias', 'num_batches_tracked', 'running_mean', 'running_var', 'weight']
+    """
+
+
+class BatchNorm1d(DialBatchNorm, nn.BatchNorm1d):
+    """``torch.nn.BatchNorm1d`` with statistics over M samples; see :class:`BatchNorm2d`. Input (N, C) or (N, C, L)."""
+
+
+class BatchNorm3d(DialBatchNorm, nn.BatchNorm3d):
+    """``torch.nn.BatchNorm3d`` with statistics over M samples; see :class:`BatchNorm2d`. Input (N, C, D, H, W)."""
+
+
+class _Population(DialBatchNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("statistics_batch_size", math.inf)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
+
+
+class PopulationBatchNorm1d(_Population, BatchNorm1d):
+    """Population normalization for (N, C) or (N, C, L); see :class:`PopulationBatchNorm2d`."""
+
+
+class PopulationBatchNorm2d(_Population, BatchNorm2d):
+    """:class:`BatchNorm2d` at ``statistics_batch_size=math.inf``: population normalization (PN) that trains.
+
+    The statistics are those of a window of max(3m, 128) samples, about three batches: statistics that are truly frozen
+    do not train, and a longer window lags behind the weights. Its noise is that of as many samples, not zero.
+    """
+
+
+class PopulationBatchNorm3d(_Population, BatchNorm3d):
+    """Population normalization for (N, C, D, H, W); see :class:`PopulationBatchNorm2d`."""

@@ -1,0 +1,121 @@
+"""The window: statistics over more samples than are at hand, the current batch included."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnlens.nn._statistics import BatchStatistics
+
+__all__ = ["advance_window", "empty_window", "normalise_by_window", "window_of_batch", "window_weight"]
+
+_POPULATION_BATCHES = 3
+_POPULATION_SAMPLES = 128
+
+
+def window_weight(samples: int, statistics_batch_size: float) -> float:
+    """Weight a of a batch of m samples in the window.
+
+    a = 2m / (M + m), because an exponential average with weight a over batches of m samples has the variance of
+    m (2 - a) / a samples. M = inf stands for max(3 m, 128) samples, so a is at most 0.5.
+
+    >>> window_weight(16, 64), window_weight(64, math.inf), round(window_weight(4, math.inf), 3)
+    (0.4, 0.5, 0.061)
+    """
+    if statistics_batch_size == math.inf:
+        statistics_batch_size = max(_POPULATION_BATCHES * samples, _POPULATION_SAMPLES)
+    return 2 * samples / (statistics_batch_size + samples)
+
+
+def empty_window(num_features: int, *, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
+    """A window that has seen nothing, (4, C).
+
+    Rows: mean; biased variance; total weight of what was seen, from 0 to 1, for the correction of the bias towards the
+    start; sum of squared weights of single samples, whose inverse is the number of samples the window is worth.
+    """
+    return torch.zeros(4, num_features, device=device, dtype=dtype)
+
+
+def window_of_batch(batch: BatchStatistics, samples: int) -> Tensor:
+    """A window that holds one batch and nothing else."""
+    return torch.stack(
+        [batch.mean, batch.variance, torch.ones_like(batch.mean), torch.full_like(batch.mean, 1 / samples)]
+    )
+
+
+def advance_window(window: Tensor, batch: BatchStatistics, samples: int, weight: float) -> Tensor:
+    """The window after a batch of weight ``weight``; the old one is not changed.
+
+    Averages mean and second moment, written around the mean so that nothing cancels. Its variance has the bias that
+    the variance of as many samples as the window is worth has; an average of batch variances would be too low.
+
+    Args:
+        window: (4, C), as of :func:`empty_window`.
+        batch: statistics of the current batch.
+        samples: m, samples in it.
+        weight: a, see :func:`window_weight`.
+    """
+    mean, variance, seen, concentration = window.to(batch.mean.dtype)
+    total = seen + weight * (1 - seen)
+    share = weight / total  # 1 for the first batch
+    change = batch.mean - mean
+    return torch.stack(
+        [
+            mean + share * change,
+            (1 - share) * (variance + share * change.square()) + share * batch.variance,
+            total,
+            (1 - share).square() * concentration + share.square() / samples,
+        ]
+    )
+
+
+def normalise_by_window(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, batch: BatchStatistics, window: Tensor
+) -> Tensor:
+    """Return gamma (x - mu_W) / sqrt(var_W + eps) + beta, with the gradient of batch renormalization without clipping.
+
+    With r = sqrt((var_B + eps) / (var_W + eps)) and d = (mu_B - mu_W) / sqrt(var_W + eps) it is gamma (r xhat_B + d) + beta;
+    the gradient goes through xhat_B, the normalisation by the current batch, and takes r and d for constants.
+
+    Args:
+        x: (N, C, ...).
+        weight: gamma, (C,).
+        bias: beta, (C,).
+        eps: added to both variances.
+        batch: statistics of ``x``.
+        window: (4, C), of which the current batch is part.
+    """
+    statistics = batch.mean, batch.variance, window[0], window[1]
+    y: Tensor = _Renormalise.apply(x, weight, bias, eps, *statistics)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Renormalise(torch.autograd.Function):
+    """The forward pass needs no normalisation by the batch, and the backward pass is one native call."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor, eps: float, mean: Tensor, variance: Tensor, mu: Tensor, var: Tensor
+    ) -> Tensor:
+        """Normalise by (mu, var), the window's."""
+        return torch.native_batch_norm(x, weight, bias, mu, var, False, 0.0, eps)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the input and the four statistics."""
+        x, weight, _, ctx.eps, *statistics = inputs
+        ctx.save_for_backward(x, weight, *statistics)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of ``x``, ``weight`` and ``bias``."""
+        x, weight, mean, variance, mu, var = ctx.saved_tensors
+        invstd, invstd_window = (variance + ctx.eps).rsqrt(), (var + ctx.eps).rsqrt()
+        r, d = invstd_window / invstd, (mean - mu) * invstd_window
+        dx, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight * r, None, None, mean, invstd, True, ctx.eps, [True] * 3
+        )
+        return dx, r * dgamma + d * dbeta, dbeta, None, None, None, None, None
