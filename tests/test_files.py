@@ -43,11 +43,9 @@ def test_what_cannot_replace_its_target_leaves_nothing(tmp_path: Path, monkeypat
 def test_a_file_is_no_folder(call, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "a", tmp_path / "file" / "deep" / "a"):
-        with pytest.raises(
-            StoreError, match=r"cannot write to .*it is a file or lies in one; choose a writable folder"
-        ):
+        with pytest.raises(StoreError, match=r"cannot write .*file.* is a file.*; choose a writable folder"):
             call(path)
-    with pytest.raises(StoreError, match="cannot write to /proc/bnlens: "):
+    with pytest.raises(StoreError, match=r"cannot write .*/proc/bnlens"):
         call(Path("/proc/bnlens/a"))
     with pytest.raises(StoreError, match="cannot write"):
         call(tmp_path)
@@ -55,5 +53,6 @@ def test_a_file_is_no_folder(call, tmp_path: Path) -> None:
 
 
 def test_checking_writes_nothing(tmp_path: Path) -> None:
-    check_writable(tmp_path / "file")
+    for path in (tmp_path / "file", tmp_path / "new" / "folder" / "file"):
+        check_writable(path)
     assert not list(tmp_path.iterdir())

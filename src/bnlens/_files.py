@@ -63,7 +63,7 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out whether ``write_atomic(path, ...)`` could work, before long work is done for it.
+    """Find out whether ``write_atomic(path, ...)`` could work, before long work is done for it; creates nothing.
 
     Raises:
         StoreError: the folder cannot be created or written, or ``path`` is a folder.
@@ -71,9 +71,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise StoreError(f"cannot write {path}: it is a folder; give a file name")
-    make_folder(path.parent)
+    place = next(folder for folder in path.absolute().parents if folder.exists())  # where folders would be created
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=place):
             pass
+    except NotADirectoryError as error:
+        raise StoreError(f"cannot write {path}: {place} is a file; choose a writable folder") from error
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; choose a writable folder") from error

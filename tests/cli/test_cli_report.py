@@ -100,7 +100,7 @@ def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
         (["{module}:small"], ["out of range", "4 outputs"]),
         (["mlp", "--data", "nowhere"], ["nowhere", "digits"]),
         (["mlp", "--checkpoint", "none.pt"], ["none.pt"]),
-        (["mlp", "--html", "{file}/r.html"], ["cannot write to", "is a file"]),
+        (["mlp", "--html", "{file}/r.html"], ["cannot write", "is a file"]),
         (["mlp", "--save", "."], ["is a folder"]),
         (["mlp", "--samples", "10"], ["10 images"]),
         (["mlp", "-M", "1"], ["--statistics-batch-size", "equal to 2"]),
