@@ -126,6 +126,21 @@ def test_window_equals_plain_autograd(ndim, M):
             torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12)
 
 
+def test_gradients_of_the_window_to_second_order():
+    """A gradient penalty through the layer: r and d stay constants, the normalisation by the batch does not."""
+    layer, _ = pair(4, 2, dtype=torch.float64, statistics_batch_size=8)
+    twin = WindowTwin()
+    penalties = []
+    for seed in range(2):
+        x, cotangent = sample((5, 2, 2, 1), torch.float64, seed)
+        for forward in (layer, lambda x: twin(x, layer.weight, layer.bias, layer.eps, window_weight(5, 8))):
+            leaf = x.clone().requires_grad_()
+            (first,) = torch.autograd.grad((forward(leaf) * cotangent).sum(), leaf, create_graph=True)
+            penalties.append(torch.autograd.grad(first.square().sum(), (leaf, layer.weight)))
+    for found, expected in (penalties[:2], penalties[2:]):
+        torch.testing.assert_close(found, expected)
+
+
 def test_a_window_of_one_batch_is_torchs():
     ours, torchs = pair(4, 3, statistics_batch_size=16)
     x, cotangent = sample((8, 3, 4, 4), torch.float32, 0)

@@ -21,8 +21,9 @@ def group_sizes(samples: int, statistics_batch_size: int) -> list[int]:
     >>> group_sizes(100, 32), group_sizes(65, 64), group_sizes(5, 2)
     ([34, 33, 33], [65], [3, 2])
     """
-    groups = max(1, min(round(samples / statistics_batch_size), samples // 2))
-    size, larger = divmod(samples, groups)
+    M = statistics_batch_size
+    groups = max(1, min((2 * samples + M) // (2 * M), samples // 2))  # round() and divmod() know no symbolic sizes
+    size, larger = samples // groups, samples % groups
     return [size + 1] * larger + [size] * (groups - larger)
 
 

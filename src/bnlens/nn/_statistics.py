@@ -51,7 +51,14 @@ def normalise_by_batch(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> t
 @torch.no_grad()
 def batch_statistics(x: Tensor) -> BatchStatistics:
     """Statistics of ``x`` (N, C, ...), without a gradient."""
+    values = x.numel() // x.shape[1]
+    if (
+        torch.compiler.is_compiling()
+    ):  # the kernel has no rule for symbolic shapes; slower than it where nothing is fused
+        dims = [0, *range(2, x.ndim)]
+        variance, mean = torch.var_mean(x.detach().to(statistics_dtype(x)), dims, correction=0)
+        return BatchStatistics(mean, variance, values)
     # The kernel computes in the dtype of the running statistics it is handed; without them, in that of x.
     scratch = torch.zeros(2, x.shape[1], dtype=statistics_dtype(x), device=x.device)
     mean, variance = torch.batch_norm_update_stats(x.detach(), scratch[0], scratch[1], 1.0)
-    return BatchStatistics(mean, variance, x.numel() // x.shape[1])
+    return BatchStatistics(mean, variance, values)
