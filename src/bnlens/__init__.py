@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnlens import claims as claims
+    from bnlens import conversion as conversion
     from bnlens import errors as errors
     from bnlens import measure as measure
     from bnlens import moments as moments
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from bnlens import simulate as simulate
     from bnlens import theory as theory
     from bnlens import train as train
+    from bnlens.conversion import convert as convert
+    from bnlens.conversion import revert as revert
     from bnlens.errors import BnlensError as BnlensError
     from bnlens.measure import Report as Report
     from bnlens.measure import recalibrate as recalibrate
@@ -26,13 +29,15 @@ if TYPE_CHECKING:
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import unfreeze as unfreeze
 
-_SUBMODULES = ("claims", "errors", "measure", "moments", "nn", "simulate", "theory", "train")
+_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "simulate", "theory", "train")
 _NAMES = {
     "BnlensError": "errors",
     "Report": "measure",
+    "convert": "conversion",
     "freeze": "nn",
     "recalibrate": "measure",
     "report": "measure",
+    "revert": "conversion",
     "set_statistics_batch_size": "nn",
     "unfreeze": "nn",
 }
@@ -41,9 +46,11 @@ __all__ = [
     "BnlensError",
     "Report",
     "__version__",
+    "convert",
     "freeze",
     "recalibrate",
     "report",
+    "revert",
     "set_statistics_batch_size",
     "unfreeze",
     *_SUBMODULES,

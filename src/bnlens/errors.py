@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["BnlensError", "DataError", "LossError", "ModelError", "StoreError", "UsageError"]
+__all__ = [
+    "BnlensError",
+    "ConversionError",
+    "DataError",
+    "LossError",
+    "ModelError",
+    "NeedsRuleError",
+    "NotConvertibleError",
+    "NotYetConvertibleError",
+    "StoreError",
+    "UsageError",
+]
 
 
 class BnlensError(Exception):
@@ -15,6 +26,22 @@ class UsageError(BnlensError, ValueError):
 
 class ModelError(BnlensError):
     """The model cannot be analysed: it has no BN layer, or a checkpoint does not fit it."""
+
+
+class ConversionError(ModelError):
+    """A layer cannot be converted, or not back; the message names its path in the model and the next step."""
+
+
+class NotConvertibleError(ConversionError):
+    """Never possible for this layer: change the model, or leave the layer out."""
+
+
+class NotYetConvertibleError(ConversionError):
+    """Not yet: possible after one step that the message names."""
+
+
+class NeedsRuleError(ConversionError):
+    """bnlens cannot know what the layer does beside normalising: say so with `bnlens.conversion.register_rule`."""
 
 
 class DataError(BnlensError):
