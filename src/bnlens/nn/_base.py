@@ -166,10 +166,9 @@ class DialBatchNorm(_BatchNorm):
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(finite)
             if self.momentum is None:
-                factor = 1 / self.num_batches_tracked.clamp_min(1).to(batch.mean.dtype)
+                factor = 1 / self.num_batches_tracked.clamp_min(1).to(self.running_mean.dtype)
         for running, value in ((self.running_mean, batch.mean), (self.running_var, batch.bessel_variance)):
-            updated = torch.lerp(running.to(value.dtype), value, factor)
-            running.copy_(torch.where(finite, updated, running))
+            running.lerp_(torch.where(finite, value, running).to(running.dtype), factor)
 
     def _warn(self, samples: int, M: float) -> None:
         if self._warned or torch.compiler.is_compiling():

@@ -58,16 +58,17 @@ def advance_window(window: Tensor, batch: BatchStatistics, samples: int, weight:
         samples: m, samples in it.
         weight: a, see :func:`window_weight`.
     """
+    # Few operations on purpose: on small inputs their number is the cost of the layer.
     mean, variance, seen, concentration = window.to(batch.mean.dtype)
-    total = seen + weight * (1 - seen)
-    share = weight / total  # 1 for the first batch
-    change = batch.mean - mean
+    seen = seen * (1 - weight) + weight
+    share = weight / seen  # 1 for the first batch
+    rest, change = 1 - share, batch.mean - mean
     return torch.stack(
         [
-            mean + share * change,
-            (1 - share) * (variance + share * change.square()) + share * batch.variance,
-            total,
-            (1 - share).square() * concentration + share.square() / samples,
+            torch.lerp(mean, batch.mean, share),
+            torch.lerp(torch.addcmul(variance, share, change * change), batch.variance, share),
+            seen,
+            torch.addcmul(rest * rest * concentration, share, share, value=1 / samples),
         ]
     )
 
