@@ -1,13 +1,18 @@
 """Claim D5: its jobs, its judge on results made by hand, and one real job on few images."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from bnlens.claims import get_claims
+from bnlens.claims import get_claims, reproduce
 from bnlens.claims.d5_trained_networks import train_and_report
-from bnlens.errors import UsageError
+from bnlens.errors import DataError, UsageError
 
 CLAIM = get_claims(["D5"])[0]
 
@@ -54,13 +59,32 @@ def test_finding_says_by_how_much_the_paper_is_off() -> None:
     assert len(CLAIM.figure(results).data) == 4
 
 
-def test_plans(tmp_path: Path) -> None:
+@pytest.fixture
+def cifar(tmp_path: Path) -> Path:
+    """A folder in the layout of CIFAR-10, of 5,000 equal images."""
+    encoded = io.BytesIO()
+    Image.fromarray(np.full((32, 32, 3), 127, dtype=np.uint8)).save(encoded, format="PNG")
+    images = [{"bytes": encoded.getvalue(), "path": ""}] * 5000
+    table = pa.table({"img": images, "label": list(range(10)) * 500})
+    for split in ("train", "test"):
+        pq.write_table(table, tmp_path / f"{split}.parquet")
+    return tmp_path
+
+
+def test_plans(cifar: Path) -> None:
     assert {job.config["data"] for job in CLAIM.jobs("quick", None)} == {"digits"}
-    full = CLAIM.jobs("full", tmp_path)
+    full = CLAIM.jobs("full", cifar)
     assert len({job.name for job in full}) == len(full) > len(CLAIM.jobs("quick", None))
-    assert {job.config["data"] for job in full} == {str(tmp_path)}
+    assert {job.config["data"] for job in full} == {str(cifar)}
     with pytest.raises(UsageError, match="--data"):
         CLAIM.jobs("full", None)
+
+
+def test_bad_data_end_the_run_before_it_begins(cifar: Path) -> None:
+    (cifar / "train.parquet").write_bytes((cifar / "train.parquet").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"train\.parquet"):
+        reproduce([CLAIM], out=cifar / "out", data=cifar)
+    assert not (cifar / "out").exists()
 
 
 def test_a_small_job_trains_and_reports() -> None:

@@ -19,8 +19,8 @@ _NETWORK = "(network)"
 _SIZES = (16, 64)
 _TRAINED_AT = 16
 _NETS = ("cnn", "resnet")
-_DIGITS = {"samples": None, "steps": 40, "lr": 0.1, "rounds": 6}
-_CIFAR = {"samples": 5000, "steps": 240, "lr": 0.3, "rounds": 10}
+_DIGITS: Mapping[str, Any] = {"samples": None, "steps": 40, "lr": 0.1, "rounds": 6}
+_CIFAR: Mapping[str, Any] = {"samples": 5000, "steps": 240, "lr": 0.3, "rounds": 10}
 _LARGEST_ERROR = 0.07  # of a ratio; noise beyond it is no excuse
 _SEEDS: dict[Scale, tuple[int, ...]] = {"quick": (0,), "full": (0, 1)}
 
@@ -30,6 +30,10 @@ def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
         raise UsageError("D5 at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick")
     source = "digits" if data is None else str(data)
     recipe = _DIGITS if data is None else _CIFAR
+    if data is not None:
+        from bnlens.train import load_data
+
+        load_data(source, samples=_CIFAR["samples"])  # so that bad data end the run before it begins
     return [
         Job(f"{net}-seed{seed}", train_and_report, {"net": net, "data": source, "seed": seed, **recipe}, cost=200.0)
         for net in _NETS

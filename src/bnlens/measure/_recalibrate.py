@@ -83,7 +83,8 @@ def recalibrate(
     tracked = {name: layer for name, layer in layers.items() if layer.running_mean is not None}
     if not tracked:
         raise ModelError(
-            f"{type(model).__name__} has no BatchNorm layer with running statistics that is not frozen; nothing to recalibrate"
+            f"{type(model).__name__} has no BatchNorm layer with running statistics that is not frozen; nothing to recalibrate "
+            "(build layers with track_running_stats=True, or unfreeze them)"
         )
     run = _Passes(model, loader, forward, Interceptor(layers))
     with tracker(progress) as track, handed_back(model), run.interceptor.attached():
