@@ -134,10 +134,10 @@ class DialBatchNorm(_BatchNorm):
         if 4 * samples < M < math.inf:
             self._warn(samples, M)
         batch = batch_statistics(x)
-        again = _in_backward() and self._earlier_window is not None
-        before = self._earlier_window if again and self._earlier_window is not None else self.window
+        earlier = self._earlier_window if _in_backward() else None
+        before = self.window if earlier is None else earlier
         window = advance_window(before, batch, samples, window_weight(samples, M))
-        if not again:
+        if earlier is None:
             if not torch.compiler.is_compiling():
                 self._earlier_window = self.window.clone()
             self._track(batch, window)
