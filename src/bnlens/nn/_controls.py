@@ -68,7 +68,7 @@ def freeze(model: nn.Module) -> int:
         if isinstance(module, _BatchNorm) and not isinstance(module, DialBatchNorm):
             raise UsageError(
                 f"layer {name!r} is {type(module).__module__}.{type(module).__name__}, which train() would set back; "
-                f"replace it by a layer of bnlens.nn, which loads its state_dict, and freeze the model again"
+                "convert the model first (bnlens.convert) and freeze it again"
             )
         if isinstance(module, DialBatchNorm) and module.running_mean is None:
             raise UsageError(
