@@ -16,7 +16,7 @@ import bnlens.nn
 from bnlens.errors import NotConvertibleError
 from bnlens.nn._base import DialBatchNorm
 
-__all__ = ["added_names", "change_class", "new_state", "replace_module", "swap_parameters"]
+__all__ = ["added_names", "change_class", "names_of_ours", "new_state", "replace_module", "swap_parameters"]
 
 _HOOKS = (
     "_forward_hooks",
@@ -37,6 +37,12 @@ def added_names() -> tuple[frozenset[str], frozenset[str]]:
     ours, torchs = bnlens.nn.BatchNorm1d(1), nn.BatchNorm1d(1)
     attributes = frozenset(vars(ours)) - frozenset(vars(torchs))
     return attributes, frozenset(ours._buffers) - frozenset(torchs._buffers)
+
+
+def names_of_ours() -> frozenset[str]:
+    """All names that our layers use and torch's do not: attributes, buffers and methods."""
+    attributes, buffers = added_names()
+    return (attributes | buffers | set(vars(DialBatchNorm))) - set(dir(_BatchNorm))
 
 
 def new_state(layer: _BatchNorm, statistics_batch_size: float | None, device: torch.device) -> DialBatchNorm:

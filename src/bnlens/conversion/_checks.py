@@ -12,8 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from bnlens.conversion._changes import added_names
-from bnlens.conversion._classes import own_names
+from bnlens.conversion._changes import names_of_ours
 from bnlens.conversion._registry import full_name
 from bnlens.errors import (
     ConversionError,
@@ -81,9 +80,8 @@ def check_layer(path: str, layer: _BatchNorm) -> None:
             f"layer {path!r} has a forward set on the instance, as accelerate and some profilers do, which would hide the new "
             "one; take it off (accelerate.hooks.remove_hook_from_module(layer)) and put it on again afterwards"
         )
-    attributes, buffers = added_names()
     present = {*vars(layer), *layer._buffers, *layer._parameters, *layer._modules}
-    if taken := sorted((attributes | buffers | own_names()) & present):
+    if taken := sorted(names_of_ours() & present):
         raise NeedsRuleError(
             f"layer {path!r} ({full_name(type(layer))}) has an attribute {taken[0]!r}, a name that bnlens layers use; rename "
             "it, or register_rule(kind, to=..., back=...)"

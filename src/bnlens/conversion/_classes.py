@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 import bnlens.nn
+from bnlens.conversion._changes import names_of_ours
 from bnlens.conversion._registry import Rule, find_rule, full_name
-from bnlens.errors import NeedsRuleError
+from bnlens.errors import NeedsRuleError, NotConvertibleError
 from bnlens.nn._base import DialBatchNorm
 
-__all__ = ["converted_class", "original_class", "own_names"]
+__all__ = ["converted_class", "original_class"]
 
 _GENERATED: dict[type, tuple[Rule, type[DialBatchNorm]]] = {}  # by the original class
 
@@ -31,6 +31,7 @@ def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
 
     Raises:
         NeedsRuleError: ``cls`` overrides ``forward`` and does not call ``super().forward``, or uses a name that our layers use.
+        NotConvertibleError: ``cls`` lets no class derive from it.
     """
     found = find_rule(cls)
     assert found is not None  # noqa: S101 - every subclass of torch's base has a rule
@@ -41,7 +42,7 @@ def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
     cached = _GENERATED.get(cls)
     if cached is not None and cached[0] is rule:
         return cached[1]
-    names = own_names()
+    names = names_of_ours()
     for base in cls.__mro__[: cls.__mro__.index(kind)]:
         if "forward" in vars(base) and not _calls_super(vars(base)["forward"]):
             raise NeedsRuleError(
@@ -53,11 +54,17 @@ def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
                 f"layer {path!r} ({full_name(cls)}) has a {taken[0]!r} of its own, a name that bnlens layers use; rename it, "
                 "or register_rule(kind, to=..., back=...)"
             )
-    if kind is cls:
-        generated = _with_forward(cls, converted_class(_base_kind(cls), path), rule)
-    else:
-        overrides = any("forward" in vars(base) for base in cls.__mro__[: cls.__mro__.index(kind)])
-        generated = _with_ours_below(cls, converted_class(kind, path), watched=overrides)
+    try:
+        if kind is cls:
+            generated = _with_forward(cls, converted_class(_base_kind(cls), path), rule)
+        else:
+            overrides = any("forward" in vars(base) for base in cls.__mro__[: cls.__mro__.index(kind)])
+            generated = _with_ours_below(cls, converted_class(kind, path), watched=overrides)
+    except TypeError as error:
+        raise NotConvertibleError(
+            f"layer {path!r} ({full_name(cls)}) cannot be derived from, Python says: {error}; leave it out by layers=, or "
+            "register_rule(kind, to=..., back=...)"
+        ) from error
     _GENERATED[cls] = (rule, generated)
     return generated
 
@@ -73,18 +80,17 @@ def original_class(cls: type) -> type[nn.Module] | None:
     return plain if ready and issubclass(plain, nn.Module) else None
 
 
-def own_names() -> set[str]:
-    """Attributes that our layers have and torch's do not, methods included."""
-    return set(vars(DialBatchNorm)) - set(dir(_BatchNorm))
-
-
 def _ready_classes() -> list[type]:
     return [value for name in bnlens.nn.__all__ if inspect.isclass(value := getattr(bnlens.nn, name))]
 
 
 def _base_kind(cls: type) -> type[nn.Module]:
-    """The next class above ``cls`` that has a rule."""
-    return next(base for base in cls.__mro__[1:] if (found := find_rule(base)) is not None and found[0] is base)
+    """The next class above ``cls`` for which there is a layer that normalises and does nothing else."""
+    for base in cls.__mro__[1:]:
+        found = find_rule(base)
+        if found is not None and found[0] is base and found[1].layer_class is not None:
+            return base
+    raise AssertionError(f"{full_name(cls)} does not derive from torch's batch normalization")
 
 
 def _calls_super(forward: Any) -> bool:
