@@ -154,6 +154,14 @@ def test_buffers_of_the_window_follow_device_and_dtype():
     ]
 
 
+def test_conversion_in_inference_mode_leaves_a_model_that_trains():
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    with torch.inference_mode():
+        bnlens.convert(model, statistics_batch_size=16)
+    model(torch.randn(8, 2))
+    assert model[0].window_samples == pytest.approx(8)
+
+
 @pytest.mark.parametrize("layers", ["block", ["block.1", "block.3"], ("block",)])
 def test_a_choice_of_layers(layers):
     model = bnlens.convert(image_net(), layers=layers)

@@ -129,6 +129,32 @@ def test_new_parameters_take_the_places_of_old_ones_in_the_optimizer(make):
     assert got == pytest.approx(expected, abs=1e-5)
 
 
+def test_parameters_that_are_handed_on_need_no_optimizer():
+    def to(layer):
+        new = bnlens.nn.BatchNorm1d(len(layer.gain))
+        new.weight, new.bias = layer.gain, None
+        new.running_mean, new.running_var = layer.mean, layer.var
+        return new
+
+    def back(layer):
+        new = ScaleNorm(layer.num_features)
+        new.gain, new.mean, new.var = layer.weight, layer.running_mean, layer.running_var
+        return new
+
+    register_rule(ScaleNorm, to=to, back=back)
+    plain, model = replaced_net(), replaced_net()
+    expected = train(plain, torch.optim.Adam(plain.parameters()), range(20))
+    optimizer = torch.optim.Adam(model.parameters())
+    got = train(model, optimizer, range(10))
+    identities = [id(tensor) for tensor in (model[1].gain, model[1].mean, model[1].var)]
+    bnlens.convert(model)
+    got += train(model, optimizer, range(10, 15))
+    bnlens.revert(model)
+    got += train(model, optimizer, range(15, 20))
+    assert got == pytest.approx(expected, abs=1e-6)
+    assert [id(tensor) for tensor in (model[1].gain, model[1].mean, model[1].var)] == identities
+
+
 def test_a_replacement_of_the_model_itself_gets_mode_hooks_and_m():
     register_rule(ScaleNorm, to=to_bnlens, back=to_scale_norm)
     model = ScaleNorm(3).eval()

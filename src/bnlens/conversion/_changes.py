@@ -52,14 +52,15 @@ def new_state(layer: _BatchNorm, statistics_batch_size: float | None, device: to
         UsageError: ``statistics_batch_size`` cannot be used.
     """
     like = next((tensor for tensor in (layer.weight, layer.running_mean) if tensor is not None), None)
-    state = bnlens.nn.BatchNorm1d(
-        layer.num_features,
-        affine=False,
-        track_running_stats=False,
-        device=device if like is None else like.device,
-        dtype=None if like is None else like.dtype,
-        statistics_batch_size=statistics_batch_size,
-    )
+    with torch.inference_mode(False):  # or the window could not be updated outside it
+        state = bnlens.nn.BatchNorm1d(
+            layer.num_features,
+            affine=False,
+            track_running_stats=False,
+            device=device if like is None else like.device,
+            dtype=None if like is None else like.dtype,
+            statistics_batch_size=statistics_batch_size,
+        )
     state.train(layer.training)
     return state
 
