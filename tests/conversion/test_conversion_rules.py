@@ -65,6 +65,16 @@ def test_a_forward_rule_serves_a_kind_and_its_subclasses(cls, kind):
     assert_same(snapshot(model), before)
 
 
+def test_a_name_of_ours_in_a_kind_with_a_rule():
+    class Widened(WrittenOutBatchNorm):
+        def reset_window(self):
+            pass
+
+    register_rule(Widened, forward=shifted)
+    with pytest.raises(NeedsRuleError, match=r"layer '\(model\)' .*Widened\) has a 'reset_window' of its own"):
+        bnlens.convert(Widened(3))
+
+
 def test_a_forward_rule_normalises_by_m_samples():
     register_rule(WrittenOutBatchNorm, forward=shifted)
     layer = bnlens.convert(WrittenOutBatchNorm(3), statistics_batch_size=4)

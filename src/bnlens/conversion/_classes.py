@@ -42,9 +42,9 @@ def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
     cached = _GENERATED.get(cls)
     if cached is not None and cached[0] is rule:
         return cached[1]
-    names = names_of_ours()
-    for base in cls.__mro__[: cls.__mro__.index(kind)]:
-        if "forward" in vars(base) and not _calls_super(vars(base)["forward"]):
+    names, above = names_of_ours(), cls.__mro__[: cls.__mro__.index(kind)]
+    for base in cls.__mro__[: cls.__mro__.index(_plain_kind(cls))]:
+        if base in above and "forward" in vars(base) and not _calls_super(vars(base)["forward"]):
             raise NeedsRuleError(
                 f"layer {path!r} ({full_name(cls)}) has a forward that calls no super().forward, so its normalisation cannot "
                 "be told from what else it does; make it call super().forward, or register_rule(kind, forward=...)"
@@ -56,9 +56,9 @@ def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
             )
     try:
         if kind is cls:
-            generated = _with_forward(cls, converted_class(_base_kind(cls), path), rule)
+            generated = _with_forward(cls, converted_class(_plain_kind(cls), path), rule)
         else:
-            overrides = any("forward" in vars(base) for base in cls.__mro__[: cls.__mro__.index(kind)])
+            overrides = any("forward" in vars(base) for base in above)
             generated = _with_ours_below(cls, converted_class(kind, path), watched=overrides)
     except TypeError as error:
         raise NotConvertibleError(
@@ -84,9 +84,9 @@ def _ready_classes() -> list[type]:
     return [value for name in bnlens.nn.__all__ if inspect.isclass(value := getattr(bnlens.nn, name))]
 
 
-def _base_kind(cls: type) -> type[nn.Module]:
-    """The next class above ``cls`` for which there is a layer that normalises and does nothing else."""
-    for base in cls.__mro__[1:]:
+def _plain_kind(cls: type) -> type[nn.Module]:
+    """The nearest class, from ``cls`` on, for which there is a layer that normalises and does nothing else."""
+    for base in cls.__mro__:
         found = find_rule(base)
         if found is not None and found[0] is base and found[1].layer_class is not None:
             return base
