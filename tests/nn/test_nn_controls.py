@@ -48,11 +48,9 @@ def test_refuses_what_is_no_batch_size(M):
 
 @pytest.mark.parametrize("function", [lambda m: bnlens.set_statistics_batch_size(m, 8), bnlens.freeze, bnlens.unfreeze])
 def test_models_without_our_layers_are_told_what_to_use(function):
-    with pytest.raises(UsageError, match=r"Linear has no BN layer at all; build it with bnlens\.nn"):
+    with pytest.raises(UsageError, match=r"Linear has no BN layer at all; convert it \(bnlens\.convert\)"):
         function(nn.Linear(2, 2))
-    with pytest.raises(
-        UsageError, match=r"Sequential has BN layers of torch only, such as '1'; build it with bnlens.nn"
-    ):
+    with pytest.raises(UsageError, match=r"Sequential has BN layers of torch only, such as '1'; convert it"):
         function(net(nn.BatchNorm1d))
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 import bnlens.nn
 from bnlens.errors import NotConvertibleError
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn import DialBatchNorm
 
 __all__ = ["added_names", "change_class", "names_of_ours", "new_state", "replace_module", "swap_parameters"]
 

@@ -22,7 +22,7 @@ from bnlens.errors import (
     NotYetConvertibleError,
     UsageError,
 )
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn import DialBatchNorm
 
 __all__ = [
     "check_arguments",

@@ -19,7 +19,7 @@ import bnlens.nn
 from bnlens.conversion._changes import names_of_ours
 from bnlens.conversion._registry import Rule, find_rule, full_name
 from bnlens.errors import NeedsRuleError, NotConvertibleError
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn import DialBatchNorm
 
 __all__ = ["converted_class", "original_class"]
 
@@ -81,7 +81,8 @@ def original_class(cls: type) -> type[nn.Module] | None:
 
 
 def _ready_classes() -> list[type]:
-    return [value for name in bnlens.nn.__all__ if inspect.isclass(value := getattr(bnlens.nn, name))]
+    named = (getattr(bnlens.nn, name) for name in bnlens.nn.__all__)
+    return [value for value in named if inspect.isclass(value) and value is not DialBatchNorm]
 
 
 def _plain_kind(cls: type) -> type[nn.Module]:

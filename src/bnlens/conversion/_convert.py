@@ -24,8 +24,7 @@ from bnlens.conversion._checks import (
 from bnlens.conversion._classes import converted_class, original_class
 from bnlens.conversion._registry import Rule, find_rule, full_name, registered
 from bnlens.errors import ModelError, NeedsRuleError, NotYetConvertibleError
-from bnlens.nn import set_statistics_batch_size
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn import DialBatchNorm, set_statistics_batch_size
 
 __all__ = ["convert", "revert"]
 

@@ -4,6 +4,7 @@ The layers subclass torch's, keep their parameters, buffers and ``state_dict`` k
 ``statistics_batch_size``, None, an int from 2 on, or ``math.inf``.
 """
 
+from bnlens.nn._base import DialBatchNorm as DialBatchNorm
 from bnlens.nn._controls import freeze as freeze
 from bnlens.nn._controls import set_statistics_batch_size as set_statistics_batch_size
 from bnlens.nn._controls import unfreeze as unfreeze
@@ -18,6 +19,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "DialBatchNorm",
     "PopulationBatchNorm1d",
     "PopulationBatchNorm2d",
     "PopulationBatchNorm3d",

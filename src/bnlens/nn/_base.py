@@ -34,7 +34,7 @@ def check_statistics_batch_size(value: Any) -> float | None:
 
 
 class DialBatchNorm(_BatchNorm):
-    """Batch normalization with a statistics batch size; see :class:`bnlens.nn.BatchNorm2d`."""
+    """The base of the layers of all dimensions, for ``isinstance``; see :class:`bnlens.nn.BatchNorm2d`."""
 
     window: Tensor
     skipped_batches: Tensor

@@ -110,6 +110,6 @@ def _layers(model: nn.Module) -> list[DialBatchNorm]:
         plain = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
         found = "no BN layer at all" if plain is None else f"BN layers of torch only, such as {plain!r}"
         raise UsageError(
-            f"{type(model).__name__} has {found}; build it with bnlens.nn.BatchNorm1d, BatchNorm2d or BatchNorm3d"
+            f"{type(model).__name__} has {found}; convert it (bnlens.convert) or build it with the layers of bnlens.nn"
         )
     return layers

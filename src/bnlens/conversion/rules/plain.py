@@ -6,8 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.conversion._registry import Rule, register
-from bnlens.nn import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn import BatchNorm1d, BatchNorm2d, BatchNorm3d, DialBatchNorm
 
 register(Rule(nn.BatchNorm1d, layer_class=BatchNorm1d))
 register(Rule(nn.BatchNorm2d, layer_class=BatchNorm2d))

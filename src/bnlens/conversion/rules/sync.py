@@ -7,7 +7,7 @@ from torch import nn
 
 from bnlens.conversion._registry import Rule, register
 from bnlens.errors import NotYetConvertibleError
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn import DialBatchNorm
 
 __all__ = ["SyncBatchNorm"]
 
