@@ -149,6 +149,32 @@ def span(values: Iterable[float], digits: int = 2) -> str:
     return f"{numbers[0]:.{digits}f} to {numbers[-1]:.{digits}f}"
 
 
+def ratios(what: str, measured: float, stderr: float, predictions: Mapping[str, float]) -> dict[str, float]:
+    """Columns "X / what" with their standard errors: each prediction over the measured value, which alone has an error."""
+    columns = {}
+    for name, predicted in predictions.items():
+        columns[f"{name} / {what}"] = predicted / measured
+        columns[f"{name} / {what} stderr"] = abs(predicted / measured * stderr / measured)
+    return columns
+
+
+def comparison(
+    rows: Sequence[Mapping[str, Any]], places: Sequence[Any], columns: Mapping[str, tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Series for `category_figure`: of each role (measured, predicted, paper) its name and its column of ``rows``.
+
+    What is measured has error bars, what is predicted open markers.
+    """
+    series: list[dict[str, Any]] = []
+    for role, (name, column) in columns.items():
+        series.append({"name": name, "role": role, "x": places, "y": [row[column] for row in rows]})
+        if role == "measured":
+            series[-1]["stderr"] = [row[f"{column} stderr"] for row in rows]
+        elif role == "predicted":
+            series[-1]["open"] = True
+    return series
+
+
 def category_figure(y: str, series: Iterable[Mapping[str, Any]], *, one: bool = False) -> Figure:
     """Return a figure of points over two-level categories.
 

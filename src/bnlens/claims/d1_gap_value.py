@@ -39,10 +39,7 @@ def _row(case: common.Case, results: Mapping[str, dict[str, Any]]) -> dict[str, 
         "M x gap stderr": stderr,
         "own-batch law": own,
         "two-term value": paper,
-        "law / gap": own / measured,
-        "law / gap stderr": own / measured * stderr / measured,
-        "two-term / gap": paper / measured,
-        "two-term / gap stderr": paper / measured * stderr / measured,
+        **common.ratios("gap", measured, stderr, {"law": own, "two-term": paper}),
     }
 
 

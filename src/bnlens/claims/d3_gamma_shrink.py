@@ -66,10 +66,7 @@ def _row(case: common.Case, results: Mapping[str, dict[str, Any]]) -> dict[str, 
         "M x shrink stderr": stderr,
         "own-batch law": law.own,
         "gamma decay": law.decay,
-        "law / shrink": law.own / measured,
-        "law / shrink stderr": law.own / measured * stderr / measured,
-        "decay / shrink": law.decay / measured,
-        "decay / shrink stderr": law.decay / measured * stderr / measured,
+        **common.ratios("shrink", measured, stderr, {"law": law.own, "decay": law.decay}),
     }
 
 
@@ -107,17 +104,12 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
 def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     rows = [_row(case, results) for case in _CASES]
     places = [(row["unit"], common.SHORT_NAMES[row["pre-activations"]]) for row in rows]
-    entries = (
-        ("simulated", "measured", "M x shrink"),
-        ("own-batch law", "predicted", "own-batch law"),
-        ("gamma decay", "paper", "gamma decay"),
-    )
-    series: list[dict[str, Any]] = [
-        {"name": name, "role": role, "x": places, "y": [row[column] for row in rows]} for name, role, column in entries
-    ]
-    series[1]["open"] = True
-    series[0]["stderr"] = [row["M x shrink stderr"] for row in rows]
-    return common.category_figure("M (1 − γ_BN / γ*)", series)
+    columns = {
+        "measured": ("simulated", "M x shrink"),
+        "predicted": ("own-batch law", "own-batch law"),
+        "paper": ("gamma decay", "gamma decay"),
+    }
+    return common.category_figure("M (1 − γ_BN / γ*)", common.comparison(rows, places, columns))
 
 
 CLAIM = Claim(

@@ -117,17 +117,12 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         for row in _rows(case, statistics, results).values()
     ]
     places = [(row["unit"], row["random"]) for row in rows]
-    entries = (
-        ("simulated", "measured", "M x gap"),
-        ("own-batch law", "predicted", "law"),
-        ("two terms", "paper", "two-term share"),
-    )
-    series: list[dict[str, Any]] = [
-        {"name": name, "role": role, "x": places, "y": [row[column] for row in rows]} for name, role, column in entries
-    ]
-    series[1]["open"] = True
-    series[0]["stderr"] = [row["M x gap stderr"] for row in rows]
-    figure = common.category_figure("M × gap (nats per sample)", series)
+    columns = {
+        "measured": ("simulated", "M x gap"),
+        "predicted": ("own-batch law", "law"),
+        "paper": ("two terms", "two-term share"),
+    }
+    figure = common.category_figure("M × gap (nats per sample)", common.comparison(rows, places, columns))
     figure.update_xaxes(title_text="random statistic; Gaussian pre-activations, own batch, away from the optimum")
     return figure
 

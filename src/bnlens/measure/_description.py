@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._population import Population
+from bnlens.measure._results import Description
 from bnlens.measure._statistics import SampleStatistics
 
-__all__ = ["Description", "describe"]
+__all__ = ["describe"]
 
 _DEAD = 1e-3
-
-
-@dataclass(frozen=True)
-class Description:
-    """See the fields of the same names in ``LayerResult``."""
-
-    effective_samples_mean: Estimate
-    effective_samples_std: Estimate
-    kurtosis: Estimate
-    gamma_rms: float
-    dead_channels: int
-    stale_mean: Estimate | None
-    stale_std: Estimate | None
 
 
 def describe(layer: _BatchNorm, statistics: SampleStatistics, population: Population) -> Description:

@@ -191,7 +191,7 @@ class SampleLoss:
         """A random v of the outputs' shape with E[v v^T] = the Hessian of the per-sample loss in its outputs.
 
         Back-propagating v gives gradients whose second moment is the true Fisher matrix. (The empirical Fisher, at the given
-        labels, comes out at 0.4 of it on networks that fit their training data.) With random signs z and probabilities p
+        labels, is far too small on networks that fit their training data.) With random signs z and probabilities p
 
             cross-entropy         v = sqrt(p) z - p sum(sqrt(p) z)      E[v v^T] = diag(p) - p p^T
             binary cross-entropy  v = sqrt(p (1 - p)) z

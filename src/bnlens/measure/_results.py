@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bnlens.measure._estimate import Estimate
 from bnlens.theory.noise import noise_scale
 
-__all__ = ["Gaps", "LayerResult", "NetworkResult", "Note"]
+__all__ = ["Description", "Gaps", "LayerResult", "NetworkResult", "Note"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,30 @@ class Gaps:
 
 
 @dataclass(frozen=True)
-class LayerResult:
+class Description:
+    """What one call of a BN layer sees under population statistics, whatever the gap.
+
+    Attributes:
+        effective_samples_mean: independent samples per sample for mu_B: variance of a pixel over that of a sample's mean.
+        effective_samples_std: the same for sigma_B.
+        kurtosis: excess kurtosis of the pre-activations over pixels, averaged over channels.
+        gamma_rms: root mean square of gamma.
+        dead_channels: channels whose output has a standard deviation below 1e-3.
+        stale_mean: rms over channels of (running mean - mu_P) / sigma_P; None without running statistics.
+        stale_std: rms over channels of log(running sigma / sigma_P).
+    """
+
+    effective_samples_mean: Estimate
+    effective_samples_std: Estimate
+    kurtosis: Estimate
+    gamma_rms: float
+    dead_channels: int
+    stale_mean: Estimate | None
+    stale_std: Estimate | None
+
+
+@dataclass(frozen=True)
+class LayerResult(Description):
     """One call of a BN layer. Everything with a standard error is an ``Estimate``.
 
     Attributes:
@@ -71,13 +94,6 @@ class LayerResult:
         quadratic: second-order part of the Fisher prediction at M0; None without a likelihood.
         self_inclusion: part of the predictions at M0 from each sample being in its own group.
         shift: part from the bias of 1 / sigma_B and the correlation of mu_B with sigma_B.
-        effective_samples_mean: independent samples per sample for mu_B: variance of a pixel over that of a sample's mean.
-        effective_samples_std: the same for sigma_B.
-        kurtosis: excess kurtosis of the pre-activations over pixels, averaged over channels.
-        gamma_rms: root mean square of gamma.
-        dead_channels: channels whose output has a standard deviation below 1e-3.
-        stale_mean: rms over channels of (running mean - mu_P) / sigma_P; None without running statistics.
-        stale_std: rms over channels of log(running sigma / sigma_P).
     """
 
     name: str
@@ -88,13 +104,6 @@ class LayerResult:
     quadratic: Estimate | None
     self_inclusion: float
     shift: float
-    effective_samples_mean: Estimate
-    effective_samples_std: Estimate
-    kurtosis: Estimate
-    gamma_rms: float
-    dead_channels: int
-    stale_mean: Estimate | None
-    stale_std: Estimate | None
 
 
 @dataclass(frozen=True)
