@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
     assert first.finding is not None
     assert first.finding.measured == 55.0
     assert second.seconds == first.seconds > 0
+
+
+def test_claims_share_a_computation(marker: Path, out: Path) -> None:
+    other = claim("T8", lambda scale, data: [replace(squares(marker, 3)[2], name="four")])
+    runs = reproduce([toys(marker)["T1"], other], out=out, workers=2).runs
+    assert marks(marker).count("square 2") == 1
+    assert [(record.claim, record.job, record.result["square"]) for record in runs[1].records] == [("T8", "four", 4)]
+    assert [run.computed for run in runs] == [6, 1]
 
 
 def test_a_wider_scale_computes_only_what_is_new(marker: Path, out: Path) -> None:

@@ -169,7 +169,7 @@ def test_is_silent_by_default(data, capsys):
 def test_history_describes_itself(data):
     history = fit(make_net(data), data, batch_size=32, steps=2)
     assert repr(history).startswith("History(steps=2, loss=")
-    assert repr(history).endswith("statistics_batch_size=16, batch_size=32)")
+    assert repr(history).endswith("statistics_batch_size=16, batch_size=32, device_batch_size=16)")
 
 
 def test_loss_that_is_not_finite_names_the_step(data):

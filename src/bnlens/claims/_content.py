@@ -22,17 +22,18 @@ _WITHOUT_EFFECT = {"__init__", "__main__", "_files", "cli", "errors", "render"}
 _MACHINERY = {"__init__", "_claim", "_content", "_data", "_html", "_pool", "_worker", "register", "runner", "store"}
 
 
-def job_key(claim_id: str, job: Job) -> str:
+def job_key(job: Job) -> str:
     """Return the key under which the result of ``job`` is stored.
 
-    It is a SHA-256 over the claim's id, the job's name, the qualified name of its function, its configuration and the
-    `code_version` of the function. The versions of other packages are recorded with a result, not part of its key.
+    It is a SHA-256 over the qualified name of its function, its configuration and the `code_version` of the function, so
+    claims that ask for the same computation share its result. The versions of other packages are recorded with a
+    result, not part of its key.
 
     Raises:
         TypeError: the configuration is not JSON data.
     """
     function = f"{job.function.__module__}:{job.function.__qualname__}"
-    content = [claim_id, job.name, function, dict(job.config), code_version(job.function)]
+    content = [function, dict(job.config), code_version(job.function)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ import platform
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -124,13 +124,13 @@ def reproduce(
     if workers < 1:
         raise UsageError(f"the number of jobs at once is {workers}; it must be at least 1")
     planned = _plan(claims, scale, data)
-    keys = [job_key(claim.id, job) for claim, job in planned]
+    keys = [job_key(job) for _, job in planned]
     with run_lock(out), Store(out / "runs.sqlite") as store:
         records, computed = _compute(planned, keys, store, workers, observer or _Silent())
         runs = []
         for claim in claims:
             of_claim = [index for index, (owner, _) in enumerate(planned) if owner is claim]
-            outcomes = [computed[index] for index in of_claim if index in computed]
+            outcomes = [computed[keys[index]] for index in of_claim if keys[index] in computed]
             runs.append(_judge(claim, [records[index] for index in of_claim], outcomes))
         from bnlens.claims._html import report_page
 
@@ -150,13 +150,14 @@ def _plan(claims: Sequence[Claim], scale: Scale, data: Path | None) -> list[tupl
 
 def _compute(
     planned: Sequence[tuple[Claim, Job]], keys: Sequence[str], store: Store, workers: int, observer: Observer
-) -> tuple[list[Record], dict[int, Outcome]]:
-    """Return the record of every job, and the outcome of those computed now, by index."""
-    records = [store.get(key) for key in keys]
-    missing = [index for index, record in enumerate(records) if record is None or record.status != "done"]
-    observer.planned([planned[index] for index in missing], len(planned) - len(missing))
+) -> tuple[list[Record], dict[str, Outcome]]:
+    """Return the record of every job, and the outcome of those computed now, by key; one key is one computation."""
+    records = {key: store.get(key) for key in keys}
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
+    missing = sorted(first[key] for key, record in records.items() if record is None or record.status != "done")
+    observer.planned([planned[index] for index in missing], len(records) - len(missing))
     versions = _versions()
-    computed: dict[int, Outcome] = {}
+    computed: dict[str, Outcome] = {}
     outcomes = execute(
         [planned[index][1] for index in missing],
         workers=workers,
@@ -168,9 +169,10 @@ def _compute(
             claim, job = planned[index]
             record = _record(keys[index], claim, job, outcome, versions)
             store.put(record)
-            records[index], computed[index] = record, outcome
+            records[keys[index]], computed[keys[index]] = record, outcome
             observer.finished(claim, job, record)
-    return [record for record in records if record is not None], computed
+    found = ((records[key], claim, job) for key, (claim, job) in zip(keys, planned, strict=True))
+    return [replace(record, claim=claim.id, job=job.name) for record, claim, job in found if record], computed
 
 
 def _record(key: str, claim: Claim, job: Job, outcome: Outcome, versions: Mapping[str, str]) -> Record:

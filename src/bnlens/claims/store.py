@@ -44,8 +44,8 @@ class Record:
 
     Attributes:
         key: content key of the job.
-        claim: id of its claim.
-        job: its name within the claim.
+        claim: id of the claim that computed it; others may share it.
+        job: its name within that claim.
         function: ``module:qualified name`` of what computed it.
         config: the keyword arguments, JSON data.
         code: hash of the source that computed it.

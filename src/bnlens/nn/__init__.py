@@ -8,21 +8,27 @@ from bnlens.nn._base import DialBatchNorm as DialBatchNorm
 from bnlens.nn._controls import freeze as freeze
 from bnlens.nn._controls import set_statistics_batch_size as set_statistics_batch_size
 from bnlens.nn._controls import unfreeze as unfreeze
+from bnlens.nn._curvature import CurvaturePenalty as CurvaturePenalty
+from bnlens.nn._gamma_decay import GammaDecay as GammaDecay
 from bnlens.nn._layers import BatchNorm1d as BatchNorm1d
 from bnlens.nn._layers import BatchNorm2d as BatchNorm2d
 from bnlens.nn._layers import BatchNorm3d as BatchNorm3d
 from bnlens.nn._layers import PopulationBatchNorm1d as PopulationBatchNorm1d
 from bnlens.nn._layers import PopulationBatchNorm2d as PopulationBatchNorm2d
 from bnlens.nn._layers import PopulationBatchNorm3d as PopulationBatchNorm3d
+from bnlens.nn._regulariser import Regulariser as Regulariser
 
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CurvaturePenalty",
     "DialBatchNorm",
+    "GammaDecay",
     "PopulationBatchNorm1d",
     "PopulationBatchNorm2d",
     "PopulationBatchNorm3d",
+    "Regulariser",
     "freeze",
     "set_statistics_batch_size",
     "unfreeze",

@@ -6,7 +6,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ from bnlens.nn._ghost import group_sizes, normalise_by_groups
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
 from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
 
-__all__ = ["DialBatchNorm", "check_statistics_batch_size"]
+__all__ = ["DialBatchNorm", "Normalise", "check_statistics_batch_size"]
+
+Normalise: TypeAlias = Callable[[Tensor, Tensor, Tensor, float, BatchStatistics, Tensor], Tensor]
+"""From input, gamma, beta, epsilon, batch statistics and window, as `normalise_by_window` takes them, to the output."""
 
 
 def check_statistics_batch_size(value: Any) -> float | None:
@@ -61,6 +64,7 @@ class DialBatchNorm(_BatchNorm):
         self.frozen = False
         self._warned = False
         self._earlier_window: Tensor | None = None
+        self._renormalise: Normalise = normalise_by_window  # a regulariser puts its own in place for a forward pass
 
     @property
     def statistics_batch_size(self) -> float | None:
@@ -141,7 +145,7 @@ class DialBatchNorm(_BatchNorm):
             if not torch.compiler.is_compiling():
                 self._earlier_window = self.window.clone()
             self._track(batch, window)
-        return normalise_by_window(x, weight, bias, self.eps, batch, window)
+        return self._renormalise(x, weight, bias, self.eps, batch, window)
 
     def _affine(self) -> tuple[Tensor, Tensor]:
         """Gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import DataError, LossError, ModelError, UsageError
 from bnlens.measure import recalibrate as recalibrate_statistics
+from bnlens.nn import DialBatchNorm, set_statistics_batch_size
 from bnlens.train.data import ImageData, loader
 from bnlens.train.evaluate import cross_entropy, device_of, restored_modes
 
-__all__ = ["History", "ProgressCallback", "fit"]
+__all__ = ["History", "ProgressCallback", "Regulariser", "fit"]
 
 ProgressCallback: TypeAlias = Callable[[int, int, float], None]
 """Called after each step with the steps done, the steps in all, and the step's loss."""
+
+Regulariser: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From images to the model's logits and a penalty, such as `bnlens.nn.CurvaturePenalty`."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,19 @@ class History:
     """What happened in training, one entry per optimizer step.
 
     Attributes:
-        loss: mean cross-entropy of the step's batch under its batch statistics, before the step, nats per sample.
+        loss: mean cross-entropy of the step's batch as it was trained on, without a penalty and before the step, nats per
+            sample.
         learning_rate: of the step.
-        statistics_batch_size: images that each BN layer saw at once.
+        statistics_batch_size: images that the statistics of each BN layer are over.
         batch_size: images per step.
+        device_batch_size: images per forward pass.
     """
 
     loss: tuple[float, ...]
     learning_rate: tuple[float, ...]
-    statistics_batch_size: int
+    statistics_batch_size: float
     batch_size: int
+    device_batch_size: int
 
     @property
     def steps(self) -> int:
@@ -49,7 +57,8 @@ class History:
     def __repr__(self) -> str:
         return (
             f"History(steps={self.steps}, loss={self.loss[0]:.3f} -> {self.loss[-1]:.3f}, "
-            f"statistics_batch_size={self.statistics_batch_size}, batch_size={self.batch_size})"
+            f"statistics_batch_size={self.statistics_batch_size}, batch_size={self.batch_size}, "
+            f"device_batch_size={self.device_batch_size})"
         )
 
 
@@ -57,24 +66,27 @@ def fit(
     model: nn.Module,
     data: ImageData,
     *,
-    statistics_batch_size: int = 16,
+    statistics_batch_size: float = 16,
+    device_batch_size: int | None = None,
     batch_size: int = 256,
     epochs: int = 10,
     steps: int | None = None,
     lr: float = 0.3,
     warmup_steps: int = 10,
     weight_decay: float = 5e-4,
+    regulariser: Regulariser | None = None,
     recalibrate: bool = True,
     seed: int = 0,
     progress: bool | ProgressCallback | None = None,
 ) -> History:
     """Train a classifier in place by SGD with momentum 0.9 on the mean cross-entropy.
 
-    Each step accumulates the gradient over micro-batches of ``statistics_batch_size`` images, so that every BN layer
-    normalises with the statistics of exactly that many, while the optimizer averages over ``batch_size``. The learning
-    rate rises linearly over ``warmup_steps`` and then follows a cosine to zero. Weight decay acts on weights of two
-    dimensions or more, never on gamma, beta and biases. Images that do not fill a batch sit out an epoch, others in
-    the next.
+    Each step accumulates the gradient over micro-batches of ``device_batch_size`` images. By default these are of
+    ``statistics_batch_size``, so that BN layers of any kind normalise with the statistics of exactly that many, while the
+    optimizer averages over ``batch_size``. With another ``device_batch_size`` the layers must be those of `bnlens.nn`,
+    whose statistics batch size is set. The learning rate rises linearly over ``warmup_steps`` and then follows a cosine to
+    zero. Weight decay acts on weights of two dimensions or more, never on gamma, beta and biases. Images that do not fill a
+    batch sit out an epoch, others in the next.
 
     With ``recalibrate``, the running statistics end as the population's, by `bnlens.recalibrate`; otherwise they stay the
     moving averages, which lag and carry the noise of the last few micro-batches.
@@ -85,28 +97,37 @@ def fit(
     Args:
         model: maps images (N, C, H, W) to logits (N, K); trained on the device it is on.
         data: the training images.
-        statistics_batch_size: images that BN sees at once, 2 or more.
-        batch_size: images per optimizer step, a multiple of ``statistics_batch_size``.
+        statistics_batch_size: M, images that the statistics of BN are over, 2 or more; ``math.inf`` needs
+            ``device_batch_size``.
+        device_batch_size: images per forward pass; ``statistics_batch_size`` when not given. Below a quarter of M
+            the layers' warning is not shown.
+        batch_size: images per optimizer step, a multiple of the images per forward pass.
         epochs: passes over the data.
         steps: optimizer steps; replaces ``epochs``.
         lr: largest learning rate.
         warmup_steps: length of the linear rise, cut to the number of steps.
         weight_decay: coefficient of the squared weights' half.
+        regulariser: runs the model in place of ``model(images)`` and returns logits and a penalty to add to the loss.
         recalibrate: recompute the running statistics at the end.
         seed: of the order of the images and of any dropout.
         progress: True draws a progress bar on standard error; a function is called after each step with the steps done,
             the steps in all and the loss.
 
     Raises:
-        UsageError: a number is out of range, or ``batch_size`` is no multiple of ``statistics_batch_size``.
+        UsageError: a number is out of range, ``batch_size`` is no multiple of the images per forward pass, or these are
+            not M and the model has no BN layer of `bnlens.nn`.
         DataError: the images do not fill one batch.
         LossError: the loss is not finite; the message names the step.
         ModelError: the output does not fit the labels, or no parameter requires a gradient.
     """
-    _check(statistics_batch_size, batch_size, epochs, steps, lr, warmup_steps, weight_decay)
+    micro = _micro_batch(statistics_batch_size, device_batch_size, batch_size)
+    _check(epochs, steps, lr, warmup_steps, weight_decay)
     if len(data) < batch_size:
         raise DataError(f"{data.name} has {len(data)} images, fewer than one batch of {batch_size}; lower batch_size")
     total = epochs * (len(data) // batch_size) if steps is None else steps
+    if device_batch_size is not None:
+        set_statistics_batch_size(model, statistics_batch_size)
+    run = model if regulariser is None else regulariser
     device = device_of(model)
     optimizer = torch.optim.SGD(_parameter_groups(model, weight_decay), lr=lr, momentum=0.9)
     losses, rates = [], []
@@ -119,7 +140,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = rates[-1]
             images, labels = data.images[rows].to(device), data.labels[rows].to(device)
-            losses.append(_accumulate(model, images, labels, statistics_batch_size, data))
+            model.zero_grad(set_to_none=True)
+            losses.append(_accumulate(run, images, labels, micro, data))
             if not math.isfinite(losses[-1]):
                 raise LossError(
                     f"the loss is {losses[-1]} at step {step + 1} of {total}; "
@@ -130,7 +152,7 @@ def fit(
         if recalibrate and any(isinstance(module, _BatchNorm) for module in model.modules()):
             recalibrate_statistics(model, loader(data, batch_size), progress=False)
         model.zero_grad(set_to_none=True)
-    return History(tuple(losses), tuple(rates), statistics_batch_size, batch_size)
+    return History(tuple(losses), tuple(rates), statistics_batch_size, batch_size, micro)
 
 
 def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
@@ -145,17 +167,20 @@ def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
     return rise * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
-def _accumulate(model: nn.Module, images: Tensor, labels: Tensor, statistics_batch_size: int, data: ImageData) -> float:
-    """Leave the gradient of the batch's mean loss in ``.grad`` and return that loss."""
-    model.zero_grad(set_to_none=True)
-    share = statistics_batch_size / len(images)
+def _accumulate(
+    run: Callable[[Tensor], Tensor | tuple[Tensor, Tensor]], images: Tensor, labels: Tensor, micro: int, data: ImageData
+) -> float:
+    """Add the gradient of the batch's mean loss and penalty to ``.grad`` and return that loss."""
+    share = micro / len(images)
     total = torch.zeros((), device=images.device)
-    for x, y in zip(
-        torch.split(images, statistics_batch_size), torch.split(labels, statistics_batch_size), strict=True
-    ):
-        loss = cross_entropy(model(x), y, data) * share
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "batches of .* for a statistics batch size of", UserWarning)
+        for x, y in zip(torch.split(images, micro), torch.split(labels, micro), strict=True):
+            result = run(x)
+            logits, penalty = result if isinstance(result, tuple) else (result, 0.0)
+            loss = cross_entropy(logits, y, data) * share
+            (loss + share * penalty).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
     return total.item()
 
 
@@ -178,21 +203,20 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
     return [group for group in groups if group["params"]]
 
 
-def _check(
-    statistics_batch_size: int,
-    batch_size: int,
-    epochs: int,
-    steps: int | None,
-    lr: float,
-    warmup_steps: int,
-    weight_decay: float,
-) -> None:
-    if statistics_batch_size < 2:
+def _micro_batch(statistics_batch_size: float, device_batch_size: int | None, batch_size: int) -> int:
+    """Images per forward pass."""
+    if not statistics_batch_size >= 2:
         raise UsageError(f"statistics_batch_size must be at least 2, got {statistics_batch_size}")
-    if batch_size < 1 or batch_size % statistics_batch_size:
-        raise UsageError(
-            f"batch_size must be a multiple of statistics_batch_size, {statistics_batch_size}, got {batch_size}"
-        )
+    if device_batch_size is None and statistics_batch_size == math.inf:
+        raise UsageError("statistics_batch_size is inf; give device_batch_size, the images per forward pass")
+    micro = int(statistics_batch_size) if device_batch_size is None else device_batch_size
+    name = "statistics_batch_size" if device_batch_size is None else "device_batch_size"
+    if micro < 1 or batch_size < 1 or batch_size % micro:
+        raise UsageError(f"batch_size must be a multiple of {name}, {micro}, got {batch_size}")
+    return micro
+
+
+def _check(epochs: int, steps: int | None, lr: float, warmup_steps: int, weight_decay: float) -> None:
     if (epochs if steps is None else steps) < 1:
         raise UsageError(f"epochs and steps must be at least 1, got {epochs} and {steps}")
     for name, value in (("lr", lr), ("warmup_steps", warmup_steps), ("weight_decay", weight_decay)):

@@ -1,0 +1,78 @@
+"""What the explicit regularisers share: the layers they act on, and one forward pass of the model with these watched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, get_args
+
+from torch import Tensor, nn
+
+from bnlens.errors import ModelError, UsageError
+from bnlens.likelihood import Likelihood
+from bnlens.nn._base import DialBatchNorm, Normalise, check_statistics_batch_size
+
+__all__ = ["Regulariser"]
+
+
+class Regulariser:
+    """Base of the explicit regularisers, for ``isinstance``.
+
+    Args:
+        model: the model; its population layers are those whose statistics batch size is ``math.inf``.
+        statistics_batch_size: M, the batch size to regularise as.
+        likelihood: the likelihood behind the loss.
+        logits: from what the model returns to the tensor that the loss takes; by default the tensor itself, or its ``logits``.
+
+    Raises:
+        UsageError: M is no int of at least 2, the likelihood is unknown, or the model has no population layer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        statistics_batch_size: int,
+        *,
+        likelihood: Likelihood = "cross_entropy",
+        logits: Callable[[Any], Tensor] | None = None,
+    ) -> None:
+        M = check_statistics_batch_size(statistics_batch_size)
+        if M is None or M == math.inf:
+            raise UsageError(f"statistics_batch_size is {M}; give the batch size to regularise as, an int of at least 2")
+        if likelihood not in get_args(Likelihood):
+            raise UsageError(f"likelihood {likelihood!r} is not known; use one of {list(get_args(Likelihood))}")
+        self.model, self.statistics_batch_size, self.likelihood = model, int(M), likelihood
+        self._logits = _find_logits if logits is None else logits
+        self.layers: Mapping[str, DialBatchNorm] = {
+            name or "(model)": layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, DialBatchNorm) and layer.statistics_batch_size == math.inf
+        }
+        if not self.layers:
+            raise UsageError(
+                f"{type(model).__name__} has no population layer, to which {type(self).__name__} adds what batch statistics "
+                "would; bnlens.convert(model, statistics_batch_size=math.inf) makes its BN layers such"
+            )
+
+    @contextmanager
+    def _observed(self, observer: Callable[[str, DialBatchNorm], Normalise]) -> Iterator[None]:
+        """Within this context the layers normalise by what ``observer`` gives for their name."""
+        before = {layer: layer._renormalise for layer in self.layers.values()}
+        try:
+            for name, layer in self.layers.items():
+                layer._renormalise = observer(name, layer)
+            yield
+        finally:
+            for layer, normalise in before.items():
+                layer._renormalise = normalise
+
+
+def _find_logits(output: Any) -> Tensor:
+    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(found, Tensor):
+        raise ModelError(
+            f"the model returns {type(output).__name__}, neither a tensor nor an object with logits; say where they are by "
+            "logits="
+        )
+    return found
