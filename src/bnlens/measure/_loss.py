@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnlens.errors import LossError, UsageError
+from bnlens.likelihood import LIKELIHOODS, Likelihood, curvature_root, terms_per_sample
 
 __all__ = ["Likelihood", "LossFunction", "SampleLoss"]
 
 LossFunction = Callable[[Any, Any], Tensor]
-Likelihood = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
 Reduction = Literal["mean", "sum", "none"]
 
 _ELEMENTWISE = ("binary_cross_entropy", "mean_squared_error")
 
-_FUNCTIONS: dict[Any, str] = {
+_FUNCTIONS: dict[Any, Likelihood] = {
     F.cross_entropy: "cross_entropy",
     F.binary_cross_entropy_with_logits: "binary_cross_entropy",
     F.mse_loss: "mean_squared_error",
 }
-_MODULES: dict[type[nn.Module], str] = {
+_MODULES: dict[type[nn.Module], Likelihood] = {
     nn.CrossEntropyLoss: "cross_entropy",
     nn.BCEWithLogitsLoss: "binary_cross_entropy",
     nn.MSELoss: "mean_squared_error",
@@ -59,10 +59,8 @@ class SampleLoss:
     ) -> None:
         if reduction not in (None, "mean", "sum", "none"):
             raise UsageError(f"reduction {reduction!r} is not known; use 'mean', 'sum', 'none' or None")
-        if isinstance(likelihood, str) and likelihood not in _MODULES.values():
-            raise UsageError(
-                f"likelihood {likelihood!r} is not known; use one of {sorted(_MODULES.values())} or a function"
-            )
+        if isinstance(likelihood, str) and likelihood not in LIKELIHOODS:
+            raise UsageError(f"likelihood {likelihood!r} is not known; use one of {sorted(LIKELIHOODS)} or a function")
         if likelihood is not None and not isinstance(likelihood, str) and not callable(likelihood):
             raise UsageError(f"likelihood is {likelihood!r}; give a name or a function (output, generator) -> target")
         self.loss_fn = _plain(loss_fn)
@@ -191,15 +189,9 @@ class SampleLoss:
         """A random v of the outputs' shape with E[v v^T] = the Hessian of the per-sample loss in its outputs.
 
         Back-propagating v gives gradients whose second moment is the true Fisher matrix. (The empirical Fisher, at the given
-        labels, is far too small on networks that fit their training data.) With random signs z and probabilities p
-
-            cross-entropy         v = sqrt(p) z - p sum(sqrt(p) z)      E[v v^T] = diag(p) - p p^T
-            binary cross-entropy  v = sqrt(p (1 - p)) z
-            squared error         v = sqrt(2) z
-
-        The score at a label drawn from the model has the same second moment, but where the model is sure of its outputs that
-        lies in labels too rare to be drawn: most draws would come out far too small, and so would their standard error. A
-        likelihood given as a function is drawn from. ``target`` says where cross-entropy ignores the output.
+        labels, is far too small on networks that fit their training data.) For a named likelihood v is
+        `bnlens.likelihood.curvature_root` of random signs; a likelihood given as a function is drawn from. ``target`` says
+        where cross-entropy ignores the output.
         """
         output = output.detach()
         if callable(self.likelihood):
@@ -211,24 +203,14 @@ class SampleLoss:
             with torch.enable_grad():
                 leaf = output.clone().requires_grad_()
                 return torch.autograd.grad(self.total(leaf, drawn), leaf)[0]
+        likelihood = cast("Likelihood", self.likelihood)
         wide = output.to(torch.promote_types(output.dtype, torch.float32))
         bits = torch.randint(2, wide.shape, generator=generator, dtype=torch.int8)
-        signs = bits.to(wide) * 2 - 1
-        terms = wide[0].numel()
-        if self.likelihood == "cross_entropy":
-            probabilities = wide.softmax(1)
-            roots = probabilities.sqrt() * signs
-            score = roots - probabilities * roots.sum(1, keepdim=True)
-            if isinstance(target, Tensor) and not target.is_floating_point():
-                score = score.masked_fill((target == self._ignore_index).unsqueeze(1), 0)
-            terms //= wide.shape[1]
-        elif self.likelihood == "binary_cross_entropy":
-            probabilities = wide.sigmoid()
-            score = (probabilities * (1 - probabilities)).sqrt() * signs
-        else:
-            score = math.sqrt(2) * signs
+        score = curvature_root(wide, bits.to(wide) * 2 - 1, likelihood)
+        if likelihood == "cross_entropy" and isinstance(target, Tensor) and not target.is_floating_point():
+            score = score.masked_fill((target == self._ignore_index).unsqueeze(1), 0)
         if self.reduction != "sum":
-            score = score / math.sqrt(terms)
+            score = score / math.sqrt(terms_per_sample(wide, likelihood))
         return score.to(output.dtype)
 
 
@@ -256,7 +238,7 @@ def _declared_reduction(loss_fn: LossFunction) -> Reduction | None:
     return declared if declared in ("mean", "sum", "none") else None
 
 
-def _recognise(loss_fn: LossFunction) -> str | None:
+def _recognise(loss_fn: LossFunction) -> Likelihood | None:
     """The likelihood of a plain loss of PyTorch; None for a weighted one, whose curvature depends on the label."""
     if isinstance(loss_fn, functools.partial):
         plain = not loss_fn.args and set(loss_fn.keywords) <= {"reduction", "label_smoothing", "ignore_index"}

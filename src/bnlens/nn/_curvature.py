@@ -36,7 +36,8 @@ class CurvaturePenalty(Regulariser):
     through the normalisation by the batch. Without that the penalty is several times too strong.
 
     Measured use, cost and limits: docs/regularisers.md. The model must run under forward-mode differentiation, which
-    convolutions, linear layers and common activations do; BN layers of `bnlens.nn` below infinity do not.
+    convolutions, linear layers and common activations do; BN layers of `bnlens.nn` below infinity do not. Its forward pass
+    is in the precision of its weights, also under autocast.
 
     Args:
         model: the model; its population layers are those whose statistics batch size is ``math.inf``.
@@ -60,7 +61,9 @@ class CurvaturePenalty(Regulariser):
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
         noise = _Noise(self.statistics_batch_size)
-        with forward_ad.dual_level(), self._observed(noise.enter):
+        # torch's rules for forward differentiation mix precisions under autocast
+        full_precision = torch.autocast(next(iter(self.layers.values())).window.device.type, enabled=False)
+        with full_precision, forward_ad.dual_level(), self._observed(noise.enter):
             try:
                 output = self.model(*inputs, **keywords)
             except (RuntimeError, NotImplementedError) as error:
@@ -70,7 +73,7 @@ class CurvaturePenalty(Regulariser):
                     f"{type(self.model).__name__} cannot be differentiated forward ({str(error).splitlines()[0]}); leave "
                     "the operation out of the model, or use GammaDecay"
                 ) from error
-            logits, tangent = forward_ad.unpack_dual(self._logits(output))
+            logits, tangent = forward_ad.unpack_dual(self._logits(output))  # type: ignore[no-untyped-call]
             output = pytree.tree_map(_primal, output)
         wide = torch.promote_types(logits.dtype, torch.float32)
         if tangent is None:
@@ -101,8 +104,8 @@ class _Noise:
         a, q = _image_statistics(_primal(x), window[0], invstd)
         images = self._weights_of(len(a), a)
         A, Q = images @ a, images @ q
-        gamma = forward_ad.make_dual(weight, -weight * Q)
-        beta = forward_ad.make_dual(bias, -weight * A)
+        gamma = forward_ad.make_dual(weight, -weight * Q)  # type: ignore[no-untyped-call]
+        beta = forward_ad.make_dual(bias, -weight * A)  # type: ignore[no-untyped-call]
         return F.batch_norm(x, None, None, gamma * r, beta + gamma * d, True, 0.0, eps)
 
     def _weights_of(self, images: int, like: Tensor) -> Tensor:
@@ -122,4 +125,4 @@ def _image_statistics(x: Tensor, mean: Tensor, invstd: Tensor) -> tuple[Tensor, 
 
 
 def _primal(leaf: Any) -> Any:
-    return forward_ad.unpack_dual(leaf).primal if isinstance(leaf, Tensor) else leaf
+    return forward_ad.unpack_dual(leaf).primal if isinstance(leaf, Tensor) else leaf  # type: ignore[no-untyped-call]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor, nn
 
 from bnlens.errors import ModelError, UsageError
-from bnlens.likelihood import Likelihood
+from bnlens.likelihood import LIKELIHOODS, Likelihood
 from bnlens.nn._base import DialBatchNorm, Normalise, check_statistics_batch_size
 
 __all__ = ["Regulariser"]
@@ -38,12 +38,16 @@ class Regulariser:
         logits: Callable[[Any], Tensor] | None = None,
     ) -> None:
         M = check_statistics_batch_size(statistics_batch_size)
-        if M is None or M == math.inf:
-            raise UsageError(f"statistics_batch_size is {M}; give the batch size to regularise as, an int of at least 2")
-        if likelihood not in get_args(Likelihood):
-            raise UsageError(f"likelihood {likelihood!r} is not known; use one of {list(get_args(Likelihood))}")
-        self.model, self.statistics_batch_size, self.likelihood = model, int(M), likelihood
-        self._logits = _find_logits if logits is None else logits
+        if not isinstance(M, int):
+            raise UsageError(
+                f"statistics_batch_size is {M}; give the batch size to regularise as, an int of at least 2"
+            )
+        if likelihood not in LIKELIHOODS:
+            raise UsageError(f"likelihood {likelihood!r} is not known; use one of {sorted(LIKELIHOODS)}")
+        self.model: nn.Module = model
+        self.statistics_batch_size: int = M
+        self.likelihood: Likelihood = likelihood
+        self._logits: Callable[[Any], Tensor] = _find_logits if logits is None else logits
         self.layers: Mapping[str, DialBatchNorm] = {
             name or "(model)": layer
             for name, layer in model.named_modules()
@@ -54,6 +58,10 @@ class Regulariser:
                 f"{type(model).__name__} has no population layer, to which {type(self).__name__} adds what batch statistics "
                 "would; bnlens.convert(model, statistics_batch_size=math.inf) makes its BN layers such"
             )
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
+        """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
+        raise NotImplementedError
 
     @contextmanager
     def _observed(self, observer: Callable[[str, DialBatchNorm], Normalise]) -> Iterator[None]:

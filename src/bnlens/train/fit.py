@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import DataError, LossError, ModelError, UsageError
 from bnlens.measure import recalibrate as recalibrate_statistics
-from bnlens.nn import DialBatchNorm, set_statistics_batch_size
+from bnlens.nn import set_statistics_batch_size
 from bnlens.train.data import ImageData, loader
 from bnlens.train.evaluate import cross_entropy, device_of, restored_modes
 

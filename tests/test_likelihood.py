@@ -1,0 +1,48 @@
+"""Curvatures of the likelihoods, against automatic Hessians."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bnlens.likelihood import LIKELIHOODS, curvature_form, curvature_root, terms_per_sample
+
+LOSSES = {
+    "cross_entropy": F.cross_entropy,
+    "binary_cross_entropy": F.binary_cross_entropy_with_logits,
+    "mean_squared_error": F.mse_loss,
+}
+
+
+def target_like(output, likelihood):
+    if likelihood == "cross_entropy":
+        return torch.zeros(output.shape[:1] + output.shape[2:], dtype=torch.long)
+    return torch.full_like(output, 0.3)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("shape", [(1, 3), (1, 2, 2)])
+def test_form_is_that_of_the_automatic_hessian(likelihood, shape):
+    generator = torch.Generator().manual_seed(0)
+    output, tangent = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
+    target = target_like(output, likelihood)
+    hessian = torch.autograd.functional.hessian(lambda z: LOSSES[likelihood](z, target), output)
+    expected = tangent.flatten() @ hessian.reshape(output.numel(), -1) @ tangent.flatten()
+    torch.testing.assert_close(curvature_form(output, tangent, likelihood), expected[None])
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("shape", [(1, 3), (1, 2, 2)])
+def test_second_moment_of_the_root_is_the_curvature(likelihood, shape):
+    """Over all signs, so exactly."""
+    generator = torch.Generator().manual_seed(1)
+    output, tangent = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
+    squares = []
+    for signs in itertools.product((-1.0, 1.0), repeat=output.numel()):
+        root = curvature_root(output, torch.tensor(signs, dtype=torch.float64).view(shape), likelihood)
+        squares.append((root * tangent).sum().square())
+    found = torch.stack(squares).mean() / terms_per_sample(output, likelihood)
+    torch.testing.assert_close(found, curvature_form(output, tangent, likelihood)[0])
