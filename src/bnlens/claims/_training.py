@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bnlens.claims._claim import Job, Scale
+from bnlens.claims._claim import Job
 
 __all__ = ["POPULATION", "job_of_run", "recipe_of", "run_name", "train_once"]
 
@@ -16,7 +16,7 @@ _DIGITS: Mapping[str, Any] = {"net": "cnn", "data": "digits", "samples": 1000, "
 _CIFAR: Mapping[str, Any] = {"net": "cnn", "samples": 5000, "steps": 600, "lr": 0.3}
 
 
-def recipe_of(scale: Scale, data: Path | None) -> dict[str, Any]:
+def recipe_of(data: Path | None) -> dict[str, Any]:
     """What all runs of a claim have in common: net, data, number of images and steps, learning rate."""
     if data is None:
         return dict(_DIGITS)

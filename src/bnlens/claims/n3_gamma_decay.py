@@ -1,0 +1,71 @@
+"""N3: gamma decay in a deep network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnlens.claims import _explicit as common
+from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._paired import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from plotly.graph_objects import Figure
+
+__all__ = ["CLAIM"]
+
+_KIND, _LABEL, _FACTORS = "gamma-decay", "gamma decay", (1,)
+
+
+def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+    return common.jobs_of("N3", _KIND, _FACTORS, scale, data)
+
+
+def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+    runs = Runs(results)
+    M = common.target_of(runs)
+    rows = common.rows_of(runs, _KIND, _FACTORS, _LABEL)
+    bn, decay = rows[0], rows[-1]
+    verdict = common.verdict_of(decay)
+    train, test = (common.strength_of(decay, loss) for loss in ("train loss", "test loss"))
+    gamma = [runs.values("gamma", M, common.BATCH, kind).mean(0) for kind in (None, _KIND)]
+    share = gamma[1][:-1] / gamma[0][:-1]
+    return Finding(
+        verdict=verdict,
+        measured=train.value,
+        predicted=1.0,
+        stderr=train.stderr,
+        summary=(
+            f"On {runs.data} at M = {M}, gamma decay covers {train.value:.2f} of the distance from PN to BN in train loss and "
+            f"{test.value:.2f} in test loss; test loss {decay['test loss']:.3f} against BN's {bn['test loss']:.3f}. It leaves "
+            f"rms gamma in the layers before the last at {share.min():.2f} to {share.max():.2f} times BN's."
+        ),
+        rows=rows,
+        corrects_paper=None
+        if verdict == "holds"
+        else (
+            f"Gamma decay with the formula's zeta, taken literally in every layer, is {train.value:.2f} times as strong as BN "
+            f"in train loss and {test.value:.2f} times in test loss: where another normalization follows, gamma's scale is "
+            "free, and the penalty drives it down instead of regularising as BN does."
+        ),
+    )
+
+
+def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+    return common.figure_of(common.rows_of(Runs(results), _KIND, _FACTORS, _LABEL))
+
+
+CLAIM = Claim(
+    id="N3",
+    title="Gamma decay in a deep network",
+    statement="A network with population normalization and gamma decay in every layer trains as with BN over M samples.",
+    source="arXiv 1809.00846, Theorem 1 taken to whole networks, as in its experiments with explicit regularisers",
+    agreement=common.AGREEMENT,
+    core=False,
+    jobs=_jobs,
+    judge=_judge,
+    figure=_figure,
+)

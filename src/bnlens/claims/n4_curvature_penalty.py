@@ -1,0 +1,66 @@
+"""N4: the curvature penalty against batch normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnlens.claims import _explicit as common
+from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._paired import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from plotly.graph_objects import Figure
+
+__all__ = ["CLAIM"]
+
+_KIND, _LABEL, _FACTORS = "curvature", "curvature penalty", (1, 2)
+
+
+def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+    return common.jobs_of("N4", _KIND, _FACTORS, scale, data)
+
+
+def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+    runs = Runs(results)
+    M = common.target_of(runs)
+    rows = common.rows_of(runs, _KIND, _FACTORS, _LABEL)
+    at_M, at_twice = (
+        [common.strength_of(row, loss) for loss in ("train loss", "test loss")] for row in rows[-len(_FACTORS) :]
+    )
+    return Finding(
+        verdict=common.verdict_of(rows[-len(_FACTORS)]),
+        measured=at_M[0].value,
+        predicted=1.0,
+        stderr=at_M[0].stderr,
+        summary=(
+            f"On {runs.data} at M = {M}, the penalty covers {at_M[0].value:.2f} of the distance from PN to BN in train loss "
+            f"and {at_M[1].value:.2f} in test loss; the penalty of {2 * M} covers {at_twice[0].value:.2f} and "
+            f"{at_twice[1].value:.2f}. The penalty has the value of the quadratic term of BN's gap; its slope is larger than "
+            "the whole gap's, which an image's share in its own batch flattens (theory sheet A.3: by half for single units)."
+        ),
+        rows=rows,
+    )
+
+
+def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+    return common.figure_of(common.rows_of(Runs(results), _KIND, _FACTORS, _LABEL))
+
+
+CLAIM = Claim(
+    id="N4",
+    title="The curvature penalty against BN",
+    statement=(
+        "A network with population normalization and the curvature penalty, the Gauss-Newton form of the statistics' noise "
+        "with later layers' response taken out, trains as with BN over M samples."
+    ),
+    source="theory sheet D.2; goes beyond arXiv 1809.00846, whose regulariser is diagonal and layer by layer",
+    agreement=common.AGREEMENT,
+    core=False,
+    jobs=_jobs,
+    judge=_judge,
+    figure=_figure,
+)
