@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from conversion_cases import ActivatedBatchNorm, built, image_net, images, sync_net
+from conversion_cases import ActivatedBatchNorm, built, image_net, images
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
@@ -93,23 +93,6 @@ def test_a_parametrized_layer_can_be_parametrized_again_afterwards():
     with pytest.raises(NotYetConvertibleError, match=r"layer '1' has a parametrized 'weight'"):
         bnlens.revert(model)
     assert type(model[0]) is bnlens.nn.BatchNorm1d
-
-
-def _sync_on_two_ranks(seed: int) -> list[str]:
-    model = sync_net()
-    try:
-        bnlens.convert(model)
-    except NotYetConvertibleError as error:
-        refused = str(error)
-    bnlens.convert(model, statistics_batch_size=16)
-    model(images(seed=seed))
-    return [refused, type(bnlens.revert(model)[1]).__name__]
-
-
-def test_a_sync_layer_at_work_needs_a_number(gloo_pool: GlooPool):
-    for refused, after in gloo_pool.run(_sync_on_two_ranks, [0, 1]):
-        assert "layer '1' (SyncBatchNorm) takes statistics over 2 ranks" in refused
-        assert after == "SyncBatchNorm"
 
 
 def _wrapped_for_two_ranks(seed: int) -> tuple[float, str]:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -45,11 +46,13 @@ def names_of_ours() -> frozenset[str]:
     return (attributes | buffers | set(vars(DialBatchNorm))) - set(dir(_BatchNorm))
 
 
-def new_state(layer: _BatchNorm, statistics_batch_size: float | None, device: torch.device) -> DialBatchNorm:
+def new_state(
+    layer: _BatchNorm, statistics_batch_size: float | None, sync: bool | dist.ProcessGroup, device: torch.device
+) -> DialBatchNorm:
     """A layer of ours whose added attributes and buffers suit ``layer``: channels, device, dtype and mode.
 
     Raises:
-        UsageError: ``statistics_batch_size`` cannot be used.
+        UsageError: ``statistics_batch_size`` or ``sync`` cannot be used.
     """
     like = next((tensor for tensor in (layer.weight, layer.running_mean) if tensor is not None), None)
     with torch.inference_mode(False):  # or the window could not be updated outside it
@@ -60,6 +63,7 @@ def new_state(layer: _BatchNorm, statistics_batch_size: float | None, device: to
             device=device if like is None else like.device,
             dtype=None if like is None else like.dtype,
             statistics_batch_size=statistics_batch_size,
+            sync=sync,
         )
     state.train(layer.training)
     return state

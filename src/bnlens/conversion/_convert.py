@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -38,6 +39,7 @@ def convert(
     *,
     optimizer: Optimizer | None = None,
     statistics_batch_size: float | None = None,
+    sync: bool | dist.ProcessGroup | None = None,
     layers: Iterable[str] | str | None = None,
 ) -> nn.Module:
     """Turn the BN layers of a live model into layers of `bnlens.nn`, in place, all or none.
@@ -52,14 +54,16 @@ def convert(
     `bnlens.conversion.register_rule`), timm's ``BatchNormAct2d`` among them. Layers of `bnlens.nn` and other
     normalizations are left alone.
 
-    With ``statistics_batch_size=None`` a converted layer computes what it did before, in training too, except that
-    a ``SyncBatchNorm`` takes the statistics of its own rank.
+    With ``statistics_batch_size=None`` a converted layer computes what it did before, in training too; a ``SyncBatchNorm``
+    goes on to take statistics over its ranks.
 
     Args:
         model: any module; may be a BN layer itself.
         optimizer: needed only where a user's rule puts new parameters in the place of old ones; these are exchanged in it,
             state included.
         statistics_batch_size: M of the converted layers; None (the batch at hand), an int from 2 on, or ``math.inf``.
+        sync: whether these take statistics over ranks, so that M counts the samples of all of them: True, a process group, or
+            False; by default layers that were ``SyncBatchNorm`` do, over their group, and others do not.
         layers: paths of layers, or of modules whose layers are meant; None for all.
 
     Returns:
@@ -95,7 +99,7 @@ def convert(
             rule.check(path, module, statistics_batch_size)
         if rule.to is not None:
             new = _replacement(path, module, rule, rule.to)
-            set_statistics_batch_size(new, statistics_batch_size)
+            set_statistics_batch_size(new, statistics_batch_size, sync=sync)
             setattr(new, _KIND, rule.name)
             changes.append(_exchange(model, path, module, new, optimizer))
             inner.update(module.modules())
@@ -103,7 +107,9 @@ def convert(
             continue
         assert isinstance(module, _BatchNorm)  # noqa: S101 - other rules are for its subclasses
         check_layer(path, module)
-        cls, state = converted_class(type(module), path), new_state(module, statistics_batch_size, device)
+        cls = converted_class(type(module), path)
+        over_ranks = isinstance(module, nn.SyncBatchNorm) if sync is None else sync
+        state = new_state(module, statistics_batch_size, over_ranks, device)
         changes.append(partial(_take_on, module, cls, state, path))
     if not changes:
         raise nothing_to_convert(model, layers)

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes, normalise_by_groups
+from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
+from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
 
 __all__ = ["DialBatchNorm", "Normalise", "check_statistics_batch_size"]
@@ -53,9 +57,11 @@ class DialBatchNorm(_BatchNorm):
         dtype: torch.dtype | None = None,
         *,
         statistics_batch_size: float | None = None,
+        sync: bool | dist.ProcessGroup = False,
         **kwargs: Any,
     ) -> None:
         self._statistics_batch_size = check_statistics_batch_size(statistics_batch_size)
+        self._sync = check_sync(sync)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
         # Not in the state_dict: its keys are torch's.
         window = empty_window(num_features, device=device, dtype=_at_least_float32(dtype))
@@ -78,6 +84,21 @@ class DialBatchNorm(_BatchNorm):
     @statistics_batch_size.setter
     def statistics_batch_size(self, value: float | None) -> None:
         self._statistics_batch_size = check_statistics_batch_size(value)
+        self._warned = False
+        self.reset_window()
+
+    @property
+    def sync(self) -> bool | dist.ProcessGroup:
+        """Whether statistics are over ranks: False, True (the default process group) or a group; setting it empties the window.
+
+        Raises:
+            UsageError: (when set) the value is none of these.
+        """
+        return self._sync
+
+    @sync.setter
+    def sync(self, value: bool | dist.ProcessGroup) -> None:
+        self._sync = check_sync(value)
         self._warned = False
         self.reset_window()
 
@@ -107,14 +128,13 @@ class DialBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if self.training and (group := self._sync_group()) is not None:
+            return self._forward_joint(input, group)
         samples, values = input.shape[0], input.numel()
         if not self.training or values == 0:
             return self._forward_native(input)
         if values == input.shape[1]:
-            raise UsageError(
-                f"got one value per channel in training, input shape {tuple(input.shape)}; its normalised value is always "
-                "zero and it would pass no gradient: give more samples (drop_last=True), or freeze the layer"
-            )
+            raise _one_value(input)
         M = self._statistics_batch_size
         weight, bias = self._affine()
         if M is not None and samples < M:
@@ -135,9 +155,42 @@ class DialBatchNorm(_BatchNorm):
         return torch.nn.functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     def _forward_window(self, x: Tensor, weight: Tensor, bias: Tensor, samples: int, M: float) -> Tensor:
+        batch = batch_statistics(x)
+        return self._renormalise(x, weight, bias, self.eps, batch, self._advance(batch, samples, M))
+
+    @_disable_dynamo  # it is torch.compiler.disable, which imports the compiler when this is called and not before
+    def _forward_joint(self, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        """Normalise this rank's samples by statistics over the ranks of ``group``; see `bnlens.nn._sync`."""
+        if self._renormalise is not normalise_by_window:
+            raise UsageError(
+                "explicit regularisers watch the statistics of one rank; set sync=False on the model's layers to use them"
+            )
+        M = self._statistics_batch_size
+        joint = gather_joint_batch(x, group, M)
+        samples, batch = sum(joint.samples), joint.statistics
+        if samples == 0:
+            return self._forward_native(x)
+        if batch.values == 1:
+            raise _one_value(x)
+        weight, bias = self._affine()
+        if M is not None and samples < M:
+            return normalise_by_joint_batch(x, weight, bias, self.eps, joint, self._advance(batch, samples, M))
+        sizes = [samples] if M is None else group_sizes(samples, int(M))
+        if len(sizes) == 1:
+            y = normalise_by_joint_batch(x, weight, bias, self.eps, joint)
+        else:
+            y = normalise_by_joint_groups(x, weight, bias, self.eps, joint, sizes)
+        if not _in_backward():
+            self._track(batch, None if M is None else window_of_batch(batch, samples))
+        return y
+
+    def _sync_group(self) -> dist.ProcessGroup | None:
+        return sync_group(self._sync)
+
+    def _advance(self, batch: BatchStatistics, samples: int, M: float) -> Tensor:
+        """The window with ``batch`` in it, kept unless this is a forward pass run again."""
         if 4 * samples < M < math.inf:
             self._warn(samples, M)
-        batch = batch_statistics(x)
         earlier = self._earlier_window if _in_backward() else None
         before = self.window if earlier is None else earlier
         window = advance_window(before, batch, samples, window_weight(samples, M))
@@ -145,7 +198,7 @@ class DialBatchNorm(_BatchNorm):
             if not torch.compiler.is_compiling():
                 self._earlier_window = self.window.clone()
             self._track(batch, window)
-        return self._renormalise(x, weight, bias, self.eps, batch, window)
+        return window
 
     def _affine(self) -> tuple[Tensor, Tensor]:
         """Gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
@@ -190,6 +243,8 @@ class DialBatchNorm(_BatchNorm):
         parts = [super().extra_repr()]  # type: ignore[no-untyped-call]
         if self._statistics_batch_size is not None:
             parts.append(f"statistics_batch_size={self._statistics_batch_size}")
+        if self._sync is not False:
+            parts.append(f"sync={self._sync if self._sync is True else type(self._sync).__name__}")
         if self.frozen:
             parts.append("frozen=True")
         if not self.window.is_meta:
@@ -207,6 +262,13 @@ class DialBatchNorm(_BatchNorm):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self.reset_window()  # it describes the weights that were there before
+
+
+def _one_value(x: Tensor) -> UsageError:
+    return UsageError(
+        f"got one value per channel in training, input shape {tuple(x.shape)}; its normalised value is always "
+        "zero and it would pass no gradient: give more samples (drop_last=True), or freeze the layer"
+    )
 
 
 def _at_least_float32(dtype: torch.dtype | None) -> torch.dtype:

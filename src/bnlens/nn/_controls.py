@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
+from bnlens.nn._ranks import check_sync
 
 __all__ = ["freeze", "set_statistics_batch_size", "unfreeze"]
 
 
-def set_statistics_batch_size(model: nn.Module, statistics_batch_size: float | None) -> int:
+def set_statistics_batch_size(
+    model: nn.Module, statistics_batch_size: float | None, *, sync: bool | dist.ProcessGroup | None = None
+) -> int:
     """Set the statistics batch size of every bnlens layer of a live model and empty their windows.
 
     Args:
         model: a model, or one layer. Parameters, running statistics, mode and optimizer state stay as they are.
         statistics_batch_size: M; None (the batch at hand), an int from 2 on, or ``math.inf``.
+        sync: True or a process group for statistics over ranks, so that M counts the samples of all of them; False for
+            those of this rank; None leaves it to each layer as it is. Call it on every rank.
 
     Returns:
         The number of layers; a layer used in several places counts once.
 
     Raises:
-        UsageError: the value is none of these, or the model has no bnlens layer.
+        UsageError: a value is none of these, or the model has no bnlens layer.
 
     Example:
         >>> import bnlens.nn
@@ -33,9 +39,13 @@ def set_statistics_batch_size(model: nn.Module, statistics_batch_size: float | N
         BatchNorm1d(8, eps=1e-05, momentum=0.1, ..., statistics_batch_size=32)
     """
     check_statistics_batch_size(statistics_batch_size)
+    if sync is not None:
+        check_sync(sync)
     layers = _layers(model)
     for layer in layers:
         layer.statistics_batch_size = statistics_batch_size
+        if sync is not None:
+            layer.sync = sync
     return len(layers)
 
 

@@ -35,6 +35,12 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
       not 1 / M, so the self-inclusion term of the own-batch law (theory sheet A.2) is 2M / (M + m) times that of M samples.
     - M = inf: a window of max(3m, 128) samples.
 
+    With ``sync=True`` the batch at hand is that of all ranks of the process group together, in rank order, so M and m
+    count the samples of the whole job: outputs, running statistics and windows are those of one process with this batch
+    (to rounding), on any device. A ghost group may span ranks. Gradients of gamma and beta are sums over the rank's own
+    samples, as with torch's ``SyncBatchNorm``; ``DistributedDataParallel`` averages them. Ranks may have different
+    numbers of samples, also none, but each must run the layer equally often, forward and backward.
+
     Running statistics estimate the population in each case: they follow mean and Bessel variance of the whole batch at
     hand, exactly as torch's layer would on the same input, neither of a group nor of the window. A batch whose
     statistics are not finite is normalised as torch would, but leaves running statistics, their count and the window as
@@ -58,6 +64,7 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         device: of parameters and buffers.
         dtype: of parameters and running statistics.
         statistics_batch_size: M; None, an int from 2 on, or ``math.inf``.
+        sync: whether statistics are over ranks: False, True (of the default process group) or a process group.
         **kwargs: further arguments of torch's layer, such as ``bias`` where torch has it.
 
     Attributes:
@@ -70,7 +77,8 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         Input and output (N, C, H, W), as torch's.
 
     Raises:
-        UsageError: ``statistics_batch_size`` cannot be used; or, in training, there is one value per channel.
+        UsageError: ``statistics_batch_size`` or ``sync`` cannot be used; or, in training, there is one value per channel, or
+            with ``sync`` no process group is initialised, ranks differ in M, or an explicit regulariser watches the layer.
 
     Example:
         >>> layer = BatchNorm2d(3, statistics_batch_size=32)

@@ -6,27 +6,25 @@ import torch.distributed as dist
 from torch import nn
 
 from bnlens.conversion._registry import Rule, register
-from bnlens.errors import NotYetConvertibleError
 from bnlens.nn import DialBatchNorm
 
 __all__ = ["SyncBatchNorm"]
 
 
 class SyncBatchNorm(DialBatchNorm, nn.SyncBatchNorm):
-    """What a ``SyncBatchNorm`` becomes: statistics of M samples from this rank's batches, for inputs of any dimension.
+    """What a ``SyncBatchNorm`` becomes: statistics of M samples over ranks, for inputs of any dimension and any device.
 
-    It remembers the process group, so that `bnlens.revert` gives the layer back as it was.
+    With ``sync=True`` it takes them over the ranks of its ``process_group`` exactly when torch's does: where there is an
+    initialised one with several ranks, else over this rank. `bnlens.revert` gives the layer back as it was.
     """
 
-
-def _check(path: str, layer: nn.SyncBatchNorm, statistics_batch_size: float | None) -> None:
-    if statistics_batch_size is None and dist.is_available() and dist.is_initialized():
-        ranks = dist.get_world_size(layer.process_group)
-        if ranks > 1:
-            raise NotYetConvertibleError(
-                f"layer {path!r} ({type(layer).__name__}) takes statistics over {ranks} ranks, which a converted layer would "
-                "not; give statistics_batch_size= the number of samples on all ranks together"
-            )
+    def _sync_group(self) -> dist.ProcessGroup | None:
+        if self.sync is not True:
+            return super()._sync_group()
+        if not (dist.is_available() and dist.is_initialized()):
+            return None
+        group = self.process_group or dist.group.WORLD
+        return group if dist.get_world_size(group) > 1 else None
 
 
-register(Rule(nn.SyncBatchNorm, layer_class=SyncBatchNorm, check=_check))
+register(Rule(nn.SyncBatchNorm, layer_class=SyncBatchNorm))
