@@ -19,9 +19,6 @@ from bnlens.nn import CurvaturePenalty, GammaDecay, PopulationBatchNorm1d, Popul
 
 KINDS = [GammaDecay, CurvaturePenalty]
 
-# torch scripts its own rules the first time that anything is differentiated forward
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-
 
 def conv_net(*, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Sequential:
     """Two population layers, one behind the other, and three logits."""

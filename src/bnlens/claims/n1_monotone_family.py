@@ -103,8 +103,8 @@ CLAIM = Claim(
     ),
     source="arXiv 1809.00846, sections 3 and 5; extends them by a batch size that changes nothing but the statistics",
     agreement=(
-        "Train loss falls and test loss rises from M = 4 to 16 and from 16 to 64, paired by seed. Holds: each of the four steps "
-        "by two standard errors or more. Holds approximately: all four in that direction, or those of the train loss by "
+        "Train loss falls and test loss rises from M = 4 to 16 and from 16 to 64, paired by seed. Holds: each of the four "
+        "steps by two standard errors or more. Holds approximately: all four in that direction, or those of the train loss by "
         "two standard errors."
     ),
     core=True,

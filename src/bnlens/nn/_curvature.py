@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,9 +64,8 @@ class CurvaturePenalty(Regulariser):
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
         noise = _Noise(self.statistics_batch_size)
-        # torch's rules for forward differentiation mix precisions under autocast
-        full_precision = torch.autocast(next(iter(self.layers.values())).window.device.type, enabled=False)
-        with full_precision, forward_ad.dual_level(), self._observed(noise.enter):
+        device = next(iter(self.layers.values())).window.device
+        with _forward_mode(device), self._observed(noise.enter):
             try:
                 output = self.model(*inputs, **keywords)
             except (RuntimeError, NotImplementedError) as error:
@@ -79,6 +81,14 @@ class CurvaturePenalty(Regulariser):
         if tangent is None:
             return output, logits.new_zeros((), dtype=wide)
         return output, curvature_form(logits.to(wide), tangent.to(wide), self.likelihood).mean() / 2
+
+
+@contextmanager
+def _forward_mode(device: torch.device) -> Iterator[None]:
+    """Forward-mode differentiation, in full precision: torch's rules for it mix precisions under autocast."""
+    with warnings.catch_warnings(), torch.autocast(device.type, enabled=False), forward_ad.dual_level():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)  # by these rules
+        yield
 
 
 class _Noise:
