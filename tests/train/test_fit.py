@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import bnlens
 from bnlens.errors import DataError, LossError, ModelError, UsageError
 from bnlens.train import ImageData, build_net, evaluate, fit, load_data
 
@@ -29,6 +31,44 @@ def test_batch_normalization_sees_the_statistics_batch(data):
     history = fit(net, data, statistics_batch_size=8, batch_size=32, epochs=3, recalibrate=False)
     assert sizes == [8] * (3 * 2 * 4)
     assert history.steps == 3 * 2
+
+
+@pytest.mark.parametrize("M", [4, 16, 64, math.inf])
+def test_the_device_batch_is_set_apart_from_the_statistics_batch(data, M):
+    net, sizes = bnlens.convert(make_net(data)), []
+    layer = net.blocks[0][1]
+    layer.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    history = fit(net, data, statistics_batch_size=M, device_batch_size=8, batch_size=32, steps=3, recalibrate=False)
+    assert sizes == [8] * (3 * 4)
+    assert layer.statistics_batch_size == M
+    assert (history.statistics_batch_size, history.device_batch_size) == (M, 8)
+
+
+def test_ghost_groups_train_as_batches_of_their_size_do(data):
+    results = []
+    for device in (None, 8, 32):
+        net = make_net(data)
+        if device is not None:
+            bnlens.convert(net)
+        fit(net, data, statistics_batch_size=8, device_batch_size=device, batch_size=32, steps=4, lr=0.1)
+        results.append(net.state_dict())
+    for other in results[1:]:
+        for name in ("fc.weight", "blocks.0.0.weight", "blocks.1.1.weight", "blocks.1.1.running_var"):
+            torch.testing.assert_close(other[name], results[0][name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_regulariser_adds_its_penalty_to_the_loss_of_each_micro_batch(data):
+    nets = [make_net(data) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+
+    def penalised(images):
+        return nets[1](images), 0.05 * sum(w.square().sum() for w in nets[1].parameters() if w.ndim > 1)
+
+    options = {"statistics_batch_size": 8, "batch_size": 32, "steps": 4, "recalibrate": False}
+    plain = fit(nets[0], data, weight_decay=0.1, **options)
+    history = fit(nets[1], data, weight_decay=0.0, regulariser=penalised, **options)
+    assert history.loss == pytest.approx(plain.loss, rel=1e-4)
+    torch.testing.assert_close(nets[1].fc.weight, nets[0].fc.weight, rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_is_sgd_on_the_mean_over_micro_batches(data):
@@ -192,7 +232,13 @@ def test_loss_that_is_not_finite_names_the_step(data):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"statistics_batch_size": 1}, "statistics_batch_size must be at least 2, got 1"),
+        ({"statistics_batch_size": 1}, "statistics_batch_size must be an int of at least 2, or inf, got 1"),
+        ({"statistics_batch_size": 2.5}, "statistics_batch_size must be an int of at least 2, or inf, got 2.5"),
+        ({"statistics_batch_size": float("nan")}, "statistics_batch_size must be an int of at least 2"),
+        ({"statistics_batch_size": float("inf")}, "statistics_batch_size is inf; give device_batch_size"),
+        ({"device_batch_size": 5}, "batch_size must be a multiple of device_batch_size, 5, got 32"),
+        ({"device_batch_size": 0}, "batch_size must be a multiple of device_batch_size, 0, got 32"),
+        ({"device_batch_size": 8}, r"CNN has BN layers of torch only, such as .*; convert it \(bnlens\.convert\)"),
         ({"batch_size": 40}, "batch_size must be a multiple of statistics_batch_size, 16, got 40"),
         ({"batch_size": 0}, "batch_size must be a multiple"),
         ({"epochs": 0}, "epochs and steps must be at least 1, got 0 and None"),

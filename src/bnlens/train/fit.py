@@ -205,8 +205,8 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
 
 def _micro_batch(statistics_batch_size: float, device_batch_size: int | None, batch_size: int) -> int:
     """Images per forward pass."""
-    if not statistics_batch_size >= 2:
-        raise UsageError(f"statistics_batch_size must be at least 2, got {statistics_batch_size}")
+    if not (statistics_batch_size >= 2 and statistics_batch_size in (math.inf, statistics_batch_size // 1)):
+        raise UsageError(f"statistics_batch_size must be an int of at least 2, or inf, got {statistics_batch_size}")
     if device_batch_size is None and statistics_batch_size == math.inf:
         raise UsageError("statistics_batch_size is inf; give device_batch_size, the images per forward pass")
     micro = int(statistics_batch_size) if device_batch_size is None else device_batch_size
