@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: reproduce test check format benchmark clean
+.PHONY: reproduce test test-peers check format benchmark clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce   run the core claims on embedded data and write bnlens-out/report.html"
 	@echo "make test        run the tests"
+	@echo "make test-peers  run the tests on models of transformers, monai and timm"
 	@echo "make check       lint, format check, types, import floors"
 	@echo "make format      rewrite the sources in the house format"
 	@echo "make benchmark   run the benchmarks, results in benchmarks/results/"
@@ -31,6 +32,15 @@ reproduce: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 $(ARGS)
 
+$(VENV)/.installed-peers: $(VENV)/.installed-dev
+	$(PIP_INSTALL) -e '.[peers]'
+	@touch $@
+
+# The import makes a missing package an error; the tests alone would skip.
+test-peers: $(VENV)/.installed-peers
+	$(BIN)/python -c "import monai, transformers, importlib.util as u; assert u.find_spec('timm')"
+	$(BIN)/pytest -n 2 $(ARGS) tests/conversion/test_peers_*.py
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,6 +53,7 @@ format: $(VENV)/.installed-dev
 
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/report_cost.py
+	$(BIN)/python benchmarks/regulariser_cost.py
 
 clean:
 	rm -rf $(VENV) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

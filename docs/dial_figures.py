@@ -1,0 +1,103 @@
+"""Draw the dial's figure and print its tables from benchmarks/results/dial_cifar10.json.
+
+Run: python docs/dial_figures.py   (needs the extra [png] and a Chromium)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bnlens.render import PALETTE, ROLES, number, template
+
+ROOT = Path(__file__).parents[1]
+Row = Mapping[str, Any]
+
+
+def rows_of_claims() -> dict[str, list[Row]]:
+    """The tables of claims N1 to N4, by id."""
+    results = json.loads((ROOT / "benchmarks/results/dial_cifar10.json").read_text(encoding="utf-8"))
+    return {claim["id"]: claim["rows"] for claim in results["claims"]}
+
+
+def draw(family: Sequence[Row], devices: Sequence[Row]) -> go.Figure:
+    """Left: distance from BN over 64 by device batch, plain BN and the dial. Right: train and test loss over M."""
+    figure = make_subplots(
+        1,
+        2,
+        subplot_titles=("Train loss less that of BN over 64", "Device batch 256, statistics batch size set"),
+        horizontal_spacing=0.1,
+    )
+    dial = [row for row in devices if row["statistics batch size"] == 64]
+    for name, column, role in (("plain BN", "plain BN", "paper"), ("dial set to 64", "dial", "measured")):
+        some = [row for row in dial if row.get(f"train loss, {column}") is not None]
+        look = ROLES[role]
+        figure.add_trace(
+            _points(name, some, "device batch", f"train loss, {column}", look["color"], look["symbol"]), 1, 1
+        )
+    for name, color, symbol in (("train loss", PALETTE[0], "circle-open"), ("test loss", PALETTE[1], "diamond")):
+        figure.add_trace(_points(name, family, "M", name, color, symbol), 1, 2)
+    figure.update_layout(template=template(), width=1100, height=420, paper_bgcolor="white")
+    figure.update_layout(legend={"y": 1.12}, margin={"t": 90})
+    order = [str(row["device batch"]) for row in dial]
+    figure.update_xaxes(type="category", title_text="device batch", categoryarray=order, row=1, col=1)
+    figure.update_xaxes(type="category", title_text="statistics batch size M", row=1, col=2)
+    figure.update_yaxes(title_text="nats per image", col=1)
+    return figure
+
+
+def _points(name: str, rows: Sequence[Row], x: str, y: str, color: str, symbol: str) -> go.Scatter:
+    return go.Scatter(
+        name=name,
+        x=[str(row[x]) for row in rows],
+        y=[row[y] for row in rows],
+        error_y={"array": [row[f"{y} stderr"] for row in rows]},
+        mode="lines+markers",
+        line={"color": color},
+        marker={"color": color, "symbol": symbol, "size": 9},
+    )
+
+
+def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    """Markdown: the columns of ``rows`` under new headings, values with their errors."""
+    lines = [" | ".join(columns.values()), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(_cell(row, column) for column in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(row: Row, column: str) -> str:
+    value, error = row.get(column), row.get(f"{column} stderr")
+    if value is None:
+        return "–"
+    if error is None:
+        return str(value)
+    if column.endswith("closed"):
+        return f"{100 * value:.0f}% ± {100 * error:.0f}%"
+    return number(value, error)
+
+
+FAMILY = {"M": "M", "train loss": "train loss", "test loss": "test loss", "test accuracy": "test accuracy"}
+FAMILY |= {f"change of {loss}": f"{loss}, change from the row above" for loss in ("train loss", "test loss")}
+DEVICES = {"device batch": "device batch", "statistics batch size": "M"}
+for _loss in ("train loss", "test loss"):
+    DEVICES |= {
+        f"{_loss}, plain BN": f"plain BN: {_loss}",
+        f"{_loss}, dial": f"dial: {_loss}",
+        f"{_loss}, closed": "closed",
+    }
+EXPLICIT = {"regularised by": "", "train loss": "train loss", "test loss": "test loss"}
+EXPLICIT |= {f"{loss}, strength": f"strength in {loss}" for loss in ("train loss", "test loss")}
+EXPLICIT |= {"rms gamma": "rms γ by layer"}
+
+
+if __name__ == "__main__":
+    claims = rows_of_claims()
+    target = ROOT / "docs/images/dial_cifar10.png"
+    draw(claims["N1"], claims["N2"]).write_image(target, scale=2)
+    print(table(claims["N1"], FAMILY), table(claims["N2"], DEVICES), sep="\n\n", end="\n\n")
+    print(table([*claims["N3"], *claims["N4"][-2:]], EXPLICIT), f"Written: {target.relative_to(ROOT)}", sep="\n\n")

@@ -1,0 +1,33 @@
+"""The examples on the pages about the layers run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def run_example(name: str) -> dict[str, Any]:
+    torch.manual_seed(0)
+    page = DOCS / name
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, str(page), "exec"), names)  # noqa: S102
+    return names
+
+
+def test_the_dial():
+    layer = run_example("dial.md")["model"][1]
+    assert layer.statistics_batch_size == float("inf")
+    assert layer.training
+    assert int(layer.num_batches_tracked) == 8
+
+
+def test_the_regularisers():
+    names = run_example("regularisers.md")
+    assert names["penalty"].item() > 0
+    assert names["model"][1].weight.grad.abs().sum() > 0
