@@ -22,10 +22,11 @@ def fit_weight_norm(data: TrainingSet, zeta: float, generator: np.random.Generat
     """
     X, t = data.inputs, data.targets
     N, P = data.dimension, data.samples
-    scale = N / P  # of the loss, so that its gradient in v is of order one per sqrt(N)
+    root = np.sqrt(N)
 
     def loss(place: FloatArray) -> tuple[float, FloatArray]:
-        w, gamma = place[:-1], place[-1]
+        # gamma sqrt(N) stands for gamma: its curvature is then like that of the N entries of w, not N times as large.
+        w, gamma = place[:-1], place[-1] / root
         length = np.sqrt(w @ w / N)
         fields = X @ w / length
         residual = t - gamma * fields
@@ -33,9 +34,9 @@ def fit_weight_norm(data: TrainingSet, zeta: float, generator: np.random.Generat
         force -= w * (w @ force) / (w @ w)
         d_gamma = -residual @ fields + 2 * zeta * P * gamma
         value = residual @ residual / 2 + zeta * P * gamma**2
-        return float(value * scale / N), np.append(force, d_gamma) * scale / N
+        return float(value / P), np.append(force, d_gamma / root) / P
 
-    start = np.append(generator.standard_normal(N), 1.0)
+    start = np.append(generator.standard_normal(N), root)
     place, gradient = descend(loss, start, tolerance=1e-12, steps=_STEPS)
-    w, gamma = place[:-1], place[-1]
-    return Student(gamma * w * np.sqrt(N / (w @ w)), gradient=gradient)
+    w, gamma = place[:-1], place[-1] / root
+    return Student(gamma * w * root / np.sqrt(w @ w), gradient=gradient)
