@@ -120,6 +120,14 @@ def test_batch_norm_is_shrunken_least_squares_and_not_ridge(size, alpha):
     assert np.mean(ratios) == pytest.approx(expected, abs=0.01)
 
 
+def test_batch_norm_is_least_squares_with_an_intercept():
+    data = draw(1.1, seed=3)
+    student = fit_student(BatchNorm(8, S), data)
+    with_intercept, without = (fit_student(LeastSquares(S), each).weights for each in (data.centred(), data))
+    assert cosine(student.weights, with_intercept) > 0.99
+    assert cosine(student.weights, without) < 0.96
+
+
 def test_below_one_batch_norm_interpolates_in_the_direction_of_least_squares():
     data = draw(0.5, seed=5)
     student = fit_student(BatchNorm(8, S), data)
