@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from bnlens.errors import UsageError
 from bnlens.simulate.generalization import Student, draw_training_set, fit_student
@@ -204,3 +205,22 @@ def test_centred_set_gives_least_squares_with_an_intercept():
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_small_matrices_are_multiplied_by_one_thread_and_the_setting_is_put_back(monkeypatch):
+    seen = []
+
+    def blas_threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def spy(*arguments):
+        seen.extend(blas_threads())
+        return Student(np.ones(20))
+
+    monkeypatch.setattr("bnlens.simulate.generalization.fit.fit_ridge", spy)
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        fit_student(Ridge(0.1), draw(1.0, dimension=20))
+        assert blas_threads() == before
+    assert seen
+    assert set(seen) == {1}
