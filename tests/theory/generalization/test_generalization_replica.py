@@ -1,5 +1,7 @@
 """The replica solution against ridge, the sheet, brute-force averages and finer quadrature."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -103,6 +105,15 @@ def test_the_start_and_the_order_of_loads_do_not_matter():
     np.testing.assert_allclose(learning_curve(student, loads).error, alone, rtol=1e-6)
 
 
+@pytest.mark.parametrize("teacher", ["relu", "linear"])
+def test_a_start_from_far_away_leads_to_the_same_solution(teacher):
+    cold = solve_replica(2.0, decay=0.01, label_noise=S, teacher=teacher)
+    for R, q, chi in [(0.999, 1.0, 0.1), (0.1, 0.01, 0.1), (0.9, 2.0, 10.0)]:
+        far = replace(cold, R=R, q=q, chi=chi)
+        found = solve_replica(2.0, decay=0.01, label_noise=S, teacher=teacher, start=far)
+        assert (found.R, found.q, found.chi) == pytest.approx((cold.R, cold.q, cold.chi), rel=1e-6)
+
+
 def test_solution_satisfies_the_stationarity_of_the_norm():
     # d objective / d lambda = q / (2 alpha), as for every minimum value.
     step = 1e-3
@@ -122,6 +133,12 @@ def test_best_decay_is_a_minimum():
     for factor in (0.8, 1.25):
         other = learning_curve(student.with_decay(factor * best.decay[0]), 4.0).error[0]
         assert other > best.error[0]
+
+
+def test_an_iteration_that_does_not_end_is_reported(monkeypatch):
+    monkeypatch.setattr("bnlens.theory.generalization.replica._MAX_ITERATIONS", 3)
+    with pytest.raises(UsageError, match=r"alpha=2, decay=0.1, label_noise=0.25 do not converge: use a larger decay"):
+        solve_replica(2.0, decay=0.1, label_noise=S)
 
 
 @pytest.mark.parametrize(

@@ -104,18 +104,24 @@ def solve_replica(
         mh, qh = alpha * along, alpha * average.f_squared
         Vh = -alpha / np.sqrt(q) * (average.f_z - R * along)
         if not (mh > 0 and decay + Vh > 0):
-            raise UsageError(_failure(alpha, decay, label_noise))
+            return np.full(3, np.nan)
         new_chi = 1 / (decay + Vh)
         return np.log([new_chi, (mh**2 + qh) * new_chi**2, np.sqrt(qh) / mh])
 
-    first = (
-        np.log([1 / (decay + alpha), 0.5, 1.0])
-        if start is None
-        else np.log([start.chi, start.q, np.sqrt(1 - start.R**2) / start.R])
-    )
-    state, iterations = _anderson(update, first, tolerance)
+    starts = [np.log([1 / (decay + alpha), 0.5, 1.0])]
+    if start is not None:
+        starts.insert(0, np.log([start.chi, start.q, np.sqrt(1 - start.R**2) / start.R]))
+    iterations = 0
+    for first in starts:  # a start from too far away may lead out of the range of the parameters
+        state, count = _anderson(update, first, tolerance)
+        iterations += count
+        if state is not None:
+            break
     if state is None or average is None:
-        raise UsageError(_failure(alpha, decay, label_noise))
+        raise UsageError(
+            f"The replica equations at alpha={alpha:g}, decay={decay:g}, label_noise={label_noise:g} do not converge: "
+            "use a larger decay."
+        )
     chi, q, ratio = (float(value) for value in np.exp(state))
     return ReplicaSolution(
         alpha=float(alpha),
@@ -141,6 +147,8 @@ def _anderson(
     for iteration in range(1, _MAX_ITERATIONS + 1):
         image = update(state)
         residual = image - state
+        if not np.all(np.isfinite(image)):
+            return None, iteration
         if np.max(np.abs(residual)) < tolerance:
             return image, iteration
         states, residuals = [*states[-_MEMORY:], state], [*residuals[-_MEMORY:], residual]
@@ -153,10 +161,3 @@ def _anderson(
                 proposal = mixed
         state = proposal
     return None, _MAX_ITERATIONS
-
-
-def _failure(alpha: float, decay: float, label_noise: float) -> str:
-    return (
-        f"The replica equations at alpha={alpha:g}, decay={decay:g}, label_noise={label_noise:g} do not converge: "
-        "use a larger decay."
-    )
