@@ -30,8 +30,8 @@ class ReluRidge:
         linear teacher:  [ 1 + q/2 - sqrt(q) R ] / 2
 
     Approximate: the loss is not convex, so replica symmetry is broken and there are many minima; the curve is about that
-    of descent from small weights for lambda >= 0.25 and up to a fifth too high for lambda = 0.05. Source: theory sheet
-    C.4.
+    of descent from small weights for lambda >= 0.25 and up to a fifth too high for lambda = 0.05 at loads of 2 to 4.
+    Source: theory sheet C.4.
 
     Attributes:
         decay: lambda > 0, of the sum over samples.
