@@ -1,0 +1,182 @@
+"""Simulated learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bnlens.errors import UsageError
+from bnlens.simulate._batches import _progress_bar
+from bnlens.simulate.generalization._relu import Start
+from bnlens.simulate.generalization.fit import fit_student
+from bnlens.simulate.generalization.training_set import FloatArray, draw_training_set
+from bnlens.theory.generalization import Estimator, ReluRidge
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+__all__ = ["SimulatedCurve", "simulate_learning_curve"]
+
+Progress = Callable[[int, int], None]
+
+_COLUMNS = ("error", "overlap", "norm", "training_error")
+_DIMENSION = 200
+
+
+@dataclass(frozen=True)
+class SimulatedCurve:
+    """Generalization of trained students over the load; arrays are float64.
+
+    Attributes:
+        estimator: how they were trained.
+        alpha: loads P/N, with P a whole number, (loads,).
+        dimension: N.
+        seed: seed of the training sets.
+        error: generalization error on labels without noise, mean over runs, (loads,).
+        error_stderr: standard error of that mean. Near alpha = 1 single runs are heavy-tailed: look at `run_errors`.
+        overlap: v.w* / N, mean.
+        overlap_stderr: its standard error.
+        norm: |v|^2 / N, mean.
+        norm_stderr: its standard error.
+        training_error: half the mean squared residual on the training set, mean.
+        training_error_stderr: its standard error.
+        run_errors: generalization error of every run, (loads, runs).
+    """
+
+    estimator: Estimator
+    alpha: FloatArray = field(repr=False)
+    dimension: int
+    seed: int
+    error: FloatArray
+    error_stderr: FloatArray
+    overlap: FloatArray = field(repr=False)
+    overlap_stderr: FloatArray = field(repr=False)
+    norm: FloatArray = field(repr=False)
+    norm_stderr: FloatArray = field(repr=False)
+    training_error: FloatArray = field(repr=False)
+    training_error_stderr: FloatArray = field(repr=False)
+    run_errors: FloatArray = field(repr=False)
+
+    @property
+    def runs(self) -> int:
+        """Training sets per load."""
+        return int(self.run_errors.shape[1])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per load, the index; a column that ends in ``_stderr`` is the error of the one before."""
+        import pandas as pd
+
+        columns = [name for column in _COLUMNS for name in (column, f"{column}_stderr")]
+        return pd.DataFrame({name: getattr(self, name) for name in columns}, index=pd.Index(self.alpha, name="alpha"))
+
+    def plot(self, figure: Figure | None = None) -> Figure:
+        """Return a Plotly figure of the error over the load, one standard error either way.
+
+        Args:
+            figure: an existing figure to draw into, for example that of the theory's curve.
+        """
+        from bnlens.render import new_figure
+
+        figure = figure if figure is not None else new_figure(x="load α = P/N", y="generalization error")
+        figure.add_scatter(
+            name=f"{self.estimator.title}, simulated at N = {self.dimension}",
+            mode="markers",
+            x=self.alpha.tolist(),
+            y=self.error.tolist(),
+            error_y={"array": self.error_stderr.tolist()},
+        )
+        return figure
+
+
+def simulate_learning_curve(
+    estimator: Estimator,
+    alpha: ArrayLike,
+    *,
+    dimension: int | None = None,
+    runs: int = 20,
+    seed: int = 0,
+    start: Start = "small",
+    epochs: int = 200,
+    progress: bool | Progress = False,
+) -> SimulatedCurve:
+    """Train students on drawn training sets and average their generalization over them.
+
+    Training set and batches of run r at P samples follow from the seed, N, P and r alone: other loads, more runs or
+    another order change nothing, and different estimators meet the same training sets. Runs come one after the other, so
+    that memory holds one training set of P N numbers, and every estimator works on matrices that large.
+
+    Args:
+        estimator: of `bnlens.theory.generalization`; see `fit_student` for how each is trained.
+        alpha: loads P/N, rounded to whole P.
+        dimension: N, by default that of the estimator, or 200.
+        runs: training sets per load, at least 2.
+        seed: seed.
+        start: where a ReLU student starts, "small" or "teacher".
+        epochs: epochs of batches that the loss of `BatchNorm` is averaged over.
+        progress: whether to show a progress bar on standard error, or a function called with (runs done, all runs).
+
+    Raises:
+        UsageError: for a load or size out of range, or a dimension other than the estimator's.
+
+    >>> from bnlens.theory.generalization import Ridge, learning_curve
+    >>> ridge = Ridge(decay=0.1, label_noise=0.25)
+    >>> simulated = simulate_learning_curve(ridge, alpha=[0.5, 2.0], runs=10)
+    >>> bool(np.all(np.abs(simulated.error - learning_curve(ridge, [0.5, 2.0]).error) < 4 * simulated.error_stderr))
+    True
+    """
+    size = _dimension(estimator, dimension)
+    loads = np.atleast_1d(np.asarray(alpha, dtype=np.float64))
+    if loads.ndim != 1 or not np.all((loads > 0) & np.isfinite(loads)):
+        raise UsageError(f"alpha={alpha!r} is not a list of loads P/N: give positive finite numbers.")
+    if runs < 2:
+        raise UsageError(f"runs={runs} is too small for a standard error: give at least 2.")
+    samples = np.maximum(np.rint(loads * size), 1).astype(int)
+    teacher = estimator.teacher if isinstance(estimator, ReluRidge) else "linear"
+    values = np.empty((len(_COLUMNS), len(samples), runs))
+    with ExitStack() as stack:
+        report = _reporter(stack, progress, estimator.title, samples.size * runs)
+        for index, P in enumerate(samples.tolist()):
+            for run in range(runs):
+                generator = np.random.default_rng([seed, size, P, run])
+                data = draw_training_set(
+                    samples=P, dimension=size, label_noise=estimator.label_noise, teacher=teacher, seed=generator
+                )
+                student = fit_student(estimator, data, seed=generator, start=start, epochs=epochs)
+                values[:, index, run] = (
+                    student.error(data),
+                    student.overlap(data.teacher),
+                    student.norm(),
+                    student.training_error(data),
+                )
+                report(index * runs + run + 1, samples.size * runs)
+    means, stderrs = values.mean(axis=2), values.std(axis=2, ddof=1) / np.sqrt(runs)
+    columns = {name: means[index] for index, name in enumerate(_COLUMNS)}
+    columns |= {f"{name}_stderr": stderrs[index] for index, name in enumerate(_COLUMNS)}
+    return SimulatedCurve(
+        estimator=estimator, alpha=samples / size, dimension=size, seed=seed, run_errors=values[0], **columns
+    )
+
+
+def _dimension(estimator: Estimator, dimension: int | None) -> int:
+    own = getattr(estimator, "dimension", None)
+    if own is not None and dimension is not None and own != dimension:
+        raise UsageError(f"dimension={dimension} is not the estimator's {own}: give one of them.")
+    size = dimension or own or _DIMENSION
+    if size < 1:
+        raise UsageError(f"dimension={size} is too small: give at least 1.")
+    return int(size)
+
+
+def _reporter(stack: ExitStack, progress: bool | Progress, title: str, total: int) -> Progress:
+    if callable(progress):
+        return progress
+    if not progress:
+        return lambda done, total: None
+    advance = _progress_bar(stack, title, total)
+    return lambda done, total: advance(1)

@@ -1,0 +1,141 @@
+"""Training sets of a teacher and the students fitted to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnlens.errors import UsageError
+
+__all__ = ["Activation", "Student", "TrainingSet", "draw_training_set"]
+
+FloatArray = NDArray[np.float64]
+Activation = Literal["linear", "relu"]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Labels of a teacher on Gaussian inputs.
+
+    Attributes:
+        inputs: (P, N), entries of variance 1/N.
+        targets: (P,), t = g(inputs @ teacher) + noise.
+        teacher: (N,), of squared norm N exactly.
+        label_noise: variance of the noise.
+        teacher_activation: g, "linear" or "relu".
+    """
+
+    inputs: FloatArray
+    targets: FloatArray
+    teacher: FloatArray
+    label_noise: float
+    teacher_activation: Activation = "linear"
+
+    @property
+    def samples(self) -> int:
+        """P."""
+        return len(self.targets)
+
+    @property
+    def dimension(self) -> int:
+        """N."""
+        return len(self.teacher)
+
+    def centred(self) -> TrainingSet:
+        """Return the set with the means taken off inputs and targets: least squares on it has an intercept fitted too."""
+        return replace(self, inputs=self.inputs - self.inputs.mean(axis=0), targets=self.targets - self.targets.mean())
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained unit, output g(v.x + intercept).
+
+    Attributes:
+        weights: v, (N,).
+        intercept: added to v.x; zero but for batch normalization.
+        activation: g, "linear" or "relu".
+        gradient: largest entry of the gradient where the optimiser stopped, in its own coordinates; zero for a direct
+            solution. ReLU students come to rest on kinks of their loss, where it does not vanish.
+    """
+
+    weights: FloatArray
+    intercept: float = 0.0
+    activation: Activation = "linear"
+    gradient: float = 0.0
+
+    def outputs(self, inputs: FloatArray) -> FloatArray:
+        """Return the outputs (P,) on inputs (P, N)."""
+        fields = inputs @ self.weights + self.intercept
+        return np.maximum(fields, 0) if self.activation == "relu" else fields
+
+    def norm(self) -> float:
+        """|v|^2 / N."""
+        return float(self.weights @ self.weights / len(self.weights))
+
+    def overlap(self, teacher: FloatArray) -> float:
+        """v.w* / N."""
+        return float(self.weights @ teacher / len(teacher))
+
+    def training_error(self, data: TrainingSet) -> float:
+        """Half the mean squared residual on the training set."""
+        return float(np.mean((data.targets - self.outputs(data.inputs)) ** 2) / 2)
+
+    def error(self, data: TrainingSet) -> float:
+        """Generalization error E[(teacher - student)^2] / 2 on labels without noise, exact for Gaussian inputs."""
+        norm, overlap = self.norm(), self.overlap(data.teacher)
+        if self.activation == "linear":
+            if data.teacher_activation == "relu":
+                raise UsageError("A linear student of a ReLU teacher has no error here: use a linear teacher.")
+            return (1 + norm - 2 * overlap + self.intercept**2) / 2
+        if self.intercept:
+            raise UsageError(f"A ReLU student with intercept={self.intercept:g} has no closed error: set it to zero.")
+        if data.teacher_activation == "linear":
+            return (1 + norm / 2 - overlap) / 2
+        cosine = float(np.clip(overlap / np.sqrt(norm), -1, 1)) if norm > 0 else 0.0
+        angle = np.arccos(cosine)
+        both = (np.sin(angle) + (np.pi - angle) * cosine) / (2 * np.pi)  # E[u+ z+] of unit Gaussians, theory sheet B.1
+        return float((0.5 + norm / 2 - 2 * np.sqrt(norm) * both) / 2)
+
+
+def draw_training_set(
+    *,
+    samples: int,
+    dimension: int,
+    label_noise: float = 0.0,
+    teacher: Activation = "linear",
+    seed: int | np.random.Generator = 0,
+) -> TrainingSet:
+    """Draw inputs x ~ N(0, I/N), a teacher of squared norm N in a random direction, and labels t = g(w*.x) + s.
+
+    Args:
+        samples: P >= 1.
+        dimension: N >= 1.
+        label_noise: variance of s.
+        teacher: activation g of the teacher.
+        seed: seed or generator.
+
+    Raises:
+        UsageError: for a size below 1, a negative label noise or an unknown teacher.
+
+    >>> data = draw_training_set(samples=30, dimension=20, label_noise=0.25)
+    >>> data.inputs.shape, round(float(data.teacher @ data.teacher), 9)
+    ((30, 20), 20.0)
+    """
+    for name, size in (("samples", samples), ("dimension", dimension)):
+        if size < 1:
+            raise UsageError(f"{name}={size} is too small: give at least 1.")
+    if not (np.isfinite(label_noise) and label_noise >= 0):
+        raise UsageError(f"label_noise={label_noise!r} is out of range: give a non-negative variance.")
+    if teacher not in ("linear", "relu"):
+        raise UsageError(f'teacher={teacher!r} is unknown: choose "linear" or "relu".')
+    generator = np.random.default_rng(seed)
+    direction = generator.standard_normal(dimension)
+    weights = direction * np.sqrt(dimension) / np.linalg.norm(direction)
+    inputs = generator.standard_normal((samples, dimension)) / np.sqrt(dimension)
+    fields = inputs @ weights
+    clean = np.maximum(fields, 0) if teacher == "relu" else fields
+    targets = clean + np.sqrt(label_noise) * generator.standard_normal(samples)
+    return TrainingSet(inputs, targets, weights, float(label_noise), teacher)

@@ -1,0 +1,86 @@
+"""What a way of training a student has to say of itself for a learning curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bnlens.errors import UsageError
+from bnlens.theory._check import FloatArray
+
+__all__ = ["DecayEstimator", "Estimator", "OrderParameters", "Status", "check_loads", "check_not_negative"]
+
+Status = Literal["exact", "asymptotic", "approximate"]
+"""exact: an expectation at finite N; asymptotic: exact as N -> infinity at fixed P/N; approximate: neither."""
+
+
+@dataclass(frozen=True)
+class OrderParameters:
+    """What a trained student is like at several loads; all arrays float64 of the shape of the loads.
+
+    Attributes:
+        error: generalization error E[(teacher - student)^2] / 2 on labels without noise.
+        overlap: v.w* / N of student v and teacher w*.
+        norm: |v|^2 / N.
+        training_error: half the mean squared residual on the training set.
+    """
+
+    error: FloatArray
+    overlap: FloatArray
+    norm: FloatArray
+    training_error: FloatArray
+
+    @classmethod
+    def of_linear(cls, *, overlap: FloatArray, norm: FloatArray, training_error: FloatArray) -> OrderParameters:
+        """Return those of a linear student of a linear teacher, error = |v - w*|^2 / (2 N), |w*|^2 = N."""
+        return cls(error=(1 + norm - 2 * overlap) / 2, overlap=overlap, norm=norm, training_error=training_error)
+
+
+class Estimator(Protocol):
+    """A way of training a student on P = alpha N labels; a frozen dataclass, so that two alike are equal."""
+
+    @property
+    def label_noise(self) -> float:
+        """Variance S of the Gaussian noise on the labels."""
+
+    @property
+    def title(self) -> str:
+        """A few words for legends and tables."""
+
+    @property
+    def status(self) -> Status:
+        """How far its curve can be trusted."""
+
+    @property
+    def basis(self) -> str:
+        """One sentence: what the status rests on."""
+
+    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+        """Return the order parameters at loads alpha, 1-d."""
+
+
+class DecayEstimator(Estimator, Protocol):
+    """An estimator with a coefficient that can be tuned."""
+
+    def best_decay(self, alpha: FloatArray) -> FloatArray:
+        """Return the coefficient, in the estimator's own convention, of least generalization error at each load."""
+
+    def with_decay(self, decay: float) -> Estimator:
+        """Return the same estimator with another coefficient."""
+
+
+def check_loads(alpha: ArrayLike) -> FloatArray:
+    """Return the loads as a 1-d float64 array; raise `UsageError` if one is not a positive number."""
+    loads = np.atleast_1d(np.asarray(alpha, dtype=np.float64))
+    if loads.ndim != 1 or not np.all((loads > 0) & np.isfinite(loads)):
+        raise UsageError(f"alpha={alpha!r} is not a list of loads P/N: give positive finite numbers.")
+    return loads
+
+
+def check_not_negative(name: str, value: float, *, zero: bool = True) -> None:
+    """Raise `UsageError` if ``value`` is negative or not finite, or zero where that is not allowed."""
+    if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
+        raise UsageError(f"{name}={value!r} is out of range: give a {'non-negative' if zero else 'positive'} number.")

@@ -1,0 +1,189 @@
+"""Learning curves: generalization over the load P/N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bnlens.errors import UsageError
+from bnlens.theory._check import FloatArray
+from bnlens.theory.generalization._estimator import Estimator, Status, check_loads
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+__all__ = ["LearningCurve", "OptimalDecay", "learning_curve", "optimal_decay"]
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Generalization of one estimator over the load; arrays are float64, one entry per load.
+
+    Attributes:
+        estimator: what was trained.
+        alpha: loads P/N.
+        error: generalization error E[(teacher - student)^2] / 2 on labels without noise.
+        overlap: v.w* / N of student v and teacher w*.
+        norm: |v|^2 / N.
+        training_error: half the mean squared residual on the training set, noisy labels.
+        status: "exact" (an expectation at finite N), "asymptotic" (exact as N -> infinity) or "approximate".
+        basis: one sentence, what the status rests on.
+    """
+
+    estimator: Estimator
+    alpha: FloatArray = field(repr=False)
+    error: FloatArray
+    overlap: FloatArray = field(repr=False)
+    norm: FloatArray = field(repr=False)
+    training_error: FloatArray = field(repr=False)
+    status: Status
+    basis: str = field(repr=False)
+
+    @property
+    def cosine(self) -> FloatArray:
+        """R = overlap / sqrt(norm), the cosine of student and teacher; zero where the norm diverges."""
+        return np.asarray(self.overlap / np.sqrt(self.norm))
+
+    @property
+    def noisy_error(self) -> FloatArray:
+        """Error against labels with noise, error + S / 2."""
+        return self.error + self.estimator.label_noise / 2
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per load, the index, with the columns error, noisy_error, training_error, overlap, norm, cosine.
+
+        >>> from bnlens.theory.generalization import Ridge
+        >>> learning_curve(Ridge(decay=0.1), alpha=[1, 2]).to_frame().round(4)["error"].to_dict()
+        {1.0: 0.0781, 2.0: 0.0061}
+        """
+        import pandas as pd
+
+        columns = ("error", "noisy_error", "training_error", "overlap", "norm", "cosine")
+        frame = pd.DataFrame({name: getattr(self, name) for name in columns}, index=pd.Index(self.alpha, name="alpha"))
+        frame.attrs |= {"title": self.estimator.title, "status": self.status, "basis": self.basis}
+        return frame
+
+    def plot(self, figure: Figure | None = None) -> Figure:
+        """Return a Plotly figure of the error over the load; a curve that is only approximate is dashed.
+
+        Args:
+            figure: an existing figure to draw into, for example another curve's.
+        """
+        figure = figure if figure is not None else _new_figure("generalization error")
+        finite = np.where(np.isfinite(self.error), self.error, np.nan)  # a gap in the line where the error diverges
+        figure.add_scatter(
+            name=f"{self.estimator.title} ({self.status})",
+            mode="lines",
+            x=self.alpha.tolist(),
+            y=finite.tolist(),
+            line={"dash": "dash" if self.status == "approximate" else "solid"},
+        )
+        return figure
+
+
+@dataclass(frozen=True)
+class OptimalDecay:
+    """The coefficient of least generalization error over the load.
+
+    Attributes:
+        estimator: what was tuned; its own coefficient plays no part.
+        alpha: loads P/N.
+        decay: best coefficient at each load, in the estimator's convention (lambda of the sum, or zeta).
+        error: generalization error there.
+        status: of the curve that was minimised.
+    """
+
+    estimator: Estimator
+    alpha: FloatArray
+    decay: FloatArray
+    error: FloatArray
+    status: Status
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per load, the index, with the columns decay and error."""
+        import pandas as pd
+
+        return pd.DataFrame({"decay": self.decay, "error": self.error}, index=pd.Index(self.alpha, name="alpha"))
+
+    def plot(self, figure: Figure | None = None) -> Figure:
+        """Return a Plotly figure of the least error over the load.
+
+        Args:
+            figure: an existing figure to draw into.
+        """
+        figure = figure if figure is not None else _new_figure("generalization error")
+        figure.add_scatter(
+            name=f"best decay ({self.status})", mode="lines", x=self.alpha.tolist(), y=self.error.tolist()
+        )
+        return figure
+
+
+def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
+    """Return the generalization of an estimator over the load.
+
+    Args:
+        estimator: `LeastSquares`, `Ridge`, `WeightNormDecay`, `BatchNorm` or `ReluRidge`.
+        alpha: loads alpha = P/N, training samples per input; a number or a list, in any order.
+
+    Raises:
+        UsageError: if a load is not positive, or the estimator has no solution there.
+
+    >>> from bnlens.theory.generalization import Ridge
+    >>> curve = learning_curve(Ridge(decay=0.1, label_noise=0.25), alpha=[0.5, 1.0, 2.0])
+    >>> curve.error.round(4).tolist(), curve.status
+    ([0.3298, 0.2206, 0.0963], 'asymptotic')
+    """
+    loads = check_loads(alpha)
+    found = estimator.order_parameters(loads)
+    return LearningCurve(
+        estimator=estimator,
+        alpha=loads,
+        error=found.error,
+        overlap=found.overlap,
+        norm=found.norm,
+        training_error=found.training_error,
+        status=estimator.status,
+        basis=estimator.basis,
+    )
+
+
+def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
+    """Return the coefficient of least generalization error, load by load.
+
+    It is lambda = S for `Ridge` and the zeta that converts to it for `WeightNormDecay`, at every load; for `ReluRidge` it is
+    searched for. Source: theory sheet C.2.
+
+    Args:
+        estimator: one with a coefficient; its present value plays no part.
+        alpha: loads P/N.
+
+    Raises:
+        UsageError: if the estimator has no coefficient, a load is not positive, or labels without noise make the best
+            coefficient zero.
+
+    >>> from bnlens.theory.generalization import WeightNormDecay
+    >>> best = optimal_decay(WeightNormDecay(zeta=1.0, label_noise=0.25), alpha=[1, 2])
+    >>> best.decay.tolist(), best.error.round(4).tolist()
+    ([0.125, 0.0625], [0.1952, 0.0877])
+    """
+    loads = check_loads(alpha)
+    if not (hasattr(estimator, "best_decay") and hasattr(estimator, "with_decay")):
+        raise UsageError(f"{type(estimator).__name__} has no decay to tune: use Ridge, WeightNormDecay or ReluRidge.")
+    if estimator.label_noise == 0:
+        raise UsageError("Without label noise the best decay is zero: give an estimator with label_noise > 0.")
+    decays = estimator.best_decay(loads)
+    errors = [
+        float(estimator.with_decay(float(decay)).order_parameters(np.array([load])).error[0])
+        for decay, load in zip(decays, loads, strict=True)
+    ]
+    return OptimalDecay(estimator=estimator, alpha=loads, decay=decays, error=np.array(errors), status=estimator.status)
+
+
+def _new_figure(y: str) -> Figure:
+    import plotly.graph_objects as go
+
+    return go.Figure(layout={"xaxis_title_text": "load α = P/N", "yaxis_title_text": y})
