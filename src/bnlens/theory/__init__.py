@@ -1,7 +1,11 @@
-"""Closed forms of the theory sheet: law of the batch statistics, the gap, the shrink of gamma. NumPy and SciPy only."""
+"""Closed forms of the theory sheet, NumPy and SciPy only.
+
+Here: law of the batch statistics, the gap, the shrink of gamma. `bnlens.theory.dynamics` has the learning curves.
+"""
 
 from __future__ import annotations
 
+from bnlens.theory.arc_cosine import gated_square, rectified_product
 from bnlens.theory.distributions import DISTRIBUTIONS, Distribution, Population, get_distribution
 from bnlens.theory.gap import GapLaw, GapShares, Hessian, Statistics, gap_law, linear_gamma, linear_gap
 from bnlens.theory.gaussian import mean_inverse_std, mean_inverse_variance, mean_std
@@ -24,6 +28,7 @@ __all__ = [
     "Unit",
     "gamma_shrink",
     "gap_law",
+    "gated_square",
     "get_distribution",
     "get_unit",
     "linear",
@@ -36,6 +41,7 @@ __all__ = [
     "noise_scale",
     "optimal_gamma",
     "poisson",
+    "rectified_product",
     "relu",
     "softplus_glm",
 ]
