@@ -21,15 +21,16 @@ tau
 
 from __future__ import annotations
 
-from bnlens.theory.dynamics._averages import Averages, UnitName
+from bnlens.theory.dynamics._averages import Averages, UnitName, generalization_error
 from bnlens.theory.dynamics._system import System
-from bnlens.theory.dynamics._trajectory import Trajectory
+from bnlens.theory.dynamics._trajectory import COLUMNS, Trajectory
 from bnlens.theory.dynamics.batch_norm import BatchNorm
 from bnlens.theory.dynamics.gamma_decay import GammaDecay, paper_zeta
 from bnlens.theory.dynamics.sgd import SGD
 from bnlens.theory.dynamics.weight_norm import WeightNorm
 
 __all__ = [
+    "COLUMNS",
     "SGD",
     "Averages",
     "BatchNorm",
@@ -38,5 +39,6 @@ __all__ = [
     "Trajectory",
     "UnitName",
     "WeightNorm",
+    "generalization_error",
     "paper_zeta",
 ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from bnlens.theory.dynamics._system import System
 
-__all__ = ["Trajectory"]
+__all__ = ["COLUMNS", "Trajectory"]
 
 COLUMNS = {"gamma": "gamma", "R": "overlap R", "L": "norm L", "generalization_error": "generalization error"}
 """The order parameters by field, with the words for a figure."""
