@@ -1,11 +1,13 @@
-"""Closed forms of the theory sheet: law of the batch statistics, the gap, the shrink of gamma. NumPy and SciPy only.
+"""Closed forms of the theory sheet, NumPy and SciPy only.
 
-Learning curves are in `bnlens.theory.generalization`.
+Here: law of the batch statistics, the gap, the shrink of gamma. `bnlens.theory.dynamics` has order parameters along training,
+`bnlens.theory.learning_rate` fixed points and learning rates, `bnlens.theory.generalization` learning curves over the load.
 """
 
 from __future__ import annotations
 
-from bnlens.theory import generalization
+from bnlens.theory import dynamics, generalization, learning_rate
+from bnlens.theory.arc_cosine import gated_square, rectified_product
 from bnlens.theory.distributions import DISTRIBUTIONS, Distribution, Population, get_distribution
 from bnlens.theory.gap import GapLaw, GapShares, Hessian, Statistics, gap_law, linear_gamma, linear_gap
 from bnlens.theory.gaussian import mean_inverse_std, mean_inverse_variance, mean_std
@@ -26,11 +28,14 @@ __all__ = [
     "Population",
     "Statistics",
     "Unit",
+    "dynamics",
     "gamma_shrink",
     "gap_law",
+    "gated_square",
     "generalization",
     "get_distribution",
     "get_unit",
+    "learning_rate",
     "linear",
     "linear_gamma",
     "linear_gap",
@@ -41,6 +46,7 @@ __all__ = [
     "noise_scale",
     "optimal_gamma",
     "poisson",
+    "rectified_product",
     "relu",
     "softplus_glm",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.errors import UsageError
+from bnlens.theory import rectified_product
 
 __all__ = ["Activation", "Student", "TrainingSet", "draw_training_set"]
 
@@ -95,9 +96,7 @@ class Student:
         if data.teacher_activation == "linear":
             return (1 + norm / 2 - overlap) / 2
         cosine = float(np.clip(overlap / np.sqrt(norm), -1, 1)) if norm > 0 else 0.0
-        angle = np.arccos(cosine)
-        both = (np.sin(angle) + (np.pi - angle) * cosine) / (2 * np.pi)  # E[u+ z+] of unit Gaussians, theory sheet B.1
-        return float((0.5 + norm / 2 - 2 * np.sqrt(norm) * both) / 2)
+        return float((0.5 + norm / 2 - 2 * np.sqrt(norm) * rectified_product(cosine)) / 2)
 
 
 def draw_training_set(

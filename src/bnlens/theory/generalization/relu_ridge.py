@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
+from bnlens.theory.arc_cosine import rectified_product
 from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
 from bnlens.theory.generalization._field_averages import Activation
 from bnlens.theory.generalization.replica import ReplicaSolution, solve_replica
@@ -23,8 +24,8 @@ class ReluRidge:
     """Empirical risk minimisation min_v sum_mu (t - max(v.x, 0))^2 / 2 + lambda |v|^2 / 2.
 
     Inputs x ~ N(0, I/N), labels t = g(w*.x) + s with |w*|^2 = N and Var s = S. The error follows from the norm q and the
-    cosine R of the replica-symmetric solution (`solve_replica`), with K1 = [sin(theta) + (pi - theta) cos(theta)] / (2 pi) at
-    theta = arccos R:
+    cosine R of the replica-symmetric solution (`solve_replica`), with K1 of
+    `bnlens.theory.rectified_product`:
 
         ReLU teacher:    [ 1/2 + q/2 - 2 sqrt(q) K1(R) ] / 2
         linear teacher:  [ 1 + q/2 - sqrt(q) R ] / 2
@@ -108,6 +109,5 @@ class ReluRidge:
     def _error(self, solution: ReplicaSolution) -> float:
         if self.teacher == "linear":
             return (1 + solution.q / 2 - solution.overlap) / 2
-        angle = np.arccos(solution.R)
-        aligned = (np.sin(angle) + (np.pi - angle) * solution.R) / (2 * np.pi)  # K1, theory sheet B.1
+        aligned = rectified_product(solution.R)
         return float((0.5 + solution.q / 2 - 2 * np.sqrt(solution.q) * aligned) / 2)

@@ -1,0 +1,154 @@
+"""What the claims on learning dynamics (L1 to L4) share: systems as data, simulated trajectories as a job, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from bnlens.claims._claim import Job, Scale
+
+if TYPE_CHECKING:
+    from bnlens.theory.dynamics import System, Trajectory
+
+RUNS: Mapping[Scale, int] = {"quick": 16, "full": 64}
+"""Students per simulation."""
+
+SIZE: Mapping[Scale, int] = {"quick": 400, "full": 1000}
+"""Their weights N."""
+
+FINITE_SIZE = 2.0
+"""Distance to the equations that N weights are allowed beside the standard errors, times N."""
+
+NAMES: Mapping[str, str] = {"SGD": "SGD", "WeightNorm": "WN", "GammaDecay": "WN + gamma decay", "BatchNorm": "BN"}
+UNITS: Mapping[str, str] = {"linear": "linear", "relu": "ReLU"}
+LETTERS: Mapping[str, str] = {"gamma": "gamma", "R": "R", "L": "L", "generalization_error": "error"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A system, its start and the times at which it is looked at.
+
+    Attributes:
+        kind: class of `bnlens.theory.dynamics`.
+        unit: ``"linear"`` or ``"relu"``.
+        learning_rate: eta.
+        batch_size: M.
+        label_noise: S.
+        zeta: of `GammaDecay`.
+        gamma: at the start; None for `SGD`.
+        R: at the start.
+        L: at the start.
+        freeze_norm: whether |w| is restored after each step.
+        times: tau.
+    """
+
+    kind: str
+    unit: str
+    learning_rate: float = 1.0
+    batch_size: int = 1
+    label_noise: float = 0.0
+    zeta: float | None = None
+    gamma: float | None = 0.3
+    R: float = 0.2
+    L: float = 1.0
+    freeze_norm: bool = False
+    times: Sequence[float] = field(default=(1.0,), hash=False)
+
+    @property
+    def key(self) -> str:
+        """Name of the case inside job names."""
+        frozen = "-frozen" if self.freeze_norm else ""
+        rates = f"M{self.batch_size}-eta{self.learning_rate:g}-S{self.label_noise:g}"
+        return f"{self.kind}-{self.unit}-{rates}-L{self.L:g}{frozen}"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The first columns of the rows of this case in a table."""
+        return {
+            "trained by": NAMES[self.kind],
+            "unit": UNITS[self.unit],
+            "M": self.batch_size,
+            "eta": self.learning_rate,
+            "norm": f"{self.L:g}, frozen" if self.freeze_norm else "free",
+        }
+
+    def system(self) -> System:
+        """Return the system."""
+        return make_system(
+            self.kind,
+            unit=self.unit,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            label_noise=self.label_noise,
+            **({} if self.zeta is None else {"zeta": self.zeta}),
+        )
+
+    def solve(self) -> Trajectory:
+        """Return the solution of the equations at the times."""
+        return self.system().solve(self.times, gamma=self.gamma, R=self.R, L=self.L, freeze_norm=self.freeze_norm)
+
+    def as_gamma_decay(self) -> Case:
+        """Return the paper's model of a case of BN."""
+        from bnlens.theory.dynamics import paper_zeta
+
+        unit: Any = self.unit
+        return replace(self, kind="GammaDecay", zeta=paper_zeta(unit, self.batch_size))
+
+    def job(self, scale: Scale, seed: int, *, size: int | None = None, runs: int | None = None) -> Job:
+        """Return the job that simulates the case."""
+        size, runs = size or SIZE[scale], runs or RUNS[scale]
+        config = {
+            "kind": self.kind,
+            "parameters": {
+                "unit": self.unit,
+                "learning_rate": self.learning_rate,
+                "batch_size": self.batch_size,
+                "label_noise": self.label_noise,
+                **({} if self.zeta is None else {"zeta": self.zeta}),
+            },
+            "start": {"gamma": self.gamma, "R": self.R, "L": self.L, "freeze_norm": self.freeze_norm},
+            "times": list(self.times),
+            "size": size,
+            "runs": runs,
+            "seed": seed,
+        }
+        # On one core: 3 ns per random number, 4 us per step and student.
+        cost = self.times[-1] * size * runs * (3e-9 * self.batch_size * size + 4e-6)
+        return Job(name=f"{self.key}-N{size}", function=simulate, config=config, cost=cost)
+
+
+def make_system(kind: str, **parameters: Any) -> System:
+    """Return a system of `bnlens.theory.dynamics` by the name of its class."""
+    from bnlens.theory import dynamics
+
+    system: System = getattr(dynamics, kind)(**parameters)
+    return system
+
+
+def simulate(
+    *,
+    kind: str,
+    parameters: Mapping[str, Any],
+    start: Mapping[str, Any],
+    times: Sequence[float],
+    size: int,
+    runs: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Job: a simulated trajectory, a list over the times for each order parameter and for its standard error."""
+    from bnlens.simulate import simulate_dynamics
+
+    path = simulate_dynamics(make_system(kind, **parameters), times, **start, size=size, runs=runs, seed=seed)
+    columns = {str(column): values.tolist() for column, values in path.to_frame().items()}
+    return {**columns, "tau": path.tau.tolist(), "size": size}
+
+
+def result_of(case: Case, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of the job of a case, whatever its N."""
+    return next(result for name, result in results.items() if name.startswith(f"{case.key}-N"))
+
+
+def last(result: Mapping[str, Any], name: str) -> tuple[float, float]:
+    """Return an order parameter at the last time with its standard error."""
+    return result[name][-1], result[f"{name}_stderr"][-1]

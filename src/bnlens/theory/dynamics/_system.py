@@ -1,0 +1,184 @@
+"""The driver: what all systems of order parameters share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.integrate import solve_ivp
+
+from bnlens.errors import UsageError
+from bnlens.theory._check import FloatArray
+from bnlens.theory.dynamics._averages import Averages, UnitName, generalization_error
+from bnlens.theory.dynamics._trajectory import Trajectory
+
+__all__ = ["System"]
+
+_RELATIVE, _ABSOLUTE = 1e-8, 1e-10
+_DIVERGED = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class System(ABC):
+    """Online learning of one unit from a teacher of the same kind, described by its order parameters as N -> infinity.
+
+    Inputs x are N-dimensional Gaussians of variance 1/N per component, u = w* . x and z = sqrt(N) w . x / |w| standard
+    Gaussians of correlation R, labels t = g(u) + noise, outputs g(gamma z). The loss is (t - y)^2 / 2; weights learn with
+    rate eta, gamma with eta / N, and every step sees new samples. Time is tau = steps / N. With e = eta gamma / L^2 and
+    the `Averages` of the system
+
+        dgamma/dtau = eta * gain,   dR/dtau = e * alignment - R e^2/2 * noise,   dL/dtau = L e^2/2 * noise.
+
+    Source: theory sheet B.0.
+
+    Attributes:
+        unit: ``"linear"`` or ``"relu"``, activation of student and teacher.
+        learning_rate: eta > 0.
+        batch_size: samples per step, M; each step counts as one, whatever M.
+        label_noise: S >= 0, variance of the noise on the labels.
+    """
+
+    unit: UnitName
+    learning_rate: float
+    batch_size: int = 1
+    label_noise: float = 0.0
+
+    smallest_batch: ClassVar[int] = 1
+    """The smallest batch size for which the averages are finite."""
+    tied: ClassVar[bool] = False
+    """Whether gamma is the norm of the weights and not a parameter of its own."""
+
+    def __post_init__(self) -> None:
+        if self.unit not in get_args(UnitName):
+            raise UsageError(f"Unknown unit {self.unit!r}: the dynamics know {', '.join(get_args(UnitName))}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"learning_rate={self.learning_rate!r} must be a positive number.")
+        if self.batch_size < self.smallest_batch or self.batch_size != int(self.batch_size):
+            raise UsageError(
+                f"batch_size={self.batch_size!r} is not possible: {type(self).__name__} needs a whole number of "
+                f"samples, {self.smallest_batch} or more."
+            )
+        if not 0 <= self.label_noise < math.inf:
+            raise UsageError(f"label_noise={self.label_noise!r} is a variance and cannot be negative.")
+
+    @abstractmethod
+    def averages(self, gamma: float, R: float) -> Averages:
+        """Return the averages over inputs, labels and batches that drive the order parameters.
+
+        Args:
+            gamma: output scale, at least 0 for a ReLU unit.
+            R: overlap in [-1, 1].
+        """
+
+    def drift(self, gamma: float, R: float, L: float, *, freeze_norm: bool = False) -> tuple[float, float, float]:
+        """Return (dgamma/dtau, dR/dtau, dL/dtau).
+
+        Args:
+            gamma: output scale, at least 0 for a ReLU unit.
+            R: overlap in [-1, 1].
+            L: norm |w| / sqrt(N) > 0.
+            freeze_norm: whether |w| is restored after each step, so that L stays.
+        """
+        gain, alignment, noise = self.averages(gamma, R)
+        rate = self.learning_rate * gamma / L**2
+        wander = rate**2 / 2 * noise
+        growth = L * wander
+        if self.tied:
+            growth += self.learning_rate * gain
+            return growth, rate * alignment - R * wander, growth
+        return self.learning_rate * gain, rate * alignment - R * wander, 0.0 if freeze_norm else growth
+
+    def solve(
+        self, tau: ArrayLike, *, gamma: float | None = None, R: float = 0.0, L: float = 1.0, freeze_norm: bool = False
+    ) -> Trajectory:
+        """Solve for the order parameters at given times (relative error 1e-8 per step of the solver).
+
+        Args:
+            tau: (T,), times to return, increasing, from 0 on; the start is at tau = 0.
+            gamma: output scale at the start, at least 0 for a ReLU unit; 1 if not given. `SGD` has none.
+            R: overlap at the start, in [-1, 1].
+            L: norm |w| / sqrt(N) at the start.
+            freeze_norm: whether |w| is restored after each step, so that L stays.
+
+        Raises:
+            UsageError: for a start or times that are not possible, or weights that grow without bound.
+        """
+        start = self.start(gamma, R, L, freeze_norm=freeze_norm)
+        times = self.times(tau)
+        values = np.repeat(np.array(start)[:, None], len(times), axis=1)
+        if times[-1] > 0:
+            values = self._integrate(times, start, freeze_norm)
+        overlaps, norms = np.clip(values[1], -1, 1), values[2]
+        gammas = norms if self.tied else values[0]
+        error = generalization_error(self.unit, gammas, overlaps)
+        return Trajectory(self, tau=times, gamma=gammas, R=overlaps, L=norms, generalization_error=error)
+
+    def start(
+        self, gamma: float | None, R: float, L: float, *, freeze_norm: bool = False
+    ) -> tuple[float, float, float]:
+        """Check a start and return it as (gamma, R, L); without gamma it is 1, or L if the two are tied.
+
+        Raises:
+            UsageError: if the system cannot start there.
+        """
+        if not -1 <= R <= 1:
+            raise UsageError(f"R={R!r} is not a correlation: it lies in [-1, 1].")
+        if not 0 < L < math.inf:
+            raise UsageError(f"L={L!r} must be a positive number: without a length the weights have no direction.")
+        if self.tied and freeze_norm:
+            raise UsageError(f"freeze_norm=True has no meaning for {type(self).__name__}: its norm is its gamma.")
+        if self.tied and gamma is not None and gamma != L:
+            raise UsageError(f"gamma={gamma!r} cannot be set for {type(self).__name__}: it is the norm, set L alone.")
+        if gamma is None:
+            gamma = L if self.tied else 1.0
+        if not math.isfinite(gamma) or (self.unit == "relu" and gamma < 0):
+            raise UsageError(
+                f"gamma={gamma!r} is not possible; a ReLU unit starts with gamma >= 0 (turn the signs of gamma and R)."
+            )
+        return float(gamma), float(R), float(L)
+
+    @staticmethod
+    def times(tau: ArrayLike) -> FloatArray:
+        """Check times and return them as a float64 array.
+
+        Raises:
+            UsageError: if they are negative or not increasing.
+        """
+        times = np.atleast_1d(np.asarray(tau, dtype=np.float64))
+        if times.ndim != 1 or not len(times) or not np.all(np.isfinite(times)):
+            raise UsageError("tau must be a list of one or more finite times.")
+        if times[0] < 0 or np.any(np.diff(times) <= 0):
+            raise UsageError(f"tau must increase from 0 on; it begins with {times[:3].tolist()}.")
+        return times
+
+    def _integrate(self, times: FloatArray, start: tuple[float, float, float], freeze_norm: bool) -> FloatArray:
+        def drift(_: float, state: FloatArray) -> tuple[float, float, float]:
+            gamma, R, L = state.tolist()
+            # The solver may try a point just outside of the domain.
+            inside = max(gamma, 0.0) if self.unit == "relu" else gamma
+            return self.drift(inside, min(max(R, -1.0), 1.0), max(L, 1e-12), freeze_norm=freeze_norm)
+
+        def diverged(_: float, state: FloatArray) -> float:
+            return float(max(abs(state[0]), state[2]) - _DIVERGED * max(abs(start[0]), start[2], 1.0))
+
+        diverged.terminal = True  # type: ignore[attr-defined]
+        solution = solve_ivp(
+            drift,
+            (0.0, float(times[-1])),
+            start,
+            method="LSODA",
+            t_eval=times,
+            events=diverged,
+            rtol=_RELATIVE,
+            atol=_ABSOLUTE,
+        )
+        if solution.status != 0:
+            raise UsageError(
+                f"{type(self).__name__} with learning_rate={self.learning_rate} diverges before tau={times[-1]:g}: "
+                "use a smaller learning rate or end earlier."
+            )
+        return np.asarray(solution.y)

@@ -1,0 +1,61 @@
+"""Weight normalization with gamma decay: the paper's model of batch normalization."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bnlens.errors import UsageError
+from bnlens.theory.dynamics._averages import Averages, UnitName
+from bnlens.theory.dynamics.weight_norm import WeightNorm
+
+__all__ = ["GammaDecay", "paper_zeta"]
+
+
+def paper_zeta(unit: UnitName, batch_size: int) -> float:
+    """Return the paper's zeta of a unit with squared loss on Gaussian inputs: 3/(4M) linear, 3/(8M) ReLU.
+
+    The ReLU value is that of the Gauss-Newton Hessian at beta = 0 (theory sheet A.2).
+
+    Args:
+        unit: ``"linear"`` or ``"relu"``.
+        batch_size: statistics batch size M.
+
+    >>> paper_zeta("linear", 8), paper_zeta("relu", 8)
+    (0.09375, 0.046875)
+    """
+    return {"linear": 0.75, "relu": 0.375}[unit] / batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class GammaDecay(WeightNorm):
+    """Weight normalization with the penalty zeta gamma^2: dgamma/dtau = eta (E[delta z] - 2 zeta gamma).
+
+    The paper takes it for BN with zeta of the order 1/M (`paper_zeta`); `BatchNorm.as_gamma_decay` makes the model of a BN
+    system. The fixed point that the paper gives, gamma0 = 1/(1 + 2 zeta) for linear and 1/(1 + 4 zeta) for ReLU units at R = 1,
+    is none: the errors that the shrunk gamma leaves keep the weights moving, R below 1 and L growing. It is approached as
+    L grows, 1 - R and 1 - gamma/gamma0 falling as tau^(-1/2).
+
+    Source: arXiv 1809.00846, section on dynamics; theory sheet B.0, B.2.
+
+    Attributes:
+        zeta: coefficient of the penalty, at least 0, for the loss (t - y)^2 / 2 per sample.
+
+    The others are those of `System`.
+
+    >>> trajectory = GammaDecay(unit="linear", learning_rate=1.0, zeta=0.1).solve([10, 1000], gamma=0.5)
+    >>> trajectory.gamma.round(3).tolist(), trajectory.R.round(3).tolist()  # gamma0 = 0.833
+    ([0.824, 0.833], [0.993, 0.999])
+    """
+
+    zeta: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.zeta < math.inf:
+            raise UsageError(f"zeta={self.zeta!r} must be 0 or positive: it is the weight of a penalty.")
+
+    def averages(self, gamma: float, R: float) -> Averages:
+        """Return the averages of weight normalization with -2 zeta gamma added to the gain."""
+        gain, alignment, noise = super().averages(gamma, R)
+        return Averages(gain - 2 * self.zeta * gamma, alignment, noise)

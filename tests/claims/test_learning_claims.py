@@ -1,0 +1,176 @@
+"""Claims L1 to L4: judged on results made to agree with the claim or with the equations, and on a small simulation."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bnlens.claims import _learning as common
+from bnlens.claims import (
+    l1_order_parameters,
+    l2_fixed_point,
+    l3_maximum_learning_rate,
+    l4_effective_learning_rate,
+)
+from bnlens.theory.dynamics import COLUMNS
+from bnlens.theory.learning_rate import stationary_state
+
+L1, L2, L3, L4 = CLAIMS = [
+    l1_order_parameters.CLAIM,
+    l2_fixed_point.CLAIM,
+    l3_maximum_learning_rate.CLAIM,
+    l4_effective_learning_rate.CLAIM,
+]
+
+
+def by_id(claim):
+    return claim.id
+
+
+def case_of(config):
+    parameters, start = config["parameters"], config["start"]
+    return common.Case(config["kind"], **parameters, **start, times=tuple(config["times"]))
+
+
+def results(claim, change=lambda case, values, size: values):
+    """Results with standard errors of 1e-4 that follow the equations, up to a change of the order parameters."""
+    made = {}
+    for job in claim.jobs("quick", None):
+        case, size = case_of(job.config), job.config["size"]
+        path = case.solve()
+        values = change(case, {name: np.array(getattr(path, name)) for name in COLUMNS}, size)
+        errors = {f"{name}_stderr": [1e-4] * len(path.tau) for name in COLUMNS}
+        made[job.name] = {
+            **{name: value.tolist() for name, value in values.items()},
+            **errors,
+            "tau": path.tau.tolist(),
+            "size": size,
+        }
+    return made
+
+
+def with_finite_size(case, values, size):
+    return {name: value + 1 / size for name, value in values.items()}
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
+def test_plan_is_data_and_full_is_the_same_but_larger(claim):
+    quick, full = claim.jobs("quick", None), claim.jobs("full", None)
+    assert len({job.name for job in quick}) == len(quick)
+    assert len({job.config["seed"] for job in quick}) == len(quick)
+    for small, large in zip(quick, full, strict=True):
+        assert json.loads(json.dumps(dict(small.config))) == small.config
+        assert small.config["runs"] * small.config["size"] < large.config["runs"] * large.config["size"]
+        rest = {"runs": 0, "size": 0}
+        assert {**large.config, **rest} == {**small.config, **rest}
+    assert claim.core
+    assert sum(job.cost for job in quick) < 60
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
+def test_small_simulation_gives_finite_numbers_and_a_figure(claim):
+    made = {}
+    for job in claim.jobs("quick", None):
+        config = {**job.config, "size": min(job.config["size"], 40), "runs": 3}
+        made[job.name] = json.loads(json.dumps(job.function(**config)))
+    finding = claim.judge(made)
+    assert all(math.isfinite(v) for v in (finding.measured, finding.predicted, finding.stderr, finding.ratio))
+    assert finding.stderr > 0
+    assert all(math.isfinite(v) for row in finding.rows for v in row.values() if isinstance(v, float))
+    figure = claim.figure(made)
+    assert figure.layout.yaxis.title.text
+    for trace in figure.data:
+        assert trace.name
+        assert np.all(np.isfinite(trace.y))
+    assert any(trace.error_y.array is not None for trace in figure.data)
+
+
+def test_l1_judges_distance_and_its_order():
+    agreed = L1.judge(results(L1, with_finite_size))
+    assert agreed.verdict == "holds"
+    assert "324 of 324" in agreed.summary
+    assert len(agreed.rows) >= 12
+    off = L1.judge(results(L1, lambda case, values, size: {k: v + 3 / size for k, v in values.items()}))
+    assert off.verdict == "does not hold here"
+    assert "0 of 324" in off.summary
+    # Few points away, but a distance that does not fall
+    lasting = L1.judge(results(L1, lambda case, values, size: {k: v + 0.004 for k, v in values.items()}))
+    assert lasting.verdict == "holds approximately"
+    assert "other than 1/N" in lasting.summary
+
+
+def test_l1_can_tell_batch_norm_from_its_model():
+    def model(case, values, size):
+        if case.kind != "BatchNorm":
+            return values
+        path = case.as_gamma_decay().solve()
+        return {name: np.array(getattr(path, name)) for name in COLUMNS}
+
+    assert L1.judge(results(L1, model)).verdict == "does not hold here"
+
+
+def test_l2_judges_whether_a_student_stays():
+    claimed = L2.judge(
+        results(
+            L2, lambda case, values, size: {**values, "R": values["R"] * 0 + 1, "gamma": values["R"] * 0 + case.gamma}
+        )
+    )
+    assert (claimed.verdict, claimed.corrects_paper) == ("holds", None)
+    found = L2.judge(results(L2))
+    assert found.verdict == "does not hold here"
+    assert "no fixed point" in found.corrects_paper
+    assert (found.measured, found.predicted) == (pytest.approx(1 - 0.02177, abs=2e-4), 1.0)
+    for row in found.rows:
+        assert row["R, simulated"] == pytest.approx(row["R, equations"], abs=2e-4)
+        assert row["gamma, simulated"] == pytest.approx(row["gamma, equations"], abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("maximum", "verdict"), [(17.0, "holds"), (16.1, "holds approximately"), (13.3, "does not hold here")]
+)
+def test_l3_judges_the_maximum_of_batch_norm(maximum, verdict):
+    def change(case, values, size):
+        largest = {"BatchNorm": maximum, "WeightNorm": 16.0, "GammaDecay": 23.0}[case.kind]
+        R = np.full(len(values["R"]), np.sqrt(min(1, largest / case.learning_rate)))
+        return {**values, "R": R}
+
+    finding = L3.judge(results(L3, change))
+    assert finding.verdict == verdict
+    assert finding.measured == pytest.approx(maximum)
+    assert finding.predicted == pytest.approx(16 + 2 * 3 / 32)
+    assert (finding.corrects_paper is None) == (verdict == "holds")
+
+
+def test_l3_on_the_equations():
+    finding = L3.judge(results(L3))
+    assert finding.verdict == "does not hold here"
+    assert finding.measured == pytest.approx(13.333, abs=0.01)
+    for row in finding.rows:
+        assert row["R^2, simulated"] == pytest.approx(row["R^2, equations"], abs=2e-3)
+
+
+def test_l4_judges_the_effective_rate():
+    def raised(by):
+        def change(case, values, size):
+            plain = common.Case("WeightNorm", case.unit, batch_size=8, label_noise=0.25, times=case.times)
+            path = plain.solve() if not case.freeze_norm else common.replace(plain, freeze_norm=True).solve()
+            gamma = (path.effective_learning_rate + (by if case.kind == "BatchNorm" else 0)) * values["L"] ** 2
+            return {**values, "gamma": gamma}
+
+        return change
+
+    assert L4.judge(results(L4, raised(0.1))).verdict == "holds"
+    assert L4.judge(results(L4, raised(0.01))).verdict == "holds approximately"
+    found = L4.judge(results(L4))
+    assert found.verdict == "does not hold here"
+    assert found.measured < found.predicted
+    assert "because gamma is smaller" in found.corrects_paper
+
+
+def test_cases_say_their_system():
+    case = common.Case("GammaDecay", "relu", learning_rate=2.0, batch_size=4, label_noise=0.1, zeta=0.05)
+    assert case_of(case.job("quick", 1).config) == case
+    state = stationary_state(case.system())
+    assert 0 < state.R < 1
+    assert case.columns["trained by"] == "WN + gamma decay"
