@@ -16,7 +16,7 @@ __all__ = ["main"]
 INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
 
 
-_VERBS = ("report", "reproduce")  # bnlens.cli.<verb> defines <verb>_command
+_VERBS = ("report", "reproduce", "theory")  # bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group
 
 
 class _Verbs(TyperGroup):
@@ -28,8 +28,11 @@ class _Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _VERBS:
             return None
+        module = importlib.import_module(f"bnlens.cli.{cmd_name}")
+        if hasattr(module, f"{cmd_name}_app"):
+            return typer.main.get_command(getattr(module, f"{cmd_name}_app")())
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(getattr(importlib.import_module(f"bnlens.cli.{cmd_name}"), f"{cmd_name}_command"))
+        app.command(cmd_name)(getattr(module, f"{cmd_name}_command"))
         return typer.main.get_command(app)
 
     def invoke(self, ctx: Any) -> Any:
