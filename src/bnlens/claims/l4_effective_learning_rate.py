@@ -34,7 +34,8 @@ _HEADLINE = ("linear", True)
 
 
 def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    return [case.job(scale, seed) for seed, case in enumerate(_CASES.values(), start=900)]
+    size = common.SIZE[scale] // 2  # gamma and L are near their limits for few weights already
+    return [case.job(scale, seed, size=size) for seed, case in enumerate(_CASES.values(), start=900)]
 
 
 def _rate(case: common.Case, results: Mapping[str, dict[str, Any]]) -> tuple[float, float]:
