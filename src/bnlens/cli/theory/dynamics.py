@@ -108,7 +108,8 @@ def dynamics_command(
         found = simulated.to_frame().add_prefix("simulated_").set_index(frame.index)
         frame = frame.join(found)
         figure = None if figure is None else simulated.plot(figure)
-    facts: dict[str, Any] = {"system": system.value, "unit": unit.value, "learning_rate": learning_rate, "batch_size": batch_size}
+    facts: dict[str, Any] = {"system": system.value, "unit": unit.value}
+    facts |= {"learning_rate": learning_rate, "batch_size": batch_size}
     facts |= {"label_noise": label_noise, "zeta": getattr(trained, "zeta", None)}
     facts |= {"size": size, "runs": runs, "seed": seed} if simulate else {}
     output.print_table(frame, form, **facts)
