@@ -43,6 +43,7 @@ format: $(VENV)/.installed-dev
 
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/report_cost.py
+	$(BIN)/python benchmarks/layer_cost.py
 
 clean:
 	rm -rf $(VENV) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
