@@ -88,6 +88,27 @@ def test_compiles_to_one_graph(M, momentum):
         torch.testing.assert_close(layer.window, eager.window)
 
 
+@pytest.mark.parametrize("M", [None, 3, 20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiled_layers_keep_layout_and_precision(M, dtype):
+    torch._dynamo.reset()
+    eager = bnlens.nn.BatchNorm2d(3, statistics_batch_size=M)
+    layer = copy.deepcopy(eager)
+    layer.compile(fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        x, cotangent = (
+            batch(7, dtype=dtype, seed=seed).to(memory_format=torch.channels_last) for seed in range(2)
+        )  # groups of unequal sizes
+        found, expected = results(layer, x, cotangent), results(eager, x, cotangent)
+    for name in ("output", "input"):
+        assert found[name].dtype == dtype
+        assert found[name].is_contiguous(memory_format=torch.channels_last)
+    assert_same(found, expected, 2e-6 if dtype == torch.float32 else 2 * torch.finfo(dtype).eps)
+    for name in BUFFERS:
+        torch.testing.assert_close(getattr(layer, name), getattr(eager, name), rtol=2e-6, atol=2e-6)
+
+
 @pytest.mark.parametrize("M", REGIMES)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -185,6 +206,18 @@ def test_one_value_per_channel_is_refused(M):
     with pytest.raises(UsageError, match=r"one value per channel .* \(1, 3\).*freeze"):
         layer(torch.randn(1, 3))
     assert layer.eval()(torch.randn(1, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize("M", REGIMES)
+@pytest.mark.parametrize("pixels", [4, 64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_the_output_may_be_changed_in_place(M, pixels, memory_format):
+    x = torch.randn(8, 3, 2, pixels // 2, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
+    layer = bnlens.nn.BatchNorm2d(3, statistics_batch_size=M)
+    other = copy.deepcopy(layer)
+    cotangent = torch.ones_like(x)
+    found = results(nn.Sequential(layer, nn.ReLU(inplace=True)), x, cotangent)
+    assert_same(found, results(nn.Sequential(other, nn.ReLU()), x, cotangent), 0)
 
 
 @pytest.mark.parametrize("M", [3, 20, math.inf])

@@ -213,7 +213,7 @@ class DialBatchNorm(_BatchNorm):
         """Update running statistics and window, unless the batch is not finite."""
         if window is None and not self.track_running_stats:
             return
-        finite = batch.variance.isfinite().all()  # where a mean is not, the variance is not
+        finite = batch.variance.amax() < math.inf  # and no NaN; where a mean is not finite, the variance is not
         if window is not None:
             self.window.copy_(torch.where(finite, window, self.window))
         self.skipped_batches.add_(~finite)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnlens.nn._cpu import add_scaled, affine_by_groups, group_gradients, group_moments, has_fast_groups
+from bnlens.nn._ghost_plain import backward_plain, forward_plain
 from bnlens.nn._statistics import BatchStatistics, statistics_dtype
 
 __all__ = ["group_sizes", "normalise_by_groups"]
@@ -36,40 +38,32 @@ def normalise_by_groups(
         The output, and the statistics of the *whole* batch: group variances plus the variance of group means.
     """
     y, saved = _Ghost.apply(x, weight, bias, eps, sizes)  # type: ignore[no-untyped-call]
-    pixels = x.numel() // (x.shape[0] * x.shape[1])
-    means, bessel = saved[0], saved[2]
-    counts = torch.tensor(sizes, dtype=saved.dtype, device=x.device).unsqueeze(1) * pixels
-    share = counts / (x.shape[0] * pixels)
+    means, _, variances = saved
+    share = torch.tensor(sizes, dtype=saved.dtype, device=x.device).unsqueeze(1) / x.shape[0]
     mean = (share * means).sum(0)
-    variance = (share * (bessel * (counts - 1) / counts + (means - mean).square())).sum(0)
-    return y, BatchStatistics(mean, variance, x.shape[0] * pixels)
+    variance = (share * (variances + (means - mean).square())).sum(0)
+    return y, BatchStatistics(mean, variance, x.numel() // x.shape[1])
 
 
 class _Ghost(torch.autograd.Function):
-    """One native call per contiguous slice, forward and backward, in one node of the graph."""
+    """The groups in one node of the graph: plain operations where a compiler fuses them, else native calls."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the output and, per group, mean, 1 / sqrt(variance + eps), Bessel variance: (3, k, C)."""
-        parts = torch.split(x, sizes)
-        if torch.compiler.is_compiling():  # inductor functionalises no kernel that writes into a slice
-            rows, outputs = [], []
-            for part in parts:
-                scratch = torch.zeros(2, x.shape[1], dtype=statistics_dtype(x), device=x.device)
-                y, mean, invstd = torch.native_batch_norm(part, weight, bias, scratch[0], scratch[1], True, 1.0, eps)
-                outputs.append(y)
-                rows.append(torch.stack([mean, invstd, scratch[1]]))
-            return torch.cat(outputs), torch.stack(rows, 1)
-        y = torch.empty_like(x)
-        saved = torch.zeros(4, len(sizes), x.shape[1], dtype=statistics_dtype(x), device=x.device)
-        for i, (part, out) in enumerate(zip(parts, torch.split(y, sizes), strict=True)):
-            mean, invstd, bessel, scratch = saved[:, i]
-            torch.native_batch_norm(part, weight, bias, scratch, bessel, True, 1.0, eps, out=(out, mean, invstd))
-        return y, saved[:3]
+        """Return the output and, per group, mean, 1 / sqrt(variance + eps), biased variance: (3, k, C)."""
+        if torch.compiler.is_compiling():
+            return forward_plain(x, weight, bias, eps, sizes)
+        if not has_fast_groups(x):
+            return _forward_sliced(x, weight, bias, eps, sizes)
+        mean, variance = group_moments(x, sizes)
+        invstd = (variance + eps).rsqrt()
+        scale = weight * invstd
+        y = affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
+        return y, torch.stack([mean, invstd, variance])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        """Keep the input, not the normalised input: the native backward recomputes it."""
+        """Keep the input, not the normalised input: the backward pass recomputes it."""
         x, weight, _, ctx.eps, ctx.sizes = inputs
         ctx.save_for_backward(x, weight, output[1])
         ctx.mark_non_differentiable(output[1])
@@ -78,22 +72,47 @@ class _Ghost(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """Gradients of ``x``, ``weight`` and ``bias``."""
         x, weight, saved = ctx.saved_tensors
-        slices = list(zip(torch.split(grad, ctx.sizes), torch.split(x, ctx.sizes), saved[0], saved[1], strict=True))
-        if torch.compiler.is_compiling() or torch.is_grad_enabled():  # to be compiled, or differentiated once more
-            results = [
-                torch.ops.aten.native_batch_norm_backward(
-                    g, part, weight, None, None, mean, invstd, True, ctx.eps, [True] * 3
-                )
-                for g, part, mean, invstd in slices
-            ]
-            parts, dweights, dbiases = zip(*results, strict=True)
-            return torch.cat(parts), torch.stack(dweights).sum(0), torch.stack(dbiases).sum(0), None, None
-        dx = torch.empty_like(x)
-        affine = weight.new_empty(2, len(ctx.sizes), x.shape[1])
-        for i, ((g, part, mean, invstd), out) in enumerate(zip(slices, torch.split(dx, ctx.sizes), strict=True)):
-            torch.ops.aten.native_batch_norm_backward.out(
-                g, part, weight, None, None, mean, invstd, True, ctx.eps, [True] * 3,
-                out0=out, out1=affine[0, i], out2=affine[1, i],
-            )  # fmt: skip
-        dweight, dbias = affine.sum(1)
-        return dx, dweight, dbias, None, None
+        mean, invstd, _ = saved
+        if torch.compiler.is_compiling():
+            dx, dweights, dbiases = backward_plain(grad, x, weight, mean, invstd, ctx.sizes)
+        elif torch.is_grad_enabled() or not has_fast_groups(x):  # the native call can be differentiated once more
+            dx, dweights, dbiases = _backward_sliced(grad, x, weight, mean, invstd, ctx.eps, ctx.sizes)
+        else:
+            dweights, dbiases = group_gradients(grad, x, mean, invstd, ctx.sizes)
+            # gamma / sigma (grad - its mean - xhat times the mean of grad xhat), sorted by x and grad
+            scale = weight * invstd
+            share = scale / -_values(x, ctx.sizes, invstd)
+            of_x = share * invstd * dweights
+            dx = affine_by_groups(x, of_x, share * dbiases - of_x * mean, ctx.sizes)
+            add_scaled(dx, grad, scale, ctx.sizes)
+        return dx, dweights.sum(0), dbiases.sum(0), None, None
+
+
+def _forward_sliced(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """One native call per contiguous slice."""
+    y = torch.empty_like(x)
+    saved = torch.zeros(4, len(sizes), x.shape[1], dtype=statistics_dtype(x), device=x.device)
+    for i, (part, out) in enumerate(zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)):
+        mean, invstd, bessel, scratch = saved[:, i]
+        torch.native_batch_norm(part, weight, bias, scratch, bessel, True, 1.0, eps, out=(out, mean, invstd))
+    values = _values(x, sizes, saved)
+    saved[2].mul_((values - 1) / values)
+    return y, saved[:3]
+
+
+def _backward_sliced(
+    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, eps: float, sizes: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    # with out= the kernel would copy what it writes elsewhere, as cat does
+    results = [
+        torch.ops.aten.native_batch_norm_backward(g, part, weight, None, None, mu, inverse, True, eps, [True] * 3)
+        for g, part, mu, inverse in zip(torch.split(grad, sizes), torch.split(x, sizes), mean, invstd, strict=True)
+    ]
+    parts, dweights, dbiases = zip(*results, strict=True)
+    return torch.cat(parts), torch.stack(dweights), torch.stack(dbiases)
+
+
+def _values(x: Tensor, sizes: list[int], like: Tensor) -> Tensor:
+    """Values per channel in each group, (k, 1)."""
+    pixels = x.numel() // (x.shape[0] * x.shape[1])
+    return torch.tensor(sizes, dtype=like.dtype, device=like.device).unsqueeze(1) * pixels

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnlens.nn._cpu import group_moments, has_fast_groups
+
 __all__ = ["BatchStatistics", "batch_statistics", "normalise_by_batch", "statistics_dtype"]
 
 
@@ -58,6 +60,9 @@ def batch_statistics(x: Tensor) -> BatchStatistics:
         dims = [0, *range(2, x.ndim)]
         variance, mean = torch.var_mean(x.detach().to(statistics_dtype(x)), dims, correction=0)
         return BatchStatistics(mean, variance, values)
+    if has_fast_groups(x):
+        means, variances = group_moments(x, [x.shape[0]])
+        return BatchStatistics(means[0], variances[0], values)
     # The kernel computes in the dtype of the running statistics it is handed; without them, in that of x.
     scratch = torch.zeros(2, x.shape[1], dtype=statistics_dtype(x), device=x.device)
     mean, variance = torch.batch_norm_update_stats(x.detach(), scratch[0], scratch[1], 1.0)
