@@ -6,7 +6,7 @@ functions is escaped unless it is `Html`.
 
 from __future__ import annotations
 
-from bnlens.render._figure import figure, figure_html
+from bnlens.render._figure import figure, figure_html, label_log_axes
 from bnlens.render._look import PALETTE, ROLES, new_figure, template
 from bnlens.render._number import number
 from bnlens.render._page import page
@@ -24,6 +24,7 @@ __all__ = [
     "escape",
     "figure",
     "figure_html",
+    "label_log_axes",
     "new_figure",
     "number",
     "page",

@@ -12,7 +12,7 @@ from bnlens.render._text import Html, escape
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["FIGURE_MARK", "figure", "figure_html"]
+__all__ = ["FIGURE_MARK", "figure", "figure_html", "label_log_axes"]
 
 _LOG_TICKS = [float(f"{digit}e{power}") for power in range(-12, 13) for digit in (1, 2, 5)]
 FIGURE_MARK = '<div class="plot"'  # how `page` knows that it needs plotly.js
@@ -33,7 +33,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     shown = go.Figure(fig)
     if shown.layout.template == go.Figure().layout.template:
         shown.layout.template = template()
-    _label_log_axes(shown)
+    label_log_axes(shown)
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
     height = int(shown.layout.height or 420)
     return Html(
@@ -55,8 +55,8 @@ def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html
     return Html(f"<figure>\n{figure_html(fig, label=label)}\n<figcaption>{escape(caption)}</figcaption>\n</figure>")
 
 
-def _label_log_axes(fig: go.Figure) -> None:
-    """Label 1, 2 and 5 of each decade in full, where Plotly would write single digits beside a lone power of ten."""
+def label_log_axes(fig: go.Figure) -> None:
+    """Label 1, 2 and 5 of each decade in full, in place, where Plotly would write single digits beside a power of ten."""
     for axis in (*fig.select_xaxes(), *fig.select_yaxes()):
         if axis.type == "log" and axis.tickvals is None and axis.dtick is None and axis.nticks is None:
             axis.update(tickvals=_LOG_TICKS, ticktext=[number(value) for value in _LOG_TICKS])

@@ -72,16 +72,17 @@ class SimulatedTrajectory:
         Args:
             figure: where to draw, for example `Trajectory.plot()` of the same system; a new one if not given.
         """
-        import plotly.graph_objects as go
+        from bnlens.render import PALETTE, new_figure
 
-        layout = {"xaxis_title_text": "tau = steps / N", "yaxis_title_text": "order parameter"}
-        figure = go.Figure(layout=layout) if figure is None else figure
-        for name, label in COLUMNS.items():
+        figure = new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
+        for (name, label), color in zip(COLUMNS.items(), PALETTE, strict=False):
+            figure.update_traces(line_color=color, selector={"name": label})  # the equations' curve, where it is drawn
             figure.add_scatter(
                 x=self.tau,
                 y=getattr(self, name),
                 error_y={"array": getattr(self, f"{name}_stderr")},
                 mode="markers",
+                marker={"color": color},
                 name=f"{label}, N = {self.size}",
             )
         return figure

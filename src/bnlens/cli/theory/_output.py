@@ -121,7 +121,8 @@ def write_plot(figure: Figure, path: Path, title: str, description: str) -> None
     if path.suffix == ".html":
         write_atomic(path, render.page(title, render.figure(figure, caption=description), description=description))
     else:
-        figure.update_layout(paper_bgcolor="white", title_text=title, margin_t=120, legend_y=1.0)
+        render.label_log_axes(figure)
+        figure.update_layout(paper_bgcolor="white", title={"text": title, "y": 0.97}, margin_t=110)
         try:
             picture = figure.to_image("png", width=1000, height=560, scale=2)
         except Exception as error:  # kaleido passes on whatever the browser says
