@@ -64,7 +64,7 @@ def dialled(M, devices, plain, dial, ghost=0.0, wider=()):
 
 CIFAR = (32, 16, 8, 4, 2)
 PLAIN = (0.05, 0.1, 0.2, 0.4, 0.9)
-WIDER = ((8, 128, 0.04),)
+WIDER = ((16, 128, 0.01), (8, 128, 0.04), (8, 256, 0.03))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_device_batches(dial, ghost, verdict):
     finding = CLAIMS["N2"].judge(results)
     assert finding.verdict == verdict
     assert finding.measured == pytest.approx(1 - dial[1] / PLAIN[1], abs=0.1)
-    wider = next(row for row in finding.rows if row["statistics batch size"] == 128)
+    wider = next(row for row in finding.rows if (row["device batch"], row["statistics batch size"]) == (8, 128))
     assert wider["train loss, closed"] == pytest.approx(1 - 0.04 / 0.2, abs=0.05)
     assert "train loss, closed" not in finding.rows[0]
     assert len(CLAIMS["N2"].figure(results).data) == 2

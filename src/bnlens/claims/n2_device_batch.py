@@ -19,7 +19,7 @@ _BATCH = 256
 _DIGITS, _CIFAR = 16, 64  # the statistics batch size that is set
 _SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}
 _DEVICES = {_DIGITS: (8, 4), _CIFAR: (32, 16, 8, 4, 2)}
-_WIDER = {_DIGITS: (), _CIFAR: ((8, 128),)}  # device batch and a window wider than asked for
+_WIDER = {_DIGITS: (), _CIFAR: ((16, 128), (8, 128), (8, 256))}  # device batch and a window wider than asked for
 _CLOSED = {4: 0.75, 8: 0.6}  # least share closed at a device batch of M over this
 
 
