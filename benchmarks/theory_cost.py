@@ -5,6 +5,8 @@
 - simulations: processor time of `simulate_dynamics` over that of drawing the same random numbers with the same generators
   in the same blocks. The two take turns, and a ratio is taken within a repetition.
 - memory: peak resident set of a fresh process that simulates to tau and to ten times tau.
+- rival, with ``--statphys DIR``: processor time of a student of `simulate_dynamics` and of one of the online simulation of
+  statphys-ml (github.com/Yuma-Ichikawa/StatPhysMLSimPlayground, a checkout in DIR), both SGD on a linear teacher.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ CURVE_TARGET, SIMULATION_TARGET = 0.050, 2.5  # seconds, and over drawing alone
 CURVE_TAU, CURVE_TIMES = 40.0, 200
 TABLE_SIZES = (4, 8, 32, 128, 256)
 MEMORY_SIZE, MEMORY_TAU = 1000, 1.0
+RIVAL_RUNS = 2
 OUT = Path(__file__).parent / "results" / "theory_cost.json"
 
 
@@ -110,6 +113,39 @@ def measure_simulations(tau: float, size: int, runs: int, repeats: int) -> dict[
     return rows
 
 
+def measure_rival(checkout: Path, tau: float, size: int, repeats: int) -> dict[str, Any]:
+    """Seconds per student, theirs and ours in turns, and their ratio; both report the overlap m = R L at the end."""
+    sys.path.insert(0, str(checkout / "src"))
+    from statphys.dataset import GaussianDataset
+    from statphys.loss import RidgeLoss
+    from statphys.model import LinearRegression
+    from statphys.simulation import OnlineSimulation, SimulationConfig
+
+    config = SimulationConfig.for_online(
+        t_max=tau, t_steps=2, n_seeds=RIVAL_RUNS, lr=1.0, reg_param=0.0, verbose=False, use_theory=False
+    )
+    dataset = GaussianDataset(d=size, rho=1.0, eta=0.25)
+    system = SGD(unit="linear", learning_rate=1.0, label_noise=0.25)
+    theirs, ours, overlaps = [], [], {}
+    for _ in range(repeats):
+        start = time.process_time()
+        found = OnlineSimulation(config).run(dataset, LinearRegression, RidgeLoss(0.0))
+        theirs.append((time.process_time() - start) / RIVAL_RUNS)
+        start = time.process_time()
+        simulated = simulate_dynamics(system, [tau], size=size, runs=RIVAL_RUNS)
+        ours.append((time.process_time() - start) / RIVAL_RUNS)
+        overlaps = {
+            "statphys-ml": found.experiment_results["trajectories_mean"][-1][0],
+            "bnlens": float(simulated.R[-1] * simulated.L[-1]),
+        }
+    return {
+        "statphys_seconds_per_student": spread(theirs),
+        "seconds_per_student": spread(ours),
+        "ratio": spread([a / b for a, b in zip(theirs, ours, strict=True)]),
+        "overlap_at_the_end": overlaps,
+    }
+
+
 def measure_memory(tau: float) -> float:
     """Peak resident set in MiB of a fresh process that simulates to tau."""
     command = [sys.executable, __file__, "--memory-of", str(tau)]
@@ -129,6 +165,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1000, help="weights N (default %(default)s)")
     parser.add_argument("--runs", type=int, default=16, help="students (default %(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
+    parser.add_argument("--statphys", type=Path, metavar="DIR", help="checkout of statphys-ml to measure beside")
     parser.add_argument("--memory-of", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -156,6 +193,8 @@ def main() -> None:
         "table_seconds": measure_tables(options.repeats),
         "simulations": measure_simulations(options.tau, options.size, options.runs, options.repeats),
     }
+    if options.statphys is not None:
+        result["rival"] = measure_rival(options.statphys, options.tau, options.size, options.repeats)
     write_atomic(options.out, json.dumps(result, indent=2) + "\n")
     show(result)
     print(f"written to {options.out}")
@@ -183,6 +222,8 @@ def show(result: dict[str, Any]) -> None:
     console.print(table)
     tables = ", ".join(f"{row['median']:.2f} (M = {M})" for M, row in result["table_seconds"].items())
     console.print(f"tables of BN with a ReLU unit, seconds: {tables}")
+    if rival := result.get("rival"):
+        console.print(f"statphys-ml takes {rival['ratio']['median']:.0f} times as long per student")
     console.print("peak MiB to tau = {} and {}: {:.0f} and {:.0f}".format(*config["memory_tau"], *result["peak_mib"]))
 
 
