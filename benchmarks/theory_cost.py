@@ -114,7 +114,10 @@ def measure_simulations(tau: float, size: int, runs: int, repeats: int) -> dict[
 
 
 def measure_rival(checkout: Path, tau: float, size: int, repeats: int) -> dict[str, Any]:
-    """Seconds per student, theirs and ours in turns, and their ratio; both report the overlap m = R L at the end."""
+    """Seconds per student, theirs and ours in turns, and their ratio.
+
+    Both report w . w* / N at the end, which comes to |w*|^2 / N: 1 here, and what they draw there.
+    """
     sys.path.insert(0, str(checkout / "src"))
     from statphys.dataset import GaussianDataset
     from statphys.loss import RidgeLoss
