@@ -80,6 +80,12 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     by_device = {row["device batch"]: row for row in rows if row["statistics batch size"] == M}
     quarter = by_device[M // 4]
     closed = ", ".join(f"{100 * by_device[device]['train loss, closed']:.0f}% at {device}" for device in _DEVICES[M])
+    wider = "".join(
+        f" A window over {row['statistics batch size']} closes {100 * row['train loss, closed']:.0f}% at "
+        f"{row['device batch']}."
+        for row in rows
+        if row["statistics batch size"] != M
+    )
     same = [device for device, row in by_device.items() if not _told_apart(row)]
     return Finding(
         verdict=_verdict(rows, M),
@@ -91,7 +97,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
             f"differs from BN over {M} by less than two standard errors at device batch "
             f"{', '.join(map(str, same)) or 'none'}. Headline: the share closed at {M // 4}, over "
             f"{len(runs.seeds(M, M))} paired seeds. Plain BN at a device batch is run as ghost groups of as many images, the "
-            "same operation."
+            f"same operation.{wider}"
         ),
         rows=rows,
     )
