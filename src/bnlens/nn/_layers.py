@@ -52,8 +52,9 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
     uses the statistics of the first run and updates nothing, if the layer ran just once since the checkpoint began.
 
     Warning:
-        The window gives each *layer* statistics with the noise of M samples. A whole network trains like one with
-        batches of M down to about m = M / 4 and differs below, which the layer says once.
+        The window gives each *layer* statistics with the noise of M samples. A whole network trains nearer to one with
+        batches of M than with plain BN over m, but not just like it; below m = M / 4 the layer says so once. docs/dial.md
+        has measured distances.
 
     Args:
         num_features: C.
