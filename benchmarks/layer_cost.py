@@ -16,7 +16,6 @@ import argparse
 import copy
 import ctypes
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 
 import torch
 from machine import machine_facts
+from repetitions import spread
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -148,11 +148,6 @@ def rows_of(case: Case, times: dict[str, tuple[list[float], list[float]]], devic
             row[f"{kind}_ratio"] = spread([value / base for value, base in zip(values, rival, strict=True)])
         row["target"] = TARGETS.get(name) if has_target else None
         yield row
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def keep_freed_memory() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from machine import machine_facts
+from repetitions import spread
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -89,8 +90,8 @@ def main() -> None:
     rows = {
         name: {
             "processor_seconds": statistics.median(processor[name]),
-            "processor_time_ratio": _spread([a / b for a, b in zip(processor[name], processor[rival], strict=True)]),
-            "time_ratio": _spread([a / b for a, b in zip(elapsed[name], elapsed[rival], strict=True)]),
+            "processor_time_ratio": spread([a / b for a, b in zip(processor[name], processor[rival], strict=True)]),
+            "time_ratio": spread([a / b for a, b in zip(elapsed[name], elapsed[rival], strict=True)]),
         }
         for name in variants
     }
@@ -118,10 +119,6 @@ def main() -> None:
         )
     Console(width=100).print(table)
     print(f"written to {options.out}")
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 if __name__ == "__main__":

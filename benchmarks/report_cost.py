@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from machine import machine_facts
+from repetitions import peak_mib, ratios, spread
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -160,14 +160,9 @@ def memory_of(variant: str) -> float:
     """What `measure_memory` runs in the fresh process."""
     bench = Bench(batches=1)
     bench.warm_up(variant)
-    before = _peak_mib()
+    before = peak_mib()
     bench.run(variant, bench.batches)
-    return _peak_mib() - before
-
-
-def _peak_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return peak_mib() - before
 
 
 def disagreement(bench: Bench) -> float:
@@ -180,16 +175,6 @@ def disagreement(bench: Bench) -> float:
         for kind in ("beta", "gamma")
         for expected in [getattr(reference[name], kind)]
     )
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def ratios(values: list[float], plain: list[float]) -> list[float]:
-    """Value over plain, repetition by repetition."""
-    return [value / base for value, base in zip(values, plain, strict=True)]
 
 
 def main() -> None:

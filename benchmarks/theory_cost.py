@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -25,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import machine_facts
+from repetitions import peak_mib, spread
 from rich.console import Console
 from rich.table import Table
 
@@ -61,10 +60,6 @@ def processor_seconds(function: Callable[[], object]) -> float:
     start = time.process_time()
     function()
     return time.process_time() - start
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def measure_curves(repeats: int) -> dict[str, dict[str, float]]:
@@ -157,8 +152,7 @@ def measure_memory(tau: float) -> float:
 
 def memory_of(tau: float) -> float:
     simulate_dynamics(systems("linear")["WeightNorm"], [tau], size=MEMORY_SIZE)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return peak_mib()
 
 
 def main() -> None:

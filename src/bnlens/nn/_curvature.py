@@ -36,7 +36,7 @@ class CurvaturePenalty(Regulariser):
     alongside the forward pass. A and Q count as constants, gamma, the Jacobian and H do not.
 
     A later layer answers an upstream shift that is common to the batch by taking it out again, as BN does: its tangent passes
-    through the normalisation by the batch. Without that the penalty is several times too strong.
+    through the normalisation by the batch. Without that the penalty would count noise that BN cancels.
 
     Measured use, cost and limits: docs/regularisers.md. The model must run under forward-mode differentiation, which
     convolutions, linear layers and common activations do; BN layers of `bnlens.nn` below infinity do not. Its forward pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from bnlens.nn._base import DialBatchNorm, Normalise, check_statistics_batch_siz
 __all__ = ["Regulariser"]
 
 
-class Regulariser:
+class Regulariser(ABC):
     """Base of the explicit regularisers, for ``isinstance``.
 
     Args:
@@ -59,9 +60,9 @@ class Regulariser:
                 "would; bnlens.convert(model, statistics_batch_size=math.inf) makes its BN layers such"
             )
 
+    @abstractmethod
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
-        raise NotImplementedError
 
     @contextmanager
     def _observed(self, observer: Callable[[str, DialBatchNorm], Normalise]) -> Iterator[None]:

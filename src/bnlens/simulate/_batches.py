@@ -74,7 +74,7 @@ class BatchStream:
         generator = np.random.default_rng(self._seed)
         per_chunk = max(_CHUNK_VALUES // self.batch_size, 1)
         with ExitStack() as stack:
-            advance = _progress_bar(stack, title, self.batches) if progress else None
+            advance = progress_bar(stack, title, self.batches) if progress else None
             for start in range(0, self.batches, per_chunk):
                 count = min(per_chunk, self.batches - start)
                 yield self._draw(generator, count)
@@ -130,7 +130,7 @@ class BatchStream:
         return spread
 
 
-def _progress_bar(stack: ExitStack, title: str, total: int):  # type: ignore[no-untyped-def]
+def progress_bar(stack: ExitStack, title: str, total: int):  # type: ignore[no-untyped-def]
     from rich.console import Console
     from rich.progress import Progress
 

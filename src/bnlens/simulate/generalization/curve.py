@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bnlens.errors import UsageError
-from bnlens.simulate._batches import _progress_bar
+from bnlens.simulate._batches import progress_bar
 from bnlens.simulate.generalization._relu import Start
 from bnlens.simulate.generalization.fit import fit_student
 from bnlens.simulate.generalization.training_set import FloatArray, draw_training_set
@@ -178,5 +178,5 @@ def _reporter(stack: ExitStack, progress: bool | Progress, title: str, total: in
         return progress
     if not progress:
         return lambda done, total: None
-    advance = _progress_bar(stack, title, total)
+    advance = progress_bar(stack, title, total)
     return lambda done, total: advance(1)
