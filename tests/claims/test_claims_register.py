@@ -12,7 +12,7 @@ from bnlens.errors import UsageError
 
 CLAIM_FILE = """
 from toy_claims import claim
-CLAIM = claim("{id}", lambda scale, data: [])
+CLAIM = claim("{id}", lambda setup: [])
 """
 
 

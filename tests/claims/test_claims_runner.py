@@ -74,7 +74,7 @@ def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
 
 
 def test_claims_share_a_computation(marker: Path, out: Path) -> None:
-    other = claim("T8", lambda scale, data: [replace(squares(marker, 3)[2], name="four")])
+    other = claim("T8", lambda setup: [replace(squares(marker, 3)[2], name="four")])
     runs = reproduce([toys(marker)["T1"], other], out=out, workers=2).runs
     assert marks(marker).count("square 2") == 1
     assert [(record.claim, record.job, record.result["square"]) for record in runs[1].records] == [("T8", "four", 4)]
@@ -122,7 +122,7 @@ def test_a_failed_job_is_tried_again(marker: Path, out: Path) -> None:
 def test_a_job_that_dies_beside_others_gets_a_second_chance(marker: Path, out: Path) -> None:
     at = {"marker": str(marker)}
     jobs = [Job("deadly", die, {**at, "once": True}), Job("beside", outlive, at)]
-    run = reproduce([claim("T7", lambda scale, data: jobs)], out=out, workers=2).runs[0]
+    run = reproduce([claim("T7", lambda setup: jobs)], out=out, workers=2).runs[0]
     assert run.errors == ()
     assert marks(marker) == ["die", "die", "outlive", "outlive"]
 
@@ -184,7 +184,7 @@ def test_nothing_is_computed_when_the_folder_cannot_be_written(marker: Path, tmp
 def test_arguments_that_cannot_work(marker: Path, out: Path) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         reproduce([toys(marker)["T1"]], out=out, workers=0)
-    twice = claim("T8", lambda scale, data: [*squares(marker, 1), *squares(marker, 1)])
+    twice = claim("T8", lambda setup: [*squares(marker, 1), *squares(marker, 1)])
     with pytest.raises(ValueError, match="T8 square-0"):
         reproduce([twice], out=out)
     assert not out.exists()

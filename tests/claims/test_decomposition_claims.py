@@ -24,7 +24,7 @@ def case_of(config):
 def results(claim, value):
     """Results with a relative error of 1e-4 whose M * gap is value(case, statistics, noise, M)."""
     made = {}
-    for job in claim.jobs("quick", None):
+    for job in claim.plan("quick", None):
         config = job.config
         made[job.name] = {}
         for noise in config.get("noises", ["both"]):
@@ -36,7 +36,7 @@ def results(claim, value):
 
 def shrinks(choose):
     made = {}
-    for job in d3_gamma_shrink.CLAIM.jobs("quick", None):
+    for job in d3_gamma_shrink.CLAIM.plan("quick", None):
         case = case_of(job.config)
         law = gamma_shrink(common.make_unit(case.unit, True), case.distribution, beta=case.point[1])
         made[job.name] = {"shrink": choose(law), "stderr": 1e-3, "optimum": law.gamma}
@@ -55,7 +55,7 @@ def law_values(case, statistics, noise, size):
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_plan_is_data_and_full_is_the_same_with_more_samples(claim):
-    quick, full = claim.jobs("quick", None), claim.jobs("full", None)
+    quick, full = claim.plan("quick", None), claim.plan("full", None)
     assert len({job.name for job in quick}) == len(quick)
     assert len({job.config["seed"] for job in quick}) == len(quick)
     for small, large in zip(quick, full, strict=True):
@@ -68,7 +68,7 @@ def test_plan_is_data_and_full_is_the_same_with_more_samples(claim):
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_small_simulation_gives_finite_numbers_and_a_figure(claim):
     made = {}
-    for job in claim.jobs("quick", None):
+    for job in claim.plan("quick", None):
         made[job.name] = json.loads(json.dumps(job.function(**{**job.config, "samples": 26_000})))
     finding = claim.judge(made)
     assert all(math.isfinite(v) for v in (finding.measured, finding.predicted, finding.stderr, finding.ratio))

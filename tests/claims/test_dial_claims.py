@@ -121,15 +121,15 @@ def test_explicit_regularisers(claim, kind, train, test, verdict):
 
 def test_plans(tmp_path):
     for claim in CLAIMS.values():
-        jobs = claim.jobs("quick", None)
+        jobs = claim.plan("quick", None)
         assert len({job.name for job in jobs}) == len(jobs)
         assert {job.config["data"] for job in jobs} == {"digits"}
         with pytest.raises(UsageError, match=f"{claim.id} at scale full .*--data DIR"):
-            claim.jobs("full", None)
+            claim.plan("full", None)
         with pytest.raises(DataError):
-            claim.jobs("quick", tmp_path)
-    shared = {str(job.config) for job in CLAIMS["N1"].jobs("quick", None)}
-    assert sum(str(job.config) in shared for job in CLAIMS["N4"].jobs("quick", None)) == 6
+            claim.plan("quick", tmp_path)
+    shared = {str(job.config) for job in CLAIMS["N1"].plan("quick", None)}
+    assert sum(str(job.config) in shared for job in CLAIMS["N4"].plan("quick", None)) == 6
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def by_id(claim):
 def curves(claim, factor=1.0):
     """Results whose errors are the theory's times a factor, with standard errors of 0.1%."""
     made = {}
-    for job in claim.jobs("quick", None):
+    for job in claim.plan("quick", None):
         errors = factor * np.array(common.theory_curve(job.config["estimator"], job.config["alpha"]))
         made[job.name] = {"error": errors.tolist(), "stderr": (1e-3 * errors).tolist()}
     return made
@@ -31,7 +31,7 @@ def curves(claim, factor=1.0):
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_plan_is_data_and_full_is_the_same_with_more_runs(claim):
-    quick, full = claim.jobs("quick", None), claim.jobs("full", None)
+    quick, full = claim.plan("quick", None), claim.plan("full", None)
     assert len({job.name for job in quick}) == len(quick)
     for small, large in zip(quick, full, strict=True):
         assert json.loads(json.dumps(dict(small.config))) == small.config
@@ -45,7 +45,7 @@ def test_plan_is_data_and_full_is_the_same_with_more_runs(claim):
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_small_simulation_gives_finite_numbers_and_a_figure(claim):
     made = {}
-    for job in claim.jobs("quick", None):
+    for job in claim.plan("quick", None):
         result = job.function(**{**job.config, "dimension": 64, "runs": 4})
         made[job.name] = json.loads(json.dumps(result, allow_nan=False))
     finding = claim.judge(made)
@@ -93,7 +93,7 @@ def test_g1_counts_what_lies_inside_the_errors():
 def test_g2_judges_the_distance_to_ridge(distance, verdict):
     made = {
         job.name: {"distance": [1e-9, distance, 1e-9, 1e-9], "error": [0.2] * 4, "stderr": [0.01] * 4}
-        for job in g2_gamma_decay_ridge.CLAIM.jobs("quick", None)
+        for job in g2_gamma_decay_ridge.CLAIM.plan("quick", None)
     }
     finding = g2_gamma_decay_ridge.CLAIM.judge(made)
     assert finding.verdict == verdict
@@ -105,7 +105,7 @@ def test_g2_judges_the_distance_to_ridge(distance, verdict):
 
 def batch_norm_results(choose):
     made = {}
-    for job in g3_batch_norm_peak.CLAIM.jobs("quick", None):
+    for job in g3_batch_norm_peak.CLAIM.plan("quick", None):
         rows = []
         for alpha in job.config["alpha"]:
             size = job.config["batch_size"]
@@ -132,7 +132,7 @@ def test_g3_judges_batch_norm_against_ridge():
 
 
 def test_g3_compares_on_the_same_training_sets():
-    job = g3_batch_norm_peak.CLAIM.jobs("quick", None)[1]
+    job = g3_batch_norm_peak.CLAIM.plan("quick", None)[1]
     result = job.function(**{**job.config, "alpha": [0.5, 1.5], "dimension": 80, "runs": 4})
     below, above = result["loads"]
     assert below["cosine with least squares"] == pytest.approx(1, abs=1e-8)

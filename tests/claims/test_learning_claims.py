@@ -36,7 +36,7 @@ def case_of(config):
 def results(claim, change=lambda case, values, size: values):
     """Results with standard errors of 1e-4 that follow the equations, up to a change of the order parameters."""
     made = {}
-    for job in claim.jobs("quick", None):
+    for job in claim.plan("quick", None):
         case, size = case_of(job.config), job.config["size"]
         path = case.solve()
         values = change(case, {name: np.array(getattr(path, name)) for name in COLUMNS}, size)
@@ -56,7 +56,7 @@ def with_finite_size(case, values, size):
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_plan_is_data_and_full_is_the_same_but_larger(claim):
-    quick, full = claim.jobs("quick", None), claim.jobs("full", None)
+    quick, full = claim.plan("quick", None), claim.plan("full", None)
     assert len({job.name for job in quick}) == len(quick)
     assert len({job.config["seed"] for job in quick}) == len(quick)
     for small, large in zip(quick, full, strict=True):
@@ -71,7 +71,7 @@ def test_plan_is_data_and_full_is_the_same_but_larger(claim):
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_small_simulation_gives_finite_numbers_and_a_figure(claim):
     made = {}
-    for job in claim.jobs("quick", None):
+    for job in claim.plan("quick", None):
         config = {**job.config, "size": min(job.config["size"], 40), "runs": 3}
         made[job.name] = json.loads(json.dumps(job.function(**config)))
     finding = claim.judge(made)

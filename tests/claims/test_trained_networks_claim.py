@@ -72,12 +72,12 @@ def cifar(tmp_path: Path) -> Path:
 
 
 def test_plans(cifar: Path) -> None:
-    assert {job.config["data"] for job in CLAIM.jobs("quick", None)} == {"digits"}
-    full = CLAIM.jobs("full", cifar)
-    assert len({job.name for job in full}) == len(full) > len(CLAIM.jobs("quick", None))
+    assert {job.config["data"] for job in CLAIM.plan("quick", None)} == {"digits"}
+    full = CLAIM.plan("full", cifar)
+    assert len({job.name for job in full}) == len(full) > len(CLAIM.plan("quick", None))
     assert {job.config["data"] for job in full} == {str(cifar)}
     with pytest.raises(UsageError, match="--data"):
-        CLAIM.jobs("full", None)
+        CLAIM.plan("full", None)
 
 
 def test_bad_data_end_the_run_before_it_begins(cifar: Path) -> None:

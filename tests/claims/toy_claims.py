@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from bnlens import render
-from bnlens.claims import Claim, Finding, Job, Scale
+from bnlens.claims import Claim, Finding, Job, Setup
 from bnlens.errors import DataError
 
 
@@ -89,7 +89,7 @@ def figure(results: Mapping[str, dict[str, Any]]) -> go.Figure:
 
 def claim(
     claim_id: str,
-    jobs: Callable[[Scale, Path | None], Sequence[Job]],
+    jobs: Callable[[Setup], Sequence[Job]],
     judge: Callable[[Mapping[str, dict[str, Any]]], Finding] = judge,
     *,
     core: bool = False,
@@ -109,11 +109,11 @@ def toys(marker: Path, gate: Path | None = None) -> dict[str, Claim]:
     """T1 works, T2 contradicts the paper, T3 fails, T4 lacks data, T5 kills its worker, T6 cannot be judged."""
     at = {"marker": str(marker)}
     found = [
-        claim("T1", lambda scale, data: squares(marker, 6 if scale == "quick" else 8, gate), core=True),
-        claim("T2", lambda scale, data: squares(marker, 1), judge_against_paper, core=True),
-        claim("T3", lambda scale, data: [*squares(marker, 1), Job("bad", fail, at)]),
-        claim("T4", lambda scale, data: [Job("data", lack_data, at)]),
-        claim("T5", lambda scale, data: [*squares(marker, 3), Job("deadly", die, {**at, "once": False}, cost=9)]),
-        claim("T6", lambda scale, data: squares(marker, 1), judge_badly),
+        claim("T1", lambda setup: squares(marker, 6 if setup.scale == "quick" else 8, gate), core=True),
+        claim("T2", lambda setup: squares(marker, 1), judge_against_paper, core=True),
+        claim("T3", lambda setup: [*squares(marker, 1), Job("bad", fail, at)]),
+        claim("T4", lambda setup: [Job("data", lack_data, at)]),
+        claim("T5", lambda setup: [*squares(marker, 3), Job("deadly", die, {**at, "once": False}, cost=9)]),
+        claim("T6", lambda setup: squares(marker, 1), judge_badly),
     ]
     return {toy.id: toy for toy in found}

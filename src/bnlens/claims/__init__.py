@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Verdict
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._data import claim_data, run_data
 from bnlens.claims.register import claims, get_claims
 from bnlens.claims.runner import ClaimRun, Observer, Reproduction, reproduce
@@ -18,6 +18,7 @@ __all__ = [
     "Observer",
     "Reproduction",
     "Scale",
+    "Setup",
     "Verdict",
     "claim_data",
     "claims",

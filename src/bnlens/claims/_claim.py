@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bnlens.claims._setup import Scale, Setup, resolve
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Claim", "Finding", "Job", "Scale", "Verdict"]
+__all__ = ["Claim", "Finding", "Job", "Scale", "Setup", "Verdict"]
 
-Scale = Literal["quick", "full"]
 Verdict = Literal["holds", "holds approximately", "does not hold here"]
 
 
@@ -79,9 +80,11 @@ class Claim:
         source: section of the paper (arXiv 1809.00846) or of the theory sheet.
         agreement: in words, what *holds*, *holds approximately* and *does not hold here* mean for this claim.
         core: whether ``bnlens reproduce`` without ids runs it.
-        jobs: from the scale and the folder with CIFAR-10 (or None) to the jobs to run.
+        jobs: from the setup to the jobs to run.
         judge: from job name -> result to the finding.
         figure: from job name -> result to a Plotly figure.
+        parameters: from the scale and the folder with CIFAR-10 (or None) to the parameters that a user may set, such as
+            the number of seeds, with their defaults: JSON data.
     """
 
     id: str
@@ -90,6 +93,23 @@ class Claim:
     source: str
     agreement: str
     core: bool
-    jobs: Callable[[Scale, Path | None], Sequence[Job]]
+    jobs: Callable[[Setup], Sequence[Job]]
     judge: Callable[[Mapping[str, dict[str, Any]]], Finding]
     figure: Callable[[Mapping[str, dict[str, Any]]], Figure]
+    parameters: Callable[[Scale, Path | None], Mapping[str, Any]] | None = None
+
+    def plan(
+        self, scale: Scale = "quick", data: Path | None = None, changes: Mapping[str, Any] | None = None
+    ) -> Sequence[Job]:
+        """Return the jobs to run.
+
+        Args:
+            scale: ``"quick"`` or ``"full"``.
+            data: folder with CIFAR-10.
+            changes: values in place of defaults of ``parameters``.
+
+        Raises:
+            UsageError: a change does not fit the parameters, or the scale needs ``data``.
+        """
+        defaults = {} if self.parameters is None else self.parameters(scale, data)
+        return self.jobs(Setup(scale, data, resolve(self.id, defaults, changes or {})))

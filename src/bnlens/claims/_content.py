@@ -19,7 +19,19 @@ _PACKAGE = "bnlens"
 _ROOT = Path(__file__).parent.parent
 # What shows, words or stores a number cannot change it.
 _WITHOUT_EFFECT = {"__init__", "__main__", "_files", "cli", "errors", "render"}
-_MACHINERY = {"__init__", "_claim", "_content", "_data", "_html", "_pool", "_worker", "register", "runner", "store"}
+_MACHINERY = {
+    "__init__",
+    "_claim",
+    "_content",
+    "_data",
+    "_html",
+    "_pool",
+    "_setup",
+    "_worker",
+    "register",
+    "runner",
+    "store",
+}
 
 
 def job_key(job: Job) -> str:

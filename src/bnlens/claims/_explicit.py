@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Job, Scale, Verdict
+from bnlens.claims._claim import Job, Setup, Verdict
 from bnlens.claims._paired import Estimate, Runs, check_full_scale, estimate, share_of_distance
 from bnlens.claims._training import POPULATION, job_of_run, recipe_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["AGREEMENT", "BATCH", "figure_of", "jobs_of", "rows_of", "strength_of", "target_of", "verdict_of"]
+__all__ = [
+    "AGREEMENT",
+    "BATCH",
+    "PARAMETERS",
+    "figure_of",
+    "jobs_of",
+    "rows_of",
+    "strength_of",
+    "target_of",
+    "verdict_of",
+]
 
 BATCH = 256
 _DIGITS, _CIFAR = 4, 16  # the M to regularise as
-_SEEDS = 3
+PARAMETERS = {"seeds": 3}
 _LOSSES = (("train loss", "train_loss"), ("test loss", "test_loss"))
 
 
-def jobs_of(claim: str, regulariser: str, factors: Sequence[int], scale: Scale, data: Path | None) -> Sequence[Job]:
+def jobs_of(claim: str, regulariser: str, factors: Sequence[int], setup: Setup) -> Sequence[Job]:
     """BN over M, population layers without a penalty, and with one at M times each of the factors."""
-    check_full_scale(claim, scale, data)
-    recipe = recipe_of(data)
-    M = _DIGITS if data is None else _CIFAR
+    check_full_scale(claim, setup.scale, setup.data)
+    recipe = recipe_of(setup.data)
+    M = _DIGITS if setup.data is None else _CIFAR
     kinds: list[tuple[float | str, str | None]] = [(M, None), (POPULATION, None)]
     kinds += [(factor * M, regulariser) for factor in factors]
-    return [job_of_run(recipe, size, BATCH, seed, kind) for size, kind in kinds for seed in range(_SEEDS)]
+    return [
+        job_of_run(recipe, size, BATCH, seed, kind) for size, kind in kinds for seed in range(setup.parameters["seeds"])
+    ]
 
 
 def target_of(runs: Runs) -> int:

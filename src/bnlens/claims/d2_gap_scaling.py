@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -19,8 +18,8 @@ _SIZES = (16, 32, 64, 128)
 _CASES = common.cases(at_optimum=False)
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    samples = common.SAMPLES[scale]
+def _jobs(setup: Setup) -> Sequence[Job]:
+    samples = common.SAMPLES[setup.scale]
     return [
         Job(
             name=case.key,

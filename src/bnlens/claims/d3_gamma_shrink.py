@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -34,8 +33,8 @@ def simulate_shrink(
     return {"shrink": estimate.shrink, "stderr": estimate.shrink_stderr, "optimum": estimate.optimum}
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    samples = common.SAMPLES[scale]
+def _jobs(setup: Setup) -> Sequence[Job]:
+    samples = common.SAMPLES[setup.scale]
     return [
         Job(
             name=case.key,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -25,8 +24,8 @@ def _name(case: common.Case, statistics: str) -> str:
     return f"{case.key}-{statistics}"
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    samples = common.SAMPLES[scale]
+def _jobs(setup: Setup) -> Sequence[Job]:
+    samples = common.SAMPLES[setup.scale]
     return [
         Job(
             name=_name(case, statistics),

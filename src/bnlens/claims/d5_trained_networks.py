@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Verdict
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ _LARGEST_ERROR = 0.07  # of a ratio; noise beyond it is no excuse
 _SEEDS: dict[Scale, tuple[int, ...]] = {"quick": (0,), "full": (0, 1)}
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+def _jobs(setup: Setup) -> Sequence[Job]:
+    scale, data = setup.scale, setup.data
     if scale == "full" and data is None:
         raise UsageError("D5 at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick")
     source = "digits" if data is None else str(data)

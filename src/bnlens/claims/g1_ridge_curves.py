@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 from bnlens.claims._decomposition import grade, ratios
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ _TITLES = {"least squares": "least squares", "ridge-0.1": "ridge, λ = 0.1", "ri
 _HEADLINE = ("ridge-0.1", 1.0)
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
             name=name,
@@ -36,10 +35,10 @@ def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
             config={
                 "estimator": dict(estimator),
                 "alpha": list(_LOADS[name]),
-                **common.SCALES[scale],
+                **common.SCALES[setup.scale],
                 "seed": seed,
             },
-            cost=2 if scale == "quick" else 60,
+            cost=2 if setup.scale == "quick" else 60,
         )
         for seed, (name, estimator) in enumerate(_ESTIMATORS.items(), start=400)
     ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Verdict
+from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -50,13 +49,13 @@ def compare(*, zeta: float, alpha: Sequence[float], dimension: int, runs: int, s
     return result
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
             name=f"zeta-{zeta}",
             function=compare,
-            config={"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[scale], "seed": seed},
-            cost=5 if scale == "quick" else 120,
+            config={"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[setup.scale], "seed": seed},
+            cost=5 if setup.scale == "quick" else 120,
         )
         for seed, zeta in enumerate(_ZETAS, start=410)
     ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
 from bnlens.claims._decomposition import grade, ratios, span
 
 if TYPE_CHECKING:
@@ -69,13 +68,13 @@ def compare(*, batch_size: int, alpha: Sequence[float], dimension: int, runs: in
     return {"loads": per_load, "dimension": dimension}
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
             name=f"M{size}",
             function=compare,
-            config={"batch_size": size, "alpha": list(_LOADS), **_SCALES[scale], "seed": _SEED},
-            cost=8 if scale == "quick" else 120,
+            config={"batch_size": size, "alpha": list(_LOADS), **_SCALES[setup.scale], "seed": _SEED},
+            cost=8 if setup.scale == "quick" else 120,
         )
         for size in _SIZES
     ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
 from bnlens.claims._decomposition import grade, ratios, span
 
 if TYPE_CHECKING:
@@ -35,18 +34,18 @@ def _estimator(teacher: str, decay: float) -> dict[str, Any]:
     return {"kind": "relu", "teacher": teacher, "decay": decay}
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+def _jobs(setup: Setup) -> Sequence[Job]:
     jobs = []
     for seed, ((teacher, decay), loads) in enumerate(_CASES.items(), start=430):
         for start in _STARTS:
             config = {
                 "estimator": _estimator(teacher, decay),
                 "alpha": list(loads),
-                **_SCALES[scale],
+                **_SCALES[setup.scale],
                 "seed": seed,
                 "start": start,
             }
-            cost = sum(loads) / 4 if scale == "quick" else 8 * sum(loads)
+            cost = sum(loads) / 4 if setup.scale == "quick" else 8 * sum(loads)
             jobs.append(Job(_name(teacher, decay, start), common.simulate_curve, config, cost=cost))
     return jobs
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -39,9 +38,9 @@ _DISTANT = _case("WeightNorm", "linear", label_noise=1.0, times=(4.0,))
 _SIZES, _WEIGHTS = (25, 100), {"quick": 40_000, "full": 640_000}  # weights of all runs together
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    jobs = [case.job(scale, seed) for seed, case in enumerate(_CASES, start=600)]
-    distant = (_DISTANT.job(scale, 650 + size, size=size, runs=_WEIGHTS[scale] // size) for size in _SIZES)
+def _jobs(setup: Setup) -> Sequence[Job]:
+    jobs = [case.job(setup.scale, seed) for seed, case in enumerate(_CASES, start=600)]
+    distant = (_DISTANT.job(setup.scale, 650 + size, size=size, runs=_WEIGHTS[setup.scale] // size) for size in _SIZES)
     return [*jobs, *distant]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,8 +28,8 @@ _CASES = [*_DECAY, _TRUE]
 _HEADLINE = _DECAY[3]  # ReLU, L = 1
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    return [case.job(scale, seed) for seed, case in enumerate(_CASES, start=700)]
+def _jobs(setup: Setup) -> Sequence[Job]:
+    return [case.job(setup.scale, seed) for seed, case in enumerate(_CASES, start=700)]
 
 
 def _row(case: common.Case, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

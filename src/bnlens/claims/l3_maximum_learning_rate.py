@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -36,9 +35,9 @@ _CASES = {
 }
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
+def _jobs(setup: Setup) -> Sequence[Job]:
     cases = [case for cases in _CASES.values() for case in cases]
-    return [case.job(scale, seed) for seed, case in enumerate(cases, start=800)]
+    return [case.job(setup.scale, seed) for seed, case in enumerate(cases, start=800)]
 
 
 def _square(case: common.Case, results: Mapping[str, dict[str, Any]]) -> tuple[float, float]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -33,9 +32,9 @@ _CASES = {
 _HEADLINE = ("linear", True)
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    size = common.SIZE[scale] // 2  # gamma and L are near their limits for few weights already
-    return [case.job(scale, seed, size=size) for seed, case in enumerate(_CASES.values(), start=900)]
+def _jobs(setup: Setup) -> Sequence[Job]:
+    size = common.SIZE[setup.scale] // 2  # gamma and L are near their limits for few weights already
+    return [case.job(setup.scale, seed, size=size) for seed, case in enumerate(_CASES.values(), start=900)]
 
 
 def _rate(case: common.Case, results: Mapping[str, dict[str, Any]]) -> tuple[float, float]:

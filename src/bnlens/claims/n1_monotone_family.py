@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Verdict
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._paired import Estimate, Runs, check_full_scale, estimate
 from bnlens.claims._training import POPULATION, job_of_run, recipe_of
 
@@ -22,10 +21,10 @@ _JUDGED = 2  # steps: 4 to 16 and 16 to 64
 _SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    check_full_scale("N1", scale, data)
-    recipe = recipe_of(data)
-    return [job_of_run(recipe, M, _BATCH, seed) for M in _SIZES for seed in range(_SEEDS[scale])]
+def _jobs(setup: Setup) -> Sequence[Job]:
+    check_full_scale("N1", setup.scale, setup.data)
+    recipe = recipe_of(setup.data)
+    return [job_of_run(recipe, M, _BATCH, seed) for M in _SIZES for seed in range(setup.parameters["seeds"])]
 
 
 def _steps(runs: Runs, what: str) -> list[Estimate]:
@@ -111,4 +110,5 @@ CLAIM = Claim(
     jobs=_jobs,
     judge=_judge,
     figure=_figure,
+    parameters=lambda scale, _data: {"seeds": _SEEDS[scale]},
 )

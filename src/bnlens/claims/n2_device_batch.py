@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Verdict
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._paired import Estimate, Runs, check_full_scale, estimate, share_of_distance
 from bnlens.claims._training import job_of_run, recipe_of
 
@@ -23,15 +22,17 @@ _WIDER = {_DIGITS: (), _CIFAR: ((16, 128), (8, 128), (8, 256))}  # device batch 
 _CLOSED = {4: 0.75, 8: 0.6}  # least share closed at a device batch of M over this
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    check_full_scale("N2", scale, data)
-    recipe = recipe_of(data)
-    M = _DIGITS if data is None else _CIFAR
+def _jobs(setup: Setup) -> Sequence[Job]:
+    check_full_scale("N2", setup.scale, setup.data)
+    recipe = recipe_of(setup.data)
+    M = _DIGITS if setup.data is None else _CIFAR
     kinds = [(M, M), (M, _BATCH)]
     for device in _DEVICES[M]:
         kinds += [(device, _BATCH), (M, device)]  # BN over this many samples, as ghost groups; and the dial
     kinds += [(wider, device) for device, wider in _WIDER[M]]
-    return [job_of_run(recipe, size, device, seed) for size, device in kinds for seed in range(_SEEDS[scale])]
+    return [
+        job_of_run(recipe, size, device, seed) for size, device in kinds for seed in range(setup.parameters["seeds"])
+    ]
 
 
 def _dialled(runs: Runs) -> int:
@@ -146,4 +147,5 @@ CLAIM = Claim(
     jobs=_jobs,
     judge=_judge,
     figure=_figure,
+    parameters=lambda scale, _data: {"seeds": _SEEDS[scale]},
 )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _explicit as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale
+from bnlens.claims._claim import Claim, Finding, Job, Setup
 from bnlens.claims._paired import Runs
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ __all__ = ["CLAIM"]
 _KIND, _LABEL, _FACTORS = "curvature", "curvature penalty", (1, 2)
 
 
-def _jobs(scale: Scale, data: Path | None) -> Sequence[Job]:
-    return common.jobs_of("N4", _KIND, _FACTORS, scale, data)
+def _jobs(setup: Setup) -> Sequence[Job]:
+    return common.jobs_of("N4", _KIND, _FACTORS, setup)
 
 
 def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
@@ -63,4 +62,5 @@ CLAIM = Claim(
     jobs=_jobs,
     judge=_judge,
     figure=_figure,
+    parameters=lambda _scale, _data: common.PARAMETERS,
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bnlens._files import write_atomic
 from bnlens.claims._claim import Claim, Finding, Job, Scale
@@ -100,6 +100,7 @@ def reproduce(
     scale: Scale = "quick",
     workers: int | None = None,
     data: Path | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
     observer: Observer | None = None,
 ) -> Reproduction:
     """Run claims and write ``report.html``; what is stored in ``out`` is not computed again.
@@ -113,17 +114,18 @@ def reproduce(
         scale: ``"quick"`` or ``"full"``.
         workers: number of processes; by default the number of cores this process may use.
         data: folder with CIFAR-10, for the claims that can use it.
+        parameters: by claim id, values in place of defaults of the claim's parameters.
         observer: is told how the run goes.
 
     Raises:
         StoreError: ``out`` cannot be written, is in use by another run, or holds a results file that cannot be used.
-        UsageError: ``workers`` is below 1.
+        UsageError: ``workers`` is below 1, or a parameter does not fit its claim.
         BnlensError: a claim cannot be planned with these data. In all these cases nothing has been computed.
     """
     workers = available_cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"the number of jobs at once is {workers}; it must be at least 1")
-    planned = _plan(claims, scale, data)
+    planned = _plan(claims, scale, data, parameters or {})
     keys = [job_key(job) for _, job in planned]
     with run_lock(out), Store(out / "runs.sqlite") as store:
         records, computed = _compute(planned, keys, store, workers, observer or _Silent())
@@ -139,8 +141,10 @@ def reproduce(
     return reproduction
 
 
-def _plan(claims: Sequence[Claim], scale: Scale, data: Path | None) -> list[tuple[Claim, Job]]:
-    planned = [(claim, job) for claim in claims for job in claim.jobs(scale, data)]
+def _plan(
+    claims: Sequence[Claim], scale: Scale, data: Path | None, parameters: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[Claim, Job]]:
+    planned = [(claim, job) for claim in claims for job in claim.plan(scale, data, parameters.get(claim.id))]
     names = Counter((claim.id, job.name) for claim, job in planned)
     repeated = [f"{claim_id} {name}" for (claim_id, name), count in names.items() if count > 1]
     if repeated:

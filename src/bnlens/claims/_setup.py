@@ -1,0 +1,84 @@
+"""How a claim is to be computed: its scale, its data, and the values of its parameters."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bnlens.errors import UsageError
+
+__all__ = ["Scale", "Setup", "resolve"]
+
+Scale = Literal["quick", "full"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the jobs of a claim are made from.
+
+    Attributes:
+        scale: ``"quick"`` or ``"full"``.
+        data: folder with CIFAR-10, for the claims that can use it.
+        parameters: a value for every parameter of the claim, see `bnlens.claims.Claim`.
+    """
+
+    scale: Scale = "quick"
+    data: Path | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a claim with a user's values in place of the defaults.
+
+    A value is of its default's type: whole numbers also stand for floats, and a list holds values of the types of its
+    default's items.
+
+    Raises:
+        UsageError: a name is not a parameter of the claim (the nearest one is named), or a value has the wrong type.
+
+    >>> resolve("E1", {"epochs": 2, "M": [8, "inf"]}, {"M": [16]})
+    {'epochs': 2, 'M': [16]}
+    """
+    for name, value in changes.items():
+        if name not in defaults:
+            raise UsageError(_unknown(claim_id, name, list(defaults)))
+        if not _fits(value, defaults[name]):
+            raise UsageError(
+                f"{claim_id}: parameter {name!r} must be {_kind(defaults[name])}, such as {defaults[name]!r}, got {value!r}"
+            )
+    return {**defaults, **changes}
+
+
+def _unknown(claim_id: str, name: str, valid: Sequence[str]) -> str:
+    if not valid:
+        return f"{claim_id} has no parameters, so {name!r} cannot be set; leave it out"
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}" if near else "give one of its own"
+    return f"{claim_id} has no parameter {name!r}; {hint} (its parameters are {', '.join(valid)})"
+
+
+def _fits(value: object, default: object) -> bool:
+    if isinstance(default, (list, tuple)):
+        return isinstance(value, (list, tuple)) and bool(value) and all(_fits_one_of(item, default) for item in value)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def _fits_one_of(value: object, defaults: Sequence[object]) -> bool:
+    return any(_fits(value, default) for default in defaults)
+
+
+def _kind(default: object) -> str:
+    kinds = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        tuple: "a list",
+    }
+    return kinds.get(type(default), type(default).__name__)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_claims import claim, squares
+
+from bnlens.claims import Claim, Job, Setup, reproduce
+from bnlens.claims._setup import resolve
+from bnlens.errors import UsageError
+
+DEFAULTS: dict[str, Any] = {"count": 3, "lr": 0.3, "net": "cnn", "M": [8, "inf"], "augment": False}
+
+
+def counted(marker: Path) -> Claim:
+    def jobs(setup: Setup) -> list[Job]:
+        return squares(marker, setup.parameters["count"])
+
+    made = claim("T9", jobs)
+    return Claim(**{**vars(made), "parameters": lambda _scale, _data: DEFAULTS})
+
+
+def test_a_parameter_changes_what_is_planned_and_run(tmp_path: Path) -> None:
+    toy = counted(tmp_path / "markers")
+    assert [job.name for job in toy.plan()] == ["square-0", "square-1", "square-2"]
+    assert len(toy.plan("full", None, {"count": 5})) == 5
+    run = reproduce([toy], out=tmp_path / "out", workers=1, parameters={"T9": {"count": 2}}).runs[0]
+    assert [record.job for record in run.records] == ["square-0", "square-1"]
+
+
+@pytest.mark.parametrize("changes", [{"lr": 1}, {"M": [4]}, {"M": ["inf", 16, 2]}, {"augment": True}, {"net": "mlp"}])
+def test_values_of_the_right_type_are_taken(changes: dict[str, Any]) -> None:
+    assert resolve("T9", DEFAULTS, changes) == {**DEFAULTS, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cuont": 2}, "T9 has no parameter 'cuont'; did you mean 'count'"),
+        ({"zzz": 2}, r"give one of its own \(its parameters are count, lr, net, M, augment\)"),
+        ({"count": 2.5}, "parameter 'count' must be a whole number, such as 3, got 2.5"),
+        ({"count": True}, "must be a whole number"),
+        ({"lr": "high"}, "must be a number, such as 0.3, got 'high'"),
+        ({"net": 3}, "must be a text"),
+        ({"M": 8}, r"must be a list, such as \[8, 'inf'\], got 8"),
+        ({"M": []}, "must be a list"),
+        ({"M": [8, 1.5]}, "must be a list"),
+        ({"augment": 1}, "must be true or false"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve("T9", DEFAULTS, changes)
+
+
+def test_a_claim_without_parameters_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="T1 has no parameters, so 'seeds' cannot be set"):
+        reproduce([claim("T1", lambda setup: [])], out=tmp_path, parameters={"T1": {"seeds": 2}})
