@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens._files import check_writable
-from bnlens.errors import DataError
+from bnlens.errors import DataError, LossError
 from bnlens.measure import recalibrate as recalibrate_statistics
 from bnlens.nn import set_statistics_batch_size
 from bnlens.train.arguments import check_names, check_numbers, check_processes, micro_batch
@@ -113,7 +113,7 @@ def fit(
             are not M and the model has no BN layer of `bnlens.nn`, the precision needs a GPU, or the checkpoint is of
             another run; the message names what differs.
         DataError: the images do not fill one batch, or the checkpoint is damaged.
-        LossError: the loss is not finite; the message names the step.
+        LossError: the loss, or what the model computes after the last step, is not finite; the message names the step.
         ModelError: the output does not fit the labels, or no parameter requires a gradient.
         StoreError: the checkpoint cannot be written.
     """
@@ -188,8 +188,10 @@ def fit(
 def _settle(model: nn.Module, data: ImageData, batch_size: int, process: Process, recalibrate: bool) -> None:
     """Leave the same running statistics in every process: the population's, or the first one's averages."""
     if recalibrate and any(isinstance(module, _BatchNorm) for module in model.modules()):
-        recalibrate_statistics(
-            model, loader_of(data, batch_size, rank=process.rank, processes=process.count), progress=False
-        )
+        share = loader_of(data, batch_size, rank=process.rank, processes=process.count)
+        try:
+            recalibrate_statistics(model, share, progress=False)
+        except DataError as error:  # the loader is not empty, so it is activations that are not finite
+            raise LossError("the weights after the last step make activations that are not finite; lower lr") from error
     else:
         process.share_buffers(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeAlias, cast
 
@@ -136,12 +136,12 @@ def _own_state(state: Any) -> Iterator[None]:
 @contextmanager
 def _ranks_of_group(grouped: bool) -> Iterator[None]:
     """Show accelerate a process group that was initialised by hand: it looks for a launcher's variables."""
-    values: Mapping[str, int] = {}
+    values: dict[str, int] = {}
     if grouped and "LOCAL_RANK" not in os.environ:
         values = dict(
             zip(_RANK_VARIABLES, (dist.get_rank(), dist.get_rank(), *[dist.get_world_size()] * 2), strict=True)
         )
-    before = {name: os.environ.get(name) for name in _RANK_VARIABLES}
+    before = {name: os.environ.get(name) for name in (*_RANK_VARIABLES, "MASTER_PORT")}
     os.environ.update({name: str(value) for name, value in values.items()})
     try:
         yield

@@ -71,7 +71,7 @@ def test_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("cn", "cnn"), ("resnet18", "resnet"), ("MLP", "mlp")])
+@pytest.mark.parametrize(("name", "nearest"), [("cn", "cnn"), ("rasnet", "resnet"), ("MLP", "mlp")])
 def test_unknown_name_gets_the_nearest(name, nearest):
     with pytest.raises(UsageError, match=f"there is no net {name!r}; did you mean '{nearest}'"):
         build_net(name, input_shape=(1, 8, 8), num_classes=2)
