@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -130,6 +131,128 @@ def test_learning_rate_rises_then_falls(data):
     assert rates.index(max(rates)) == 9
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"batch_size": 32}, 0.3 / 8),
+        ({"batch_size": 64}, 0.3 / 4),
+        ({"batch_size": 64, "optimizer": "adam"}, 1e-3),
+        ({"batch_size": 64, "lr": 0.7}, 0.7),
+    ],
+)
+def test_learning_rate_that_is_not_given(data, options, expected):
+    options = {"schedule": "constant", "warmup_steps": 0, "steps": 2, "recalibrate": False} | options
+    assert fit(make_net(data), data, **options).learning_rate == pytest.approx((expected, expected), rel=1e-12)
+
+
+def test_schedules(data):
+    def rates(schedule):
+        options = {"batch_size": 32, "steps": 20, "warmup_steps": 4, "lr": 1.0, "recalibrate": False}
+        return fit(make_net(data, "mlp"), data, schedule=schedule, **options).learning_rate
+
+    assert rates("constant") == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 17)
+    assert rates("step") == pytest.approx([0.25, 0.5, 0.75] + [1.0] * 7 + [0.1] * 5 + [0.01] * 5)
+
+
+def test_adam_steps_as_its_authors_write_it(data):
+    net = make_net(data).double()
+    exact = dataclasses.replace(data)
+    weight, gradients = net.fc.weight, []
+    start = weight.detach().clone()
+    net.register_forward_pre_hook(lambda _module, inputs: (inputs[0].double(),))
+    fit(
+        net, exact, batch_size=32, steps=3, optimizer="adam", lr=0.01, momentum=0.8, schedule="constant", warmup_steps=0,
+        weight_decay=0.0, recalibrate=False, observe=lambda *call: gradients.append(call[3].fc.weight.grad.clone()),
+    )  # fmt: skip
+    first, second, expected = torch.zeros_like(start), torch.zeros_like(start), start
+    for step, gradient in enumerate(gradients, start=1):
+        first = 0.8 * first + 0.2 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        expected = expected - 0.01 * (first / (1 - 0.8**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_momentum_is_what_is_asked_for(data):
+    net, states = make_net(data), []
+    fit(
+        net, data, batch_size=32, steps=3, lr=0.1, momentum=0.0, schedule="constant", warmup_steps=0, weight_decay=0.0,
+        recalibrate=False,
+        observe=lambda *call: states.append((call[3].fc.bias.detach().clone(), call[3].fc.bias.grad.clone())),
+    )  # fmt: skip
+    for (before, _), (after, gradient) in itertools.pairwise(states):
+        torch.testing.assert_close(after, before - 0.1 * gradient)
+
+
+def test_observes_the_model_after_each_step(data):
+    net, calls, weights = make_net(data), [], []
+
+    def observe(*call):
+        calls.append(call)
+        weights.append(net.fc.weight.detach().clone())
+
+    history = fit(net, data, batch_size=32, steps=3, observe=observe, recalibrate=False)
+    assert [call[:3] for call in calls] == [(step + 1, 3, history.loss[step]) for step in range(3)]
+    assert all(call[3] is net for call in calls)
+    assert torch.equal(weights[-1], net.fc.weight)
+    assert not torch.equal(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_bfloat16_rounds_the_forward_pass_and_not_the_weights(data, convert):
+    results = {}
+    for precision in ("no", "bf16"):
+        net, dtypes = make_net(data), set()
+        options = {"device_batch_size": 16} if convert else {}
+        if convert:
+            bnlens.convert(net)
+        net.blocks[1][0].register_forward_hook(lambda _module, _inputs, output, dtypes=dtypes: dtypes.add(output.dtype))
+        history = fit(net, data, batch_size=32, steps=6, lr=0.1, precision=precision, recalibrate=False, **options)
+        assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+        assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
+        assert "forward" not in vars(net)
+        results[precision] = history.loss
+    assert results["bf16"] != results["no"]
+    assert results["bf16"] == pytest.approx(results["no"], rel=0.03)  # bfloat16 has eight bits
+
+
+def test_leaves_the_state_of_accelerate_alone(data):
+    accelerate = pytest.importorskip("accelerate")
+    ours = accelerate.Accelerator(mixed_precision="no", cpu=True)
+    before = dict(vars(ours.state))
+    fit(make_net(data), data, batch_size=32, steps=1, precision="bf16")
+    fit(make_net(data), data, batch_size=32, steps=1)
+    assert vars(ours.state) == before
+    assert accelerate.Accelerator().mixed_precision == "no"
+
+
+def test_variables_of_a_launcher_for_another_script_change_nothing(data, monkeypatch):
+    losses = []
+    for _ in range(2):
+        losses.append(fit(make_net(data), data, batch_size=32, steps=3).loss)
+        monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert losses[0] == losses[1]
+
+
+def test_weights_that_diverge_in_the_last_step(data):
+    with pytest.raises(LossError, match="the weights after the last step make activations that are not finite"):
+        fit(make_net(data), data, batch_size=32, steps=1, lr=1e38, warmup_steps=0)
+
+
+def test_augmentation_changes_the_images_alone(data):
+    seen = {}
+    for augmented in (False, True):
+        net, batches = make_net(data), []
+        net.register_forward_pre_hook(lambda _module, inputs, batches=batches: batches.append(inputs[0]))
+        fit(net, data, batch_size=32, steps=4, augment=augmented, recalibrate=False)
+        seen[augmented] = torch.cat(batches)
+    for plain, crop in zip(seen[False], seen[True], strict=True):
+        padded = F.pad(plain, (1, 1, 1, 1))
+        crops = [padded[:, i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
+        assert any(torch.equal(crop, other) for each in crops for other in (each, each.flip(2)))
+    assert not torch.equal(seen[False], seen[True])
+
+
 def test_repeats_with_the_seed_alone(data):
     def train(seed, disturbance):
         torch.manual_seed(disturbance)
@@ -225,7 +348,7 @@ def test_loss_that_is_not_finite_names_the_step(data):
     net = FailsLater(make_net(data))
     weights = []
     with pytest.raises(LossError, match=r"the loss is (nan|inf) at step 3 of 5; lower lr, which is 0.3"):
-        fit(net, data, batch_size=32, steps=5, progress=lambda *_: weights.append(net.net.fc.weight.clone()))
+        fit(net, data, batch_size=32, steps=5, lr=0.3, progress=lambda *_: weights.append(net.net.fc.weight.clone()))
     assert torch.equal(net.net.fc.weight, weights[-1])  # no step was taken with that gradient
 
 
@@ -246,6 +369,12 @@ def test_loss_that_is_not_finite_names_the_step(data):
         ({"lr": float("nan")}, "lr must be finite and not negative, got nan"),
         ({"weight_decay": -1.0}, "weight_decay must be finite and not negative, got -1.0"),
         ({"warmup_steps": -1}, "warmup_steps must be finite and not negative, got -1"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1, got 0"),
+        ({"optimizer": "lion"}, "optimizer must be one of 'sgd', 'adam', got 'lion'"),
+        ({"schedule": "line"}, "schedule must be one of 'cosine', 'step', 'constant', got 'line'"),
+        ({"precision": "fp8"}, "precision must be one of 'no', 'bf16', 'fp16', got 'fp8'"),
+        ({"precision": "fp16"}, 'precision is "fp16", which needs a GPU; take "bf16" or "no" on a CPU'),
     ],
 )
 def test_numbers_out_of_range(data, options, message):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 
@@ -70,3 +72,36 @@ def test_loader_leaves_the_global_generator_alone(shuffle):
 def test_loader_rejects_empty_batches():
     with pytest.raises(UsageError, match="batch_size must be at least 1, got 0"):
         loader(make(), 0)
+
+
+def test_fingerprint_is_the_hash_of_the_bytes():
+    data = make()
+    content = b"(10, 1, 1, 1)" + data.images.numpy().tobytes() + data.labels.numpy().tobytes()
+    assert data.fingerprint == hashlib.sha256(content).hexdigest()
+
+
+def test_fingerprint_follows_changes_in_place():
+    data = make()
+    known = data.fingerprint
+    data.labels[0] = 1
+    changed = data.fingerprint
+    data.labels[0] = 0
+    assert changed != known == data.fingerprint
+
+
+def test_fingerprint_does_not_depend_on_the_layout_in_memory():
+    images = torch.randn(6, 2, 3, 4)
+    turned = images.to(memory_format=torch.channels_last)
+    assert make(images, torch.zeros(6).long()).fingerprint == make(turned, torch.zeros(6).long()).fingerprint
+
+
+def test_loaders_of_processes_share_the_images():
+    shares = [torch.cat([labels for _, labels in loader(make(labels=torch.arange(10), classes=tuple("abcdefghij")), 2,
+                         rank=rank, processes=3)]) for rank in range(3)]  # fmt: skip
+    assert [share.tolist() for share in shares] == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+@pytest.mark.parametrize(("rank", "processes"), [(1, 1), (-1, 2), (0, 0)])
+def test_rank_out_of_range(rank, processes):
+    with pytest.raises(UsageError, match=f"rank must be at least 0 and below processes, {processes}, got {rank}"):
+        loader(make(), 2, rank=rank, processes=processes)

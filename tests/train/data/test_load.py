@@ -77,6 +77,26 @@ def test_folder_of_something_else(tmp_path):
         load_data(tmp_path)
 
 
+def test_empty_folder(tmp_path):
+    with pytest.raises(
+        DataError, match=rf"{tmp_path} holds no known layout; it needs train\.parquet, data_batch_1 or a"
+    ):
+        load_data(tmp_path)
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"{tmp_path} holds no known layout"):
+        load_data(tmp_path)
+
+
+def test_fingerprints_tell_data_apart(tmp_path, write_parquet, write_batches):
+    write_parquet(tmp_path / "parquet" / "train.parquet")
+    write_batches(tmp_path / "pickle")
+    known = load_data(tmp_path / "parquet").fingerprint
+    assert load_data(tmp_path / "pickle").fingerprint == known
+    write_parquet(tmp_path / "other" / "train.parquet", labels=[1, *(row % 10 for row in range(1, 20))])
+    others = [load_data(tmp_path / "parquet", split="train", samples=20), load_data(tmp_path / "other")]
+    assert len({known, *(data.fingerprint for data in others)}) == 3
+
+
 def test_layouts_give_the_same_images(tmp_path, write_parquet, write_batches):
     write_parquet(tmp_path / "parquet" / "train.parquet")
     write_batches(tmp_path / "pickle")

@@ -17,6 +17,10 @@ CASES = [
     ("resnet", (1, 8, 8), 77_754, 9),
     ("resnet", (3, 32, 32), 78_042, 9),
     ("resnet", (3, 33, 40), 78_042, 9),
+    ("resnet8", (3, 32, 32), 75_290, 7),
+    ("resnet14", (3, 31, 33), 172_506, 13),
+    ("resnet14", (1, 8, 8), 172_218, 13),
+    ("resnet18", (3, 32, 32), 11_173_962, 20),
 ]
 
 
@@ -42,7 +46,7 @@ def test_cnn_strides():
     assert shapes == [(32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet"])
+@pytest.mark.parametrize("name", ["cnn", "resnet", "resnet14"])
 def test_convolutions_start_from_two_over_fan_in(name):
     net = build_net(name, input_shape=(3, 32, 32), num_classes=10)
     for module in net.modules():
@@ -71,7 +75,7 @@ def test_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("cn", "cnn"), ("resnet18", "resnet"), ("MLP", "mlp")])
+@pytest.mark.parametrize(("name", "nearest"), [("cn", "cnn"), ("rasnet", "resnet"), ("MLP", "mlp")])
 def test_unknown_name_gets_the_nearest(name, nearest):
     with pytest.raises(UsageError, match=f"there is no net {name!r}; did you mean '{nearest}'"):
         build_net(name, input_shape=(1, 8, 8), num_classes=2)
