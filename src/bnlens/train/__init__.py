@@ -3,7 +3,8 @@
 from bnlens.train.checkpoint import load_checkpoint, save_checkpoint
 from bnlens.train.data import ImageData, load_data, loader
 from bnlens.train.evaluate import Evaluation, evaluate
-from bnlens.train.fit import History, fit
+from bnlens.train.fit import fit
+from bnlens.train.history import History
 from bnlens.train.nets import NETS, build_net
 
 __all__ = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from bnlens.errors import DataError, UsageError
 
 __all__ = ["ImageData", "loader"]
+
+_FINGERPRINT_ROWS = 4096  # images hashed at a time: a part that is not contiguous or on a GPU is copied
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class ImageData:
     split: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    _fingerprints: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.float32:
@@ -76,21 +80,38 @@ class ImageData:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over the images as they are in memory, their shape, and the labels.
+
+        Kept until a tensor is changed in place; 50,000 images of CIFAR-10 take about half a second.
+        """
+        versions = self.images._version, self.labels._version
+        if self._fingerprints.get("versions") != versions:
+            digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+            for tensor in (self.images, self.labels):
+                for part in torch.split(tensor, _FINGERPRINT_ROWS):
+                    digest.update(part.cpu().contiguous().numpy().data)
+            self._fingerprints.update(versions=versions, digest=digest.hexdigest())
+        found: str = self._fingerprints["digest"]
+        return found
+
 
 class _Batches(Dataset[tuple[Tensor, Tensor]]):
     """Fetches a whole batch by one indexing operation; item by item, collation takes longer than a small net's step."""
 
-    def __init__(self, data: ImageData) -> None:
+    def __init__(self, data: ImageData, first: int, stride: int) -> None:
         self.data = data
+        self.rows = range(first, len(data), stride)
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.data.images[index], self.data.labels[index]
+        return self.data.images[self.rows[index]], self.data.labels[self.rows[index]]
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        rows = torch.as_tensor(indices)
+        rows = self.rows.start + self.rows.step * torch.as_tensor(indices)
         return self.data.images[rows], self.data.labels[rows]
 
 
@@ -99,7 +120,7 @@ def _as_is(batch: Any) -> Any:
 
 
 def loader(
-    data: ImageData, batch_size: int, *, shuffle: bool = False, seed: int = 0
+    data: ImageData, batch_size: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, processes: int = 1
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Return a loader of ``(images, labels)`` batches; the last one holds what is left.
 
@@ -109,14 +130,18 @@ def loader(
         shuffle: draw a new order in each pass.
         seed: of the orders. Two loaders of one seed give the same sequence of passes, and neither draws from torch's
             global generator.
+        rank: number of this process among ``processes``; it gets images ``rank``, ``rank + processes`` and so on.
+        processes: that share the images.
 
     Raises:
-        UsageError: ``batch_size`` is below 1.
+        UsageError: ``batch_size`` is below 1, or ``rank`` is not below ``processes``.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    if not 0 <= rank < processes:
+        raise UsageError(f"rank must be at least 0 and below processes, {processes}, got {rank}")
     return DataLoader(
-        _Batches(data),
+        _Batches(data, rank, processes),
         batch_size=batch_size,
         shuffle=shuffle,
         generator=torch.Generator().manual_seed(seed),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -12,41 +14,86 @@ from torch import nn
 from bnlens.errors import UsageError
 from bnlens.train.nets.cnn import CNN
 from bnlens.train.nets.mlp import MLP
-from bnlens.train.nets.resnet import ResNet
+from bnlens.train.nets.normalization import Norm, make_norm
+from bnlens.train.nets.preactivation import PreActivationResNet
+from bnlens.train.nets.resnet import ResNet, ResNet18
 
-__all__ = ["CNN", "MLP", "NETS", "ResNet", "build_net"]
+__all__ = ["CNN", "MLP", "NETS", "PreActivationResNet", "ResNet", "ResNet18", "build_net"]
 
-NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"mlp": MLP, "cnn": CNN, "resnet": ResNet})
-"""Name to class; each takes ``input_shape``, ``num_classes`` and ``width``."""
+NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "mlp": MLP,
+        "cnn": CNN,
+        "resnet": ResNet,
+        **{f"resnet{depth}": functools.partial(PreActivationResNet, depth=depth) for depth in (8, 14, 20, 32, 56, 110)},
+        "resnet18": ResNet18,
+    }
+)
+"""Name to class; each takes ``input_shape``, ``num_classes``, ``width``, ``norm`` and ``dropout``. `build_net` knows
+``resnetD`` for every depth D = 6n + 2, these are the usual ones."""
+
+_DEPTH = re.compile(r"resnet(\d+)")
 
 
 def build_net(
-    name: str, *, input_shape: tuple[int, int, int], num_classes: int, width: int | None = None, seed: int = 0
+    name: str,
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    width: int | None = None,
+    norm: Norm = "bn",
+    dropout: float = 0.0,
+    seed: int = 0,
 ) -> nn.Module:
     """Build one of the nets; convolutions start from He's normal law, linear layers from PyTorch's default.
 
     Args:
-        name: ``"mlp"``, ``"cnn"`` or ``"resnet"``.
+        name: ``"mlp"``, ``"cnn"``, ``"resnet"`` (9 BN layers, made for speed), ``"resnet8"``, ``"resnet14"``, ``"resnet20"``
+            and so on (pre-activation, of depth 6n + 2), or ``"resnet18"`` (for images of 32 pixels).
         input_shape: (C, H, W) of one image.
         num_classes: number of logits.
         width: channels of the first block (units of each layer for ``"mlp"``); the net's own choice when not given.
+        norm: ``"bn"``; ``"none"``, which gives biases to the layers before it and starts residual branches at zero; or a
+            function from the number of features to a layer, such as ``lambda features: nn.GroupNorm(4, features)``.
+        dropout: share of the inputs of the last layer that are dropped in training.
         seed: of the initial weights; torch's global generator is left as it was.
 
     Raises:
-        UsageError: the name is unknown, or a size is below 1.
+        UsageError: the name or ``norm`` is unknown, a depth is not 6n + 2, or a size or ``dropout`` is out of range.
 
     >>> net = build_net("cnn", input_shape=(3, 32, 32), num_classes=10)
     >>> net(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """
-    if name not in NETS:
-        nearest = difflib.get_close_matches(name.lower(), NETS, n=1, cutoff=0.0)[0]
-        raise UsageError(f"there is no net {name!r}; did you mean {nearest!r} (of {', '.join(NETS)})?")
+    net = _find(name)
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise UsageError(f"input_shape must be (C, H, W), each at least 1, got {tuple(input_shape)}")
     if num_classes < 1 or (width is not None and width < 1):
         raise UsageError(f"num_classes and width must be at least 1, got {num_classes} and {width}")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"dropout must be at least 0 and below 1, got {dropout}")
+    if not callable(norm):
+        make_norm(norm, 1)  # an unknown name is an error before anything is built
     options = {} if width is None else {"width": width}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETS[name](input_shape=input_shape, num_classes=num_classes, **options)
+        return net(input_shape=input_shape, num_classes=num_classes, norm=norm, dropout=dropout, **options)
+
+
+def _find(name: str) -> Callable[..., nn.Module]:
+    if name in NETS:
+        return NETS[name]
+    match = _DEPTH.fullmatch(name.lower())
+    if match is None:
+        nearest = difflib.get_close_matches(name.lower(), NETS, n=1, cutoff=0.0)[0]
+        raise UsageError(f"there is no net {name!r}; did you mean {nearest!r} (of {', '.join(NETS)})?")
+    depth = int(match[1])
+    n = max(1, (depth - 2) // 6)
+    if name == f"resnet{depth}" and depth == 6 * n + 2:
+        return functools.partial(PreActivationResNet, depth=depth)
+    below, above = 6 * n + 2, 6 * n + 8
+    known = f"'resnet{below}'" if depth <= below else f"'resnet{below}' and 'resnet{above}'"
+    raise UsageError(
+        f"there is no net {name!r}: pre-activation nets have a depth of 6n + 2, nearest: {known}; "
+        "'resnet18' alone has another layout"
+    )

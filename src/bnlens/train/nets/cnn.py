@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from bnlens.train.nets.initialization import initialize_convolutions
+from bnlens.train.nets.normalization import Norm, conv, make_norm
 
 __all__ = ["CNN"]
 
@@ -18,6 +19,13 @@ class CNN(nn.Module):
     8x8 for CIFAR-10 and 2x2 for 8x8 digits. With C input channels and K classes it has
     ``9 C w + 63 w^2 + 12 w + (2 w + 1) K`` parameters: 66,410 for CIFAR-10 at the default width of 32.
 
+    Args:
+        input_shape: (C, H, W) of one image.
+        num_classes: K.
+        width: w.
+        norm: see `build_net`.
+        dropout: share of the inputs of the last layer that are dropped in training.
+
     Shape:
         - Input: (N, C, H, W)
         - Output: (N, K), logits
@@ -26,22 +34,27 @@ class CNN(nn.Module):
     66410
     """
 
-    def __init__(self, *, input_shape: tuple[int, int, int], num_classes: int, width: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        width: int = 32,
+        norm: Norm = "bn",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         sizes = (input_shape[0], width, width, 2 * width, 2 * width)
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-                    nn.BatchNorm2d(outputs),
-                    nn.ReLU(),
-                )
+                nn.Sequential(conv(inputs, outputs, norm, stride=stride), make_norm(norm, outputs), nn.ReLU())
                 for inputs, outputs, stride in zip(sizes[:-1], sizes[1:], (2, 1, 2, 1), strict=True)
             )
         )
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(2 * width, num_classes)
         initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K)."""
-        return cast("Tensor", self.fc(self.blocks(images).mean(dim=(2, 3))))
+        return cast("Tensor", self.fc(self.dropout(self.blocks(images).mean(dim=(2, 3)))))

@@ -8,6 +8,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from bnlens.train.nets.normalization import Norm, has_bias, make_norm
+
 __all__ = ["MLP"]
 
 
@@ -15,7 +17,15 @@ class MLP(nn.Module):
     """Three hidden layers, each linear, ``BatchNorm1d``, ReLU, on the flattened image; 3 BN layers.
 
     With D = C*H*W inputs, width w and K classes it has ``D w + 2 w^2 + 6 w + (w + 1) K`` parameters: 43,018 for
-    8x8 grey images and ten classes at the default width of 128.
+    8x8 grey images and ten classes at the default width of 128. Without normalization the hidden layers have biases and
+    start from N(0, 2 / fan_in) as convolutions do.
+
+    Args:
+        input_shape: (C, H, W) of one image.
+        num_classes: K.
+        width: w.
+        norm: see `build_net`; a function must make layers for (N, features).
+        dropout: share of the inputs of the last layer that are dropped in training.
 
     Shape:
         - Input: (N, C, H, W)
@@ -25,17 +35,33 @@ class MLP(nn.Module):
     43018
     """
 
-    def __init__(self, *, input_shape: tuple[int, int, int], num_classes: int, width: int = 128) -> None:
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        width: int = 128,
+        norm: Norm = "bn",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         sizes = (prod(input_shape), width, width, width)
         self.layers = nn.Sequential(
             *(
-                nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU())
+                nn.Sequential(
+                    nn.Linear(inputs, outputs, bias=has_bias(norm)), make_norm(norm, outputs, dimensions=1), nn.ReLU()
+                )
                 for inputs, outputs in itertools.pairwise(sizes)
             )
         )
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(width, num_classes)
+        if norm == "none":
+            for linear in self.layers.modules():
+                if isinstance(linear, nn.Linear):
+                    nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+                    nn.init.zeros_(linear.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K)."""
-        return cast("Tensor", self.fc(self.layers(images.flatten(1))))
+        return cast("Tensor", self.fc(self.dropout(self.layers(images.flatten(1)))))

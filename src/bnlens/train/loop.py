@@ -1,0 +1,154 @@
+"""The training loop: steps over micro-batches, from where a checkpoint left off."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from bnlens.errors import LossError
+from bnlens.train.batches import Batches
+from bnlens.train.data import ImageData
+from bnlens.train.evaluate import cross_entropy
+from bnlens.train.optimizer import set_learning_rate
+from bnlens.train.process import Process
+from bnlens.train.progress import ProgressCallback
+from bnlens.train.resume import RunCheckpoint, restore_tensors
+
+__all__ = ["Loop", "Observer", "Regulariser"]
+
+Observer: TypeAlias = Callable[[int, int, float, nn.Module], None]
+"""Called after each step with the steps done, the steps in all, the step's loss, and the model after it."""
+
+Regulariser: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From images to the model's logits and a penalty, such as `bnlens.nn.CurvaturePenalty`."""
+
+
+class _Objective(nn.Module):
+    """What runs on a micro-batch: the model or its regulariser, in one module that accelerate can wrap."""
+
+    def __init__(self, model: nn.Module, regulariser: Regulariser | None) -> None:
+        super().__init__()
+        self.model = model
+        self._regulariser = regulariser
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return logits and penalty."""
+        return (self.model(images), 0.0) if self._regulariser is None else self._regulariser(images)
+
+
+@dataclass
+class Loop:
+    """One run of steps.
+
+    Attributes:
+        model: trained in place, in train mode.
+        data: what the batches are of.
+        batches: this process's share of each batch.
+        optimizer: as torch makes it.
+        process: this one.
+        learning_rate: from a step's number, from 0, to its learning rate.
+        steps: in all.
+        micro: images per forward pass.
+        regulariser: runs the model in its place.
+        losses: of the steps done.
+    """
+
+    model: nn.Module
+    data: ImageData
+    batches: Batches
+    optimizer: torch.optim.Optimizer
+    process: Process
+    learning_rate: Callable[[int], float]
+    steps: int
+    micro: int
+    regulariser: Regulariser | None = None
+    losses: list[float] = field(default_factory=list)
+
+    def run(
+        self, *, observe: Observer | None, report: ProgressCallback, checkpoint: RunCheckpoint | None, every: int
+    ) -> None:
+        """Take the steps that are left.
+
+        Raises:
+            LossError: the loss is not finite; the message names the step.
+        """
+        if checkpoint is not None and (state := checkpoint.read()) is not None:
+            self._restore(state)
+        objective = self.process.prepare(_Objective(self.model, self.regulariser))
+        optimizer = self.process.prepare_optimizer(self.optimizer)
+        while len(self.losses) < self.steps:
+            step = len(self.losses)
+            set_learning_rate(self.optimizer, self.learning_rate(step))
+            images, labels = self.batches.next()
+            self.model.zero_grad(set_to_none=True)
+            loss = self._accumulate(objective, images.to(self.process.device), labels.to(self.process.device))
+            if not math.isfinite(loss):
+                raise LossError(
+                    f"the loss is {loss} at step {step + 1} of {self.steps}; lower lr, which is "
+                    f"{self.optimizer.defaults['lr']:g}, or look for non-finite images"
+                )
+            optimizer.step()
+            self.losses.append(loss)
+            if observe is not None:
+                observe(step + 1, self.steps, loss, self.model)
+            report(step + 1, self.steps, loss)
+            if checkpoint is not None and (step + 1) % every == 0 and step + 1 < self.steps:
+                self._write(checkpoint)
+
+    def _accumulate(self, objective: nn.Module, images: Tensor, labels: Tensor) -> float:
+        """Add the gradient of the batch's mean loss and penalty to ``.grad`` and return that loss."""
+        share = self.micro / len(images)
+        total = torch.zeros((), device=images.device)
+        pieces = list(zip(torch.split(images, self.micro), torch.split(labels, self.micro), strict=True))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "batches of .* for a statistics batch size of", UserWarning)
+            for number, (x, y) in enumerate(pieces, start=1):
+                with nullcontext() if number == len(pieces) else self.process.no_sync(objective):
+                    logits, penalty = objective(x)
+                    loss = cross_entropy(logits, y, self.data) * share
+                    self.process.backward(loss + share * penalty)
+                total += loss.detach()
+        return self.process.mean(total)
+
+    def _write(self, checkpoint: RunCheckpoint) -> None:
+        own = {
+            "buffers": {name: buffer.detach().cpu() for name, buffer in self.model.named_buffers()},
+            "generator": torch.get_rng_state(),
+            "device generator": torch.cuda.get_rng_state(self.process.device) if self._on_cuda else None,
+        }
+        everyone = self.process.gathered(own)
+        if self.process.rank == 0:
+            scaler = self.process.scaler
+            checkpoint.write(
+                {
+                    "parameters": {name: parameter.detach() for name, parameter in self.model.named_parameters()},
+                    "processes": everyone,
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": None if scaler is None else scaler.state_dict(),
+                    "batches": self.batches.state_dict(),
+                    "losses": list(self.losses),
+                }
+            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        own = state["processes"][self.process.rank]
+        restore_tensors(self.model, {**state["parameters"], **own["buffers"]})
+        self.optimizer.load_state_dict(state["optimizer"])
+        if (scaler := self.process.scaler) is not None:
+            scaler.load_state_dict(cast("dict[str, Any]", state["scaler"]))
+        self.batches.load_state_dict(state["batches"])
+        self.losses[:] = state["losses"]
+        torch.set_rng_state(own["generator"])
+        if self._on_cuda:
+            torch.cuda.set_rng_state(own["device generator"], self.process.device)
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.process.device.type == "cuda"

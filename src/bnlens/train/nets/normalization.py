@@ -1,0 +1,59 @@
+"""The normalization layers of a net, and how it starts without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from bnlens.errors import UsageError
+
+__all__ = ["Norm", "conv", "has_bias", "make_norm", "start_residual_branches"]
+
+Norm: TypeAlias = "str | Callable[[int], nn.Module]"
+"""``"bn"``, ``"none"``, or a function from the number of features to a layer."""
+
+
+def make_norm(norm: Norm, features: int, *, dimensions: int = 2) -> nn.Module:
+    """Return the layer after (or before) a convolution or linear layer of ``features`` outputs.
+
+    Args:
+        norm: torch's ``BatchNorm2d`` (``BatchNorm1d`` for ``dimensions`` 1), ``nn.Identity``, or what the function gives.
+        features: channels, or units.
+        dimensions: of an image's feature maps; 1 where features are single numbers.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if callable(norm):
+        return norm(features)
+    if norm == "none":
+        return nn.Identity()
+    if norm == "bn":
+        return nn.BatchNorm1d(features) if dimensions == 1 else nn.BatchNorm2d(features)
+    raise UsageError(f'norm must be "bn", "none" or a function from the number of features to a layer, got {norm!r}')
+
+
+def has_bias(norm: Norm) -> bool:
+    """Whether layers before the norm have biases: only where nothing centres their outputs and adds a shift."""
+    return norm == "none"
+
+
+def conv(inputs: int, outputs: int, norm: Norm, *, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the image's size but for the stride."""
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=has_bias(norm))
+
+
+@torch.no_grad()
+def start_residual_branches(branches: list[list[nn.Conv2d]]) -> None:
+    """Start a residual net without normalization so that its depth does not make activations or gradients grow.
+
+    The last convolution of each branch is zero and the others are divided by ``L^(1 / (2 m - 2))``, for L branches of m
+    convolutions (Fixup, Zhang et al. 2019, arXiv 1901.09321, without its scalars): every block starts as its shortcut.
+    """
+    for *first, last in branches:
+        nn.init.zeros_(last.weight)
+        for layer in first:
+            layer.weight /= len(branches) ** (1 / (2 * len(first)))
