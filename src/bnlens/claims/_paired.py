@@ -24,8 +24,10 @@ class Estimate(NamedTuple):
 
     @property
     def in_errors(self) -> float:
-        """The value in units of its standard error."""
-        return self.value / self.stderr if self.stderr else float(np.sign(self.value) * np.inf)
+        """The value in units of its standard error; 0 where both are 0."""
+        if self.stderr:
+            return self.value / self.stderr
+        return float(np.copysign(np.inf, self.value)) if self.value else 0.0
 
     def columns(self, name: str) -> dict[str, float]:
         """The estimate as two columns of a table."""

@@ -16,6 +16,10 @@ from bnlens.nn._layers import BatchNorm3d as BatchNorm3d
 from bnlens.nn._layers import PopulationBatchNorm1d as PopulationBatchNorm1d
 from bnlens.nn._layers import PopulationBatchNorm2d as PopulationBatchNorm2d
 from bnlens.nn._layers import PopulationBatchNorm3d as PopulationBatchNorm3d
+from bnlens.nn._partial_noise import PartialNoise1d as PartialNoise1d
+from bnlens.nn._partial_noise import PartialNoise2d as PartialNoise2d
+from bnlens.nn._partial_noise import PartialNoise3d as PartialNoise3d
+from bnlens.nn._partial_noise import use_partial_noise as use_partial_noise
 from bnlens.nn._regulariser import Regulariser as Regulariser
 
 __all__ = [
@@ -25,6 +29,9 @@ __all__ = [
     "CurvaturePenalty",
     "DialBatchNorm",
     "GammaDecay",
+    "PartialNoise1d",
+    "PartialNoise2d",
+    "PartialNoise3d",
     "PopulationBatchNorm1d",
     "PopulationBatchNorm2d",
     "PopulationBatchNorm3d",
@@ -32,4 +39,5 @@ __all__ = [
     "freeze",
     "set_statistics_batch_size",
     "unfreeze",
+    "use_partial_noise",
 ]

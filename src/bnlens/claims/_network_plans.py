@@ -1,0 +1,153 @@
+"""What the claims about convolutional networks share in planning: parameters, their checks, and jobs by what they train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnlens.claims._claim import Job, Scale, Setup
+from bnlens.claims._network import train_network
+from bnlens.claims._paired import check_full_scale
+from bnlens.errors import UsageError
+
+__all__ = ["POPULATION", "check_setup", "finite_sizes", "network_job", "parameters", "seeds_of", "source_of"]
+
+POPULATION = "inf"  # JSON has no infinity
+_REFERENCE_BATCH = 256  # images, at which the parameter lr is the learning rate
+_LARGEST_PASS = 256  # images per forward pass, unless the statistics are over more
+_RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "digits": {"seeds": 4, "net": "cnn", "samples": 1000, "epochs": 20, "batch_size": 256},
+    "quick": {"seeds": 2, "net": "cnn", "samples": 2000, "epochs": 5, "batch_size": 256},
+    "full": {"seeds": 3, "net": "cnn", "samples": 10_000, "epochs": 10, "batch_size": 256},
+}
+# Seconds on one core for 256 images of CIFAR-10, forward and backward; of the digits a twelfth.
+_SECONDS = {"mlp": 0.007, "cnn": 0.07, "resnet": 0.055, "resnet14": 0.35, "resnet20": 0.5, "resnet18": 4.0}
+_FACTORS = {None: 1.0, "gamma-decay": 1.7, "curvature": 4.6}
+
+
+def parameters(scale: Scale, data: Path | None, **own: Any) -> dict[str, Any]:
+    """Parameters that every claim has, with defaults, and a claim's own.
+
+    An own parameter is a dict by recipe (``"digits"``, ``"quick"``, ``"full"``), or the same for all; the last two are of
+    CIFAR-10.
+    """
+    recipe = "digits" if data is None else scale
+    chosen = {name: value[recipe] if isinstance(value, Mapping) else value for name, value in own.items()}
+    return {**_RECIPES[recipe], "lr": 0.3, "augment": False, **chosen}
+
+
+def source_of(setup: Setup) -> str:
+    """``data`` of a job: ``"digits"`` or the folder of CIFAR-10."""
+    return "digits" if setup.data is None else str(setup.data)
+
+
+def check_setup(claim: str, setup: Setup) -> None:
+    """Raise where the parameters cannot give a judgement; read the data once, so that bad ones end a run before it begins.
+
+    Raises:
+        UsageError: the scale is full and there are no data, or a number is out of range.
+        DataError: the data cannot be read.
+    """
+    given = setup.parameters
+    if given["seeds"] < 2:
+        raise UsageError(
+            f"{claim}: its standard errors are over seeds, so parameter 'seeds' must be at least 2, got {given['seeds']}"
+        )
+    for name in ("epochs", "samples", "batch_size", "steps"):
+        if name in given and given[name] < 1:
+            raise UsageError(f"{claim}: parameter {name!r} must be at least 1, got {given[name]}")
+    if not given["lr"] > 0:
+        raise UsageError(f"{claim}: parameter 'lr' must be above 0, got {given['lr']}")
+    sizes = [given["batch_size"], *given.get("batch_sizes", []), given.get("large_batch", 1)]
+    if max(sizes) > given["samples"]:
+        raise UsageError(
+            f"{claim}: a batch of {max(sizes)} is larger than the {given['samples']} training images; raise parameter "
+            "'samples' or lower the batch size"
+        )
+    finite_sizes(claim, given.get("M", []))
+    check_full_scale(claim, setup.scale, setup.data)
+
+
+def finite_sizes(claim: str, given: Any) -> list[int]:
+    """The statistics batch sizes below infinity, ascending, each once.
+
+    Raises:
+        UsageError: one is neither an int from 2 on nor ``"inf"``.
+    """
+    sizes = given if isinstance(given, (list, tuple)) else [given]
+    for size in sizes:
+        is_int = isinstance(size, int) and not isinstance(size, bool) and size >= 2
+        if not is_int and size != POPULATION:
+            raise UsageError(f"{claim}: parameter 'M' must be a whole number of at least 2, or 'inf', got {size!r}")
+    return sorted({int(size) for size in sizes if size != POPULATION})
+
+
+def network_job(
+    setup: Setup,
+    seed: int,
+    *,
+    M: int | str = POPULATION,
+    regulariser: str | None = None,
+    noise: str | None = None,
+    dropout: float = 0.0,
+    **changes: Any,
+) -> Job:
+    """The job of one run; claims that ask for the same run share its result.
+
+    The learning rate is the parameter ``lr`` times the batch over 256.
+
+    Args:
+        setup: of the claim; its parameters give what all runs have in common.
+        seed: of the run.
+        M: statistics batch size.
+        regulariser: see `train_network`.
+        noise: see `train_network`.
+        dropout: see `train_network`.
+        **changes: in place of the parameters ``net``, ``samples``, ``epochs``, ``batch_size``.
+    """
+    given = {**setup.parameters, **changes}
+    batch = given["batch_size"]
+    device = batch if M != POPULATION and int(M) > _LARGEST_PASS else min(batch, _LARGEST_PASS)
+    if batch % device:
+        device = batch
+    config = {
+        "net": given["net"],
+        "data": source_of(setup),
+        "samples": given["samples"],
+        "epochs": given["epochs"],
+        "batch_size": batch,
+        "lr": given["lr"] * batch / _REFERENCE_BATCH,
+        "augment": given["augment"],
+        "statistics_batch_size": M,
+        "device_batch_size": device,
+        "regulariser": regulariser,
+        "noise": noise,
+        "dropout": float(dropout),
+        "seed": seed,
+    }
+    return Job(_name(config), train_network, config, cost=_cost(config))
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    parts = [config["net"], config["samples"], f"epochs{config['epochs']}", f"batch{config['batch_size']}"]
+    parts += [f"M{config['statistics_batch_size']}"]
+    parts += [part for part in (config["regulariser"], config["noise"] and f"{config['noise']}-noise") if part]
+    parts += [f"dropout{config['dropout']:g}"] if config["dropout"] else []
+    return "-".join(str(part) for part in (*parts, f"seed{config['seed']}"))
+
+
+def _cost(config: Mapping[str, Any]) -> float:
+    """Seconds on one core."""
+    per_batch = _SECONDS.get(config["net"], 0.5) * _FACTORS[config["regulariser"]]
+    per_batch *= 2.0 if config["noise"] else 1.0
+    per_batch *= 1 + 4 / config["device_batch_size"]
+    passes = config["samples"] * config["epochs"] / 256
+    is_small = config["data"] == "digits"
+    seconds: float = passes * per_batch + 100 * _SECONDS.get(config["net"], 0.5) * (1 + config["samples"] / 2500)
+    return 0.3 + seconds / 12 if is_small else 3 + seconds
+
+
+def seeds_of(setup: Setup) -> Sequence[int]:
+    """The seeds of a claim's runs."""
+    return range(setup.parameters["seeds"])

@@ -1,0 +1,64 @@
+"""What E3 and E4 share: nets in which both statistics of BN, one of them or none carry the noise of M samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnlens.claims import _network_plans as plans
+from bnlens.claims._claim import Job, Scale, Setup
+from bnlens.claims._network_runs import NetworkRuns
+from bnlens.errors import UsageError
+
+__all__ = ["EFFECTS", "effects", "jobs_of", "kinds_of", "parameters"]
+
+_LABELS = {"both": "both (BN)", "mean": "mean alone", "std": "standard deviation alone", "none": "none (PN)"}
+EFFECTS = ("mean's noise", "standard deviation's noise", "interaction")
+
+
+def parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
+    """Parameters of E3 and E4: the common ones, and M."""
+    return plans.parameters(scale, data, M={"digits": 4, "quick": 8, "full": 8})
+
+
+def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:
+    """Two by two: noise in the mean or not, in the standard deviation or not."""
+    plans.check_setup(claim, setup)
+    M = setup.parameters["M"]
+    if setup.parameters["batch_size"] <= M:
+        raise UsageError(
+            f"{claim}: M = {M} leaves no groups in a batch of {setup.parameters['batch_size']}; give a smaller parameter 'M'"
+        )
+    kinds = [{"M": M}, {"M": M, "noise": "mean"}, {"M": M, "noise": "std"}, {"M": plans.POPULATION}]
+    return [plans.network_job(setup, seed, **kind) for kind in kinds for seed in plans.seeds_of(setup)]
+
+
+def kinds_of(runs: NetworkRuns) -> dict[str, dict[str, Any]]:
+    """Label of each kind to what selects its runs, in the order both, mean, std, none."""
+    M = next(size for size in runs.distinct("statistics_batch_size") if size != plans.POPULATION)
+    selections: tuple[dict[str, Any], ...] = (
+        {"M": M},
+        {"M": M, "noise": "mean"},
+        {"M": M, "noise": "std"},
+        {"M": plans.POPULATION},
+    )
+    return dict(zip(_LABELS.values(), selections, strict=True))
+
+
+def effects(values: Sequence[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Main effects of the two noises and their interaction, (seeds,) each, from values with both, mean, std and none.
+
+    A main effect is the difference that a noise makes, averaged over the other one on and off; the interaction is what both
+    make beyond the sum of what each makes alone.
+
+    >>> found = effects([np.array([6.0]), np.array([3.0]), np.array([2.0]), np.array([0.0])])
+    >>> {name: float(value[0]) for name, value in found.items()}
+    {"mean's noise": 3.5, "standard deviation's noise": 2.5, 'interaction': 1.0}
+    """
+    both, mean, std, none = values
+    parts = ((both + mean - std - none) / 2, (both + std - mean - none) / 2, both - mean - std + none)
+    return dict(zip(EFFECTS, parts, strict=True))

@@ -1,0 +1,324 @@
+"""Claims E1 to E7: their judges on results made by hand, each verdict reached, and their plans."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from network_results import run, runs, trials
+
+from bnlens.claims import get_claims
+from bnlens.claims._content import job_key
+from bnlens.claims._network_runs import NetworkRuns
+from bnlens.claims._noises import effects
+from bnlens.claims.e5_learning_rates import bracket
+from bnlens.claims.e7_gap_and_generalization import correlation
+from bnlens.errors import DataError, UsageError
+
+CLAIMS = {claim.id: claim for claim in get_claims(["E1", "E2", "E3", "E4", "E5", "E6", "E7"])}
+HOLDS, ROUGHLY, NOT = "holds", "holds approximately", "does not hold here"
+
+
+def judged(claim_id, results):
+    """The finding, after a look at the figure and at what every table needs."""
+    claim = CLAIMS[claim_id]
+    finding = claim.judge(results)
+    assert len(claim.figure(results).data) > 1
+    assert all(math.isfinite(number) for number in (finding.measured, finding.predicted, finding.stderr))
+    return finding
+
+
+def normalised(decay, *, bn=((0.5, 1.1), (0.3, 1.3)), curvature=(0.5, 1.1)):
+    """BN at M = 4 and 16, PN at (0.2, 1.4), gamma decay at both M, the curvature penalty."""
+    kinds = [{"train": 0.2, "test": 1.4}]
+    for M, (train, test), of_decay in zip((4, 16), bn, decay, strict=True):
+        kinds.append({"train": train, "test": test, "statistics_batch_size": M})
+        for name, pair in (("gamma-decay", of_decay), ("curvature", curvature)):
+            kinds.append({"train": pair[0], "test": pair[1], "statistics_batch_size": M, "regulariser": name})
+    return runs(kinds)
+
+
+@pytest.mark.parametrize(
+    ("decay", "verdict"),
+    [
+        (((0.5, 1.1), (0.3, 1.3)), HOLDS),
+        (((0.38, 1.22), (0.3, 1.3)), ROUGHLY),
+        (((0.5, 1.1), (0.22, 1.3)), NOT),
+        (((0.5, 1.4), (0.3, 1.3)), NOT),
+    ],
+)
+def test_gamma_decay_beside_bn(decay, verdict):
+    finding = judged("E1", normalised(decay))
+    assert finding.verdict == verdict
+    assert finding.measured == pytest.approx((decay[0][0] - 0.2) / 0.3, abs=0.03)
+    assert (finding.corrects_paper is None) == (verdict == HOLDS)
+    assert [row["method"] for row in finding.rows] == ["PN", *["BN", "PN + gamma decay", "PN + curvature penalty"] * 2]
+
+
+def test_where_bn_is_pn_nothing_is_judged():
+    same = ((0.2, 1.4), (0.2, 1.4))
+    results = normalised(same, bn=same, curvature=same[0])
+    finding = CLAIMS["E1"].judge(results)
+    assert finding.verdict == NOT
+    assert "BN is told apart from PN nowhere" in finding.summary
+    assert finding.corrects_paper is None
+
+
+def by_batch(plain, dial):
+    """Test accuracies at batches of 16, 64 and 256; M is held at 64."""
+    kinds = [
+        {"train": 0.2, "test": 1.4, "accuracy": accuracy, "batch_size": batch, "statistics_batch_size": M}
+        for series, size in ((plain, None), (dial, 64))
+        for batch, accuracy in zip((16, 64, 256), series, strict=True)
+        if (M := batch if size is None else size) != 64 or size is not None
+    ]
+    return runs(kinds)
+
+
+@pytest.mark.parametrize(
+    ("plain", "dial", "verdict"),
+    [
+        ((0.6, 0.58, 0.5), (0.59, 0.58, 0.57), HOLDS),
+        ((0.6, 0.58, 0.5), (0.6, 0.58, 0.52), ROUGHLY),
+        ((0.6, 0.58, 0.5), (0.6, 0.58, 0.5), NOT),
+        ((0.5, 0.58, 0.6), (0.59, 0.58, 0.57), NOT),
+    ],
+)
+def test_batch_sizes(plain, dial, verdict):
+    finding = judged("E2", by_batch(plain, dial))
+    assert finding.verdict == verdict
+    assert finding.measured == pytest.approx(dial[0] - dial[-1], abs=0.004)
+    assert len(finding.rows) == 6
+
+
+def noisy(both, mean, std, none, *, neurons=((0.1, 1.0, 0.2),) * 4):
+    kinds = ({"statistics_batch_size": 8}, {"statistics_batch_size": 8, "noise": "mean"})
+    kinds += ({"statistics_batch_size": 8, "noise": "std"}, {})
+    losses = zip(kinds, (both, mean, std, none), neurons, strict=True)
+    return runs([{**kind, "train": pair[0], "test": pair[1], "neurons": of} for kind, pair, of in losses])
+
+
+@pytest.mark.parametrize(
+    ("both", "mean", "std", "verdict"),
+    [
+        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.25), HOLDS),
+        ((0.6, 1.1), (0.35, 1.25), (0.35, 1.25), ROUGHLY),
+        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.3999), ROUGHLY),
+        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.45), NOT),
+        ((0.5, 1.1), (0.35, 1.25), (0.2, 1.25), NOT),
+    ],
+)
+def test_two_noises(both, mean, std, verdict):
+    finding = judged("E3", noisy(both, mean, std, (0.2, 1.4)))
+    assert finding.verdict == verdict
+    assert finding.measured == pytest.approx((mean[0] + std[0] - 0.4) / (both[0] - 0.2), abs=0.03)
+    last = finding.rows[-1]
+    assert last["noise of"] == "effect: interaction"
+    assert last["train loss"] == pytest.approx(both[0] - mean[0] - std[0] + 0.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "verdict"),
+    [
+        # (loss increase, kurtosis, correlation) with both noises, the mean's, the standard deviation's, none
+        (((0.05, 0.5, 0.1), (0.05, 1.0, 0.2), (0.1, 0.5, 0.1), (0.1, 1.0, 0.2)), HOLDS),
+        (((0.05, 0.5, 0.2), (0.05, 1.0, 0.2), (0.1, 0.5, 0.2), (0.1, 1.0, 0.2)), ROUGHLY),
+        (((0.1, 0.5, 0.1), (0.1, 1.0, 0.2), (0.1, 0.5, 0.1), (0.1, 1.0, 0.2)), NOT),
+        (((0.05, 1.0, 0.2), (0.05, 1.0, 0.2), (0.1, 1.0, 0.2), (0.1, 1.0, 0.2)), NOT),
+    ],
+)
+def test_single_neurons(neurons, verdict):
+    finding = judged("E4", noisy(*((0.2, 1.4),) * 4, neurons=neurons))
+    assert finding.verdict == verdict
+    layers = [row["layer"] for row in finding.rows]
+    assert layers.count("a") == layers.count("b") == 4
+    assert finding.rows[0]["accuracy without 25% of neurons"] == pytest.approx(0.4, abs=0.01)
+
+
+def test_effects_are_those_of_a_two_by_two_design():
+    rng = np.random.default_rng(0)
+    mean, std, together = 0.3, -0.2, 0.05
+    none = rng.normal(size=5)
+    found = effects([none + mean + std + together, none + mean, none + std, none])
+    expected = dict(zip(found, (mean + together / 2, std + together / 2, together), strict=True))
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-12)
+
+
+RATES = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+def rated(bn, pn, none):
+    """Largest stable rates by seed, with the whole runs of BN and PN."""
+    results = {
+        f"{kind}-{seed}": trials(kind, seed, RATES, largest)
+        for kind, seeds in (("bn", bn), ("pn", pn), ("none", none))
+        for seed, largest in enumerate(seeds)
+    }
+    return results | runs([{"train": 0.2, "test": 1.4, "statistics_batch_size": 256}, {"train": 0.2, "test": 1.4}], 2)
+
+
+@pytest.mark.parametrize(
+    ("bn", "pn", "none", "verdict"),
+    [
+        ((4.0, 4.0), (2.0, 2.0), (0.5, 0.5), HOLDS),
+        ((4.0, 4.0), (4.0, 4.0), (0.5, 0.5), ROUGHLY),
+        ((2.0, 2.0), (4.0, 4.0), (0.5, 0.5), ROUGHLY),
+        ((4.0, 2.0), (2.0, 2.0), (0.5, 0.5), ROUGHLY),
+        ((1.0, 1.0), (4.0, 4.0), (0.5, 0.5), NOT),
+        ((4.0, 4.0), (2.0, 2.0), (2.0, 2.0), NOT),
+    ],
+)
+def test_largest_rates(bn, pn, none, verdict):
+    finding = judged("E5", rated(bn, pn, none))
+    assert finding.verdict == verdict
+    assert finding.measured == pytest.approx(np.mean(np.log2(bn)) - np.mean(np.log2(pn)))
+    brackets = [row for row in finding.rows if row["what"] == "bracket"]
+    assert [row["largest stable lr"] for row in brackets] == [*bn, *pn, *none]
+
+
+def test_brackets_at_the_ends_of_the_grid():
+    made = [trials("bn", 0, RATES, largest)["trials"] for largest in (0.1, 8.0)]
+    assert bracket(made[0]) == (0.0, 0.5)
+    assert bracket(made[1]) == (8.0, math.inf)
+    finding = judged("E5", rated((8.0, 8.0), (4.0, 4.0), (0.1, 0.1)))
+    assert finding.measured == pytest.approx(1.0)
+    ends = [(row["largest stable lr"], row["smallest diverging lr"]) for row in finding.rows if row["what"] == "bracket"]
+    assert ends[0] == (8.0, None)
+    assert ends[-1] == (None, 0.5)
+
+
+def large(plain, smaller, dropout):
+    batch = {"batch_size": 512}
+    return runs(
+        [
+            {**batch, "statistics_batch_size": 512, "train": plain[0], "test": plain[1]},
+            {**batch, "statistics_batch_size": 64, "train": smaller[0], "test": smaller[1]},
+            {**batch, "statistics_batch_size": 16, "train": 0.9, "test": 2.0},
+            {**batch, "statistics_batch_size": 512, "dropout": 0.2, "train": dropout[0], "test": dropout[1]},
+            {"batch_size": 32, "statistics_batch_size": 32, "train": 0.3, "test": 1.2},
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("smaller", "dropout", "verdict"),
+    [
+        ((0.3, 1.3), (0.3, 1.3), HOLDS),
+        ((0.3, 1.3), (0.3, 1.4), ROUGHLY),
+        ((0.3, 1.4), (0.3, 1.3), ROUGHLY),
+        ((0.3, 1.4), (0.3, 1.4), NOT),
+        ((0.1, 1.3), (0.3, 1.3), NOT),
+    ],
+)
+def test_large_batches(smaller, dropout, verdict):
+    finding = judged("E6", large((0.2, 1.4), smaller, dropout))
+    assert finding.verdict == verdict
+    assert finding.measured == pytest.approx(1.4 - smaller[1], abs=0.004)
+    assert [row["M"] for row in finding.rows] == [512, 64, 16, 512, 32]
+
+
+def predicted(falls):
+    """Nets with gaps of 1, 2, 4 and 8 over M at M = 4 and 16; falls of test loss per net and M."""
+    kinds = []
+    for net, gap, of_net in zip(("a", "b", "c", "d"), (1.0, 2.0, 4.0, 8.0), falls, strict=True):
+        kinds.append({"net": net, "train": 0.2, "test": 2.4, "gap": gap})
+        kinds += [
+            {"net": net, "statistics_batch_size": M, "train": 0.2 + gap / M, "test": 2.4 - fall}
+            for M, fall in zip((4, 16), of_net, strict=True)
+        ]
+    return runs(kinds)
+
+
+@pytest.mark.parametrize(
+    ("falls", "verdict"),
+    [
+        (((0.25, 0.06), (0.5, 0.12), (1.0, 0.25), (2.0, 0.5)), HOLDS),
+        (((1.0, 0.1), (1.02, 0.08), (1.01, 0.12), (1.03, 0.07)), ROUGHLY),  # M alone matters
+        (((2.0, 1.0), (1.0, 1.0), (0.5, 1.0), (0.25, 1.0)), NOT),
+    ],
+)
+def test_gap_as_a_predictor(falls, verdict):
+    finding = judged("E7", predicted(falls))
+    assert finding.verdict == verdict
+    gaps = np.array([[gap / M for M in (4, 16)] for gap in (1.0, 2.0, 4.0, 8.0)])
+    assert finding.measured == pytest.approx(np.corrcoef(gaps.ravel(), np.ravel(falls))[0, 1], abs=0.02)
+    of_train = next(row for row in finding.rows if "rise of train loss, all points" in row["net"])
+    assert of_train["correlation"] > 0.99
+
+
+def test_correlation_without_variation_is_nan():
+    assert math.isnan(correlation(np.ones(3), np.arange(3.0)))
+
+
+def test_runs_are_selected_by_what_was_trained():
+    results = {"x": run(0, 1, train=0.1, test=0.2), "y": run(0, 0, train=0.3, test=0.4)}
+    results["z"] = run(0, 0, train=0.5, test=0.6, noise="mean", statistics_batch_size=8)
+    made = NetworkRuns(results)
+    assert made.values("train_loss", M="inf") == pytest.approx([0.302, 0.098])
+    assert made.seeds(M=8) == 0
+    assert made.distinct("statistics_batch_size") == [8, "inf"]
+    with pytest.raises(ValueError, match="several runs of one seed"):
+        made.select(noise="mean", M=8) and NetworkRuns({**results, "w": results["x"]}).select(M="inf")
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_plans(claim, tmp_path):
+    jobs = claim.plan()
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert {job.config["data"] for job in jobs} == {"digits"}
+    assert {job.config["seed"] for job in jobs} == {0, 1, 2, 3}
+    assert {job.config["seed"] for job in claim.plan(changes={"seeds": 2})} == {0, 1}
+    assert all(job.config["net"] == "mlp" for job in claim.plan(changes={"net": "mlp"}) if claim.id != "E7")
+    with pytest.raises(UsageError, match=f"{claim.id} at scale full .*--data DIR"):
+        claim.plan("full")
+    with pytest.raises(DataError):
+        claim.plan("quick", tmp_path)
+    with pytest.raises(UsageError, match=f"{claim.id}: .* over seeds, so parameter 'seeds' must be at least 2, got 1"):
+        claim.plan(changes={"seeds": 1})
+    with pytest.raises(UsageError, match=f"{claim.id} has no parameter 'nett'; did you mean 'net'"):
+        claim.plan(changes={"nett": "mlp"})
+    with pytest.raises(UsageError, match="larger than the 100 training images"):
+        claim.plan(changes={"samples": 100})
+
+
+def test_claims_share_what_they_have_in_common():
+    keys = {claim: {job_key(job) for job in CLAIMS[claim].plan()} for claim in CLAIMS}
+    assert keys["E3"] == keys["E4"]
+    assert len(keys["E3"] & keys["E1"]) == 8  # BN at M = 4 and PN, four seeds
+    assert len(keys["E2"] & keys["E1"]) == 4
+    assert len(keys["E5"] & keys["E2"]) == 4  # BN at its batch
+    assert len(keys["E7"] & keys["E1"]) == 12
+
+
+def test_the_learning_rate_goes_with_the_batch():
+    for job in CLAIMS["E2"].plan():
+        assert job.config["lr"] == pytest.approx(0.3 * job.config["batch_size"] / 256)
+        assert job.config["batch_size"] % job.config["device_batch_size"] == 0
+    plain = next(job for job in CLAIMS["E6"].plan() if job.name == "cnn-1000-epochs60-batch512-M512-seed0")
+    assert plain.config["device_batch_size"] == 512
+    assert plain.config["lr"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes", "message"),
+    [
+        ("E1", {"M": ["inf"]}, "'M' has no finite batch size"),
+        ("E1", {"M": [1]}, "'M' must be a whole number of at least 2, or 'inf', got 1"),
+        ("E1", {"penalties": ["gama-decay"]}, "there is no penalty 'gama-decay'; use one of gamma-decay, curvature"),
+        ("E1", {"epochs": 0}, "'epochs' must be at least 1"),
+        ("E1", {"lr": 0.0}, "'lr' must be above 0"),
+        ("E2", {"batch_sizes": [64]}, "needs at least two sizes"),
+        ("E3", {"M": 256}, "leaves no groups in a batch of 256"),
+        ("E5", {"rates": [0.5]}, "needs at least two learning rates"),
+        ("E6", {"batch_size": 512}, "must be below 'large_batch', 512"),
+        ("E6", {"M": [512]}, "needs a size below the large batch"),
+        ("E6", {"dropout": [1.0]}, "must be above 0 and below 1"),
+        ("E7", {"other_nets": ["cnn"]}, "at least three pairs"),
+        ("E7", {"other_samples": [200]}, "200 training images do not fill a batch of 256"),
+    ],
+)
+def test_parameters_that_cannot_work_are_refused(claim, changes, message):
+    with pytest.raises(UsageError, match=message):
+        CLAIMS[claim].plan(changes=changes)

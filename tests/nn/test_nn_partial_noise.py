@@ -1,0 +1,141 @@
+"""Layers whose mean or standard deviation alone carries noise: against twins in plain autograd, and BN and PN at the limits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from nn_twins import assert_same, results
+from torch import nn
+
+import bnlens.nn
+from bnlens.errors import UsageError
+from bnlens.nn import PartialNoise1d, PartialNoise2d, PartialNoise3d, use_partial_noise
+from bnlens.nn._ghost import group_sizes
+from bnlens.nn._window import window_weight
+
+OURS = {2: PartialNoise1d, 3: PartialNoise1d, 4: PartialNoise2d, 5: PartialNoise3d}
+DIALS = {2: bnlens.nn.BatchNorm1d, 3: bnlens.nn.BatchNorm1d, 4: bnlens.nn.BatchNorm2d, 5: bnlens.nn.BatchNorm3d}
+SHAPES = [(11, 3), (9, 2, 5), (10, 3, 2, 3), (8, 2, 2, 1, 3)]
+
+
+def made(shape, noise, M, *, seed=0):
+    torch.manual_seed(seed)
+    layer = OURS[len(shape)](shape[1], noise=noise, statistics_batch_size=M, dtype=torch.float64)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    return layer
+
+
+def twin(x, weight, bias, eps, noise, sizes, window):
+    """The definition, group by group: values by `window` or the group, gradients by the group or the whole batch."""
+    dims = [0, *range(2, x.ndim)]
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    mu, var = window
+    whole_mean, whole_std = x.mean(dims), (x.var(dims, correction=0) + eps).sqrt()
+    target_std = (var + eps).sqrt()
+    outputs = []
+    for part in x.split(sizes):
+        mean, std = part.mean(dims), (part.var(dims, correction=0) + eps).sqrt()
+        if noise not in ("both", "std"):
+            # the window's value, with the relative gradient of the whole batch's
+            std = target_std * whole_std / whole_std.detach()
+        if noise in ("both", "mean"):
+            centred = (part - mean.view(shape)) / std.view(shape)
+        else:
+            centred = (part - whole_mean.view(shape)) / std.view(shape)
+            centred = centred + ((whole_mean - mu) / std).detach().view(shape)
+        outputs.append(weight.view(shape) * centred + bias.view(shape))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("noise", ["both", "mean", "std", "none"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_definition_in_plain_autograd(shape, noise):
+    M = 4
+    layer = made(shape, noise, M)
+    sizes, weight = group_sizes(shape[0], M), window_weight(shape[0], math.inf)
+    dims = [0, *range(2, len(shape))]
+    first = second = seen = 0.0
+    for step in range(3):
+        x, cotangent = 2 * torch.randn(2, *shape, dtype=torch.float64) + step
+        found = results(layer, x, cotangent)
+        first = (1 - weight) * first + weight * x.mean(dims)
+        second = (1 - weight) * second + weight * x.square().mean(dims)
+        seen = (1 - weight) * seen + weight
+        mu = first / seen
+        window = mu, second / seen - mu * mu
+        leaf, gamma, beta = (t.detach().clone().requires_grad_() for t in (x, layer.weight, layer.bias))
+        y = twin(leaf, gamma, beta, layer.eps, noise, sizes, window)
+        y.backward(cotangent)
+        expected = {"output": y.detach(), "input": leaf.grad}
+        expected |= {"gradient of weight": gamma.grad, "gradient of bias": beta.grad}
+        assert_same({name: found[name] for name in expected}, expected, 1e-11)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("noise", "M"), [("both", 4), ("both", 2), ("none", math.inf)])
+def test_with_both_noises_it_is_bn_and_with_none_pn(shape, noise, M):
+    layer = made(shape, noise, 4 if noise == "none" else M)
+    other = DIALS[len(shape)](shape[1], statistics_batch_size=M, dtype=torch.float64)
+    other.load_state_dict(layer.state_dict())
+    for step in range(3):
+        x, cotangent = 2 * torch.randn(2, *shape, dtype=torch.float64) + step
+        assert_same(results(layer, x, cotangent), results(other, x, cotangent), 1e-10)
+
+
+def test_one_statistic_alone_has_its_noise():
+    """At fixed input, the output's mean over a group is fixed by the mean's noise alone, its spread by the spread's."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 3, 4, 4, dtype=torch.float64)
+    for noise in ("mean", "std", "none"):
+        layer = PartialNoise2d(3, noise=noise, statistics_batch_size=8, dtype=torch.float64)
+        groups = layer(x).detach().view(8, 8, 3, 16).permute(0, 2, 1, 3).flatten(2)
+        assert (groups.mean(2).abs().max() < 1e-12) == (noise == "mean")
+        assert ((groups.std(2, correction=0) - 1).abs().max() < 1e-4) == (noise == "std")
+
+
+def test_in_eval_mode_it_is_torchs():
+    layer = made((4, 3, 2, 2), "mean", 2)
+    layer(torch.randn(8, 3, 2, 2, dtype=torch.float64))
+    plain = nn.BatchNorm2d(3, dtype=torch.float64)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(5, 3, 2, 2, dtype=torch.float64)
+    assert torch.equal(layer.eval()(x), plain.eval()(x))
+
+
+def test_large_means_cancel_nothing():
+    layer = PartialNoise2d(2, noise="std", statistics_batch_size=4)
+    x = torch.randn(16, 2, 3, 3)
+    same = PartialNoise2d(2, noise="std", statistics_batch_size=4)
+    torch.testing.assert_close(layer(x + 1000), same(x), atol=2e-3, rtol=0)
+
+
+def test_replacing_layers():
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.2), nn.Flatten(), nn.Sequential(nn.BatchNorm1d(12))
+    )
+    nn.init.normal_(model[1].weight)
+    before = model.state_dict()
+    assert use_partial_noise(model, "std") == 2
+    assert "noise=std" in repr(model[1])
+    assert model[1].momentum == 0.2
+    assert model.state_dict().keys() == before.keys()
+    assert torch.equal(model[1].weight, before["1.weight"])
+    assert bnlens.nn.set_statistics_batch_size(model, 4) == 2
+    model(torch.randn(8, 1, 4, 4)).sum().backward()
+    assert model[0].weight.grad.isfinite().all()
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UsageError, match="noise is 'mu'; use one of both, mean, std, none"):
+        PartialNoise2d(3, noise="mu")
+    with pytest.raises(UsageError, match="has no BN layer to give noise to"):
+        use_partial_noise(nn.Sequential(nn.Linear(2, 2)), "mean")
+    with pytest.raises(UsageError, match="SyncBatchNorm; use a net with BatchNorm1d, 2d or 3d"):
+        use_partial_noise(nn.Sequential(nn.SyncBatchNorm(2)), "mean")
+    with pytest.raises(UsageError, match="one value per channel"):
+        PartialNoise1d(3, noise="mean")(torch.randn(1, 3))
+    with pytest.raises(UsageError, match="set sync=False"):
+        PartialNoise1d(3, noise="mean", sync=True)(torch.randn(4, 3))
