@@ -53,9 +53,7 @@ def run(
             "together": [{"share": 0.25, "loss": 2.0 + off, "accuracy": 0.4 + off}],
             "loss": test, "accuracy": right,
         },
-        "gap": None if gap is None else {
-            name: gap * (1 + 10 * off) for name in ("exact", "fisher", "two_term", "measured")
-        },
+        "gap": None if gap is None else dict.fromkeys(("exact", "fisher", "two_term", "measured"), gap * (1 + 10 * off)),
     }  # fmt: skip
 
 
