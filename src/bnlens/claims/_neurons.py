@@ -21,7 +21,7 @@ __all__ = ["measure_neurons", "pre_activation_moments"]
 
 _SHAPE_IMAGES = 1000
 _ABLATION_IMAGES = 500
-_CHANNELS = 16  # of each layer that are ablated one at a time
+_ABLATIONS = 64  # channels of the whole net that are ablated one at a time, the same number of each layer
 _SHARES = (0.125, 0.25, 0.5)  # of every layer's channels, ablated together
 _DRAWS = 4
 
@@ -37,7 +37,7 @@ def measure_neurons(model: nn.Module, train: ImageData, test: ImageData) -> dict
     Returns:
         ``layers``, one dict per BN layer with ``layer`` (its name), ``kurtosis`` (excess, median over channels),
         ``kurtosis_mean``, ``correlation`` (mean of its absolute value over pairs of channels), ``loss_increase`` and
-        ``accuracy_drop`` (mean over at most 16 evenly spaced channels, each ablated alone), ``loss_increase_max``;
+        ``accuracy_drop`` (mean over evenly spaced channels, 64 in the whole net, each ablated alone), ``loss_increase_max``;
         ``together``, one dict per share of all channels ablated at random with ``share``, ``loss`` and ``accuracy`` (mean over
         4 draws); ``loss`` and ``accuracy`` of the intact net on the same images.
     """
@@ -45,10 +45,11 @@ def measure_neurons(model: nn.Module, train: ImageData, test: ImageData) -> dict
     shapes = _shapes(model, names, _some(train, _SHAPE_IMAGES).images)
     some = _some(test, _ABLATION_IMAGES)
     intact = evaluate(model, some)
+    per_layer = max(2, _ABLATIONS // len(names))
     layers = []
     for name in names:
         count = _layer(model, name).num_features
-        chosen = torch.linspace(0, count - 1, min(count, _CHANNELS)).round().long()
+        chosen = torch.linspace(0, count - 1, min(count, per_layer)).round().long()
         ablated = []
         for channel in chosen:
             with _ablated(model, {name: channel.view(1)}):
