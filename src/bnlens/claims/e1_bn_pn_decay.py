@@ -108,8 +108,8 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
         corrects_paper=None
         if verdict == "holds" or not strengths or label != _PENALTIES["gamma-decay"]
         else (
-            "In a convolutional network, population normalization with gamma decay, zeta from the formula, is not as strong a "
-            f"regulariser as BN over M: {told}."
+            "In a convolutional network, population normalization with gamma decay, zeta from the formula, has another strength "
+            f"than BN over M: {told}, where BN has 1."
         ),
     )
 
