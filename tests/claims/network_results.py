@@ -74,7 +74,13 @@ def trials(normalisation: str, seed: int, rates: Sequence[float], largest: float
         "batch_size": 256,
         "chance": 2.3,
         "trials": [
-            {"lr": rate, "diverged": rate > largest, "loss": 1.0 if rate <= largest else None, "steps": 40, "growth": 1.1}
+            {
+                "lr": rate,
+                "diverged": rate > largest,
+                "loss": 1.0 if rate <= largest else None,
+                "steps": 40,
+                "growth": 1.1,
+            }
             for rate in rates
         ],
     }

@@ -184,7 +184,9 @@ def test_brackets_at_the_ends_of_the_grid():
     assert bracket(made[1]) == (8.0, math.inf)
     finding = judged("E5", rated((8.0, 8.0), (4.0, 4.0), (0.1, 0.1)))
     assert finding.measured == pytest.approx(1.0)
-    ends = [(row["largest stable lr"], row["smallest diverging lr"]) for row in finding.rows if row["what"] == "bracket"]
+    ends = [
+        (row["largest stable lr"], row["smallest diverging lr"]) for row in finding.rows if row["what"] == "bracket"
+    ]
     assert ends[0] == (8.0, None)
     assert ends[-1] == (None, 0.5)
 

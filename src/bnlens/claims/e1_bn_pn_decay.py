@@ -108,8 +108,8 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
         corrects_paper=None
         if verdict == "holds" or not strengths or label != _PENALTIES["gamma-decay"]
         else (
-            "In a convolutional network, population normalization with gamma decay, zeta from the formula, has another strength "
-            f"than BN over M: {told}, where BN has 1."
+            "In a convolutional network, population normalization with gamma decay, zeta from the formula, has a strength of "
+            f"its own: {told}, where that of BN over M is 1."
         ),
     )
 
