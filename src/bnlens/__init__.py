@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bnlens import measure as measure
     from bnlens import moments as moments
     from bnlens import nn as nn
+    from bnlens import paper as paper
     from bnlens import simulate as simulate
     from bnlens import theory as theory
     from bnlens import train as train
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import unfreeze as unfreeze
 
-_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "simulate", "theory", "train")
+_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
 _NAMES = {
     "BnlensError": "errors",
     "Report": "measure",
