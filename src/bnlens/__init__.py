@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnlens import simulate as simulate
     from bnlens import theory as theory
     from bnlens import train as train
+    from bnlens.citing import cite as cite
     from bnlens.conversion import convert as convert
     from bnlens.conversion import revert as revert
     from bnlens.errors import BnlensError as BnlensError
@@ -34,6 +35,7 @@ _SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "pa
 _NAMES = {
     "BnlensError": "errors",
     "Report": "measure",
+    "cite": "citing",
     "convert": "conversion",
     "freeze": "nn",
     "recalibrate": "measure",
@@ -47,6 +49,7 @@ __all__ = [
     "BnlensError",
     "Report",
     "__version__",
+    "cite",
     "convert",
     "freeze",
     "recalibrate",

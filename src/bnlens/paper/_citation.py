@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bnlens._files import write_atomic
+from bnlens._files import check_writable, write_atomic
 from bnlens.errors import UsageError
 from bnlens.paper._bibtex import to_bibtex
 from bnlens.paper._csl import check_item, parse_csl, to_csl
@@ -96,4 +96,6 @@ class Citation:
             UsageError: there is no such format.
             StoreError: ``path`` cannot be written.
         """
-        write_atomic(path, self.to_format(form))
+        text = self.to_format(form)
+        check_writable(path)
+        write_atomic(path, text)
