@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from bnlens import measure as measure
     from bnlens import moments as moments
     from bnlens import nn as nn
+    from bnlens import paper as paper
     from bnlens import simulate as simulate
     from bnlens import theory as theory
     from bnlens import train as train
+    from bnlens.citing import cite as cite
     from bnlens.conversion import convert as convert
     from bnlens.conversion import revert as revert
     from bnlens.errors import BnlensError as BnlensError
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import unfreeze as unfreeze
 
-_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "simulate", "theory", "train")
+_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
 _NAMES = {
     "BnlensError": "errors",
     "Report": "measure",
+    "cite": "citing",
     "convert": "conversion",
     "freeze": "nn",
     "recalibrate": "measure",
@@ -46,6 +49,7 @@ __all__ = [
     "BnlensError",
     "Report",
     "__version__",
+    "cite",
     "convert",
     "freeze",
     "recalibrate",

@@ -85,6 +85,7 @@ class Claim:
         figure: from job name -> result to a Plotly figure.
         parameters: from the scale and the folder with CIFAR-10 (or None) to the parameters that a user may set, such as
             the number of seeds, with their defaults: JSON data.
+        works: ids in `bnlens.paper.works` of what the methods come from, beside the paper itself.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Claim:
     judge: Callable[[Mapping[str, dict[str, Any]]], Finding]
     figure: Callable[[Mapping[str, dict[str, Any]]], Figure]
     parameters: Callable[[Scale, Path | None], Mapping[str, Any]] | None = None
+    works: Sequence[str] = ()
 
     def plan(
         self, scale: Scale = "quick", data: Path | None = None, changes: Mapping[str, Any] | None = None

@@ -124,6 +124,7 @@ CLAIM = Claim(
         "distributions at a well-specified optimum. Holds: within 5% in every case, two standard errors forgiven; "
         "approximately: within 15%; else it does not."
     ),
+    works=("ioffe2015batch",),
     core=True,
     jobs=_jobs,
     judge=_judge,

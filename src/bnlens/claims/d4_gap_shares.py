@@ -139,6 +139,7 @@ CLAIM = Claim(
         "five units on two distributions, at the optimum and away from it. Holds: each share and their sum within 5% of the "
         "gap in every case, two standard errors forgiven; approximately: within 15%; else it does not."
     ),
+    works=("ioffe2015batch",),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -200,6 +200,19 @@ CLAIM = Claim(
         "measured gap, every single layer within 15%, or within two standard errors where those are 7% or less. Holds "
         "approximately: networks and nine in ten layers within 25%."
     ),
+    works=(
+        "ioffe2015batch",
+        "hoffer2017train",
+        "wu2021rethinking",
+        "martens2020new",
+        "kunstner2019limitations",
+        "chan1979updating",
+        "pebay2008formulas",
+        "he2015delving",
+        "he2016deep",
+        "alpaydin1998optical",
+        "krizhevsky2009learning",
+    ),
     core=True,
     jobs=_jobs,
     judge=_judge,

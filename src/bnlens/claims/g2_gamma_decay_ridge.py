@@ -127,6 +127,7 @@ CLAIM = Claim(
         "Weights descended in (w, gamma) against ridge on the same training sets, as a fraction of the length of the ridge "
         "solution. Holds: at most 1e-6 apart on every training set; approximately: 1e-2; else it does not."
     ),
+    works=("salimans2016weight", "hoerl1970ridge"),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -177,6 +177,7 @@ CLAIM = Claim(
         "shuffled batches, linear unit, M = 8 and 32, loads 0.5 to 4; medians over training sets. Holds: errors within 5% at "
         "every load, two standard errors forgiven; approximately: within 15%; else it does not."
     ),
+    works=("ioffe2015batch", "hoerl1970ridge", "krogh1992generalization", "hastie2022surprises"),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -121,6 +121,7 @@ CLAIM = Claim(
         "teachers, λ from 0.05 to 1, loads 0.5 to 8. Holds: within 5% in every case, two standard errors forgiven; "
         "approximately: within 15%; else it does not."
     ),
+    works=("seung1992statistical", "bos1998statistical", "engel2001statistical", "cho2009kernel"),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -145,6 +145,7 @@ CLAIM = Claim(
         "Holds: 95% of the points within 3 standard errors and 2/N, and the distance falls as 1/N; approximately: 85%; else it "
         "does not."
     ),
+    works=("ioffe2015batch", "salimans2016weight", "saad1995exact", "saad1995online"),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -116,6 +116,7 @@ CLAIM = Claim(
         "Students put at the claimed point, zeta = 0.1, no label noise, norms frozen at 1, 2 and 4. Holds: 1 - R stays below "
         "0.001 for every norm and unit, two standard errors forgiven; approximately: below 0.01; else it does not."
     ),
+    works=("salimans2016weight", "saad1995online"),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -150,6 +150,7 @@ CLAIM = Claim(
         "Maximum of true BN from students of frozen norm, linear unit, M = 8, as eta R^2 above it, against that of WN plus 2 "
         "zeta. Holds: not below, two standard errors forgiven; approximately: not below that of WN; else it does not."
     ),
+    works=("ioffe2015batch", "salimans2016weight", "saad1995online"),
     core=True,
     jobs=_jobs,
     judge=_judge,

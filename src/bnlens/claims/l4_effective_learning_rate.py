@@ -129,6 +129,7 @@ CLAIM = Claim(
         "Simulated true BN against WN plus zeta at one learning rate, M = 8, linear and ReLU, frozen and free norm. Holds: not "
         "below in any case, two standard errors forgiven; approximately: not below WN; else it does not."
     ),
+    works=("ioffe2015batch", "salimans2016weight", "vanlaarhoven2017l2", "hoffer2018norm"),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -143,6 +143,15 @@ CLAIM = Claim(
         "M/32 (CIFAR-10), differs by more than two standard errors. Holds approximately: that is so from M/2 up, and at M/4 "
         "the dial closes at least 75%, at M/8 at least 60% of the distance that plain BN has there."
     ),
+    works=(
+        "ioffe2015batch",
+        "hoffer2017train",
+        "ioffe2017renormalization",
+        "wu2021rethinking",
+        "he2015delving",
+        "alpaydin1998optical",
+        "krizhevsky2009learning",
+    ),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -16,7 +16,12 @@ __all__ = ["main"]
 INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
 
 
-_VERBS = ("report", "reproduce", "theory")  # bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group
+_VERBS = (
+    "report",
+    "reproduce",
+    "theory",
+    "cite",
+)  # bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group
 
 
 class _Verbs(TyperGroup):

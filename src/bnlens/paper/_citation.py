@@ -1,0 +1,101 @@
+"""What `bnlens.cite` returns: works that can be written for any reference manager."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bnlens._files import check_writable, write_atomic
+from bnlens.errors import UsageError
+from bnlens.paper._bibtex import to_bibtex
+from bnlens.paper._csl import check_item, parse_csl, to_csl
+from bnlens.paper._endnote import to_endnote
+from bnlens.paper._record import record
+from bnlens.paper._ris import to_ris
+from bnlens.paper._text import to_text
+
+__all__ = ["FORMATS", "Citation"]
+
+FORMATS = ("text", "ris", "endnote", "bibtex", "csl")
+
+
+class Citation:
+    """One or more works to cite; ``repr`` is what a person reads.
+
+    Attributes:
+        items: the works as CSL-JSON records.
+
+    Raises:
+        DataError: an item is not a CSL-JSON record.
+
+    >>> print(Citation([{"id": "note", "type": "book", "title": "On Noise"}]))
+    On Noise (n.d.).
+    """
+
+    def __init__(self, items: Sequence[Mapping[str, Any]]) -> None:
+        self.items = tuple(check_item(item, f"entry {index}") for index, item in enumerate(items, start=1))
+
+    @classmethod
+    def from_csl(cls, text: str) -> Citation:
+        """Read works from CSL-JSON text, as citation managers export it.
+
+        Raises:
+            DataError: it is not CSL-JSON.
+        """
+        return cls(parse_csl(text))
+
+    def __repr__(self) -> str:
+        return self.to_text().rstrip("\n")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def to_text(self) -> str:
+        """One line per work."""
+        return to_text(self.items)
+
+    def to_ris(self) -> str:
+        """RIS."""
+        return to_ris(self.items)
+
+    def to_endnote(self) -> str:
+        """EndNote's tagged format."""
+        return to_endnote(self.items)
+
+    def to_bibtex(self) -> str:
+        """BibTeX; the keys are the ids where those can serve as keys, and unique."""
+        paper = record()
+        return to_bibtex(self.items, primary_class={paper.arxiv: paper.primary_category})
+
+    def to_csl(self) -> str:
+        """CSL-JSON, a list."""
+        return to_csl(self.items)
+
+    def to_format(self, name: str) -> str:
+        """One of `FORMATS` by name.
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        writers: dict[str, Callable[[], str]] = {
+            "text": self.to_text,
+            "ris": self.to_ris,
+            "endnote": self.to_endnote,
+            "bibtex": self.to_bibtex,
+            "csl": self.to_csl,
+        }
+        if name not in writers:
+            raise UsageError(f"unknown format {name!r}; use one of {', '.join(FORMATS)}")
+        return writers[name]()
+
+    def save(self, path: str | os.PathLike[str], form: str) -> None:
+        """Write the works to a file in one of `FORMATS`.
+
+        Raises:
+            UsageError: there is no such format.
+            StoreError: ``path`` cannot be written.
+        """
+        text = self.to_format(form)
+        check_writable(path)
+        write_atomic(path, text)
