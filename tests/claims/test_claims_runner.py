@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -61,6 +62,13 @@ def wait_for_results(out: Path, count: int) -> None:
     raise AssertionError(f"no {count} results arrived")
 
 
+def wait_until(happened: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
 def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
     claims = [toys(marker)["T1"]]
     first = reproduce(claims, out=out, workers=2).runs[0]
@@ -99,13 +107,13 @@ def test_workers_share_the_cores(marker: Path, out: Path, monkeypatch: pytest.Mo
 def test_failures_take_nothing_else_down(marker: Path, out: Path) -> None:
     runs = reproduce(list(toys(marker).values()), out=out, workers=2).runs
     by_id = {run.claim.id: run for run in runs}
-    assert [run.claim.id for run in runs if run.finding] == ["T1", "T2"]
+    assert [run.claim.id for run in runs if run.finding] == ["T1", "T2", "T7"]
     assert by_id["T3"].errors == ["job bad failed: ValueError: the matrix is singular"]
     assert by_id["T4"].errors == ["job data failed: data.npz is corrupt; download it again"]
     assert by_id["T6"].errors == ["judging failed: KeyError: 'nothing'"]
     assert "its worker process died" in by_id["T5"].errors[0]
     assert [by_id[name].is_user_error for name in ("T3", "T4", "T5", "T6")] == [False, True, False, False]
-    assert sum(record.status == "done" for run in runs for record in run.records) == 6 + 1 + 1 + 0 + 3 + 1
+    assert sum(record.status == "done" for run in runs for record in run.records) == 6 + 1 + 1 + 0 + 3 + 1 + 1
     report = (out / "report.html").read_text()
     assert "the matrix is singular" in report
     assert "Traceback" not in report
@@ -138,6 +146,20 @@ def test_kill_minus_nine_loses_only_what_was_running(marker: Path, out: Path, ga
     assert run.computed == 3
     assert run.finding is not None
     assert [marks(marker).count(f"square {x}") for x in (3, 4, 5)] == [1, 1, 1]
+
+
+def test_a_job_that_is_cut_goes_on_from_its_scratch_folder(marker: Path, out: Path, gate: Path) -> None:
+    process = start(marker, gate, "reproduce", "T7", "--out", out, "--jobs", 1)
+    wait_until(lambda: marks(marker) == ["count 1", "count 2", "count 3"])
+    process.kill()
+    process.communicate()
+    (folder,) = (out / "scratch").iterdir()
+    assert (folder / "count").read_text() == "3"
+    gate.touch()
+    run = reproduce([toys(marker, gate)["T7"]], out=out, workers=1).runs[0]
+    assert [record.result for record in run.records] == [{"x": 5, "square": 25}]
+    assert marks(marker) == [f"count {number}" for number in range(1, 6)]
+    assert not (out / "scratch").exists()
 
 
 def test_workers_end_with_a_killed_parent(marker: Path, out: Path, gate: Path) -> None:

@@ -54,6 +54,20 @@ def outlive(marker: str) -> dict[str, Any]:
     return {"x": 0, "square": 0}
 
 
+def count_up(marker: str, stop_at: int, end: int, gate: str | None, scratch: Path) -> dict[str, Any]:
+    """Count to ``end``, one number after the other, from where the scratch folder says; wait at ``stop_at`` for the gate."""
+    path = scratch / "count"
+    count = int(path.read_text()) if path.exists() else 0
+    give_up = time.monotonic() + 60
+    while count < end:
+        while gate is not None and count == stop_at and not Path(gate).exists() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        count += 1
+        mark(marker, f"count {count}")
+        path.write_text(str(count))
+    return {"x": count, "square": count**2}
+
+
 def mark(marker: str, line: str) -> None:
     with Path(marker).open("a") as file:
         file.write(line + "\n")
@@ -106,7 +120,7 @@ def squares(marker: Path, count: int, gate: Path | None = None) -> list[Job]:
 
 
 def toys(marker: Path, gate: Path | None = None) -> dict[str, Claim]:
-    """T1 works, T2 contradicts the paper, T3 fails, T4 lacks data, T5 kills its worker, T6 cannot be judged."""
+    """T1 works, T2 contradicts the paper, T3 fails, T4 lacks data, T5 kills its worker, T6 cannot be judged, T7 counts."""
     at = {"marker": str(marker)}
     found = [
         claim("T1", lambda setup: squares(marker, 6 if setup.scale == "quick" else 8, gate), core=True),
@@ -115,5 +129,6 @@ def toys(marker: Path, gate: Path | None = None) -> dict[str, Claim]:
         claim("T4", lambda setup: [Job("data", lack_data, at)]),
         claim("T5", lambda setup: [*squares(marker, 3), Job("deadly", die, {**at, "once": False}, cost=9)]),
         claim("T6", lambda setup: squares(marker, 1), judge_badly),
+        claim("T7", lambda setup: [Job("count", count_up, {**at, "stop_at": 3, "end": 5, "gate": gate and str(gate)})]),
     ]
     return {toy.id: toy for toy in found}

@@ -82,7 +82,7 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
 def test_list(tmp_path: Path) -> None:
     found = json.loads(toy_bnlens(tmp_path / "m", "reproduce", "--list", "--json").stdout)["claims"]
     assert [claim["id"] for claim in found if claim["core"]] == ["T1", "T2"]
-    assert len(found) == 6
+    assert len(found) == 7
     table = toy_bnlens(tmp_path / "m", "reproduce", "--list").stdout
     assert [line.split()[:2] for line in table.splitlines() if "Toy" in line][1:3] == [["T2", "core"], ["T3", "Toy"]]
     assert not (tmp_path / "m").exists()

@@ -24,7 +24,10 @@ class Job:
     Attributes:
         name: unique within the claim, for example ``"linear-gaussian-M64"``.
         function: a module-level function (a worker imports it by name) that takes ``config`` as keyword arguments and
-            returns a dict of JSON data: numbers, strings, booleans, None, lists and dicts of these.
+            returns a dict of JSON data: numbers, strings, booleans, None, lists and dicts of these. If it has a
+            parameter ``scratch``, it is also given the path of a folder that is its own: what it writes there it finds
+            again when it is cut short and runs again, so a long job can go on from a checkpoint. The folder goes when
+            the job is done, and does not enter the key.
         config: the keyword arguments, JSON data, the seed included. They are part of the key of the stored result.
         cost: expected cost in any unit shared by the jobs of a run, about seconds on one core; the runner starts
             expensive jobs first. It does not enter the key.

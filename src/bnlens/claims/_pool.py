@@ -12,8 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime, timezone
 
-from bnlens.claims._claim import Job
-from bnlens.claims._worker import THREAD_VARIABLES, Outcome, call, prepare
+from bnlens.claims._worker import THREAD_VARIABLES, Outcome, Task, call, prepare
 
 __all__ = ["available_cores", "execute"]
 
@@ -26,7 +25,7 @@ def available_cores() -> int:
 
 
 def execute(
-    jobs: Sequence[Job], *, workers: int, on_start: Callable[[int], None] = lambda index: None
+    tasks: Sequence[Task], *, workers: int, on_start: Callable[[int], None] = lambda index: None
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Run jobs in worker processes, expensive ones first, and yield each outcome as it arrives.
 
@@ -35,19 +34,19 @@ def execute(
     not harmed. Closing the iterator, as an exception in its consumer does, ends the workers at once.
 
     Args:
-        jobs: what to run.
+        tasks: what to run.
         workers: number of processes; each gets an equal share of the cores as its threads.
         on_start: called with the index of a job when it is handed out.
 
     Yields:
-        The index of a job in ``jobs``, and its outcome.
+        The index of a job in ``tasks``, and its outcome.
     """
-    pending = deque(sorted(range(len(jobs)), key=lambda index: -jobs[index].cost))
+    pending = deque(sorted(range(len(tasks)), key=lambda index: -tasks[index].cost))
     suspects: deque[int] = deque()
     while pending or suspects:
         at_once = 1 if suspects else min(workers, len(pending))
         batch = deque([suspects.popleft()]) if suspects else pending
-        lost = yield from _drain(jobs, batch, at_once, on_start)
+        lost = yield from _drain(tasks, batch, at_once, on_start)
         if len(lost) == 1:
             yield lost[0], _death()
         else:
@@ -55,7 +54,7 @@ def execute(
 
 
 def _drain(
-    jobs: Sequence[Job], waiting: deque[int], workers: int, on_start: Callable[[int], None]
+    tasks: Sequence[Task], waiting: deque[int], workers: int, on_start: Callable[[int], None]
 ) -> Generator[tuple[int, Outcome], None, list[int]]:
     """Run until ``waiting`` is empty or a worker dies; return the jobs that were at hand when it died."""
     running: dict[Future[Outcome], int] = {}
@@ -64,9 +63,8 @@ def _drain(
         while (waiting and not lost) or running:
             while waiting and not lost and len(running) < workers:
                 index = waiting.popleft()
-                job = jobs[index]
                 try:
-                    running[_submit(pool, job)] = index
+                    running[_submit(pool, tasks[index])] = index
                 except BrokenProcessPool:
                     lost.append(index)
                     break
@@ -82,9 +80,9 @@ def _drain(
     return lost
 
 
-def _submit(pool: ProcessPoolExecutor, job: Job) -> Future[Outcome]:
+def _submit(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
     with _sigint_blocked():
-        future = pool.submit(call, job.function.__module__, job.function.__qualname__, dict(job.config))
+        future = pool.submit(call, task)
         # The executor may miss the death of a worker that it started for a task until the next task comes: send one.
         with contextlib.suppress(BrokenProcessPool):
             pool.submit(os.getpid)

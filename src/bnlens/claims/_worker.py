@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -11,15 +12,38 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+from bnlens._files import make_folder
 from bnlens.errors import BnlensError
 
-__all__ = ["THREAD_VARIABLES", "Outcome", "call", "prepare"]
+__all__ = ["THREAD_VARIABLES", "Outcome", "Task", "call", "prepare"]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job on its way to a worker. Plain data: the worker imports the function by name.
+
+    Attributes:
+        key: the key of its result.
+        module: where its function is.
+        name: qualified name of the function in that module.
+        config: the keyword arguments.
+        cost: expected cost, see `bnlens.claims.Job`.
+        scratch: folder for what the job wants to find again when it is cut short and runs again.
+    """
+
+    key: str
+    module: str
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    cost: float = 1.0
+    scratch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,16 +90,16 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def call(module: str, qualified_name: str, config: Mapping[str, Any]) -> Outcome:
+def call(task: Task) -> Outcome:
     """Run one job and tell how it ended; only the death of the process keeps this from returning."""
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     result = error = trace = None
     is_user_error = False
     try:
-        function: Any = importlib.import_module(module)
-        for name in qualified_name.split("."):
+        function: Any = importlib.import_module(task.module)
+        for name in task.name.split("."):
             function = getattr(function, name)
-        value = function(**config)
+        value = function(**task.config, **_scratch(function, task))
         if not isinstance(value, dict):
             raise TypeError(f"a job returns a dict of JSON data, not {type(value).__name__}")
         result = json.dumps(value)
@@ -92,3 +116,12 @@ def call(module: str, qualified_name: str, config: Mapping[str, Any]) -> Outcome
         is_user_error=is_user_error,
         traceback=trace,
     )
+
+
+def _scratch(function: Any, task: Task) -> dict[str, Path]:
+    """Make the scratch folder and return it as an argument, for a function that asks for one."""
+    if task.scratch is None or "scratch" not in inspect.signature(function).parameters:
+        return {}
+    folder = Path(task.scratch)
+    make_folder(folder)
+    return {"scratch": folder}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import shutil
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from bnlens._files import write_atomic
 from bnlens.claims._claim import Claim, Finding, Job, Scale
 from bnlens.claims._content import code_version, job_key
 from bnlens.claims._pool import available_cores, execute
-from bnlens.claims._worker import Outcome
+from bnlens.claims._worker import Outcome, Task
 from bnlens.claims.store import Record, Store, run_lock
 from bnlens.errors import BnlensError, UsageError
 
@@ -128,7 +129,7 @@ def reproduce(
     planned = _plan(claims, scale, data, parameters or {})
     keys = [job_key(job) for _, job in planned]
     with run_lock(out), Store(out / "runs.sqlite") as store:
-        records, computed = _compute(planned, keys, store, workers, observer or _Silent())
+        records, computed = _compute(planned, keys, store, out / "scratch", workers, observer or _Silent())
         runs = []
         for claim in claims:
             of_claim = [index for index, (owner, _) in enumerate(planned) if owner is claim]
@@ -153,7 +154,12 @@ def _plan(
 
 
 def _compute(
-    planned: Sequence[tuple[Claim, Job]], keys: Sequence[str], store: Store, workers: int, observer: Observer
+    planned: Sequence[tuple[Claim, Job]],
+    keys: Sequence[str],
+    store: Store,
+    scratch: Path,
+    workers: int,
+    observer: Observer,
 ) -> tuple[list[Record], dict[str, Outcome]]:
     """Return the record of every job, and the outcome of those computed now, by key; one key is one computation."""
     records = {key: store.get(key) for key in keys}
@@ -163,7 +169,7 @@ def _compute(
     versions = _versions()
     computed: dict[str, Outcome] = {}
     outcomes = execute(
-        [planned[index][1] for index in missing],
+        [_task(keys[index], planned[index][1], scratch) for index in missing],
         workers=workers,
         on_start=lambda at: observer.started(*planned[missing[at]]),
     )
@@ -173,10 +179,25 @@ def _compute(
             claim, job = planned[index]
             record = _record(keys[index], claim, job, outcome, versions)
             store.put(record)
+            if record.status == "done":
+                _remove_scratch(scratch / record.key)
             records[keys[index]], computed[keys[index]] = record, outcome
             observer.finished(claim, job, record)
     found = ((records[key], claim, job) for key, (claim, job) in zip(keys, planned, strict=True))
     return [replace(record, claim=claim.id, job=job.name) for record, claim, job in found if record], computed
+
+
+def _task(key: str, job: Job, scratch: Path) -> Task:
+    function = job.function
+    folder = str(scratch.absolute() / key)
+    return Task(key, function.__module__, function.__qualname__, dict(job.config), job.cost, folder)
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Remove the scratch folder of a job, and the folder of all of them with the last one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other jobs have theirs
+        folder.parent.rmdir()
 
 
 def _record(key: str, claim: Claim, job: Job, outcome: Outcome, versions: Mapping[str, str]) -> Record:
