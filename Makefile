@@ -57,6 +57,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/replica_cost.py
 	$(BIN)/python benchmarks/theory_cost.py
 	$(BIN)/python benchmarks/layer_cost.py
+	$(BIN)/python benchmarks/train_cost.py
 
 clean:
 	rm -rf $(VENV) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -88,16 +88,37 @@ def test_processes_start_from_the_first_ones_weights(gloo_pool):
     assert first["loss"] == second["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def masks(_: Any) -> list[torch.Tensor]:
+def dropped(_: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Which units could be dropped, and which were, in each forward pass."""
     net, seen = make_net(dropout=0.5), []
-    net.dropout.register_forward_hook(lambda _module, inputs, output: seen.append((output == 0) & (inputs[0] != 0)))
-    fit(net, toy_data(), **OPTIONS)
-    return seen[:4]
+    net.dropout.register_forward_hook(lambda _module, inputs, output: seen.append((inputs[0] != 0, output == 0)))
+    fit(net, toy_data(), **OPTIONS, recalibrate=False)
+    return seen
 
 
 def test_processes_drop_different_units(gloo_pool):
-    first, second = gloo_pool.run(masks, [None, None])
-    assert not any(torch.equal(mine, other) for mine, other in zip(first, second, strict=True))
+    first, second = gloo_pool.run(dropped, [None, None])
+    agree = torch.cat([
+        (mine == others)[alive & others_alive]
+        for (alive, mine), (others_alive, others) in zip(first, second, strict=True)
+    ])  # fmt: skip
+    assert len(agree) > 200
+    # of fair coins that know nothing of each other half agree; four standard errors
+    assert agree.double().mean().item() == pytest.approx(0.5, abs=4 * (0.25 / len(agree)) ** 0.5)
+
+
+def windows(_: Any) -> list[bool]:
+    """Whether each forward pass found the window that the one before had left in this process."""
+    net, left, kept = bnlens.convert(make_net()), [], []
+    layer = net.blocks[0][1]
+    layer.register_forward_pre_hook(lambda *_: kept.append(not left or torch.equal(layer.window, left[-1])))
+    layer.register_forward_hook(lambda *_: left.append(layer.window.clone()))
+    fit(net, toy_data(), statistics_batch_size=32, device_batch_size=8, **OPTIONS, recalibrate=False)
+    return kept
+
+
+def test_each_process_keeps_its_own_window(gloo_pool):
+    assert gloo_pool.run(windows, [None, None]) == [[True] * 12] * 2
 
 
 def cut_and_resume(folder: str) -> dict[str, Any]:
