@@ -31,3 +31,9 @@ def test_the_regularisers():
     names = run_example("regularisers.md")
     assert names["penalty"].item() > 0
     assert names["model"][1].weight.grad.abs().sum() > 0
+
+
+def test_one_noise_at_a_time():
+    model = run_example("networks.md")["model"]
+    assert repr(model[1]).endswith("statistics_batch_size=8, noise=mean)")
+    assert model[0].weight.grad.abs().sum() > 0

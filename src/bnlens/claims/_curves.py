@@ -18,15 +18,17 @@ __all__ = ["DASHES", "SYMBOLS", "Panel", "add_band", "add_points", "color", "pan
 Panel = tuple[int, int]
 """Row and column, from 1."""
 
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+_SIXTH = "#17876d"  # where the palette ends; as dark as its tones
 
 
 def color(index: int) -> str:
-    """The colour of a series, from the palette."""
+    """The colour of a series: the palette's, then one more."""
     from bnlens.render import PALETTE
 
-    return PALETTE[index % len(PALETTE)]
+    colors = (*PALETTE, _SIXTH)
+    return colors[index % len(colors)]
 
 
 def panels(titles: Sequence[Sequence[str]], axes: Sequence[Sequence[tuple[str, str]]], *, height: int = 420) -> Figure:

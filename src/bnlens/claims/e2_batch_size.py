@@ -115,9 +115,9 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         for label, what in (("test", "test_loss"), ("train", "train_loss")):
             losses = [estimate(runs.values(what, **kind)) for kind in kinds]
             add_points(figure, x, losses, name=name, index=index, panel=(1, 2), legend=False)
-            figure.add_annotation(
-                x=len(x) - 1, y=losses[-1].value, text=label, xanchor="left", xshift=8, showarrow=False, row=1, col=2
-            )
+            if not index:
+                at = {"x": 0, "y": losses[0].value, "xanchor": "left"}
+                figure.add_annotation(**at, text=label, yshift=14, showarrow=False, row=1, col=2)
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=x)
     return figure
 

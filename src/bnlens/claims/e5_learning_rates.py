@@ -204,7 +204,12 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         kept = [pair for pair in found if pair[1].value < 2 * chance]
         add_points(figure, [rate for rate, _ in kept], [loss for _, loss in kept], name=label, index=index)
     figure.add_hline(
-        y=chance, line={"width": 1, "dash": "dot", "color": "#8a8f98"}, annotation_text="chance", row=1, col=1
+        y=chance,
+        line={"width": 1, "dash": "dot", "color": "#8a8f98"},
+        annotation_text="chance",
+        annotation_position="bottom right",
+        row=1,
+        col=1,
     )
     for index, (label, selection) in enumerate(_kinds(runs).items()):
         rates = _effective_rates(runs, selection).mean(2)

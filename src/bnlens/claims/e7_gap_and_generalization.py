@@ -179,6 +179,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     train, _ = _correlations(points, "exact", "train_rise")
     ratio = [estimate(point.train_rise / point.predicted["exact"]).value for point in points]
     pairs = len({(point.net, point.samples) for point in points})
+    lower = sum(estimate(point.test_fall).in_errors >= 2 for point in points)
     return Finding(
         verdict=_verdict(overall, within),
         measured=overall.value,
@@ -187,9 +188,10 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
         summary=(
             f"On {runs.data}, {pairs} pairs of net and number of images at {len(points) // pairs} M: the gap predicted at "
             f"fixed weights of PN nets correlates with the fall of test loss from training at M by {_told(overall)}, between "
-            f"nets at one M by {_told(within)}, and with the rise of train loss by {_told(train)}. The rise of train loss is "
-            f"{min(ratio):.1f} to {max(ratio):.1f} times the predicted gap. Intervals draw pairs anew; points of a pair are "
-            f"not independent, and M alone moves both."
+            f"nets at one M by {_told(within)}, and with the rise of train loss by {_told(train)}. The test loss falls by "
+            f"two standard errors at {lower} of {len(points)} points. The rise of train loss is {min(ratio):.1f} to "
+            f"{max(ratio):.1f} times the predicted gap. Intervals draw pairs anew; points of a pair are not independent, and "
+            "M alone moves both."
         ),
         rows=_rows(runs, points),
     )
