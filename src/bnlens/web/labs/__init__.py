@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnlens.web.labs import gap
+from bnlens.web.labs import dynamics, gap, generalization, rates
 from bnlens.web.labs._lab import Cost, Example, IncompleteError, Lab, NotFoundError, State, StateError, Step
 from bnlens.web.labs._parameters import Choice, Parameter, Real, Reference, Whole, switch, value_text
 from bnlens.web.labs._result import Headline, Result, plain
@@ -29,5 +29,5 @@ __all__ = [
     "value_text",
 ]
 
-LABS: tuple[Lab, ...] = (gap.LAB,)
+LABS: tuple[Lab, ...] = (gap.LAB, dynamics.LAB, rates.LAB, generalization.LAB)
 """The labs that need nothing but their knobs, in the order of the page."""

@@ -84,7 +84,7 @@ class Result:
         text = io.StringIO()
         writer = csv.DictWriter(text, [name.replace(" ", "_") for name in names], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name.replace(" ", "_"): plain(row.get(name)) for name in names} for row in self.rows)
+        writer.writerows({name.replace(" ", "_"): _cell(row.get(name)) for name in names} for row in self.rows)
         return text.getvalue()
 
     def data(self) -> dict[str, Any]:
@@ -98,6 +98,11 @@ class Result:
             "notes": list(self.notes),
             "python": self.code,
         }
+
+
+def _cell(value: Any) -> Any:
+    """A cell of a table that a spreadsheet may open: words that it would take for a formula are quoted."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else plain(value)
 
 
 def plain(value: Any) -> Any:
