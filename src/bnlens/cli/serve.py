@@ -17,6 +17,10 @@ def serve_command(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 for any that is free.")] = 8765,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="Write the pages to files that open from disk, and end."),
+    ] = None,
 ) -> None:
     """Show labs, saved reports and findings in a browser. Nothing leaves this machine; Ctrl-C ends it."""
     from bnlens import web
@@ -25,6 +29,9 @@ def serve_command(
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--folder {folder} is a file; give the folder that holds reports")
+    if export is not None:
+        typer.echo(f"Written: {_export(folder, export)}")
+        return
     if not is_loopback(host):
         typer.echo(
             f"Warning: listening at {host}: everyone who can reach this machine can use this page, read the reports in "
@@ -38,3 +45,18 @@ def serve_command(
             typer.launch(url)
 
     web.serve(web.create_app(folder, host=host), host=host, port=port, ready=ready)
+
+
+def _export(folder: Path, target: Path) -> Path:
+    import sys
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bnlens import web
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("writing pages", total=None)
+        return web.export_site(
+            folder, target, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )

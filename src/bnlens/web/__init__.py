@@ -11,6 +11,7 @@ from bnlens.web._optional import require_web
 require_web()
 
 from bnlens.web.app import create_app  # noqa: E402 - what is missing is said first, in one sentence
+from bnlens.web.export import export_site  # noqa: E402
 from bnlens.web.serving import serve  # noqa: E402
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "export_site", "serve"]

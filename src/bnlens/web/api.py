@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi import Path as ApiPath
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +33,14 @@ class LabEntry(BaseModel):
     parameters: dict[str, Any] = Field(description="JSON schema of its parameters.")
 
 
+class ReportEntry(BaseModel):
+    """A saved report in the list."""
+
+    name: str
+    label: str
+    page: str = Field(description="Address of the lab that shows it.")
+
+
 class Number(BaseModel):
     """One number that answers the question; null where it does not exist or is infinite."""
 
@@ -54,7 +63,13 @@ class LabAnswer(BaseModel):
     python: str
 
 
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+    404: {"model": ErrorAnswer, "description": "There is no report of that name."},
+    422: {"model": ErrorAnswer, "description": "The file is damaged."},
+}
 _ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "A parameter names something that is not here."},
     422: {"model": ErrorAnswer, "description": "A parameter cannot have this value."},
     503: {"model": ErrorAnswer, "description": "Too many simulations wait, or this one took too long."},
 }
@@ -71,6 +86,26 @@ def router(site: Site) -> APIRouter:
 
     for lab in site.labs.values():
         _add_lab(routes, site, lab)
+
+    @routes.get("/reports", summary="Saved reports", tags=["reports"])
+    def reports() -> list[ReportEntry]:
+        lab = site.labs["network"]
+        entries = site.reports.names().items()
+        return [
+            ReportEntry(name=name, label=label, page=lab.path(lab.read({"report": name}))) for name, label in entries
+        ]
+
+    @routes.get(
+        "/reports/{name:path}",
+        summary="One report, as it was saved",
+        tags=["reports"],
+        responses=_NOT_FOUND,
+        response_class=Response,
+    )
+    def report(name: Annotated[str, ApiPath(max_length=200, description="As /api/reports lists it.")]) -> Response:
+        site.reports.load(name)  # only what is a report is handed out
+        return Response(site.reports.text(name), media_type="application/json")
+
     return routes
 
 

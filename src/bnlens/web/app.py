@@ -17,8 +17,9 @@ from bnlens.errors import BnlensError
 from bnlens.web import api, assets
 from bnlens.web.answers import Answers
 from bnlens.web.jobs import GoneError, Limits, OverloadedError
-from bnlens.web.labs import LABS, NotFoundError
+from bnlens.web.labs import LABS, NotFoundError, network
 from bnlens.web.pages import PAGES
+from bnlens.web.reports import ReportLibrary
 from bnlens.web.security import Guard, allowed_names
 from bnlens.web.site import Site
 
@@ -44,9 +45,11 @@ def create_app(
         limits: how much expensive requests may take.
         static: whether its pages are to be written to files.
     """
+    reports = ReportLibrary(Path(folder))
     site = Site(
         folder=Path(folder),
-        labs={lab.id: lab for lab in LABS},
+        labs={lab.id: lab for lab in (*LABS, network.make_lab(reports))},
+        reports=reports,
         pages=PAGES,
         answers=Answers(limits or Limits()),
         static=static,
@@ -96,7 +99,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        lab = next((lab for lab in site.labs.values() if request.url.path.startswith(f"/api/labs/{lab.id}")), None)
+        name = request.url.path.removeprefix("/api/labs/").removesuffix(".csv")
+        lab = site.labs.get(name)
         if lab is not None:
             return answer(request, 422, " ".join(lab.sentences(error.errors()).values()))
         first = error.errors()[0]
@@ -116,4 +120,4 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
         return answer(request, 500, "This is a fault of bnlens, not yours; the terminal that runs it says more.")
 
 
-_TITLES = {404: "Not found", 405: "Not here", 422: "That cannot be", 500: "A fault", 503: "Too busy"}
+_TITLES = {404: "Not found", 405: "Not here", 413: "Too large", 422: "That cannot be", 500: "A fault", 503: "Too busy"}

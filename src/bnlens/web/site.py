@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 import bnlens
+from bnlens import render
 from bnlens.web.assets import assets
 from bnlens.web.labs import Lab, value_text
 from bnlens.web.maths import mathml
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from bnlens.web.answers import Answers
     from bnlens.web.pages import Page
+    from bnlens.web.reports import ReportLibrary
 
 __all__ = ["Site"]
 
@@ -35,6 +37,7 @@ class Site:
         labs: by id, in the order of the page.
         pages: what the navigation lists.
         answers: computed states.
+        reports: saved reports.
         static: whether pages are written to files, where nothing can be asked of a server.
         templates: Jinja's environment.
     """
@@ -43,6 +46,7 @@ class Site:
     labs: Mapping[str, Lab]
     pages: Sequence[Page]
     answers: Answers
+    reports: ReportLibrary
     static: bool = False
     templates: Environment = field(init=False)
 
@@ -59,6 +63,7 @@ class Site:
             asset=lambda name: assets()[name].path,
             mathml=mathml,
             site=self,
+            table=render.table,
             version=bnlens.__version__,
         )
         self.templates.filters["value_text"] = value_text

@@ -30,4 +30,4 @@ __all__ = [
 ]
 
 LABS: tuple[Lab, ...] = (gap.LAB, dynamics.LAB, rates.LAB, generalization.LAB)
-"""The labs that need nothing but their knobs, in the order of the page."""
+"""The labs that need nothing but their knobs, in the order of the page; `network.make_lab` makes the one over reports."""

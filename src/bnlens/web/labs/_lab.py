@@ -90,6 +90,7 @@ class Lab:
         grid: knobs whose choices a static export computes in advance.
         stamp: changes whenever the answer to the same state does, as for a state that names a file.
         options: the names that a `Reference` offers, with labels.
+        receives: whether readers may send it a report.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Lab:
     grid: Sequence[str] = ()
     stamp: Callable[[State], Hashable] = lambda state: None
     options: Callable[[], Mapping[str, str]] = field(default=dict)
+    receives: bool = False
 
     @cached_property
     def model(self) -> type[BaseModel]:
@@ -175,18 +177,19 @@ class Lab:
 
     def exported(self) -> list[State]:
         """Return the states that a static export has: the default, every choice of the grid, and the examples."""
-        choices = [self.parameter(name) for name in self.grid]
-        options = [list(choice.options) if isinstance(choice, Choice) else [choice.start] for choice in choices]
-        grid = [dict(zip(self.grid, values, strict=True)) for values in product(*options)]
+        grid = [dict(zip(self.grid, values, strict=True)) for values in product(*map(self._offered, self.grid))]
         wanted = [{}, *grid, *(example.state for example in self.examples)]
         states = [self.settle({**self.defaults, **changes}) for changes in wanted]
         return list({self.query(state): state for state in states}.values())
 
     def neighbours(self, state: State, name: str) -> dict[str, State]:
-        """Return the state at each choice of one knob, by label."""
+        """Return the state of the grid at each choice of one knob, by label."""
+        here = {**self.defaults, **{knob: state[knob] for knob in self.grid}}
+        return {label: self.settle({**here, name: value}) for value, label in self._offered(name).items()}
+
+    def _offered(self, name: str) -> Mapping[str, str]:
         choice = self.parameter(name)
-        assert isinstance(choice, Choice)  # noqa: S101 - grids are made of choices
-        return {label: self.settle({**state, name: value}) for value, label in choice.options.items()}
+        return choice.options if isinstance(choice, Choice) else self.options()
 
 
 def _with_query(path: str, query: str) -> str:

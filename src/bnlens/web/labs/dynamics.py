@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from bnlens.web.labs._result import Headline, Result
 
 __all__ = ["LAB"]
 
+_SOLVING = threading.Lock()  # LSODA of SciPy before 1.17 solves one system at a time in a process
 _POINTS = 81
 _TABLE_EVERY = 8  # eleven rows; simulated points lie on them
 _MOST_WORK = 4e9  # size x steps x batch size x runs that a simulation may have
@@ -55,9 +57,10 @@ def _compute(state: State) -> Result:
     system = build_system(state)
     times = np.linspace(0, state["tau"], _POINTS)
     start = {"gamma": None if state["system"] == "sgd" else state["gamma"], "R": state["overlap"], "L": state["norm"]}
-    trajectory = system.solve(times, **start)
     model = _model(system, state)
-    beside = model.solve(times, **start) if model is not None else None
+    with _SOLVING:
+        trajectory = system.solve(times, **start)
+        beside = model.solve(times, **start) if model is not None else None
     simulated = _simulate(system, state, times, start) if state["simulate"] == "yes" else None
     rows = [_row(trajectory, beside, simulated, index) for index in range(0, _POINTS, _TABLE_EVERY)]
     title = f"{_label('system', state)}, {state['unit'].replace('relu', 'ReLU')} unit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import home, labs
+from bnlens.web.pages import api, home, labs, sent
 from bnlens.web.pages._page import Page
 
 __all__ = ["PAGES", "Page"]
@@ -10,5 +10,7 @@ __all__ = ["PAGES", "Page"]
 PAGES: tuple[Page, ...] = (
     home.PAGE,
     labs.PAGE,
+    sent.PAGE,
+    api.PAGE,
 )
 """In the order of the navigation."""

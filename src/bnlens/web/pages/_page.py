@@ -24,7 +24,8 @@ class Page:
         path: where it begins.
         summary: a sentence for the front page.
         routes: makes its routes.
-        export: addresses that a static export writes, ``path`` among them.
+        export: addresses that a static export writes besides ``path``.
+        exported_path: whether it writes ``path``; no for routes that only receive.
         listed: whether the navigation has it.
     """
 
@@ -34,6 +35,7 @@ class Page:
     routes: Callable[[Site], APIRouter]
     summary: str = ""
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
+    exported_path: bool = True
     listed: bool = True
 
     def is_at(self, path: str) -> bool:
@@ -42,4 +44,4 @@ class Page:
 
     def exported(self, site: Site) -> list[str]:
         """Return the addresses that a static export writes."""
-        return list(dict.fromkeys((self.path, *self.export(site))))
+        return list(dict.fromkeys((*([self.path] if self.exported_path else []), *self.export(site))))
