@@ -63,7 +63,7 @@ def create_app(
     app = FastAPI(
         title="bnlens",
         version=bnlens.__version__,
-        description="The labs of bnlens as JSON and CSV. Every parameter has a default, so every address answers.",
+        description="The labs of bnlens as JSON and CSV. Every parameter has a default but the name of a report.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",

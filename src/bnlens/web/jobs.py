@@ -22,7 +22,7 @@ from bnlens.errors import BnlensError, UsageError
 from bnlens.web import worker
 from bnlens.web.labs import Lab, Result, State
 
-__all__ = ["GoneError", "Limits", "OverloadedError", "Workers"]
+__all__ = ["GoneError", "Limits", "OverloadedError", "Process", "Workers"]
 
 _POLL = 0.2  # seconds between looks at whether the reader is still there
 _log = logging.getLogger("bnlens.web")
@@ -54,11 +54,16 @@ class Limits:
 
 
 class Workers:
-    """A few worker processes, started when they are first needed."""
+    """A few worker processes, started when they are first needed.
+
+    Attributes:
+        busy: those at work.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._idle: list[_Process] = []
+        self._idle: list[Process] = []
+        self.busy: list[Process] = []
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="bnlens-worker")
         self._slots = asyncio.Semaphore(limits.workers)
         self._long = asyncio.Semaphore(max(1, limits.workers - 1))
@@ -112,13 +117,15 @@ class Workers:
     async def _queued(self, lab: Lab, state: State) -> Result:
         long = self._long if lab.cost(state) == "long" else contextlib.nullcontext()
         async with long, self._slots:
-            process = self._idle.pop() if self._idle else _Process()
+            process = self._idle.pop() if self._idle else Process()
+            self.busy.append(process)
             finished = False
             try:
                 answer = asyncio.get_running_loop().run_in_executor(self._threads, process.ask, (lab.id, dict(state)))
                 kind, content = await answer
                 finished = kind != "traceback"
             finally:
+                self.busy.remove(process)
                 if finished:
                     self._idle.append(process)
                 else:
@@ -133,12 +140,13 @@ class Workers:
 
     def close(self) -> None:
         """Stop all processes."""
-        while self._idle:
-            self._idle.pop().kill()
+        for process in (*self._idle, *self.busy):
+            process.kill()
+        self._idle.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class _Process:
+class Process:
     """One worker process; started by the first question."""
 
     def __init__(self) -> None:
@@ -161,6 +169,11 @@ class _Process:
         except (EOFError, OSError):
             return "traceback", "the worker process ended"
         return answer
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """End the process, whatever it does."""

@@ -25,7 +25,7 @@ def _routes(site: Site) -> APIRouter:
             request,
             "api.html",
             title="The API",
-            description="Every lab as JSON and CSV. All parameters have defaults, so every address answers.",
+            description="Every lab as JSON and CSV. All parameters have defaults but the name of a report.",
             endpoints=list(_endpoints(schema)),
         )
 
@@ -41,7 +41,7 @@ def _endpoints(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 "summary": operation["summary"],
                 "description": operation.get("description", ""),
                 "parameters": [_parameter(parameter) for parameter in operation.get("parameters", [])],
-                "openable": method == "get" and "{" not in path,
+                "openable": method == "get" and "{" not in path and not path.startswith("/api/labs/network"),
             }
 
 

@@ -56,7 +56,8 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
             return RedirectResponse(lab.path({**state, **error.suggestion}), 303)
         return await _page(site, lab, request, state, hint=str(error))
     except UsageError as error:
-        return await _page(site, lab, request, state, problem=str(error), status=422)
+        status = 404 if isinstance(error, NotFoundError) else 422
+        return await _page(site, lab, request, state, problem=str(error), status=status)
     except OverloadedError as error:
         return await _page(site, lab, request, state, problem=str(error), status=503)
     return await _page(site, lab, request, state, answer=answer)
