@@ -6,13 +6,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from bnlens.web.jobs import Limits, Workers
 from bnlens.web.labs import Lab, Result, State
 
 __all__ = ["Answer", "Answers"]
+
+_THREADS = 2  # closed forms at a time: more only take turns
 
 
 class Answer:
@@ -42,6 +44,7 @@ class Answers:
         self._limits = limits
         self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
         self._lock = threading.Lock()
+        self._threads = CapacityLimiter(_THREADS)
         self.workers = Workers(limits)
 
     async def get(self, lab: Lab, state: State, request: Request) -> Answer:
@@ -62,7 +65,7 @@ class Answers:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         if lab.cost(state) == "instant":
-            result = await run_in_threadpool(lab.compute, state)
+            result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
         else:
             result = await self.workers.compute(lab, state, gone=gone)
         answer = Answer(lab, state, result)

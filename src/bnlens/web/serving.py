@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
 from bnlens.errors import UsageError
+from bnlens.web.labs import LABS
+from bnlens.web.site import Site
 
 __all__ = ["serve"]
 
 _BACKLOG = 128
+_IDLE = 30  # seconds that a connection is kept for the reader's next look
 _PATIENCE = 3  # seconds that open requests get at the end
 
 
@@ -34,10 +38,24 @@ def serve(
     listener = _bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}/"
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_PATIENCE, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=_PATIENCE,
+        timeout_keep_alive=_IDLE,
+        server_header=False,
+    )
     logging.getLogger("bnlens.web").setLevel(logging.INFO)
+    threading.Thread(target=_warm, args=(app.state.site,), daemon=True).start()
     ready(url)  # the socket listens already: who comes early waits a moment
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _warm(site: Site) -> None:
+    """Load what the first closed forms need while the reader still looks at the front page."""
+    for lab in LABS:
+        if lab.cost(lab.defaults) == "instant" and lab.id in site.labs:
+            lab.compute(lab.defaults).figure_html()
 
 
 def _bind(host: str, port: int) -> socket.socket:

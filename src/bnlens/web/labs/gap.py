@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -127,8 +128,9 @@ def _figure(rows: Sequence[Mapping[str, Any]], state: State) -> Any:
             name=f"{kind} batch, simulated",
             marker={"color": _LOOKS[kind]["color"], "symbol": _LOOKS[kind]["symbol"]},
         )
-    sizes = sorted(row["M"] for row in rows)
-    figure.update_xaxes(type="log", tickvals=sizes, ticktext=[str(size) for size in sizes])
+    sizes = [row["M"] for row in rows]
+    edges = [math.log10(sizes[0] / 1.1), math.log10(sizes[-1] * 1.1)]
+    figure.update_xaxes(type="log", range=edges, tickvals=sizes, ticktext=[str(size) for size in sizes])
     figure.add_vline(x=state["batch_size"], line={"color": ROLES["paper"]["color"], "width": 1, "dash": "dot"})
     if not times and min(shown) > 0:
         figure.update_yaxes(type="log")
@@ -199,7 +201,8 @@ def _code(state: State) -> str:
 def _label(name: str, state: State) -> str:
     parameter = LAB.parameter(name)
     assert isinstance(parameter, Choice)  # noqa: S101 - for the type checker
-    return parameter.options[state[name]].lower().replace("relu", "ReLU").replace("gaussian", "Gaussian")
+    label = parameter.options[state[name]]
+    return label if name == "distribution" or label.startswith("ReLU") else label[0].lower() + label[1:]
 
 
 def _cost(state: State) -> Cost:
