@@ -8,6 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -21,6 +24,19 @@ PYTHON = [sys.executable, "-m", "bnlens", "serve", "--no-open"]
 
 def run(*arguments: str):
     return CliRunner().invoke(_app(), ["serve", "--no-open", *arguments])
+
+
+def refused(url: str, status: list[int]) -> None:
+    try:
+        with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own server
+            status.append(answer.status)
+    except urllib.error.HTTPError as error:
+        status.append(error.code)
+
+
+def children(pid: int) -> list[str]:
+    found = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True)  # noqa: S607
+    return [line for line in found.stdout.splitlines() if line.split()[0] == str(pid)]
 
 
 def test_serves_and_ends_cleanly(tmp_path: Path):
@@ -39,10 +55,18 @@ def test_serves_and_ends_cleanly(tmp_path: Path):
         assert found, line
         with urllib.request.urlopen(f"{found[0]}api/labs") as answer:  # noqa: S310 - our own server
             assert answer.status == 200
+        # Also while something long runs, which this starts and the server's end answers.
+        endless = f"{found[0]}api/labs/dynamics?simulate=yes&size=400&tau=40"
+        reader = threading.Thread(target=refused, args=(endless, status := []))
+        reader.start()
+        while not any("bnlens.web.worker" in child for child in children(process.pid)):
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
+    reader.join()
+    assert status == [503]
     assert "Traceback" not in errors
     assert errors.strip() in ("", "Interrupted.")
     assert process.returncode in (0, 130)

@@ -58,12 +58,14 @@ class Workers:
 
     Attributes:
         busy: those at work.
+        stopping: set when the server ends; what runs is then stopped.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._idle: list[Process] = []
         self.busy: list[Process] = []
+        self.stopping = False
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="bnlens-worker")
         self._slots = asyncio.Semaphore(limits.workers)
         self._long = asyncio.Semaphore(max(1, limits.workers - 1))
@@ -106,6 +108,8 @@ class Workers:
             done, _ = await asyncio.wait({task}, timeout=min(_POLL, max(end - loop.time(), 0)))
             if done:
                 return task.result()
+            if self.stopping:
+                raise OverloadedError("The server was stopped.")
             if await gone():
                 raise GoneError("The reader has gone.")
             if loop.time() >= end:

@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -48,7 +49,20 @@ def serve(
     logging.getLogger("bnlens.web").setLevel(logging.INFO)
     threading.Thread(target=_warm, args=(app.state.site,), daemon=True).start()
     ready(url)  # the socket listens already: who comes early waits a moment
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, app.state.site).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends what is being computed as soon as it is told to end, so that open requests are answered at once."""
+
+    def __init__(self, config: uvicorn.Config, site: Site) -> None:
+        super().__init__(config)
+        self._site = site
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self._site.answers.workers.stopping = True
+        super().handle_exit(sig, frame)
 
 
 def _warm(site: Site) -> None:
