@@ -20,6 +20,7 @@ _VERBS = (
     "report",
     "reproduce",
     "theory",
+    "serve",
     "cite",
 )  # bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group
 

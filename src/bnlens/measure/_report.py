@@ -11,11 +11,12 @@ from bnlens._files import write_atomic
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note
-from bnlens.measure._serial import from_json, to_json
+from bnlens.measure._serial import from_json, from_text, to_json
 from bnlens.measure._text import prediction_text, report_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from plotly.graph_objects import Figure
 
     from bnlens.measure._compare import Comparison
 
@@ -166,6 +167,35 @@ class Report:
             StoreError: the file is missing, is not a report, or was written by a newer bnlens.
         """
         return from_json(path)
+
+    @classmethod
+    def loads(cls, text: str, *, name: str = "the text") -> Report:
+        """Read a report from the text that ``to_json`` returns; it is parsed as data and nothing in it is run.
+
+        Args:
+            text: JSON.
+            name: what errors call it.
+
+        Raises:
+            StoreError: the text is not a report, is damaged, or was written by a newer bnlens.
+        """
+        return from_text(text, name)
+
+    def plot(self, layer: str | None = None) -> Figure:
+        """Return a Plotly figure of the gap over M, points measured and curves predicted.
+
+        Args:
+            layer: name of a layer; None for the whole network.
+
+        Raises:
+            UsageError: there is no such layer, or its gaps were not asked for.
+        """
+        from bnlens.measure._html import gap_by_size
+
+        gaps = self.network.gaps if layer is None else self[layer].gaps
+        if gaps is None:
+            raise UsageError(f"the report has no gaps of layer {layer!r}; make one with per_layer=True")
+        return gap_by_size(gaps)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The report as one self-contained HTML file with figures, which works offline; also written to ``path``.

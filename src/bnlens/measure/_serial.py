@@ -17,7 +17,7 @@ from bnlens.errors import StoreError
 if TYPE_CHECKING:
     from bnlens.measure._report import Report
 
-__all__ = ["SCHEMA", "from_json", "to_json"]
+__all__ = ["SCHEMA", "from_json", "from_text", "to_json"]
 
 SCHEMA = 1
 
@@ -33,13 +33,26 @@ def from_json(path: str | os.PathLike[str]) -> Report:
     Raises:
         StoreError: the file is missing, is not a report, or is of a newer schema.
     """
-    from bnlens.measure._report import Report
-
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:
+        raise StoreError(f"{path} is not a bnlens report (no valid JSON); write one with Report.to_json") from error
+    return from_text(text, str(path))
+
+
+def from_text(text: str, path: str) -> Report:
+    """Read what ``to_json`` returned; ``path`` is what errors call it.
+
+    Raises:
+        StoreError: the text is not a report, is damaged, or is of a newer schema.
+    """
+    from bnlens.measure._report import Report
+
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is not a bnlens report (no valid JSON); write one with Report.to_json") from error
     if not isinstance(document, dict) or document.get("kind") != "bnlens report":
         raise StoreError(f"{path} is not a bnlens report; write one with Report.to_json")
@@ -50,10 +63,23 @@ def from_json(path: str | os.PathLike[str]) -> Report:
         raise StoreError(f"{path} has schema {schema}, newer than {SCHEMA} of this bnlens; update bnlens")
     try:
         result = _build(Report, {key: value for key, value in document.items() if key not in ("schema", "kind")})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        assert isinstance(result, Report)  # noqa: S101 - for the type checker
+        _check(result)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(f"{path} is damaged ({error}); write the report anew") from error
-    assert isinstance(result, Report)  # noqa: S101 - for the type checker
     return result
+
+
+def _check(report: Report) -> None:
+    """Raise ValueError where numbers that later divide or index cannot be what a report holds."""
+    if not report.statistics_batch_sizes:
+        raise ValueError("no statistics batch sizes")
+    for gaps in (report.network.gaps, *(layer.gaps for layer in report.layers if layer.gaps is not None)):
+        if not 2 <= gaps.source < gaps.population:
+            raise ValueError(f"predictions from groups of {gaps.source} among {gaps.population} samples")
+        missing = [size for size in report.statistics_batch_sizes if size not in gaps.measured]
+        if missing or min(gaps.measured) < 2:
+            raise ValueError(f"no measured gap at M = {missing[0] if missing else min(gaps.measured)}")
 
 
 def _plain(value: Any) -> Any:

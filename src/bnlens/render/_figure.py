@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bnlens.render._look import template
@@ -31,7 +32,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     import plotly.graph_objects as go
 
     shown = go.Figure(fig)
-    if shown.layout.template == go.Figure().layout.template:
+    if shown.layout.template == _plotly_template():
         shown.layout.template = template()
     label_log_axes(shown)
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
@@ -40,6 +41,14 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
         f'{FIGURE_MARK} role="img" aria-label="{escape(label)}" style="height:{height}px">'
         f'<script type="application/json">{data}</script></div>'
     )
+
+
+@lru_cache(maxsize=1)
+def _plotly_template() -> go.layout.Template:
+    """What a figure has that was given no template."""
+    import plotly.graph_objects as go
+
+    return go.Figure().layout.template
 
 
 def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html:

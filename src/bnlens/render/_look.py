@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -64,6 +65,12 @@ def template() -> go.layout.Template:
     return go.layout.Template(layout=layout, data={"scatter": [scatter]})
 
 
+@lru_cache(maxsize=1)
+def _shared_template() -> go.layout.Template:
+    """The template to build figures from, which copy it: making it anew takes longer than a small figure does."""
+    return template()
+
+
 def new_figure(*, x: str, y: str, **layout: Any) -> go.Figure:
     """Return an empty figure in the look of bnlens.
 
@@ -75,4 +82,4 @@ def new_figure(*, x: str, y: str, **layout: Any) -> go.Figure:
     >>> new_figure(x="statistics batch size M", y="gap (nats per sample)").layout.xaxis.title.text
     'statistics batch size M'
     """
-    return go.Figure(layout={"template": template(), "xaxis_title_text": x, "yaxis_title_text": y, **layout})
+    return go.Figure(layout={"template": _shared_template(), "xaxis_title_text": x, "yaxis_title_text": y, **layout})

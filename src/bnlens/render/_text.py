@@ -17,6 +17,10 @@ class Html(str):
 
     __slots__ = ()
 
+    def __html__(self) -> str:
+        """Tell template engines that the text is HTML already."""
+        return self
+
 
 def escape(text: object) -> Html:
     """Return ``text`` safe for an element or a quoted attribute; `Html` stays as it is.

@@ -1,4 +1,5 @@
-// Draws every figure of the page when it comes near the window, and all of them before printing.
+// Draws every figure of the page when it comes near the window, and all of them before printing. What is put into the page
+// later is drawn by bnlens.drawFigures(element).
 (() => {
   const draw = (plot) => {
     const source = plot.querySelector('script[type="application/json"]');
@@ -15,10 +16,9 @@
       toImageButtonOptions: { format: "svg" },
     });
   };
-  const plots = document.querySelectorAll(".plot");
-  const drawAll = () => plots.forEach(draw);
-  if ("IntersectionObserver" in window) {
-    const observer = new IntersectionObserver(
+  const observer =
+    "IntersectionObserver" in window &&
+    new IntersectionObserver(
       (entries) =>
         entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
           observer.unobserve(entry.target);
@@ -26,9 +26,9 @@
         }),
       { rootMargin: "800px" },
     );
-    plots.forEach((plot) => observer.observe(plot));
-  } else {
-    drawAll();
-  }
+  const drawFigures = (root) => root.querySelectorAll(".plot").forEach((plot) => (observer ? observer.observe(plot) : draw(plot)));
+  const drawAll = () => document.querySelectorAll(".plot").forEach(draw);
+  window.bnlens = { drawFigures };
+  drawFigures(document);
   window.addEventListener("beforeprint", drawAll);
 })();

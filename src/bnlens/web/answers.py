@@ -1,0 +1,80 @@
+"""Answers of the labs, each computed once and remembered."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+
+from bnlens.web.jobs import Limits, Workers
+from bnlens.web.labs import Lab, Result, State
+
+__all__ = ["Answer", "Answers"]
+
+_THREADS = 2  # closed forms at a time: more only take turns
+
+
+class Answer:
+    """A lab's result at a state, with its page parts made on first use.
+
+    Attributes:
+        lab: the lab.
+        state: settled state.
+        result: figure, numbers, words.
+    """
+
+    def __init__(self, lab: Lab, state: State, result: Result) -> None:
+        self.lab, self.state, self.result = lab, state, result
+        self._parts: dict[str, str] = {}
+
+    def part(self, name: str, make: Callable[[Answer], str]) -> str:
+        """Return what ``make`` made of this answer the first time."""
+        if name not in self._parts:
+            self._parts[name] = make(self)
+        return self._parts[name]
+
+
+class Answers:
+    """Computes states where they belong and remembers the most recent."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._lock = threading.Lock()
+        self._threads = CapacityLimiter(_THREADS)
+        self.workers = Workers(limits)
+
+    async def get(self, lab: Lab, state: State, request: Request) -> Answer:
+        """Return the answer to a settled state.
+
+        Raises:
+            UsageError: the library's sentence about this state.
+            OverloadedError: it cannot be computed now.
+            GoneError: the reader has gone meanwhile.
+        """
+        return await self.find(lab, state, gone=request.is_disconnected)
+
+    async def find(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Answer:
+        """As `get`, for a reader who is gone when ``gone`` says so."""
+        key = (lab.id, lab.query(state), lab.stamp(state))
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        if lab.cost(state) == "instant":
+            result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
+        else:
+            result = await self.workers.compute(lab, state, gone=gone)
+        answer = Answer(lab, state, result)
+        with self._lock:
+            self._kept[key] = answer
+            while len(self._kept) > self._limits.memory:
+                self._kept.popitem(last=False)
+        return answer
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        self.workers.close()

@@ -1,0 +1,145 @@
+"""The JSON API: every lab at /api/labs/ID, as CSV at /api/labs/ID.csv, its parameters and their ranges in the schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi import Path as ApiPath
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bnlens.web.labs import Lab
+from bnlens.web.site import Site
+
+__all__ = ["ErrorAnswer", "router"]
+
+
+class ErrorAnswer(BaseModel):
+    """What is wrong, in one sentence."""
+
+    error: str
+
+
+class LabEntry(BaseModel):
+    """A lab in the list."""
+
+    id: str
+    title: str
+    question: str
+    page: str = Field(description="Address of its page.")
+    data: str = Field(description="Address of its numbers.")
+    parameters: dict[str, Any] = Field(description="JSON schema of its parameters.")
+
+
+class ReportEntry(BaseModel):
+    """A saved report in the list."""
+
+    name: str
+    label: str
+    page: str = Field(description="Address of the lab that shows it.")
+
+
+class Number(BaseModel):
+    """One number that answers the question; null where it does not exist or is infinite."""
+
+    id: str
+    label: str
+    value: float | None
+    stderr: float | None
+    text: str
+
+
+class LabAnswer(BaseModel):
+    """A lab's answer at one state."""
+
+    lab: str
+    state: dict[str, str | int | float | None]
+    page: str
+    headlines: list[Number]
+    rows: list[dict[str, str | int | float | bool | None]]
+    notes: list[str]
+    python: str
+
+
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+    404: {"model": ErrorAnswer, "description": "There is no report of that name."},
+    422: {"model": ErrorAnswer, "description": "The file is damaged."},
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "A parameter names something that is not here."},
+    422: {"model": ErrorAnswer, "description": "A parameter cannot have this value."},
+    503: {"model": ErrorAnswer, "description": "Too many simulations wait, or this one took too long."},
+}
+_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+
+def router(site: Site) -> APIRouter:
+    """Return the routes under /api."""
+    routes = APIRouter(prefix="/api", tags=["labs"])
+
+    @routes.get("/labs", summary="The labs")
+    def labs() -> list[LabEntry]:
+        return [_entry(lab) for lab in site.labs.values()]
+
+    for lab in site.labs.values():
+        _add_lab(routes, site, lab)
+
+    @routes.get("/reports", summary="Saved reports", tags=["reports"])
+    def reports() -> list[ReportEntry]:
+        lab = site.labs["network"]
+        entries = site.reports.names().items()
+        return [
+            ReportEntry(name=name, label=label, page=lab.path(lab.read({"report": name}))) for name, label in entries
+        ]
+
+    @routes.get(
+        "/reports/{name:path}",
+        summary="One report, as it was saved",
+        tags=["reports"],
+        responses=_NOT_FOUND,
+        response_class=Response,
+    )
+    def report(name: Annotated[str, ApiPath(max_length=200, description="As /api/reports lists it.")]) -> Response:
+        site.reports.load(name)  # only what is a report is handed out
+        return Response(site.reports.text(name), media_type="application/json")
+
+    return routes
+
+
+def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
+    model: Any = lab.model
+
+    async def numbers(state: Any, request: Request) -> LabAnswer:
+        answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
+        return LabAnswer(lab=lab.id, state=dict(answer.state), page=lab.path(answer.state), **answer.result.data())
+
+    async def table(state: Any, request: Request) -> Response:
+        answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
+        disposition = {"Content-Disposition": f'attachment; filename="bnlens-{lab.id}.csv"'}
+        return Response(answer.result.csv(), media_type="text/csv; charset=utf-8", headers=disposition)
+
+    for function in (numbers, table):
+        function.__annotations__["state"] = Annotated[model, Query()]
+    routes.get(f"/labs/{lab.id}", summary=lab.title, description=lab.question, responses=_ERRORS, name=lab.id)(numbers)
+    routes.get(
+        f"/labs/{lab.id}.csv",
+        summary=f"{lab.title}, CSV",
+        description=lab.question,
+        responses={**_ERRORS, **_CSV},
+        response_class=Response,
+        name=f"{lab.id}_csv",
+    )(table)
+
+
+def _entry(lab: Lab) -> LabEntry:
+    return LabEntry(
+        id=lab.id,
+        title=lab.title,
+        question=lab.question,
+        page=lab.path(),
+        data=lab.data_path(lab.defaults),
+        parameters=lab.model.model_json_schema(),
+    )

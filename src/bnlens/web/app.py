@@ -1,0 +1,123 @@
+"""The application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+import bnlens
+from bnlens.errors import BnlensError
+from bnlens.web import api, assets
+from bnlens.web.answers import Answers
+from bnlens.web.jobs import GoneError, Limits, OverloadedError
+from bnlens.web.labs import LABS, NotFoundError, network
+from bnlens.web.pages import PAGES
+from bnlens.web.reports import ReportLibrary
+from bnlens.web.security import Guard, allowed_names
+from bnlens.web.site import Site
+
+__all__ = ["create_app"]
+
+_CLIENT_CLOSED = 499  # as nginx logs it; nobody reads the answer
+
+
+def create_app(
+    folder: str | Path = "bnlens-out",
+    *,
+    host: str = "127.0.0.1",
+    names: Iterable[str] = (),
+    limits: Limits | None = None,
+    static: bool = False,
+) -> FastAPI:
+    """Return the application; ``app.state.site`` has what its pages share.
+
+    Args:
+        folder: where `bnlens reproduce` writes and saved reports lie; it need not exist.
+        host: address the server is bound to; requests for another Host are refused.
+        names: further host names under which it may be asked for.
+        limits: how much expensive requests may take.
+        static: whether its pages are to be written to files.
+    """
+    reports = ReportLibrary(Path(folder))
+    site = Site(
+        folder=Path(folder),
+        labs={lab.id: lab for lab in (*LABS, network.make_lab(reports))},
+        reports=reports,
+        pages=PAGES,
+        answers=Answers(limits or Limits()),
+        static=static,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        site.answers.close()
+
+    app = FastAPI(
+        title="bnlens",
+        version=bnlens.__version__,
+        description="The labs of bnlens as JSON and CSV. Every parameter has a default but the name of a report.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=lifespan,
+    )
+    app.state.site = site
+    app.include_router(assets.router())
+    app.include_router(api.router(site))
+    for page in site.pages:
+        app.include_router(page.routes(site))
+    _handle_errors(app, site)
+    app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
+    return app
+
+
+def _handle_errors(app: FastAPI, site: Site) -> None:
+    def answer(request: Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": sentence}, status, headers)
+        return site.render(
+            request, "error.html", title=_TITLES.get(status, "That did not work"), status=status, sentence=sentence
+        )
+
+    @app.exception_handler(BnlensError)
+    def own(request: Request, error: BnlensError) -> Response:
+        if isinstance(error, NotFoundError):
+            return answer(request, 404, str(error))
+        if isinstance(error, OverloadedError):
+            return answer(request, 503, str(error), {"Retry-After": "30"})
+        if isinstance(error, GoneError):
+            return Response(status_code=_CLIENT_CLOSED)
+        return answer(request, 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        name = request.url.path.removeprefix("/api/labs/").removesuffix(".csv")
+        lab = site.labs.get(name)
+        if lab is not None:
+            return answer(request, 422, " ".join(lab.sentences(error.errors()).values()))
+        first = error.errors()[0]
+        return answer(request, 422, f"{'.'.join(map(str, first['loc'][1:])) or 'The request'}: {first['msg']}.")
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> Response:
+        sentences = {
+            404: f"There is no page {request.url.path[:200]!r} here.",
+            405: f"{request.method} does not work here.",
+        }
+        headers = dict(error.headers) if error.headers else None
+        return answer(request, error.status_code, sentences.get(error.status_code, str(error.detail)), headers)
+
+    @app.exception_handler(Exception)
+    def bug(request: Request, error: Exception) -> Response:
+        return answer(request, 500, "This is a fault of bnlens, not yours; the terminal that runs it says more.")
+
+
+_TITLES = {404: "Not found", 405: "Not here", 413: "Too large", 422: "That cannot be", 500: "A fault", 503: "Too busy"}

@@ -1,0 +1,169 @@
+"""Writes every page to files that open from disk: relative links, nothing fetched, no server.
+
+The pages are asked for as a reader would, so a page needs nothing for its export but the addresses in `Page.export`. Links
+between what is written become relative; links to what needs a server lose their address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import html
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from fastapi import FastAPI
+
+from bnlens._files import check_writable, write_atomic
+from bnlens.errors import StoreError, UsageError
+from bnlens.web.app import create_app
+from bnlens.web.assets import assets
+from bnlens.web.jobs import Limits
+from bnlens.web.site import Site
+
+__all__ = ["export_site"]
+
+_LINK = re.compile(r'(?P<space>\s)(?P<name>href|src|action)="(?P<value>/[^"]*)"')
+_SLUG = 60
+_SECONDS = 900.0  # nobody waits in front of a simulation here
+
+
+@dataclass(frozen=True)
+class _File:
+    """What one address answered."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def is_html(self) -> bool:
+        return self.media_type.startswith("text/html")
+
+
+def export_site(
+    folder: str | Path, target: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Path:
+    """Write all pages, the labs at their default, their grid and their examples, and the tables behind them.
+
+    Args:
+        folder: with saved reports, as for `create_app`.
+        target: folder to write into; files of the same name are replaced, others stay.
+        progress: called with the addresses done and all of them.
+
+    Returns:
+        The front page.
+
+    Raises:
+        StoreError: the target cannot be written.
+        UsageError: a page cannot be written, with the page's own sentence.
+    """
+    target = Path(target)
+    if target.is_file():
+        raise StoreError(f"cannot write to {target}: it is a file; choose a folder")
+    check_writable(target / "index.html")
+    app = create_app(folder, static=True, limits=Limits(seconds=_SECONDS))
+    files = asyncio.run(_collect(app, progress))
+    names = {address: _file_name(address, file.media_type) for address, file in files.items()}
+    for address, file in files.items():
+        content = _relative(file.content.decode(), names[address], names).encode() if file.is_html else file.content
+        write_atomic(target / names[address], content)
+    return target / "index.html"
+
+
+async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[str, _File]:
+    site: Site = app.state.site
+    addresses = [address for page in site.pages for address in page.exported(site)]
+    for lab in site.labs.values():
+        for state in lab.exported():
+            addresses += [lab.data_path(state), lab.data_path(state, "csv")]
+    addresses += [asset.path for asset in assets().values()]
+    addresses = list(dict.fromkeys(addresses))
+    files = {}
+    try:
+        for done, address in enumerate(addresses):
+            progress(done, len(addresses))
+            status, file = await _ask(app, address)
+            if status == 200:
+                files[address] = file
+            elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
+                raise UsageError(f"cannot write the page {address}: it answered with status {status}")
+        progress(len(addresses), len(addresses))
+    finally:
+        site.answers.close()
+    return files
+
+
+async def _ask(app: FastAPI, address: str) -> tuple[int, _File]:
+    parts = urlsplit(address)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": unquote(parts.path),
+        "raw_path": parts.path.encode(),
+        "query_string": parts.query.encode(),
+        "root_path": "",
+        "headers": [(b"host", b"127.0.0.1")],
+        "client": ("127.0.0.1", 0),
+        "server": ("127.0.0.1", 80),
+    }
+    head: dict[str, Any] = {}
+    body: list[bytes] = []
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:
+            await asyncio.Event().wait()  # the reader stays
+        asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            head.update(message)
+        elif message["type"] == "http.response.body":
+            body.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    headers = {name.decode().lower(): value.decode() for name, value in head["headers"]}
+    return head["status"], _File(b"".join(body), headers.get("content-type", ""))
+
+
+def _file_name(address: str, media_type: str) -> str:
+    """Return the name of the file for an address, relative to the target.
+
+    >>> _file_name("/labs/gap", "text/html"), _file_name("/api/labs", "application/json")
+    ('labs/gap/index.html', 'api/labs.json')
+    """
+    parts = urlsplit(address)
+    path = PurePosixPath(*(quote(part, safe=" ()+,@~") for part in unquote(parts.path).strip("/").split("/")))
+    slug = ""
+    if parts.query:
+        words = re.sub(r"[^A-Za-z0-9.]+", "-", unquote(parts.query)).strip("-.")[:_SLUG]
+        slug = f"{words}-{hashlib.sha256(parts.query.encode()).hexdigest()[:6]}"
+    if media_type.startswith("text/html"):
+        return str(path / f"{slug or 'index'}.html") if parts.path != "/" else f"{slug or 'index'}.html"
+    ending = path.suffix or (".json" if "json" in media_type else ".txt")
+    stem = path.with_suffix("") if path.suffix else path
+    return f"{stem / slug if slug else stem}{ending}"
+
+
+def _relative(text: str, here: str, names: Mapping[str, str]) -> str:
+    start = PurePosixPath(here).parent
+
+    def replace(match: re.Match[str]) -> str:
+        space, name, value = match["space"], match["name"], html.unescape(match["value"])
+        address, _, fragment = value.partition("#")
+        if address not in names:
+            return f'{space}data-needs-server="" title="Needs bnlens serve"' if name == "href" else ""
+        link = quote(os.path.relpath(names[address], start).replace(os.sep, "/"))
+        return f'{space}{name}="{html.escape(link + (f"#{fragment}" if fragment else ""))}"'
+
+    return _LINK.sub(replace, text)

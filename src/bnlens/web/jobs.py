@@ -1,0 +1,203 @@
+"""Where labs are computed: closed forms in threads, everything longer in worker processes that can be stopped.
+
+Two expensive requests never hold up the cheap ones: they run at low priority in processes of their own, wait in a bounded
+queue, end at a time limit, and end when the reader has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from bnlens.errors import BnlensError, UsageError
+from bnlens.web import worker
+from bnlens.web.labs import Lab, Result, State
+
+__all__ = ["GoneError", "Limits", "OverloadedError", "Process", "Workers"]
+
+_POLL = 0.2  # seconds between looks at whether the reader is still there
+_log = logging.getLogger("bnlens.web")
+
+
+class OverloadedError(BnlensError):
+    """The server cannot answer now: the queue is full or the time is up; the status is 503."""
+
+
+class GoneError(BnlensError):
+    """The reader has gone."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much expensive requests may take.
+
+    Attributes:
+        workers: processes; one of them is kept free of long jobs if there are several.
+        waiting: requests that may wait for one.
+        seconds: time that one request may take, waiting included.
+        memory: results that are remembered.
+    """
+
+    workers: int = 2
+    waiting: int = 8
+    seconds: float = 60.0
+    memory: int = 256
+
+
+class Workers:
+    """A few worker processes, started when they are first needed.
+
+    Attributes:
+        busy: those at work.
+        stopping: set when the server ends; what runs is then stopped.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._idle: list[Process] = []
+        self.busy: list[Process] = []
+        self.stopping = False
+        self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="bnlens-worker")
+        self._slots = asyncio.Semaphore(limits.workers)
+        self._long = asyncio.Semaphore(max(1, limits.workers - 1))
+        self._asked = 0
+
+    @property
+    def asked(self) -> int:
+        """Requests that run or wait."""
+        return self._asked
+
+    async def compute(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Result:
+        """Compute a state in a process.
+
+        Args:
+            lab: one of `bnlens.web.labs.LABS`.
+            state: settled state.
+            gone: whether the reader has gone; is asked several times a second.
+
+        Raises:
+            UsageError: the library's sentence about this state.
+            OverloadedError: too many wait, or the time is up.
+            GoneError: the reader has gone; the computation was stopped.
+        """
+        if self._asked >= self._limits.workers + self._limits.waiting:
+            raise OverloadedError("Too many simulations are waiting: try again in a minute, or without simulation.")
+        self._asked += 1
+        task = asyncio.create_task(self._queued(lab, state))
+        try:
+            return await self._watched(task, gone)
+        finally:
+            self._asked -= 1
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, BnlensError):
+                await task
+
+    async def _watched(self, task: asyncio.Task[Result], gone: Callable[[], Awaitable[bool]]) -> Result:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._limits.seconds
+        while True:
+            done, _ = await asyncio.wait({task}, timeout=min(_POLL, max(end - loop.time(), 0)))
+            if done:
+                return task.result()
+            if self.stopping:
+                raise OverloadedError("The server was stopped.")
+            if await gone():
+                raise GoneError("The reader has gone.")
+            if loop.time() >= end:
+                raise OverloadedError(
+                    f"This took longer than {self._limits.seconds:g} seconds and was stopped: ask for fewer samples, runs "
+                    "or weights, or run the Python below on your own."
+                )
+
+    async def _queued(self, lab: Lab, state: State) -> Result:
+        long = self._long if lab.cost(state) == "long" else contextlib.nullcontext()
+        async with long, self._slots:
+            process = self._idle.pop() if self._idle else Process()
+            self.busy.append(process)
+            finished = False
+            try:
+                answer = asyncio.get_running_loop().run_in_executor(self._threads, process.ask, (lab.id, dict(state)))
+                kind, content = await answer
+                finished = kind != "traceback"
+            finally:
+                self.busy.remove(process)
+                if finished:
+                    self._idle.append(process)
+                else:
+                    process.kill()
+        if kind == "result":
+            result: Result = content
+            return result
+        if kind == "sentence":
+            raise UsageError(content)
+        _log.error("a worker failed on %s %s:\n%s", lab.id, state, content)
+        raise RuntimeError(f"the lab {lab.id} failed")
+
+    def close(self) -> None:
+        """Stop all processes."""
+        for process in (*self._idle, *self.busy):
+            process.kill()
+        self._idle.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Process:
+    """One worker process; started by the first question."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
+        self._lock = threading.Lock()
+
+    def ask(self, job: tuple[str, dict[str, Any]]) -> tuple[str, Any]:
+        """Send a job and wait for its answer."""
+        with self._lock:
+            if self._killed:
+                return "traceback", "stopped before it began"
+            if self._process is None:
+                self._process = self._start()
+            process = self._process
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - for the type checker
+        try:
+            worker.send(process.stdin, job)  # type: ignore[arg-type]
+            answer: tuple[str, Any] = worker.receive(process.stdout)  # type: ignore[arg-type]
+        except (EOFError, OSError):
+            return "traceback", "the worker process ended"
+        return answer
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        with self._lock:
+            self._killed = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+                for stream in (self._process.stdin, self._process.stdout):
+                    with contextlib.suppress(OSError):
+                        if stream is not None:
+                            stream.close()
+
+    @staticmethod
+    def _start() -> subprocess.Popen[bytes]:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        return subprocess.Popen(
+            [sys.executable, "-c", "from bnlens.web.worker import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,  # Ctrl-C is the server's to handle
+        )

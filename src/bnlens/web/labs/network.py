@@ -1,0 +1,192 @@
+"""Lab: a saved report of the reader's own network, turned to another batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bnlens.errors import StoreError, UsageError
+from bnlens.render import PALETTE, number
+from bnlens.web.labs._lab import IncompleteError, Lab, State, Step
+from bnlens.web.labs._parameters import Choice, Reference, Whole
+from bnlens.web.labs._result import Headline, Result
+
+if TYPE_CHECKING:
+    from bnlens.measure import Prediction, Report
+
+__all__ = ["Library", "make_lab"]
+
+_HOW = (
+    "There is no report yet. Make one with report = bnlens.report(model, loader, loss) and "
+    "report.to_json('bnlens-out/net.json'), or with bnlens report --json, then load this page again; or send a file below."
+)
+_HEADINGS = {
+    "layer": "Layer",
+    "predicted": "Predicted",
+    "measured": "Measured",
+    "measured_at": "Measured at M",
+    "share": "Of the network's",
+}
+
+
+class Library(Protocol):
+    """Where reports come from."""
+
+    def names(self) -> Mapping[str, str]:
+        """What can be opened, newest first, with labels."""
+
+    def load(self, name: str) -> Report:
+        """A report by name."""
+
+    def stamp(self, name: str) -> Hashable:
+        """What changes when the report does."""
+
+
+def make_lab(library: Library) -> Lab:
+    """Return the lab over the reports of a library."""
+
+    def compute(state: State) -> Result:
+        name = state["report"]
+        if not name:
+            newest = next(iter(library.names()), None)
+            if newest is None:
+                raise IncompleteError(_HOW)
+            raise IncompleteError("Choose a report.", {"report": newest})
+        try:
+            return _result(library.load(name), state)
+        except StoreError as error:
+            raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+
+    return Lab(
+        id="network",
+        title="Your network",
+        question="How much does batch normalization regularise a network of yours, and how much at another batch size?",
+        parameters=_PARAMETERS,
+        compute=compute,
+        formulas=_FORMULAS,
+        examples=(),
+        source="Theory sheet D; docs/report.md says what a report measures",
+        grid=("report",),
+        stamp=_stamp(library),
+        options=library.names,
+        receives=True,
+    )
+
+
+def _stamp(library: Library) -> Callable[[State], Hashable]:
+    return lambda state: library.stamp(state["report"])
+
+
+def _result(report: Report, state: State) -> Result:
+    size, kind = state["batch_size"], state["kind"]
+    prediction = report.predict(size, kind=kind)
+    nearest = min(report.statistics_batch_sizes, key=lambda measured: abs(measured - size))
+    measured = report.network.gaps.measured[nearest]
+    rows = _rows(report, prediction, nearest)
+    network = prediction.network
+    return Result(
+        figure=_figure(report, prediction),
+        caption=(
+            f"{report.model}: the gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. "
+            f"Curves: predicted from groups of {report.prediction_batch_size} samples. Cross: the prediction at M = {size}."
+        ),
+        description=(
+            f"Line chart. At M = {size} the gap of the whole network is predicted at {number(network.value, network.stderr)} "
+            f"nats per sample; measured at M = {nearest} it is {number(measured.value, measured.stderr)}."
+        ),
+        headlines=[
+            Headline("predicted", f"Predicted at M = {size}", network.value, network.stderr, "nats per sample"),
+            Headline("measured", f"Measured at M = {nearest}", measured.value, measured.stderr, "nats per sample"),
+            Headline(
+                "loss",
+                "Loss with population statistics",
+                report.network.population_loss.value,
+                report.network.population_loss.stderr,
+                "nats per sample",
+            ),
+        ],
+        rows=rows,
+        columns=_HEADINGS if len(rows) > 1 else {k: v for k, v in _HEADINGS.items() if k != "share"},
+        table=f"Gap at M = {size}, each layer alone with all others on population statistics",
+        code=f'import bnlens\n\nreport = bnlens.Report.load("{_file(state)}")\nreport.predict({size}, kind="{kind}")',
+        notes=[
+            "Layers do not add up to the network: later layers take out again what earlier noise has in common.",
+            *(f"{note.layer or 'Network'}: {note.text}" for note in report.notes),
+        ],
+    )
+
+
+def _file(state: State) -> str:
+    name = str(state["report"])
+    return "report.json" if name.startswith("sent-") else name.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str, Any]]:
+    named = [("(network)", report.network.gaps, prediction.network)]
+    named += [
+        (layer.name, layer.gaps, prediction.layers[layer.name]) for layer in report.layers if layer.gaps is not None
+    ]
+    rows = []
+    for name, gaps, estimate in named:
+        measured = gaps.measured[nearest]
+        rows.append(
+            {
+                "layer": name,
+                "predicted": estimate.value,
+                "predicted stderr": estimate.stderr,
+                "measured": measured.value,
+                "measured stderr": measured.stderr,
+                "measured_at": nearest,
+                "share": estimate.value / prediction.network.value if prediction.network.value else None,
+            }
+        )
+    return rows
+
+
+def _figure(report: Report, prediction: Prediction) -> Any:
+    figure = report.plot()
+    figure.add_scatter(
+        x=[prediction.statistics_batch_size],
+        y=[prediction.network.value],
+        error_y={"array": [prediction.network.stderr]},
+        mode="markers",
+        name=f"at M = {prediction.statistics_batch_size}",
+        marker={"color": PALETTE[1], "symbol": "x", "size": 11},
+    )
+    return figure
+
+
+_PARAMETERS = (
+    Reference(
+        name="report",
+        label="Report",
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        help="A file written by Report.to_json.",
+    ),
+    Whole(
+        name="batch_size",
+        label="Statistics batch size",
+        symbol="M",
+        default=64,
+        minimum=2,
+        maximum=65536,
+        log=True,
+        help="The dial: images that one layer sees at once.",
+    ),
+    Choice(
+        name="kind",
+        label="Prediction",
+        default="exact",
+        options={"exact": "Full law, exact curvature", "fisher": "Full law, Fisher", "two_term": "Two-term (paper)"},
+        help="The last two need a known likelihood.",
+    ),
+)
+
+_FORMULAS = (
+    Step(
+        "To first order the gap scales with the variance of the batch mean. Groups of M₀ samples from a pool of P give the "
+        "value at any M for fresh samples:",
+        r"G(M) = G(M_0) \, \frac{1/M}{f_0}, \quad f_0 = \frac{P - M_0}{M_0 (P - 1)}",
+    ),
+    Step("To train at that M whatever batch the device holds: bnlens.set_statistics_batch_size(model, M)."),
+)

@@ -1,0 +1,16 @@
+"""The pages, one file each; a page becomes part of navigation, application and export by its line in `PAGES`."""
+
+from __future__ import annotations
+
+from bnlens.web.pages import api, home, labs, sent
+from bnlens.web.pages._page import Page
+
+__all__ = ["PAGES", "Page"]
+
+PAGES: tuple[Page, ...] = (
+    home.PAGE,
+    labs.PAGE,
+    sent.PAGE,
+    api.PAGE,
+)
+"""In the order of the navigation."""

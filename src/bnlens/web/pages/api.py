@@ -1,0 +1,75 @@
+"""The API's documentation, from its own schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bnlens.web.pages._page import Page
+from bnlens.web.site import Site
+
+__all__ = ["PAGE"]
+
+
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/api/docs")
+    def docs(request: Request) -> Response:
+        schema: dict[str, Any] = request.app.openapi()
+        return site.render(
+            request,
+            "api.html",
+            title="The API",
+            description="Every lab as JSON and CSV. All parameters have defaults but the name of a report.",
+            endpoints=list(_endpoints(schema)),
+        )
+
+    return routes
+
+
+def _endpoints(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            yield {
+                "path": path,
+                "method": method.upper(),
+                "summary": operation["summary"],
+                "description": operation.get("description", ""),
+                "parameters": [_parameter(parameter) for parameter in operation.get("parameters", [])],
+                "openable": method == "get" and "{" not in path and not path.startswith("/api/labs/network"),
+            }
+
+
+def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    schema = parameter["schema"]
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+    kind = kinds[0]
+    if "enum" in kind:
+        allowed = ", ".join(map(str, kind["enum"]))
+    elif "minimum" in kind:
+        allowed = f"{kind['type']}, {kind['minimum']:,g} to {kind['maximum']:,g}"
+    else:
+        allowed = f"{kind.get('type', 'any')}" + (
+            f", at most {kind['maxLength']} characters" if "maxLength" in kind else ""
+        )
+    return {
+        "Name": parameter["name"],
+        "Values": allowed,
+        "Default": "" if schema.get("default") is None else str(schema["default"]),
+        "Meaning": schema.get("title", "") if schema.get("title") != parameter["name"] else "",
+    }
+
+
+PAGE = Page(
+    id="api",
+    title="API",
+    path="/api/docs",
+    summary="The same numbers for programs: JSON, CSV and an OpenAPI schema.",
+    routes=_routes,
+    export=lambda site: ("/api/openapi.json",),
+)

@@ -1,0 +1,166 @@
+"""Who may ask this server for what: it runs on the reader's own machine, beside whatever else the browser has open.
+
+- Requests whose Host is not this server's are refused, so that a foreign name cannot be pointed at it (DNS rebinding).
+- What changes something (any method but GET, HEAD and OPTIONS) must come from this site: by ``Sec-Fetch-Site`` or
+  ``Origin``, and with the token that pages carry and a ``SameSite=Strict`` cookie repeats.
+- Other sites may link to a page, but not load it as a picture, a script or a frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bnlens.errors import UsageError
+
+__all__ = ["TOKEN_COOKIE", "Guard", "allowed_names", "check_token", "is_loopback", "keep_token", "token_of"]
+
+TOKEN_COOKIE = "bnlens_token"  # noqa: S105 - the name of a cookie
+_TOKEN_BYTES = 24
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HEADERS = {
+    # Plotly sets styles on elements and adds rules; it needs no script of its own making.
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to ``host``."""
+    if host in _LOOPBACK:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def allowed_names(host: str) -> frozenset[str]:
+    """Return the names by which a server bound to ``host`` may be asked for.
+
+    A server bound to every address may also be asked for by any address in numbers, which no foreign name can imitate, and
+    by this machine's name.
+    """
+    names = {*_LOOPBACK, host.strip("[]").lower()}
+    if _is_wildcard(host):
+        names |= {"*", socket.gethostname().lower()}
+    return frozenset(names)
+
+
+class Guard:
+    """ASGI middleware: refuses what the module says, and sends the security headers with every answer."""
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = frozenset(names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._app(scope, receive, send_with_headers)
+        else:
+            status, sentence = refusal
+            await _refuse(scope["path"], status, sentence)(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._knows(host):
+            return 400, f"This server is not {host[:100]!r}: open it under the address that it printed."
+        site = headers.get("sec-fetch-site")
+        if scope["method"] in _SAFE_METHODS:
+            if site == "cross-site" and headers.get("sec-fetch-mode", "navigate") != "navigate":
+                return 403, "Another site tried to load this: open the address itself."
+            return None
+        origin = headers.get("origin")
+        foreign = site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host)
+        return (403, "This did not come from a page of this server: send it from there.") if foreign else None
+
+    def _knows(self, host: str) -> bool:
+        name = _without_port(host)
+        if name in self._names:
+            return True
+        if "*" not in self._names:
+            return False
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(name)
+            return True
+        return False
+
+
+def token_of(request: Request) -> str:
+    """Return the token that a form of this page carries: that of the reader's cookie, or a new one.
+
+    The page must then be handed to `keep_token`.
+    """
+    if not hasattr(request.state, "token"):
+        known = request.cookies.get(TOKEN_COOKIE, "")
+        request.state.token = known if len(known) >= _TOKEN_BYTES else secrets.token_urlsafe(_TOKEN_BYTES)
+    token: str = request.state.token
+    return token
+
+
+def keep_token(request: Request, response: Response) -> None:
+    """Give the reader the cookie that goes with the token of the page, unless it is there."""
+    token = getattr(request.state, "token", None)
+    if token is not None and request.cookies.get(TOKEN_COOKIE) != token:
+        response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="strict", path="/")
+
+
+def check_token(request: Request, given: object) -> None:
+    """Compare a form's token with the cookie's.
+
+    Raises:
+        UsageError: they differ or are missing.
+    """
+    known = request.cookies.get(TOKEN_COOKIE, "")
+    if not known or not isinstance(given, str) or not secrets.compare_digest(known.encode(), given.encode()):
+        raise UsageError("The form is out of date: load the page again and send it once more.")
+
+
+def _refuse(path: str, status: int, sentence: str) -> Response:
+    if path.startswith("/api/"):
+        return JSONResponse({"error": sentence}, status)
+    return PlainTextResponse(f"{sentence}\n", status)
+
+
+def _without_port(host: str) -> str:
+    with contextlib.suppress(ValueError):
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    return ""
+
+
+def _is_wildcard(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    return False

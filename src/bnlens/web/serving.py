@@ -1,0 +1,90 @@
+"""Runs the page."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from bnlens.errors import UsageError
+from bnlens.web.labs import LABS
+from bnlens.web.site import Site
+
+__all__ = ["serve"]
+
+_BACKLOG = 128
+_IDLE = 30  # seconds that a connection is kept for the reader's next look
+_PATIENCE = 3  # seconds that open requests get at the end
+
+
+def serve(
+    app: FastAPI, *, host: str = "127.0.0.1", port: int = 8765, ready: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serve the application until Ctrl-C.
+
+    Args:
+        app: of `create_app`.
+        host: address to bind to.
+        port: port; 0 for any that is free.
+        ready: called with the page's address once it can be opened.
+
+    Raises:
+        UsageError: the address or port cannot be used.
+    """
+    listener = _bind(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listener.getsockname()[1]}/"
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=_PATIENCE,
+        timeout_keep_alive=_IDLE,
+        server_header=False,
+    )
+    logging.getLogger("bnlens.web").setLevel(logging.INFO)
+    threading.Thread(target=_warm, args=(app.state.site,), daemon=True).start()
+    ready(url)  # the socket listens already: who comes early waits a moment
+    _Server(config, app.state.site).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends what is being computed as soon as it is told to end, so that open requests are answered at once."""
+
+    def __init__(self, config: uvicorn.Config, site: Site) -> None:
+        super().__init__(config)
+        self._site = site
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self._site.answers.workers.stopping = True
+        super().handle_exit(sig, frame)
+
+
+def _warm(site: Site) -> None:
+    """Load what the first closed forms need while the reader still looks at the front page."""
+    for lab in LABS:
+        if lab.cost(lab.defaults) == "instant" and lab.id in site.labs:
+            lab.compute(lab.defaults).figure_html()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"there is no address {host!r} on this machine; use 127.0.0.1") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"cannot serve at {host}, port {port}: {(error.strerror or str(error)).lower()}; choose another --port"
+        ) from error
+    return listener

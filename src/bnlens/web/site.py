@@ -1,0 +1,100 @@
+"""What all pages share: the folder, the labs, the answers, and how a page is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+import bnlens
+from bnlens import render
+from bnlens.web.assets import assets
+from bnlens.web.labs import Lab, value_text
+from bnlens.web.maths import mathml
+from bnlens.web.security import keep_token, token_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bnlens.web.answers import Answers
+    from bnlens.web.pages import Page
+    from bnlens.web.reports import ReportLibrary
+
+__all__ = ["Site"]
+
+
+@dataclass(kw_only=True)
+class Site:
+    """One running page.
+
+    Attributes:
+        folder: where `bnlens reproduce` writes and reports are looked for.
+        labs: by id, in the order of the page.
+        pages: what the navigation lists.
+        answers: computed states.
+        reports: saved reports.
+        static: whether pages are written to files, where nothing can be asked of a server.
+        templates: Jinja's environment.
+    """
+
+    folder: Path
+    labs: Mapping[str, Lab]
+    pages: Sequence[Page]
+    answers: Answers
+    reports: ReportLibrary
+    static: bool = False
+    templates: Environment = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.templates = Environment(
+            loader=PackageLoader("bnlens.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self.templates.globals.update(
+            asset=lambda name: assets()[name].path,
+            mathml=mathml,
+            site=self,
+            table=render.table,
+            version=bnlens.__version__,
+        )
+        self.templates.filters["value_text"] = value_text
+
+    def render(
+        self,
+        request: Request,
+        template: str,
+        *,
+        title: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **context: Any,
+    ) -> HTMLResponse:
+        """Return a page.
+
+        Args:
+            request: what it answers.
+            template: name of a file in ``templates/`` that extends ``base.html``.
+            title: of window and heading.
+            status: HTTP status.
+            headers: further headers.
+            **context: what the template needs; ``figures=True`` loads plotly.js. A template with a form that is posted puts
+                ``token()`` into it; see `bnlens.web.security.check_token`.
+        """
+        text = self.templates.get_template(template).render(
+            title=title,
+            here=request.url.path,
+            token=lambda: token_of(request),
+            **{"figures": False, "description": "", **context},
+        )
+        response = HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
+        keep_token(request, response)
+        return response

@@ -1,0 +1,110 @@
+"""``bnlens serve``."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bnlens.cli import _app
+
+PYTHON = [sys.executable, "-m", "bnlens", "serve", "--no-open"]
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(_app(), ["serve", "--no-open", *arguments])
+
+
+def refused(url: str, status: list[int]) -> None:
+    try:
+        with urllib.request.urlopen(url) as answer:  # noqa: S310 - our own server
+            status.append(answer.status)
+    except urllib.error.HTTPError as error:
+        status.append(error.code)
+
+
+def children(pid: int) -> list[str]:
+    found = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True)  # noqa: S607
+    return [line for line in found.stdout.splitlines() if line.split()[0] == str(pid)]
+
+
+def test_serves_and_ends_cleanly(tmp_path: Path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [*PYTHON, "--port", "0", "--folder", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line
+        with urllib.request.urlopen(f"{found[0]}api/labs") as answer:  # noqa: S310 - our own server
+            assert answer.status == 200
+        # Also while something long runs, which this starts and the server's end answers.
+        endless = f"{found[0]}api/labs/dynamics?simulate=yes&size=400&tau=40"
+        reader = threading.Thread(target=refused, args=(endless, status := []))
+        reader.start()
+        while not any("bnlens.web.worker" in child for child in children(process.pid)):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    reader.join()
+    assert status == [503]
+    assert "Traceback" not in errors
+    assert errors.strip() in ("", "Interrupted.")
+    assert process.returncode in (0, 130)
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run("--port", str(taken.getsockname()[1]))
+    assert result.exit_code == 2
+    assert "choose another --port" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_an_address_that_is_not_here():
+    assert "use 127.0.0.1" in run("--host", "no.such.host.invalid").output
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    result = run("--folder", str(tmp_path / "file"))
+    assert result.exit_code == 2
+    assert "is a file" in result.output
+
+
+def test_other_addresses_are_warned_of(monkeypatch: pytest.MonkeyPatch):
+    from bnlens import web
+
+    monkeypatch.setattr(web, "serve", lambda *arguments, **options: None)
+    assert "everyone who can reach this machine" in run("--host", "0.0.0.0").output  # noqa: S104
+    assert "everyone" not in run().output
+
+
+def test_missing_packages_are_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    from bnlens.errors import UsageError
+    from bnlens.web import _optional
+
+    monkeypatch.setitem(_optional._PACKAGES, "no_such_module", "no-such-package")
+    with pytest.raises(UsageError, match=r"needs no-such-package; pip install 'bnlens\[web\]'"):
+        _optional.require_web()

@@ -1,0 +1,1 @@
+"""A package, so that its fixtures have a name of their own beside those of other folders."""

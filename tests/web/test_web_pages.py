@@ -1,0 +1,98 @@
+"""Navigation, errors, the front page, and the API's own page."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from bnlens.web.assets import assets
+from bnlens.web.pages import PAGES
+
+
+def test_every_page_of_the_navigation_answers(client: TestClient):
+    front = client.get("/").text
+    for page in PAGES:
+        if page.listed:
+            assert client.get(page.path).status_code == 200
+            assert f'href="{page.path}"' in front
+
+
+@pytest.mark.parametrize("path", ["/", "/labs", "/labs/gap", "/labs/network", "/api/docs", "/missing"])
+def test_pages_have_landmarks_one_heading_and_labelled_fields(client: TestClient, path: str):
+    text = client.get(path).text
+    assert '<html lang="en">' in text
+    assert text.count("<h1") == text.count("<main") == 1
+    assert 'class="skip" href="#content"' in text
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for field in re.findall(r'<(?:select|input(?! type="hidden"))[^>]*\sid="([^"]+)"', text):
+        assert f'<label for="{field}"' in text
+    for described in re.findall(r'aria-(?:describedby|labelledby)="([^"]+)"', text):
+        assert set(described.split()) <= set(ids)
+
+
+def test_internal_links_lead_somewhere(client: TestClient):
+    seen, waiting = set(), ["/"]
+    while waiting:
+        path = waiting.pop()
+        response = client.get(path)
+        assert response.status_code == 200, path
+        if not response.headers["content-type"].startswith("text/html"):
+            continue
+        for link in re.findall(r'<a [^>]*href="(/[^"#]*)', response.text):
+            link = link.replace("&amp;", "&")
+            if link not in seen and "simulate=yes" not in link:
+                seen.add(link)
+                waiting.append(link)
+    assert {"/labs/gap", "/api/docs", "/api/openapi.json"} <= seen
+
+
+@pytest.mark.parametrize(("path", "status"), [("/missing", 404), ("/labs/missing", 404), ("/static/page.css", 404)])
+def test_errors_of_pages_are_pages(client: TestClient, path: str, status: int):
+    response = client.get(path)
+    assert response.status_code == status
+    assert 'data-testid="error"' in response.text
+
+
+def test_errors_of_the_api_are_sentences(client: TestClient):
+    assert client.get("/api/missing").json() == {"error": "There is no page '/api/missing' here."}
+    response = client.post("/api/labs/gap")
+    assert response.status_code == 405
+    assert response.headers["allow"]
+    assert "error" in response.json()
+    assert "no parameter 'gama'" in client.get("/api/labs/gap?gama=1").json()["error"]
+
+
+def test_docs_name_every_parameter(client: TestClient):
+    text = client.get("/api/docs").text
+    for path, methods in client.get("/api/openapi.json").json()["paths"].items():
+        assert path in text
+        for parameter in methods["get"].get("parameters", []):
+            assert f"<td>{parameter['name']}</td>" in text
+
+
+def test_assets_are_compressed_and_kept(client: TestClient):
+    asset = assets()["plotly.js"]
+    packed = client.get(asset.path, headers={"Accept-Encoding": "gzip"})
+    plain = client.get(asset.path, headers={"Accept-Encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content == asset.content
+
+
+def test_the_network_lab_without_a_report_says_how_to_make_one(tmp_path):
+    from bnlens.web import create_app
+
+    with TestClient(create_app(tmp_path / "missing"), base_url="http://127.0.0.1") as client:
+        page = client.get("/labs/network")
+        assert page.status_code == 200
+        assert 'data-testid="hint"' in page.text
+        assert client.get("/api/labs/network").status_code == 422
+        assert client.get("/api/reports").json() == []
+
+
+def test_the_network_lab_opens_the_newest_report(client: TestClient):
+    response = client.get("/labs/network", follow_redirects=False)
+    assert response.status_code == 303
+    assert "report=" in response.headers["location"]
