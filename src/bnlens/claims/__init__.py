@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._data import claim_data, run_data
+from bnlens.claims._data import as_csv, claim_data, run_data
+from bnlens.claims._html import claim_body, seeds_text, tone
+from bnlens.claims._stored import StoredRun, stored_run
 from bnlens.claims.register import claims, get_claims
 from bnlens.claims.runner import ClaimRun, Observer, Reproduction, reproduce
+from bnlens.claims.store import Record, read_records
 
 __all__ = [
     "Claim",
@@ -16,13 +19,21 @@ __all__ = [
     "Finding",
     "Job",
     "Observer",
+    "Record",
     "Reproduction",
     "Scale",
     "Setup",
+    "StoredRun",
     "Verdict",
+    "as_csv",
+    "claim_body",
     "claim_data",
     "claims",
     "get_claims",
+    "read_records",
     "reproduce",
     "run_data",
+    "seeds_text",
+    "stored_run",
+    "tone",
 ]

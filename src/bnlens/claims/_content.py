@@ -27,6 +27,7 @@ _MACHINERY = {
     "_html",
     "_pool",
     "_setup",
+    "_stored",
     "_worker",
     "register",
     "runner",

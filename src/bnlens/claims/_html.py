@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bnlens.claims.store import Record
     from bnlens.render import Tone
 
-__all__ = ["report_page"]
+__all__ = ["claim_body", "report_page", "seeds_text", "tone"]
 
 _TONES: dict[str, Tone] = {"holds": "good", "holds approximately": "fair", "does not hold here": "poor"}
 _LEAD = (
@@ -68,6 +68,18 @@ def _overview(runs: Sequence[ClaimRun]) -> Html:
 
 
 def _claim(run: ClaimRun, scale: str) -> Html:
+    heading = f"{run.claim.id}. {run.claim.title}"
+    return render.section(heading, claim_body(run, scale), anchor=_anchor(run))
+
+
+def claim_body(run: ClaimRun, scale: str, *, downloads: Html | None = None) -> Html:
+    """Return all that is shown of a claim under its heading.
+
+    Args:
+        run: the claim with its jobs and finding.
+        scale: scale of the run.
+        downloads: links in place of those that hold the files in themselves.
+    """
     claim, finding = run.claim, run.finding
     body = [
         Html(f"<p>{_badge(run)}</p>"),
@@ -84,10 +96,10 @@ def _claim(run: ClaimRun, scale: str) -> Html:
                 label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
             ),
             render.table(finding.rows, caption="The numbers, ± one standard error.") if finding.rows else Html(""),
-            _downloads(run, finding),
+            _downloads(run, finding) if downloads is None else downloads,
         ]
     body.append(render.definitions({"Source": claim.source, "What agreement means": claim.agreement, **_effort(run)}))
-    return render.section(f"{claim.id}. {claim.title}", "\n".join(body), anchor=_anchor(run))
+    return Html("\n".join(body))
 
 
 def _correction(finding: Finding) -> Html:
@@ -115,9 +127,8 @@ def _effort(run: ClaimRun) -> dict[str, object]:
     records = run.records
     stored = len(records) - run.computed
     jobs = f"{len(records)}, {run.seconds:.1f} s" + (f" ({stored} stored before)" if stored else "")
-    seeds = sorted({value for record in records for value in _seeds(record)})
     finished = max((record.finished for record in records), default="")
-    effort = {"Jobs": jobs, "Seeds": _series(seeds), "Finished": _date(finished)}
+    effort = {"Jobs": jobs, "Seeds": seeds_text(records), "Finished": _date(finished)}
     return {term: value for term, value in effort.items() if value}
 
 
@@ -125,7 +136,9 @@ def _seeds(record: Record) -> Iterable[int]:
     return (value for name, value in record.config.items() if "seed" in name.lower() and isinstance(value, int))
 
 
-def _series(seeds: Sequence[int]) -> str:
+def seeds_text(records: Sequence[Record]) -> str:
+    """Return the seeds of these jobs in words."""
+    seeds = sorted({value for record in records for value in _seeds(record)})
     shown = ", ".join(map(str, seeds[:8]))
     return f"{shown} and {len(seeds) - 8} more" if len(seeds) > 8 else shown
 
@@ -171,8 +184,13 @@ def _verdict(run: ClaimRun) -> str:
     return run.finding.verdict if run.finding else "not judged"
 
 
+def tone(verdict: str) -> Tone:
+    """Return the colour of a verdict; what could not be judged is as bad as what does not hold."""
+    return _TONES.get(verdict, "poor")
+
+
 def _badge(run: ClaimRun) -> Html:
-    return render.badge(_verdict(run), _TONES.get(_verdict(run), "poor"))
+    return render.badge(_verdict(run), tone(_verdict(run)))
 
 
 def _measured(finding: Finding | None) -> str | None:

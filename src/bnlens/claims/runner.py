@@ -25,7 +25,7 @@ from bnlens.errors import BnlensError, UsageError
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["ClaimRun", "Observer", "Reproduction", "reproduce"]
+__all__ = ["ClaimRun", "Observer", "Reproduction", "judge", "reproduce"]
 
 _PACKAGES = ("bnlens", "torch", "numpy", "scipy", "pandas", "scikit-learn", "plotly")
 
@@ -134,7 +134,7 @@ def reproduce(
         for claim in claims:
             of_claim = [index for index, (owner, _) in enumerate(planned) if owner is claim]
             outcomes = [computed[keys[index]] for index in of_claim if keys[index] in computed]
-            runs.append(_judge(claim, [records[index] for index in of_claim], outcomes))
+            runs.append(judge(claim, [records[index] for index in of_claim], outcomes))
         from bnlens.claims._html import report_page
 
         reproduction = Reproduction(runs, scale, out / "report.html")
@@ -219,7 +219,8 @@ def _record(key: str, claim: Claim, job: Job, outcome: Outcome, versions: Mappin
     )
 
 
-def _judge(claim: Claim, records: Sequence[Record], outcomes: Sequence[Outcome]) -> ClaimRun:
+def judge(claim: Claim, records: Sequence[Record], outcomes: Sequence[Outcome] = ()) -> ClaimRun:
+    """Judge a claim by the records of all its jobs; ``outcomes`` are those that this run computed."""
     computed = len(outcomes)
     errors = [f"job {record.job} failed: {record.error}" for record in records if record.status != "done"]
     if errors:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from bnlens._files import make_folder
 from bnlens.errors import StoreError
 
-__all__ = ["SCHEMA_VERSION", "Record", "Store", "run_lock"]
+__all__ = ["SCHEMA_VERSION", "Record", "Store", "read_records", "run_lock"]
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -155,6 +155,43 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_records(path: Path) -> list[Record]:
+    """Return all records of a results file in the order in which they were stored, and change nothing.
+
+    It may be called while a run writes, and on a folder that cannot be written. Without a file there are no records.
+
+    Raises:
+        StoreError: the file cannot be read, is damaged, is not a results file, or comes from a newer bnlens.
+    """
+    if not path.exists():
+        return []
+    with _as_store_error(path), contextlib.closing(_open_for_reading(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} was written by a newer bnlens (schema {found}, this one reads {SCHEMA_VERSION}); update bnlens"
+            )
+        if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'jobs'").fetchone()[0]:
+            return []
+        return [_record(row) for row in connection.execute("SELECT * FROM jobs ORDER BY rowid")]
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    address = path.absolute().as_uri()
+    connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=10, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        connection.close()
+        # The file's companion for shared reading cannot be made in a folder that cannot be written; nobody writes then.
+        return sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextlib.contextmanager

@@ -8,18 +8,22 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import bnlens
+from bnlens.claims import claims
 from bnlens.errors import BnlensError
-from bnlens.web import api, assets
+from bnlens.web import api, assets, claims_api, paper_api
 from bnlens.web.answers import Answers
 from bnlens.web.jobs import GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS, NotFoundError, network
 from bnlens.web.pages import PAGES
 from bnlens.web.reports import ReportLibrary
+from bnlens.web.results import Register, Results
+from bnlens.web.runs import BusyError, Runs
 from bnlens.web.security import Guard, allowed_names
 from bnlens.web.site import Site
 
@@ -35,6 +39,7 @@ def create_app(
     names: Iterable[str] = (),
     limits: Limits | None = None,
     static: bool = False,
+    register: Register = claims,
 ) -> FastAPI:
     """Return the application; ``app.state.site`` has what its pages share.
 
@@ -44,6 +49,7 @@ def create_app(
         names: further host names under which it may be asked for.
         limits: how much expensive requests may take.
         static: whether its pages are to be written to files.
+        register: returns the claims by id; a function of a module, which the process of a run imports by name.
     """
     reports = ReportLibrary(Path(folder))
     site = Site(
@@ -52,6 +58,8 @@ def create_app(
         reports=reports,
         pages=PAGES,
         answers=Answers(limits or Limits()),
+        results=Results(Path(folder), register),
+        runs=Runs(Path(folder), register),
         static=static,
     )
 
@@ -59,11 +67,12 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         site.answers.close()
+        await run_in_threadpool(site.runs.close)
 
     app = FastAPI(
         title="bnlens",
         version=bnlens.__version__,
-        description="The labs of bnlens as JSON and CSV. Every parameter has a default but the name of a report.",
+        description="The paper, its findings and claims, runs, and the labs of bnlens as JSON and CSV.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -72,6 +81,8 @@ def create_app(
     app.state.site = site
     app.include_router(assets.router())
     app.include_router(api.router(site))
+    app.include_router(paper_api.router())
+    app.include_router(claims_api.router(site))
     for page in site.pages:
         app.include_router(page.routes(site))
     _handle_errors(app, site)
@@ -91,6 +102,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
     def own(request: Request, error: BnlensError) -> Response:
         if isinstance(error, NotFoundError):
             return answer(request, 404, str(error))
+        if isinstance(error, BusyError):
+            return answer(request, 409, str(error))
         if isinstance(error, OverloadedError):
             return answer(request, 503, str(error), {"Retry-After": "30"})
         if isinstance(error, GoneError):
@@ -120,4 +133,12 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
         return answer(request, 500, "This is a fault of bnlens, not yours; the terminal that runs it says more.")
 
 
-_TITLES = {404: "Not found", 405: "Not here", 413: "Too large", 422: "That cannot be", 500: "A fault", 503: "Too busy"}
+_TITLES = {
+    404: "Not found",
+    405: "Not here",
+    409: "Not now",
+    413: "Too large",
+    422: "That cannot be",
+    500: "A fault",
+    503: "Too busy",
+}

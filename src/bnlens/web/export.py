@@ -23,6 +23,7 @@ from bnlens._files import check_writable, write_atomic
 from bnlens.errors import StoreError, UsageError
 from bnlens.web.app import create_app
 from bnlens.web.assets import assets
+from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.jobs import Limits
 from bnlens.web.site import Site
 
@@ -30,6 +31,7 @@ __all__ = ["export_site"]
 
 _LINK = re.compile(r'(?P<space>\s)(?P<name>href|src|action)="(?P<value>/[^"]*)"')
 _SLUG = 60
+_ENDINGS = {media_type: f".{ending}" for _, ending, media_type in CITATION_FORMATS.values()}
 _SECONDS = 900.0  # nobody waits in front of a simulation here
 
 
@@ -150,7 +152,7 @@ def _file_name(address: str, media_type: str) -> str:
         slug = f"{words}-{hashlib.sha256(parts.query.encode()).hexdigest()[:6]}"
     if media_type.startswith("text/html"):
         return str(path / f"{slug or 'index'}.html") if parts.path != "/" else f"{slug or 'index'}.html"
-    ending = path.suffix or (".json" if "json" in media_type else ".txt")
+    ending = path.suffix or _ENDINGS.get(media_type.partition(";")[0]) or (".json" if "json" in media_type else ".txt")
     stem = path.with_suffix("") if path.suffix else path
     return f"{stem / slug if slug else stem}{ending}"
 

@@ -62,14 +62,16 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
         self._site.answers.workers.stopping = True
+        self._site.runs.stopping = True
         super().handle_exit(sig, frame)
 
 
 def _warm(site: Site) -> None:
-    """Load what the first closed forms need while the reader still looks at the front page."""
+    """Load what the first pages need, and judge the claims, while the reader still looks at the front page."""
     for lab in LABS:
         if lab.cost(lab.defaults) == "instant" and lab.id in site.labs:
             lab.compute(lab.defaults).figure_html()
+    site.results.read()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 import bnlens
 from bnlens import render
 from bnlens.web.assets import assets
+from bnlens.web.entries import run_entry
 from bnlens.web.labs import Lab, value_text
 from bnlens.web.maths import mathml
 from bnlens.web.security import keep_token, token_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from bnlens.web.answers import Answers
     from bnlens.web.pages import Page
     from bnlens.web.reports import ReportLibrary
+    from bnlens.web.results import Results
+    from bnlens.web.runs import Runs
 
 __all__ = ["Site"]
 
@@ -38,6 +41,8 @@ class Site:
         pages: what the navigation lists.
         answers: computed states.
         reports: saved reports.
+        results: the claims with their newest runs in the folder.
+        runs: what readers have started.
         static: whether pages are written to files, where nothing can be asked of a server.
         templates: Jinja's environment.
     """
@@ -47,6 +52,8 @@ class Site:
     pages: Sequence[Page]
     answers: Answers
     reports: ReportLibrary
+    results: Results
+    runs: Runs
     static: bool = False
     templates: Environment = field(init=False)
 
@@ -61,6 +68,7 @@ class Site:
         )
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
+            current_run=lambda: None if self.runs.current is None else run_entry(self.runs.current),
             mathml=mathml,
             site=self,
             table=render.table,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import api, home, labs, sent
+from bnlens.web.pages import api, claims, findings, home, labs, paper, runs, sent
 from bnlens.web.pages._page import Page
 
 __all__ = ["PAGES", "Page"]
 
 PAGES: tuple[Page, ...] = (
     home.PAGE,
+    paper.PAGE,
+    findings.PAGE,
+    claims.PAGE,
+    runs.PAGE,
     labs.PAGE,
     sent.PAGE,
     api.PAGE,

@@ -1,0 +1,100 @@
+"""What a results file already says about a claim, without computing anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bnlens.claims._claim import Claim, Job, Scale
+from bnlens.claims._content import code_version
+from bnlens.claims.runner import ClaimRun, judge
+from bnlens.claims.store import Record
+from bnlens.errors import BnlensError
+
+__all__ = ["StoredRun", "stored_run"]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """The newest run of a claim in a results file.
+
+    Attributes:
+        run: its jobs and, if all are stored, its finding.
+        scale: the scale whose jobs these are.
+        data: what data the jobs read, by name: ``"digits"`` or the name of a folder; empty if they draw their own.
+        finished: when the last of the jobs ended, ISO 8601, UTC.
+        jobs: how many jobs the claim has at that scale; more than are stored if the run was cut short.
+        is_current: whether all of them were computed by the code that is installed.
+    """
+
+    run: ClaimRun
+    scale: Scale
+    data: str
+    finished: str
+    jobs: int
+    is_current: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every job is stored."""
+        return len(self.run.records) == self.jobs
+
+
+def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None = None) -> StoredRun | None:
+    """Return the newest run of a claim with its default parameters, or None if none of its jobs is stored.
+
+    Jobs are found by function and configuration. A run that is complete comes before one that was cut short; a job that was
+    computed twice counts as it was computed last.
+
+    Args:
+        claim: the claim.
+        records: of a results file, see `bnlens.claims.read_records`.
+        known: an earlier answer; it is returned, and not judged again, if nothing about this claim has changed since.
+    """
+    newest: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: record.finished):
+        newest[_place(record.function, record.config)] = record
+    found = [
+        (scale, jobs, [(job, record) for job in jobs if (record := newest.get(_place_of(job)))])
+        for scale, jobs in _plans(claim, records)
+    ]
+    found = [(scale, jobs, pairs) for scale, jobs, pairs in found if pairs]
+    if not found:
+        return None
+    scale, jobs, pairs = max(
+        found, key=lambda each: (len(each[1]) == len(each[2]), max(record.finished for _, record in each[2]))
+    )
+    chosen = [replace(record, claim=claim.id, job=job.name) for job, record in pairs]
+    if known is not None and known.scale == scale and known.run.records == chosen:
+        return known
+    is_complete = len(pairs) == len(jobs)
+    return StoredRun(
+        run=judge(claim, chosen) if is_complete else ClaimRun(claim, chosen, 0, None, None),
+        scale=scale,
+        data=", ".join(sorted({Path(str(data)).name for record in chosen if (data := record.config.get("data"))})),
+        finished=max(record.finished for record in chosen),
+        jobs=len(jobs),
+        is_current=all(record.code == code_version(job.function) for job, record in pairs),
+    )
+
+
+def _plans(claim: Claim, records: Sequence[Record]) -> Iterator[tuple[Scale, Sequence[Job]]]:
+    folders = {str(record.config["data"]) for record in records if "data" in record.config}
+    scales: tuple[Scale, ...] = ("quick", "full")
+    for scale in scales:
+        for data in (None, *(Path(folder) for folder in sorted(folders) if Path(folder).is_absolute())):
+            try:
+                yield scale, claim.plan(scale, data)
+            except BnlensError:  # this scale needs data that are not here
+                continue
+
+
+def _place_of(job: Job) -> str:
+    return _place(f"{job.function.__module__}:{job.function.__qualname__}", job.config)
+
+
+def _place(function: str, config: Mapping[str, Any]) -> str:
+    return f"{function} {json.dumps(dict(config), sort_keys=True)}"

@@ -1,0 +1,38 @@
+"""Works for reference managers, as files."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from starlette.responses import Response
+
+from bnlens.paper import Citation
+
+__all__ = ["CITATION_FORMATS", "CitationFormat", "citation_response"]
+
+
+class CitationFormat(str, Enum):
+    """How works are written."""
+
+    text = "text"
+    ris = "ris"
+    endnote = "endnote"
+    bibtex = "bibtex"
+    csl = "csl"
+
+
+CITATION_FORMATS: dict[CitationFormat, tuple[str, str, str]] = {
+    CitationFormat.ris: ("RIS", "ris", "application/x-research-info-systems"),
+    CitationFormat.endnote: ("EndNote", "enw", "application/x-endnote-refer"),
+    CitationFormat.bibtex: ("BibTeX", "bib", "application/x-bibtex"),
+    CitationFormat.csl: ("CSL-JSON", "json", "application/vnd.citationstyles.csl+json"),
+    CitationFormat.text: ("Text", "txt", "text/plain"),
+}
+"""Name, ending of the file and media type of each format, in the order of the page."""
+
+
+def citation_response(citation: Citation, form: CitationFormat, stem: str) -> Response:
+    """Return works as a file named ``stem`` that a browser saves."""
+    _, ending, media_type = CITATION_FORMATS[form]
+    headers = {"Content-Disposition": f'attachment; filename="{stem}.{ending}"'}
+    return Response(citation.to_format(form.value), media_type=f"{media_type}; charset=utf-8", headers=headers)

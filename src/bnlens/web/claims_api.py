@@ -1,0 +1,209 @@
+"""The JSON API of findings, claims and runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from fastapi import Path as ApiPath
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from bnlens.citing import cite
+from bnlens.claims import Claim, as_csv
+from bnlens.web.api import ErrorAnswer
+from bnlens.web.citations import CitationFormat, citation_response
+from bnlens.web.entries import (
+    ClaimAnswer,
+    ClaimEntry,
+    FacetEntry,
+    RunEntry,
+    claim_answer,
+    claim_entry,
+    facet_entry,
+    run_entry,
+)
+from bnlens.web.findings import facets
+from bnlens.web.labs import NotFoundError
+from bnlens.web.results import Snapshot
+from bnlens.web.security import check_token
+from bnlens.web.site import Site
+
+__all__ = ["find_claim", "router"]
+
+_POLL = 0.2  # seconds between looks at the state of a run
+_ALIVE = 15.0  # seconds after which a silent stream says that it is still there
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "There is no such claim."}}
+_NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No run was started yet."}}
+_INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "That cannot be."}}
+_FORBIDDEN: dict[int | str, dict[str, Any]] = {
+    403: {"model": ErrorAnswer, "description": "The request comes from another site."}
+}
+_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Events named `run`, each with a run as JSON; the stream ends with the run.",
+    }
+}
+
+ClaimId = Annotated[str, ApiPath(max_length=20, pattern=r"^[A-Za-z]+\d+$", description="Id of a claim, such as D1.")]
+Token = Annotated[
+    str, Header(alias="X-Bnlens-Token", max_length=200, description="What the cookie bnlens_token has, of any value.")
+]
+
+
+class Order(BaseModel):
+    """What is to be computed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    claim: str = Field(max_length=20, description="Id of a claim, such as D1; it is computed at scale quick.")
+
+
+def find_claim(snapshot: Snapshot, claim_id: str) -> Claim:
+    """Return a claim; upper and lower case are the same.
+
+    Raises:
+        NotFoundError: there is none of that id.
+    """
+    claim = snapshot.claims.get(claim_id.upper())
+    if claim is None:
+        raise NotFoundError(f"There is no claim {claim_id[:20]!r}; there are {', '.join(snapshot.claims)}.")
+    return claim
+
+
+def router(site: Site) -> APIRouter:
+    """Return the routes for findings, claims and runs."""
+    routes = APIRouter(prefix="/api")
+    _add_claims(routes, site)
+    _add_runs(routes, site)
+    return routes
+
+
+def _add_claims(routes: APIRouter, site: Site) -> None:
+    @routes.get("/findings", summary="Findings of the paper in seven facets", tags=["findings"])
+    async def findings() -> list[FacetEntry]:
+        snapshot = await site.results.get()
+        return [facet_entry(facet, snapshot) for facet in facets()]
+
+    @routes.get("/claims", summary="The claims, each with its newest run", tags=["claims"])
+    async def claims() -> list[ClaimEntry]:
+        snapshot = await site.results.get()
+        return [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
+
+    @routes.get("/claims/{claim_id}", summary="One claim in full", tags=["claims"], responses={**_MISSING, **_INVALID})
+    async def claim(claim_id: ClaimId) -> ClaimAnswer:
+        snapshot = await site.results.get()
+        return claim_answer(find_claim(snapshot, claim_id), snapshot)
+
+    @routes.get(
+        "/claims/{claim_id}/table.csv",
+        summary="The table behind a verdict, CSV",
+        tags=["claims"],
+        responses={**_MISSING, **_INVALID, **_CSV},
+        response_class=Response,
+    )
+    async def table(claim_id: ClaimId) -> Response:
+        snapshot = await site.results.get()
+        found = find_claim(snapshot, claim_id)
+        stored = snapshot.runs.get(found.id)
+        if stored is None or stored.run.finding is None:
+            raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
+        name = f'attachment; filename="bnlens-{found.id.lower()}.csv"'
+        text = as_csv(stored.run.finding.rows)
+        return Response(text, media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
+
+    @routes.get(
+        "/claims/{claim_id}/citation/{form}",
+        summary="The paper and the works behind a claim, for reference managers",
+        tags=["claims"],
+        responses={**_MISSING, **_INVALID},
+        response_class=Response,
+    )
+    async def citation(claim_id: ClaimId, form: CitationFormat) -> Response:
+        found = find_claim(await site.results.get(), claim_id)
+        return citation_response(cite(found), form, f"bnlens-{found.id.lower()}")
+
+
+def _add_runs(routes: APIRouter, site: Site) -> None:
+    def current() -> RunEntry:
+        run = site.runs.current
+        if run is None:
+            raise NotFoundError("No run was started yet.")
+        return run_entry(run)
+
+    @routes.get("/runs", summary="The runs that were started here, newest first", tags=["runs"])
+    async def runs() -> list[RunEntry]:
+        return [run_entry(run) for run in site.runs.all]
+
+    @routes.post(
+        "/runs",
+        summary="Start a run of a claim at scale quick",
+        description="One run at a time. It asks for the header X-Bnlens-Token with the value of the cookie bnlens_token.",
+        status_code=202,
+        tags=["runs"],
+        responses={
+            **_MISSING,
+            **_INVALID,
+            **_FORBIDDEN,
+            409: {"model": ErrorAnswer, "description": "Another run is going on."},
+        },
+    )
+    async def start(order: Order, request: Request, token: Token = "") -> RunEntry:
+        check_token(request, token)
+        claim = find_claim(await site.results.get(), order.claim)
+        return run_entry(await run_in_threadpool(site.runs.start, claim))
+
+    @routes.get("/runs/current", summary="The run that goes on, else the last one", tags=["runs"], responses=_NO_RUN)
+    async def now() -> RunEntry:
+        return current()
+
+    @routes.delete(
+        "/runs/current",
+        summary="Cancel the run that goes on",
+        description="Jobs that have finished stay stored. It asks for the same header as the start of a run.",
+        tags=["runs"],
+        responses={**_NO_RUN, **_INVALID, **_FORBIDDEN},
+    )
+    async def cancel(request: Request, token: Token = "") -> RunEntry:
+        check_token(request, token)
+        await run_in_threadpool(site.runs.cancel)
+        return current()
+
+    @routes.get(
+        "/runs/events",
+        summary="Progress of the current run as server-sent events",
+        tags=["runs"],
+        responses={**_STREAM, **_NO_RUN},
+        response_class=StreamingResponse,
+    )
+    async def events(request: Request) -> StreamingResponse:
+        current()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_events(site, request), media_type="text/event-stream", headers=headers)
+
+
+async def _events(site: Site, request: Request) -> AsyncIterator[str]:
+    version = -1
+    silent = 0.0
+    while not site.runs.stopping:
+        run, now = site.runs.current, site.runs.version
+        if run is not None and now != version:
+            version, silent = now, 0.0
+            entry = run_entry(run)
+            yield f"event: run\ndata: {json.dumps(entry.model_dump())}\n\n"
+            if entry.status != "running":
+                return
+        elif silent >= _ALIVE:
+            silent = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(_POLL)
+        silent += _POLL
+        if await request.is_disconnected():
+            return

@@ -1,0 +1,232 @@
+"""Claims, findings and runs as the API hands them out and the pages show them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from bnlens import render
+from bnlens.claims import Claim, StoredRun, run_data, seeds_text, tone
+from bnlens.web.findings import Facet, Finding, Standing, standing
+from bnlens.web.results import Snapshot
+from bnlens.web.runs import Run, Status
+
+__all__ = [
+    "ClaimAnswer",
+    "ClaimEntry",
+    "FacetEntry",
+    "FindingEntry",
+    "ResultEntry",
+    "RunEntry",
+    "claim_answer",
+    "claim_entry",
+    "command",
+    "facet_entry",
+    "run_entry",
+]
+
+VerdictText = Literal["holds", "holds approximately", "does not hold here", "not judged"]
+
+
+class ResultEntry(BaseModel):
+    """The newest run of a claim in the folder."""
+
+    verdict: VerdictText
+    measured: float | None = Field(description="The headline number; null if the claim was not judged.")
+    stderr: float | None = Field(description="Its standard error.")
+    predicted: float | None = Field(description="What the claim says that number is.")
+    number: str = Field(description="Headline number with its error, as text.")
+    prediction: str
+    summary: str
+    corrects_paper: str | None
+    scale: Literal["quick", "full"]
+    data: str = Field(description="Images that were used, by name; empty if the jobs draw their own numbers.")
+    seeds: str
+    finished: str = Field(description="When the last job ended, ISO 8601, UTC.")
+    date: str
+    seconds: float = Field(description="Computing time of all jobs.")
+    jobs: int = Field(description="Jobs of the claim at this scale.")
+    stored: int = Field(description="How many of them are stored; fewer if a run was cut short.")
+    is_current: bool = Field(description="Whether the code that is installed computed it.")
+    errors: list[str]
+
+    @property
+    def tone(self) -> str:
+        """Colour of the verdict."""
+        return tone(self.verdict) if self.verdict != "not judged" or self.errors else "plain"
+
+
+class ClaimEntry(BaseModel):
+    """A claim and what its newest run said."""
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    agreement: str
+    core: bool = Field(description="Whether `bnlens reproduce` without ids runs it.")
+    page: str
+    command: str = Field(description="The command line that computes it.")
+    result: ResultEntry | None = Field(description="Null if nothing of it is stored in the folder.")
+
+
+class ClaimAnswer(ClaimEntry):
+    """A claim in full."""
+
+    rows: list[dict[str, Any]] = Field(description="The table behind the verdict.")
+    works: list[dict[str, Any]] = Field(description="What to cite, CSL-JSON.")
+
+
+class FindingEntry(BaseModel):
+    """A sentence about the paper and whether the computations bear it out."""
+
+    id: str
+    text: str
+    standing: Standing
+    computed: int = Field(description="How many of its claims were judged.")
+    claims: list[ClaimEntry]
+    relations: dict[str, Literal["supports", "opposes"]] = Field(
+        description="By claim: whether the finding stands with the claim or against it."
+    )
+
+
+class FacetEntry(BaseModel):
+    """One of the seven facets."""
+
+    id: str
+    title: str
+    question: str
+    findings: list[FindingEntry]
+
+
+class RunEntry(BaseModel):
+    """A run that a reader started."""
+
+    id: int
+    claim: str
+    title: str
+    status: Status
+    started: str
+    ended: str
+    seconds: float
+    remaining: float | None = Field(description="Seconds left, from what is done so far; null if not known.")
+    jobs: int
+    stored: int = Field(description="Jobs that were stored before it began.")
+    done: int
+    fraction: float = Field(ge=0, le=1, description="Share of the expected work that is done.")
+    running: list[str]
+    recent: list[str]
+    errors: list[str]
+    page: str
+
+
+def command(claim_id: str) -> str:
+    """Return the command line that computes a claim."""
+    return f"bnlens reproduce {claim_id}"
+
+
+def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
+    """Return a claim with its newest run."""
+    stored = snapshot.runs.get(claim.id)
+    return ClaimEntry(
+        id=claim.id,
+        title=claim.title,
+        statement=claim.statement,
+        source=claim.source,
+        agreement=claim.agreement,
+        core=claim.core,
+        page=f"/claims/{claim.id}",
+        command=command(claim.id),
+        result=None if stored is None else _result(stored),
+    )
+
+
+def claim_answer(claim: Claim, snapshot: Snapshot) -> ClaimAnswer:
+    """Return a claim in full."""
+    from bnlens.citing import cite
+
+    stored = snapshot.runs.get(claim.id)
+    return ClaimAnswer(
+        **dict(claim_entry(claim, snapshot)),
+        rows=run_data(stored.run)["rows"] if stored else [],
+        works=[dict(item) for item in cite(claim).items],
+    )
+
+
+def facet_entry(facet: Facet, snapshot: Snapshot) -> FacetEntry:
+    """Return a facet with the standing of its findings."""
+    findings = [_finding(finding, snapshot) for finding in facet.findings]
+    return FacetEntry(id=facet.id, title=facet.title, question=facet.question, findings=findings)
+
+
+def run_entry(run: Run) -> RunEntry:
+    """Return how a run stands."""
+    left = run.seconds * (1 - run.fraction) / run.fraction if run.status == "running" and run.fraction > 0 else None
+    return RunEntry(
+        id=run.id,
+        claim=run.claim.id,
+        title=run.claim.title,
+        status=run.status,
+        started=run.started,
+        ended=run.ended,
+        seconds=round(run.seconds, 1),
+        remaining=None if left is None else round(left, 1),
+        jobs=run.jobs,
+        stored=run.stored,
+        done=run.done,
+        fraction=run.fraction,
+        running=list(run.running),
+        recent=list(run.recent),
+        errors=list(run.errors),
+        page=f"/claims/{run.claim.id}",
+    )
+
+
+def _finding(finding: Finding, snapshot: Snapshot) -> FindingEntry:
+    known = [snapshot.claims[name] for name in finding.claims if name in snapshot.claims]
+    entries = [claim_entry(claim, snapshot) for claim in known]
+    return FindingEntry(
+        id=finding.id,
+        text=finding.text,
+        standing=standing(finding, snapshot),
+        computed=sum(entry.result is not None and entry.result.verdict != "not judged" for entry in entries),
+        claims=entries,
+        relations=dict(finding.claims),
+    )
+
+
+def _result(stored: StoredRun) -> ResultEntry:
+    run, finding = stored.run, stored.run.finding
+    return ResultEntry(
+        verdict=finding.verdict if finding else "not judged",
+        measured=_finite([finding.measured] if finding else []),
+        stderr=_finite([finding.stderr] if finding else []),
+        predicted=_finite([finding.predicted] if finding else []),
+        number=render.number(finding.measured, finding.stderr) if finding else "",
+        prediction=render.number(finding.predicted) if finding else "",
+        summary=finding.summary if finding else "",
+        corrects_paper=finding.corrects_paper if finding else None,
+        scale=stored.scale,
+        data=stored.data,
+        seeds=seeds_text(run.records),
+        finished=stored.finished,
+        date=_date(stored.finished),
+        seconds=run.seconds,
+        jobs=stored.jobs,
+        stored=len(run.records),
+        is_current=stored.is_current,
+        errors=list(run.errors),
+    )
+
+
+def _finite(numbers: Iterable[float]) -> float | None:
+    return next((float(number) for number in numbers if math.isfinite(number)), None)
+
+
+def _date(moment: str) -> str:
+    date = datetime.fromisoformat(moment)
+    return f"{date.day} {date:%B %Y}"

@@ -1,0 +1,94 @@
+"""The paper's findings in seven facets, each tied to the claims that test it.
+
+A finding is a sentence; ``supports`` says that it stands if the claim holds, ``opposes`` that it stands if the claim does not.
+Its standing is worked out from the verdicts, never written down.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal
+
+from bnlens.render import Tone
+from bnlens.web.results import Snapshot
+
+__all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "facets", "standing"]
+
+Relation = Literal["supports", "opposes"]
+Standing = Literal["borne out", "borne out in part", "not borne out", "not computed yet"]
+STANDINGS: Mapping[Standing, Tone] = {
+    "borne out": "good",
+    "borne out in part": "fair",
+    "not borne out": "poor",
+    "not computed yet": "plain",
+}
+_FOR = {"holds": 1.0, "holds approximately": 0.5, "does not hold here": 0.0}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence.
+
+    Attributes:
+        id: stable name, unique over all facets.
+        text: the sentence, in our words.
+        claims: id of a claim -> whether the finding stands with it or against it.
+    """
+
+    id: str
+    text: str
+    claims: Mapping[str, Relation]
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One side of the paper.
+
+    Attributes:
+        id: stable name.
+        title: a word or two.
+        question: what it answers.
+        findings: its sentences.
+    """
+
+    id: str
+    title: str
+    question: str
+    findings: Sequence[Finding]
+
+
+@functools.cache
+def facets() -> tuple[Facet, ...]:
+    """Return all facets in the order of the page."""
+    text = files("bnlens.web").joinpath("data", "findings.json").read_text(encoding="utf-8")
+    return tuple(
+        Facet(
+            entry["id"],
+            entry["title"],
+            entry["question"],
+            tuple(Finding(found["id"], found["text"], found["claims"]) for found in entry["findings"]),
+        )
+        for entry in json.loads(text)["facets"]
+    )
+
+
+def standing(finding: Finding, snapshot: Snapshot) -> Standing:
+    """Return what the newest runs say about a finding; claims that were not judged count for nothing."""
+    scores = list(_scores(finding, snapshot))
+    if not scores:
+        return "not computed yet"
+    if set(scores) == {1.0}:
+        return "borne out"
+    return "borne out in part" if any(scores) else "not borne out"
+
+
+def _scores(finding: Finding, snapshot: Snapshot) -> Iterator[float]:
+    for claim_id, relation in finding.claims.items():
+        stored = snapshot.runs.get(claim_id)
+        if stored is not None and stored.run.finding is not None:
+            score = _FOR[stored.run.finding.verdict]
+            yield score if relation == "supports" else 1 - score

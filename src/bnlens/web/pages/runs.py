@@ -1,0 +1,41 @@
+"""The run that goes on, for readers without scripts, and the form that cancels it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bnlens.web.entries import run_entry
+from bnlens.web.pages._page import Page
+from bnlens.web.security import check_token
+from bnlens.web.site import Site
+
+__all__ = ["PAGE"]
+
+
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/runs")
+    def runs(request: Request) -> Response:
+        return site.render(
+            request,
+            "runs.html",
+            title="Runs",
+            description="What was started from these pages. One claim runs at a time, at scale quick.",
+            entries=[run_entry(run) for run in site.runs.all],
+        )
+
+    @routes.post("/runs/cancel")
+    async def cancel(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=4) as form:
+            check_token(request, form.get("token"))
+        await run_in_threadpool(site.runs.cancel)
+        return RedirectResponse("/runs", 303)
+
+    return routes
+
+
+PAGE = Page(id="runs", title="Runs", path="/runs", routes=_routes, listed=False, exported_path=False)
