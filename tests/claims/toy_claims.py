@@ -31,6 +31,11 @@ def slow_square(x: float, marker: str, seconds: float) -> dict[str, Any]:
     return {"x": x, "square": x * x}
 
 
+def bulky_square(x: float, marker: str, size: int) -> dict[str, Any]:
+    mark(marker, f"square {x}")
+    return {"x": x, "square": x * x, "bulk": "x" * size}
+
+
 def fail(marker: str) -> dict[str, Any]:
     mark(marker, "fail")
     raise ValueError("the matrix is\nsingular")
