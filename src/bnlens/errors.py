@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BnlensError",
+    "ClusterError",
     "ConversionError",
     "DataError",
     "LossError",
@@ -54,3 +55,7 @@ class LossError(BnlensError):
 
 class StoreError(BnlensError):
     """A results file cannot be read or written."""
+
+
+class ClusterError(BnlensError):
+    """The scheduler of a cluster does not answer or was lost, or its workers cannot be used."""

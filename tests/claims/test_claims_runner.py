@@ -95,13 +95,16 @@ def test_a_wider_scale_computes_only_what_is_new(marker: Path, out: Path) -> Non
     assert reproduce(claims, out=out, workers=1, scale="full").runs[0].computed == 2
 
 
-def test_workers_share_the_cores(marker: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("bnlens.claims._pool.available_cores", lambda: 6)
-    run = reproduce([toys(marker)["T1"]], out=out, workers=2).runs[0]
-    assert {record.result["threads"] for record in run.records if record.result} == {"3"}
-    assert "OMP_NUM_THREADS" not in os.environ
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_job_has_the_same_threads_however_many_run(
+    marker: Path, out: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for workers in (1, 2):
+        place = out / str(workers)
+        run = reproduce([toys(marker)["T1"]], out=place, workers=workers, threads=threads).runs[0]
+        assert {record.result["threads"] for record in run.records if record.result} == {str(threads)}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_failures_take_nothing_else_down(marker: Path, out: Path) -> None:

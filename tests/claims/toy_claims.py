@@ -25,6 +25,17 @@ def square(x: float, seed: int, marker: str, gate: str | None = None) -> dict[st
     return {"x": x, "square": x * x, "threads": os.environ["OMP_NUM_THREADS"]}
 
 
+def slow_square(x: float, marker: str, seconds: float) -> dict[str, Any]:
+    mark(marker, f"square {x}")
+    time.sleep(seconds)
+    return {"x": x, "square": x * x}
+
+
+def bulky_square(x: float, marker: str, size: int) -> dict[str, Any]:
+    mark(marker, f"square {x}")
+    return {"x": x, "square": x * x, "bulk": "x" * size}
+
+
 def fail(marker: str) -> dict[str, Any]:
     mark(marker, "fail")
     raise ValueError("the matrix is\nsingular")

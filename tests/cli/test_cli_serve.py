@@ -35,7 +35,7 @@ def refused(url: str, status: list[int]) -> None:
 
 
 def children(pid: int) -> list[str]:
-    found = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True)  # noqa: S607
+    found = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True)
     return [line for line in found.stdout.splitlines() if line.split()[0] == str(pid)]
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,15 @@ _MACHINERY = {
     "__init__",
     "_claim",
     "_content",
+    "_dask",
+    "_dask_worker",
     "_data",
+    "_fingerprint",
     "_html",
     "_pool",
     "_setup",
     "_stored",
+    "_threads",
     "_worker",
     "register",
     "runner",
@@ -35,18 +39,26 @@ _MACHINERY = {
 }
 
 
-def job_key(job: Job) -> str:
+def job_key(job: Job, contents: Mapping[str, str] | None = None) -> str:
     """Return the key under which the result of ``job`` is stored.
 
     It is a SHA-256 over the qualified name of its function, its configuration and the `code_version` of the function, so
     claims that ask for the same computation share its result. The versions of other packages are recorded with a
     result, not part of its key.
 
+    Args:
+        job: the job.
+        contents: by data folder, as it stands in the configuration under ``data``, what counts in its place: a
+            fingerprint of its content, so that the same images elsewhere are the same computation.
+
     Raises:
         TypeError: the configuration is not JSON data.
     """
     function = f"{job.function.__module__}:{job.function.__qualname__}"
-    content = [function, dict(job.config), code_version(job.function)]
+    config = dict(job.config)
+    if contents and config.get("data") in contents:
+        config["data"] = contents[config["data"]]
+    content = [function, config, code_version(job.function)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,9 +18,9 @@ __all__ = ["as_csv", "claim_data", "run_data"]
 
 
 def claim_data(claim: Claim) -> dict[str, Any]:
-    """Return what is known of a claim before it is run."""
-    names = ("id", "title", "statement", "source", "agreement", "core")
-    return {name: getattr(claim, name) for name in names}
+    """Return what is known of a claim before it is run; ``parameters`` are those of scale quick."""
+    parameters = {} if claim.parameters is None else _json(claim.parameters("quick", None))
+    return {**_face(claim), "parameters": parameters}
 
 
 def run_data(run: ClaimRun) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def run_data(run: ClaimRun) -> dict[str, Any]:
     finding = run.finding
     names = ("verdict", "measured", "predicted", "stderr", "ratio", "summary", "corrects_paper")
     return {
-        **claim_data(run.claim),
+        **_face(run.claim),
         **{name: _json(getattr(finding, name)) if finding else None for name in names},
         "rows": _json(finding.rows) if finding else [],
         "seconds": run.seconds,
@@ -40,6 +40,10 @@ def run_data(run: ClaimRun) -> dict[str, Any]:
         "computed": run.computed,
         "errors": list(run.errors),
     }
+
+
+def _face(claim: Claim) -> dict[str, Any]:
+    return {name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

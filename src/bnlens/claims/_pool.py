@@ -10,11 +10,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from datetime import datetime, timezone
 
-from bnlens.claims._worker import THREAD_VARIABLES, Outcome, Task, call, prepare
+from bnlens.claims._threads import threads_in_environment
+from bnlens.claims._worker import Outcome, Task, call, death, prepare
 
 __all__ = ["available_cores", "execute"]
+
+_DIED = (
+    "its worker process died without an error, most often because the system ran out of memory; "
+    "run again with fewer jobs at once"
+)
 
 
 def available_cores() -> int:
@@ -35,7 +40,7 @@ def execute(
 
     Args:
         tasks: what to run.
-        workers: number of processes; each gets an equal share of the cores as its threads.
+        workers: number of processes.
         on_start: called with the index of a job when it is handed out.
 
     Yields:
@@ -48,7 +53,7 @@ def execute(
         batch = deque([suspects.popleft()]) if suspects else pending
         lost = yield from _drain(tasks, batch, at_once, on_start)
         if len(lost) == 1:
-            yield lost[0], _death()
+            yield lost[0], death(_DIED)
         else:
             suspects.extend(lost)
 
@@ -59,7 +64,7 @@ def _drain(
     """Run until ``waiting`` is empty or a worker dies; return the jobs that were at hand when it died."""
     running: dict[Future[Outcome], int] = {}
     lost: list[int] = []
-    with _pool(workers) as pool:
+    with _pool(workers, max(task.threads for task in tasks)) as pool:
         while (waiting and not lost) or running:
             while waiting and not lost and len(running) < workers:
                 index = waiting.popleft()
@@ -90,11 +95,10 @@ def _submit(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
 
 
 @contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    threads = max(1, available_cores() // workers)
+def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
     others = set(multiprocessing.active_children())
-    with _threads_in_environment(threads):  # read by numerical libraries that load before `prepare` runs
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), prepare, (threads,))
+    with threads_in_environment(threads):  # read by numerical libraries that load before the first job runs
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), prepare)
         try:
             yield pool
         except BaseException:
@@ -103,17 +107,6 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 child.kill()
             raise
         pool.shutdown(wait=True)
-
-
-@contextlib.contextmanager
-def _threads_in_environment(threads: int) -> Iterator[None]:
-    added = [name for name in THREAD_VARIABLES if name not in os.environ]
-    os.environ.update({name: str(threads) for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
@@ -127,12 +120,3 @@ def _sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _death() -> Outcome:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    error = (
-        "its worker process died without an error, most often because the system ran out of memory; "
-        "run again with fewer jobs at once"
-    )
-    return Outcome(seconds=0.0, started=now, finished=now, error=error)

@@ -13,6 +13,7 @@ from bnlens.errors import UsageError
 __all__ = ["Scale", "Setup", "resolve"]
 
 Scale = Literal["quick", "full"]
+_INFINITE = "inf"  # JSON has no infinity
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
     """Return the parameters of a claim with a user's values in place of the defaults.
 
     A value is of its default's type: whole numbers also stand for floats, and a list holds values of the types of its
-    default's items.
+    default's items; statistics batch sizes M may also be ``"inf"``.
 
     Raises:
         UsageError: a name is not a parameter of the claim (the nearest one is named), or a value has the wrong type.
@@ -45,7 +46,8 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
     for name, value in changes.items():
         if name not in defaults:
             raise UsageError(_unknown(claim_id, name, list(defaults)))
-        if not _fits(value, defaults[name]):
+        default = [*defaults[name], _INFINITE] if name == "M" and isinstance(defaults[name], list) else defaults[name]
+        if not _fits(value, default):
             raise UsageError(
                 f"{claim_id}: parameter {name!r} must be {_kind(defaults[name])}, such as {defaults[name]!r}, got {value!r}"
             )

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import inspect
 import json
 import multiprocessing
 import os
-import sys
+import platform
 import threading
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bnlens._files import make_folder
+from bnlens.claims._threads import limited_threads
 from bnlens.errors import BnlensError
 
-__all__ = ["THREAD_VARIABLES", "Outcome", "Task", "call", "prepare"]
+__all__ = ["Outcome", "Task", "call", "death", "load", "prepare"]
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_PACKAGES = ("bnlens", "torch", "numpy", "scipy", "pandas", "scikit-learn", "plotly")
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,23 @@ class Task:
 
     Attributes:
         key: the key of its result.
+        code: the code version that the key stands for.
         module: where its function is.
         name: qualified name of the function in that module.
         config: the keyword arguments.
         cost: expected cost, see `bnlens.claims.Job`.
         scratch: folder for what the job wants to find again when it is cut short and runs again.
+        threads: threads of the numerical libraries.
     """
 
     key: str
+    code: str
     module: str
     name: str
     config: Mapping[str, Any] = field(default_factory=dict)
     cost: float = 1.0
     scratch: str | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Outcome:
         error: one sentence if the job failed.
         is_user_error: whether the failure is a `BnlensError`, which the user can mend.
         traceback: where the job failed.
+        versions: package name to version, where the job ran.
     """
 
     seconds: float
@@ -67,18 +76,11 @@ class Outcome:
     error: str | None = None
     is_user_error: bool = False
     traceback: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def prepare(threads: int) -> None:
-    """Set a worker up: its threads, its output, and its end when the parent has gone.
-
-    Args:
-        threads: threads of numerical libraries, for those loaded from now on and for torch if it is loaded already.
-    """
-    for name in THREAD_VARIABLES:
-        os.environ.setdefault(name, str(threads))
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
+def prepare() -> None:
+    """Set a worker process of the pool up: its output, and its end when the parent has gone."""
     os.dup2(2, 1)  # standard output belongs to the table or the JSON of the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -90,22 +92,34 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def load(task: Task) -> Any:
+    """Import the function of a job.
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: it has no such function.
+    """
+    found: Any = importlib.import_module(task.module)
+    for name in task.name.split("."):
+        found = getattr(found, name)
+    return found
+
+
 def call(task: Task) -> Outcome:
     """Run one job and tell how it ended; only the death of the process keeps this from returning."""
     started, clock = datetime.now(timezone.utc), time.perf_counter()
     result = error = trace = None
     is_user_error = False
     try:
-        function: Any = importlib.import_module(task.module)
-        for name in task.name.split("."):
-            function = getattr(function, name)
-        value = function(**task.config, **_scratch(function, task))
+        with limited_threads(task.threads):
+            function = load(task)
+            value = function(**task.config, **_scratch(function, task))
         if not isinstance(value, dict):
             raise TypeError(f"a job returns a dict of JSON data, not {type(value).__name__}")
         result = json.dumps(value)
     except BnlensError as raised:
         error, trace, is_user_error = str(raised), traceback.format_exc(), True
-    except Exception as raised:  # noqa: BLE001 - a job may raise anything, and takes only itself down
+    except (Exception, SystemExit) as raised:  # noqa: BLE001 - a job may raise anything, and takes only itself down
         error, trace = " ".join(traceback.format_exception_only(raised)[-1].split()), traceback.format_exc()
     return Outcome(
         seconds=time.perf_counter() - clock,
@@ -115,6 +129,7 @@ def call(task: Task) -> Outcome:
         error=error,
         is_user_error=is_user_error,
         traceback=trace,
+        versions=_versions(),
     )
 
 
@@ -125,3 +140,18 @@ def _scratch(function: Any, task: Task) -> dict[str, Path]:
     folder = Path(task.scratch)
     make_folder(folder)
     return {"scratch": folder}
+
+
+@functools.lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def death(error: str) -> Outcome:
+    """Return how a job ended whose worker could not tell it."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Outcome(seconds=0.0, started=now, finished=now, error=error, versions=_versions())

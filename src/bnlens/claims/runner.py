@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import shutil
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnlens._files import write_atomic
+from bnlens.claims import _pool
 from bnlens.claims._claim import Claim, Finding, Job, Scale
 from bnlens.claims._content import code_version, job_key
-from bnlens.claims._pool import available_cores, execute
+from bnlens.claims._fingerprint import fingerprint
+from bnlens.claims._pool import available_cores
 from bnlens.claims._worker import Outcome, Task
 from bnlens.claims.store import Record, Store, run_lock
 from bnlens.errors import BnlensError, UsageError
@@ -25,9 +26,9 @@ from bnlens.errors import BnlensError, UsageError
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["ClaimRun", "Observer", "Reproduction", "judge", "reproduce"]
+_Engine = Callable[..., Generator[tuple[int, Outcome], None, None]]
 
-_PACKAGES = ("bnlens", "torch", "numpy", "scipy", "pandas", "scikit-learn", "plotly")
+__all__ = ["ClaimRun", "Observer", "Reproduction", "judge", "reproduce"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def reproduce(
     out: Path,
     scale: Scale = "quick",
     workers: int | None = None,
+    threads: int = 1,
+    scheduler: str | None = None,
     data: Path | None = None,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     observer: Observer | None = None,
@@ -113,23 +116,32 @@ def reproduce(
         claims: the claims, see `get_claims`.
         out: folder of ``runs.sqlite`` and ``report.html``; created if absent.
         scale: ``"quick"`` or ``"full"``.
-        workers: number of processes; by default the number of cores this process may use.
-        data: folder with CIFAR-10, for the claims that can use it.
+        workers: number of jobs at once; by default the number of cores this process may use, or of the cluster's workers.
+        threads: threads of each job. Results are repeatable at equal numbers of threads, whatever ``workers`` is.
+        scheduler: address of a Dask scheduler; the jobs run on its workers in place of processes on this machine.
+            ``out`` and ``data`` must have the same paths there for scratch folders and data.
+        data: folder with CIFAR-10, for the claims that can use it. Its content counts, not its path.
         parameters: by claim id, values in place of defaults of the claim's parameters.
         observer: is told how the run goes.
 
     Raises:
         StoreError: ``out`` cannot be written, is in use by another run, or holds a results file that cannot be used.
-        UsageError: ``workers`` is below 1, or a parameter does not fit its claim.
+        UsageError: ``workers`` or ``threads`` is below 1, or a parameter does not fit its claim.
         BnlensError: a claim cannot be planned with these data. In all these cases nothing has been computed.
+        ClusterError: the scheduler does not answer or was lost, or a worker runs another version. What was finished
+            before is stored.
     """
-    workers = available_cores() if workers is None else workers
-    if workers < 1:
-        raise UsageError(f"the number of jobs at once is {workers}; it must be at least 1")
+    for name, number in (("jobs at once", workers), ("threads of a job", threads)):
+        if number is not None and number < 1:
+            raise UsageError(f"the number of {name} is {number}; it must be at least 1")
+    data = None if data is None else data.absolute()  # a worker may stand elsewhere
     planned = _plan(claims, scale, data, parameters or {})
-    keys = [job_key(job) for _, job in planned]
     with run_lock(out), Store(out / "runs.sqlite") as store:
-        records, computed = _compute(planned, keys, store, out / "scratch", workers, observer or _Silent())
+        contents = _contents(planned, data, out / "data.json")
+        tasks = [_task(job, job_key(job, contents), out / "scratch", threads) for _, job in planned]
+        keys = [task.key for task in tasks]
+        engine = _engine(workers, scheduler)
+        records, computed = _compute(planned, tasks, store, engine, observer or _Silent())
         runs = []
         for claim in claims:
             of_claim = [index for index, (owner, _) in enumerate(planned) if owner is claim]
@@ -154,60 +166,76 @@ def _plan(
 
 
 def _compute(
-    planned: Sequence[tuple[Claim, Job]],
-    keys: Sequence[str],
-    store: Store,
-    scratch: Path,
-    workers: int,
-    observer: Observer,
+    planned: Sequence[tuple[Claim, Job]], tasks: Sequence[Task], store: Store, engine: _Engine, observer: Observer
 ) -> tuple[list[Record], dict[str, Outcome]]:
     """Return the record of every job, and the outcome of those computed now, by key; one key is one computation."""
+    keys = [task.key for task in tasks]
     records = {key: store.get(key) for key in keys}
     first = {key: index for index, key in reversed(list(enumerate(keys)))}
     missing = sorted(first[key] for key, record in records.items() if record is None or record.status != "done")
     observer.planned([planned[index] for index in missing], len(records) - len(missing))
-    versions = _versions()
     computed: dict[str, Outcome] = {}
-    outcomes = execute(
-        [_task(keys[index], planned[index][1], scratch) for index in missing],
-        workers=workers,
-        on_start=lambda at: observer.started(*planned[missing[at]]),
-    )
+    outcomes = engine([tasks[index] for index in missing], on_start=lambda at: observer.started(*planned[missing[at]]))
     with contextlib.closing(outcomes):
         for at, outcome in outcomes:
             index = missing[at]
             claim, job = planned[index]
-            record = _record(keys[index], claim, job, outcome, versions)
+            task = tasks[index]
+            record = _record(task, claim, job, outcome)
             store.put(record)
             if record.status == "done":
-                _remove_scratch(scratch / record.key)
+                _remove_scratch(task)
             records[keys[index]], computed[keys[index]] = record, outcome
             observer.finished(claim, job, record)
     found = ((records[key], claim, job) for key, (claim, job) in zip(keys, planned, strict=True))
     return [replace(record, claim=claim.id, job=job.name) for record, claim, job in found if record], computed
 
 
-def _task(key: str, job: Job, scratch: Path) -> Task:
-    function = job.function
-    folder = str(scratch.absolute() / key)
-    return Task(key, function.__module__, function.__qualname__, dict(job.config), job.cost, folder)
+def _contents(planned: Sequence[tuple[Claim, Job]], data: Path | None, cache: Path) -> dict[str, str]:
+    """Return the fingerprint of the data folder, if a job reads it."""
+    if data is None or all(job.config.get("data") != str(data) for _, job in planned):
+        return {}
+    return {str(data): fingerprint(data, cache)}
 
 
-def _remove_scratch(folder: Path) -> None:
-    """Remove the scratch folder of a job, and the folder of all of them with the last one."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # other jobs have theirs
-        folder.parent.rmdir()
-
-
-def _record(key: str, claim: Claim, job: Job, outcome: Outcome, versions: Mapping[str, str]) -> Record:
-    return Record(
+def _task(job: Job, key: str, scratch: Path, threads: int) -> Task:
+    return Task(
         key=key,
+        code=code_version(job.function),
+        module=job.function.__module__,
+        name=job.function.__qualname__,
+        config=dict(job.config),
+        cost=job.cost,
+        scratch=str(scratch.absolute() / key),
+        threads=threads,
+    )
+
+
+def _engine(workers: int | None, scheduler: str | None) -> _Engine:
+    if scheduler is None:
+        return partial(_pool.execute, workers=available_cores() if workers is None else workers)
+    from bnlens.claims import _dask
+
+    return partial(_dask.execute, scheduler=scheduler, at_once=workers)
+
+
+def _remove_scratch(task: Task) -> None:
+    """Remove the scratch folder of a job, and the folder of all of them with the last one."""
+    if task.scratch:
+        folder = Path(task.scratch)
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other jobs have theirs
+            folder.parent.rmdir()
+
+
+def _record(task: Task, claim: Claim, job: Job, outcome: Outcome) -> Record:
+    return Record(
+        key=task.key,
         claim=claim.id,
         job=job.name,
-        function=f"{job.function.__module__}:{job.function.__qualname__}",
+        function=f"{task.module}:{task.name}",
         config=job.config,
-        code=code_version(job.function),
+        code=task.code,
         status="failed" if outcome.result is None else "done",
         seconds=outcome.seconds,
         started=outcome.started,
@@ -215,7 +243,7 @@ def _record(key: str, claim: Claim, job: Job, outcome: Outcome, versions: Mappin
         result=None if outcome.result is None else json.loads(outcome.result),
         error=outcome.error,
         traceback=outcome.traceback,
-        versions=versions,
+        versions=outcome.versions,
     )
 
 
@@ -235,13 +263,3 @@ def judge(claim: Claim, records: Sequence[Record], outcomes: Sequence[Outcome] =
         error = f"judging failed: {' '.join(traceback.format_exception_only(raised)[-1].split())}"
         return ClaimRun(claim, records, computed, None, None, [error])
     return ClaimRun(claim, records, computed, finding, figure)
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **dict(_installed())}
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for package in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            yield package, version(package)

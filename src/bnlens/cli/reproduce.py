@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bnlens.claims import Claim, ClaimRun
+    from bnlens.cli._study import Study
 
 __all__ = ["reproduce_command"]
 
@@ -34,14 +35,41 @@ def reproduce_command(
         typer.Argument(metavar="IDS", show_default=False, help="Claims, such as D1 D3; none: the core claims."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Run every claim.")] = False,
-    scale: Annotated[ScaleName, typer.Option(help="Minutes on a laptop, or the numbers of the documentation.")] = (
-        ScaleName.quick
-    ),
+    scale: Annotated[
+        ScaleName | None,
+        typer.Option(show_default="quick", help="Minutes on a laptop, or the numbers of the documentation."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="A parameter of the claims (--list --json shows them), or of one: E1.M='[8, 64]'. Repeatable.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="TOML file with any of these options; see the docs."),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("bnlens-out"),
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", show_default="1", help="Threads of each job.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", show_default="bnlens-out", help="Folder of the results.")
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the claims and run nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
     data: Annotated[
@@ -50,16 +78,31 @@ def reproduce_command(
     ] = None,
 ) -> None:
     """Compute the claims and judge them. What is stored already is not computed again."""
-    from bnlens.claims import claim_data, run_data
+    from bnlens.claims import claim_data, claims, run_data
+    from bnlens.cli._study import Study, parse_changes, read_study
 
-    chosen = _choose(ids or [], every, listing)
+    known = list(claims())
+    study = Study(
+        claims=ids or None,
+        scale=None if scale is None else scale.value,
+        data=None if data is None else str(data),
+        out=None if out is None else str(out),
+        jobs=workers,
+        threads=threads,
+        seeds=seeds,
+        scheduler=scheduler,
+        parameters=parse_changes(changes or [], known),
+    )
+    if config is not None:
+        study = study.over(read_study(config, known))
+    chosen = _choose([] if every and not ids else study.claims or [], every, listing)
     if listing:
         if as_json:
             _print_json([claim_data(claim) for claim in chosen])
         else:
             _print_list(chosen)
         return
-    runs, report = _run(chosen, scale.value, workers, out, data)
+    runs, report = _run(chosen, study)
     if as_json:
         _print_json([run_data(run) for run in runs])
         typer.echo(f"Report: {report}", err=True)
@@ -84,16 +127,16 @@ def _choose(ids: Sequence[str], every: bool, listing: bool) -> list[Claim]:
     return [claim for claim in claims().values() if claim.core or every or listing]
 
 
-def _run(
-    chosen: Sequence[Claim], scale: str, workers: int | None, out: Path, data: Path | None
-) -> tuple[Sequence[ClaimRun], Path]:
+def _run(chosen: Sequence[Claim], study: Study) -> tuple[Sequence[ClaimRun], Path]:
     from rich.console import Console
 
     from bnlens.claims import reproduce
     from bnlens.cli._progress import RunProgress
+    from bnlens.cli._study import parameters_of
     from bnlens.errors import UsageError
 
-    if data is not None and not data.is_dir():
+    out, data = Path(study.out or "bnlens-out"), study.data and Path(study.data)
+    if data and not data.is_dir():
         raise UsageError(f"--data {data} is not a folder; give the folder that holds CIFAR-10")
     progress = RunProgress(Console(stderr=True))
     try:
@@ -101,9 +144,12 @@ def _run(
             done = reproduce(
                 chosen,
                 out=out,
-                scale="full" if scale == "full" else "quick",
-                workers=workers,
-                data=data,
+                scale="full" if study.scale == "full" else "quick",
+                workers=study.jobs,
+                threads=study.threads or 1,
+                scheduler=study.scheduler,
+                data=data or None,
+                parameters=parameters_of(study, [claim.id for claim in chosen]),
                 observer=progress,
             )
     except KeyboardInterrupt as interrupt:

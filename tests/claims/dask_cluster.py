@@ -1,0 +1,71 @@
+"""A Dask cluster on this machine for tests: a scheduler and workers, each a process of its own that can be killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+class DaskCluster:
+    """A scheduler on loopback; ``start_worker`` adds a worker, ``kill`` ends a process as a crash does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        self._wait_for_log("scheduler-0", r"Scheduler at:")
+
+    def start_worker(self, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker of one thread without a nanny, so that its process is the one returned."""
+        number = len(self.processes)
+        more = arguments or ("--nthreads", "1")
+        worker = self._start("worker", self.address, "--no-nanny", "--no-dashboard", *more, path=path)
+        self._wait_for_log(f"worker-{number}", r"Registered to:")
+        return worker
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def _start(self, role: str, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"{role}-{len(self.processes)}").open("wb")
+        source = path or Path(__import__("bnlens").__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(source), str(HERE)])}
+        command = [sys.executable, "-m", "dask", role, *arguments]
+        with log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=self.folder)
+        self.processes.append(process)
+        return process
+
+    def _wait_for_log(self, name: str, pattern: str) -> None:
+        give_up = time.monotonic() + 60
+        while not re.search(pattern, (self.folder / name).read_text()):
+            assert time.monotonic() < give_up, (self.folder / name).read_text()
+            time.sleep(0.02)
+
+
+@contextmanager
+def dask_cluster(folder: Path) -> Iterator[DaskCluster]:
+    cluster = DaskCluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.close()

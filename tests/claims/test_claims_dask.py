@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dask_cluster import DaskCluster, dask_cluster
+from toy_claims import claim, die, marks, slow_square, squares, toys
+
+from bnlens.claims import Claim, Job, reproduce
+from bnlens.claims.store import Store
+from bnlens.errors import ClusterError
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[DaskCluster]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with dask_cluster(folder) as started:
+        yield started
+
+
+def short_jobs(marker: Path, count: int = 24) -> Claim:
+    config = {"marker": str(marker), "seconds": 0.15}
+    return claim("T8", lambda setup: [Job(f"slow-{x}", slow_square, {**config, "x": x}) for x in range(count)])
+
+
+def results(out: Path) -> dict[str, Any]:
+    with Store(out / "runs.sqlite") as store:
+        return {record.job: record.result for record in store.records()}
+
+
+def test_each_job_ends_once_though_a_worker_is_killed(cluster: DaskCluster, tmp_path: Path) -> None:
+    first, _second = cluster.start_worker(), cluster.start_worker()
+    marker, out = tmp_path / "marker", tmp_path / "out"
+
+    def kill_in_the_middle() -> None:
+        give_up = time.monotonic() + 60
+        while len(marks(marker)) < 8 and time.monotonic() < give_up:
+            time.sleep(0.01)
+        cluster.kill(first)
+
+    killer = threading.Thread(target=kill_in_the_middle)
+    killer.start()
+    run = reproduce([short_jobs(marker)], out=out, scheduler=cluster.address).runs[0]
+    killer.join()
+    assert first.poll() is not None
+    assert not run.errors
+    with Store(out / "runs.sqlite") as store:
+        stored = [record.job for record in store.records() if record.status == "done"]
+    assert sorted(stored) == sorted(f"slow-{x}" for x in range(24))
+    assert 24 <= len(marks(marker)) <= 26  # what the dead worker had begun began again, nothing else did
+    assert reproduce([short_jobs(marker)], out=out, workers=2).runs[0].computed == 0
+
+
+def test_both_engines_give_equal_results(cluster: DaskCluster, tmp_path: Path) -> None:
+    cluster.start_worker()
+    toy = toys(tmp_path / "marker")["T1"]
+    reproduce([toy], out=tmp_path / "dask", scheduler=cluster.address)
+    reproduce([toy], out=tmp_path / "pool", workers=2)
+    assert results(tmp_path / "dask") == results(tmp_path / "pool")
+
+
+def test_training_is_the_same_on_both_engines(cluster: DaskCluster, tmp_path: Path) -> None:
+    from bnlens.claims._network import train_network
+
+    config = {
+        "net": "mlp",
+        "data": "digits",
+        "samples": 200,
+        "epochs": 2,
+        "batch_size": 50,
+        "lr": 0.1,
+        "augment": False,
+        "statistics_batch_size": 10,
+        "device_batch_size": 50,
+        "regulariser": None,
+        "noise": None,
+        "dropout": 0.0,
+    }
+    jobs = [Job(f"seed{seed}", train_network, {**config, "seed": seed}) for seed in (0, 1)]
+    toy = claim("T8", lambda setup: jobs)
+    cluster.start_worker()
+    reproduce([toy], out=tmp_path / "dask", scheduler=cluster.address)
+    reproduce([toy], out=tmp_path / "pool", workers=2)
+    found, same = results(tmp_path / "dask"), results(tmp_path / "pool")
+    assert found == same
+    assert found["seed0"] != found["seed1"]
+
+
+def test_a_job_that_kills_its_workers_is_reported_and_the_others_go_on(cluster: DaskCluster, tmp_path: Path) -> None:
+    for _ in range(4):
+        cluster.start_worker()
+    marker = tmp_path / "marker"
+    jobs = [*squares(marker, 4), Job("deadly", die, {"marker": str(marker), "once": False}, cost=9)]
+    run = reproduce([claim("T8", lambda setup: jobs)], out=tmp_path / "out", scheduler=cluster.address).runs[0]
+    assert [record.job for record in run.records if record.status == "done"] == [f"square-{x}" for x in range(4)]
+    assert marks(marker).count("die") == 3
+    assert "3 workers of the cluster died while they ran it" in run.errors[0]
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one with"):
+        reproduce([toys(tmp_path / "m")["T1"]], out=tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_scheduler_lost_in_the_middle_keeps_what_was_finished(cluster: DaskCluster, tmp_path: Path) -> None:
+    cluster.start_worker()
+    marker, out = tmp_path / "marker", tmp_path / "out"
+
+    def kill_in_the_middle() -> None:
+        give_up = time.monotonic() + 60
+        while len(marks(marker)) < 5 and time.monotonic() < give_up:
+            time.sleep(0.01)
+        cluster.kill(cluster.scheduler)
+
+    killer = threading.Thread(target=kill_in_the_middle)
+    killer.start()
+    with pytest.raises(ClusterError, match=r"was lost or started anew; finished jobs are stored"):
+        reproduce([short_jobs(marker)], out=out, scheduler=cluster.address)
+    killer.join()
+    finished = len(results(out))
+    assert finished >= 3
+    run = reproduce([short_jobs(marker)], out=out, workers=2).runs[0]
+    assert run.computed == 24 - finished
+    assert not run.errors
+
+
+def test_workers_with_several_threads_are_refused(cluster: DaskCluster, tmp_path: Path) -> None:
+    cluster.start_worker("--nthreads", "2")
+    with pytest.raises(ClusterError, match="has 2 threads"):
+        reproduce([toys(tmp_path / "m")["T1"]], out=tmp_path / "out", scheduler=cluster.address)
