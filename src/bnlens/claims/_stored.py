@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,8 +56,8 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
         known: an earlier answer; it is returned, and not judged again, if nothing about this claim has changed since.
     """
     newest: dict[str, Record] = {}
-    for record in sorted(records, key=lambda record: record.finished):
-        newest[_place(record.function, record.config)] = record
+    for stored in sorted(records, key=lambda record: record.finished):
+        newest[_place(stored.function, stored.config)] = stored
     found = [
         (scale, jobs, [(job, record) for job in jobs if (record := newest.get(_place_of(job)))])
         for scale, jobs in _plans(claim, records)
@@ -86,10 +87,8 @@ def _plans(claim: Claim, records: Sequence[Record]) -> Iterator[tuple[Scale, Seq
     scales: tuple[Scale, ...] = ("quick", "full")
     for scale in scales:
         for data in (None, *(Path(folder) for folder in sorted(folders) if Path(folder).is_absolute())):
-            try:
+            with contextlib.suppress(BnlensError):  # this scale needs data that are not here
                 yield scale, claim.plan(scale, data)
-            except BnlensError:  # this scale needs data that are not here
-                continue
 
 
 def _place_of(job: Job) -> str:

@@ -65,15 +65,7 @@ class Results:
             return self._snapshot
 
     def _stamp_now(self) -> Hashable:
-        found = []
-        for name in _FILES:
-            try:
-                status = (self._folder / name).stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((status.st_mtime_ns, status.st_size))
-        return tuple(found)
+        return tuple(_state(self._folder / name) for name in _FILES)
 
     def _read(self) -> Snapshot:
         claims = MappingProxyType(dict(self.register()))
@@ -84,3 +76,12 @@ class Results:
             return Snapshot(claims, problem=str(error))
         found = {claim.id: stored_run(claim, records, known.get(claim.id)) for claim in claims.values()}
         return Snapshot(claims, MappingProxyType({name: run for name, run in found.items() if run is not None}))
+
+
+def _state(path: Path) -> Hashable:
+    """Time of change and size of a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

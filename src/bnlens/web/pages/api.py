@@ -14,6 +14,8 @@ from bnlens.web.site import Site
 
 __all__ = ["PAGE"]
 
+_ASK_FOR_MORE = ("/api/labs/network", "/api/runs/")  # a report, and a run that was started
+
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
@@ -41,7 +43,7 @@ def _endpoints(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 "summary": operation["summary"],
                 "description": operation.get("description", ""),
                 "parameters": [_parameter(parameter) for parameter in operation.get("parameters", [])],
-                "openable": method == "get" and "{" not in path and not path.startswith("/api/labs/network"),
+                "openable": method == "get" and "{" not in path and not path.startswith(_ASK_FOR_MORE),
             }
 
 
