@@ -31,6 +31,7 @@ _MACHINERY = {
     "_pool",
     "_setup",
     "_stored",
+    "_table",
     "_threads",
     "_worker",
     "register",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from bnlens._files import make_folder
 from bnlens.errors import StoreError
 
-__all__ = ["SCHEMA_VERSION", "Record", "Store", "read_records", "run_lock"]
+__all__ = ["SCHEMA_VERSION", "Record", "Store", "read_records", "remove_records", "run_lock"]
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -144,6 +144,13 @@ class Store:
         with _as_store_error(self.path):
             return [_record(row) for row in self._connection.execute("SELECT * FROM jobs ORDER BY rowid")]
 
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove the records under these keys, all or none."""
+        with _as_store_error(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("DELETE FROM jobs WHERE key = ?", [(key,) for key in keys])
+            self._connection.execute("COMMIT")
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -177,6 +184,16 @@ def read_records(path: Path) -> list[Record]:
         if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'jobs'").fetchone()[0]:
             return []
         return [_record(row) for row in connection.execute("SELECT * FROM jobs ORDER BY rowid")]
+
+
+def remove_records(path: Path, keys: Sequence[str]) -> None:
+    """Remove records from the results file of a run folder.
+
+    Raises:
+        StoreError: a run writes to the folder, or the file cannot be written.
+    """
+    with run_lock(path.parent), Store(path) as store:
+        store.remove(keys)
 
 
 def _open_for_reading(path: Path) -> sqlite3.Connection:

@@ -19,6 +19,7 @@ INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
 _VERBS = (
     "report",
     "reproduce",
+    "runs",
     "theory",
     "serve",
     "cite",

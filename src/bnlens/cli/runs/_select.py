@@ -1,0 +1,69 @@
+"""Which stored jobs a command is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from bnlens.errors import StoreError
+
+if TYPE_CHECKING:
+    from bnlens.claims import Record
+
+__all__ = ["FILE", "Claims", "Folder", "Status", "StatusName", "is_stale", "select"]
+
+FILE = "runs.sqlite"
+
+
+class StatusName(str, Enum):
+    """How a job ended."""
+
+    done = "done"
+    failed = "failed"
+
+
+Folder: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")]
+Claims: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--claim", metavar="ID", show_default=False, help="Only jobs computed for this claim. Repeatable."),
+]
+Status: TypeAlias = Annotated[
+    StatusName | None, typer.Option("--status", show_default=False, help="Only jobs that ended so.")
+]
+
+
+def select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | None = None) -> list[Record]:
+    """Return the stored jobs that are asked for, in the order in which they were stored.
+
+    Raises:
+        StoreError: there are no results, or the file cannot be read.
+        UsageError: a claim is unknown.
+    """
+    from bnlens.claims import get_claims, read_records
+
+    if not (folder / FILE).is_file():
+        raise StoreError(f"{folder} holds no results; give the folder of an earlier bnlens reproduce with --out")
+    chosen = {claim.id for claim in get_claims(claim_ids or [])}
+    return [
+        record
+        for record in read_records(folder / FILE)
+        if (not chosen or record.claim in chosen) and (status is None or record.status == status.value)
+    ]
+
+
+def is_stale(record: Record) -> bool:
+    """Whether another version of the code computed this job, so that it would be computed anew."""
+    import importlib
+
+    from bnlens.claims import code_version
+
+    module, _, name = record.function.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return True
+    return code_version(function) != record.code

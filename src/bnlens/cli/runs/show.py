@@ -1,0 +1,58 @@
+"""``bnlens runs show``: one stored job in full."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnlens.cli.runs._select import Claims, Folder, is_stale, select
+from bnlens.errors import UsageError
+
+if TYPE_CHECKING:
+    from bnlens.claims import Record
+
+__all__ = ["show_command"]
+
+
+def show_command(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, or the first characters of its key.")],
+    out: Folder = Path("bnlens-out"),
+    claim: Claims = None,
+) -> None:
+    """Print a stored job as JSON: configuration, result, versions, and the traceback if it failed."""
+    record = _find(job, select(out, claim))
+    names = (
+        "key",
+        "claim",
+        "job",
+        "function",
+        "config",
+        "code",
+        "status",
+        "seconds",
+        "started",
+        "finished",
+        "versions",
+    )
+    content = {**{name: getattr(record, name) for name in names}, "stale": is_stale(record), "result": record.result}
+    if record.status == "failed":
+        content |= {"error": record.error, "traceback": record.traceback}
+    typer.echo(json.dumps(content, indent=2))
+
+
+def _find(name: str, records: Sequence[Record]) -> Record:
+    found = [record for record in records if name in (record.job, record.key)]
+    found = found or [record for record in records if len(name) >= 4 and record.key.startswith(name)]
+    if not found:
+        near = difflib.get_close_matches(name, [record.job for record in records], n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else "bnlens runs list shows them"
+        raise UsageError(f"there is no stored job {name!r}; {hint}")
+    if len(found) > 1:
+        keys = ", ".join(f"{record.claim} {record.key[:10]}" for record in found)
+        raise UsageError(f"{len(found)} stored jobs fit {name!r}; give the key of one ({keys})")
+    return found[0]
