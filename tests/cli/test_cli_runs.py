@@ -85,6 +85,16 @@ def test_export_is_read_back(stored: Path) -> None:
     assert_one_sentence(runs(stored, "export", "--series", "curve"), "no result has a series 'curve'", "there is none")
 
 
+def test_parquet_holds_columns_of_mixed_values(stored: Path) -> None:
+    with Store(out(stored) / "runs.sqlite") as store:
+        for index, size in enumerate((8, "inf")):
+            one = store.records()[index]
+            store.put(Record(**{**vars(one), "key": f"k{index}", "config": {"M": size, "seed": 0}}))
+    file = stored / "table.parquet"
+    assert runs(stored, "export", "--file", file).returncode == 0
+    assert set(pd.read_parquet(file)["config.M"].dropna()) == {"8", "inf"}
+
+
 def test_remove_asks_and_says_what_it_removed(stored: Path) -> None:
     assert_one_sentence(runs(stored, "remove"), "say what to remove")
     assert "Nothing was removed." in runs(stored, "remove", "--all", answer="n\n").stdout

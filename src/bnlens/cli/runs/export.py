@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnlens.cli.runs._select import Claims, Folder, Status, select
 from bnlens.errors import UsageError
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 __all__ = ["export_command"]
 
@@ -57,7 +60,7 @@ def export_command(
         text = frame.to_json(orient="records", indent=1) + "\n"
     else:
         try:
-            text = frame.to_parquet(index=False)
+            text = frame.apply(_of_one_type).to_parquet(index=False)
         except ImportError as error:
             raise UsageError(
                 "parquet needs the package pyarrow; install it with pip install 'bnlens[vision]', or use csv"
@@ -67,6 +70,15 @@ def export_command(
     else:
         write_atomic(file, text)
         typer.echo(f"{len(frame)} rows: {file}", err=True)
+
+
+def _of_one_type(column: Series) -> Series:
+    """Parquet wants one type per column: 8 and "inf" become texts."""
+    kinds = {
+        bool if isinstance(value, bool) else float if isinstance(value, (int, float)) else str
+        for value in column.dropna()
+    }
+    return column if len(kinds) < 2 else column.map(str, na_action="ignore")
 
 
 def _by_ending(file: Path | None) -> str:
