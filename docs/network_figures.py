@@ -14,6 +14,7 @@ import pandas as pd
 from bnlens.claims import claims
 
 ROOT = Path(__file__).parents[1]
+_COUNTS = {"samples", "epochs", "batch_size", "device_batch_size", "seed", "images", "test_images", "steps"}
 
 
 def results_of(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -23,7 +24,8 @@ def results_of(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
         result = found.setdefault(row["job"], {})
         for name, value in row.items():
             if name.startswith("result.") and not (isinstance(value, float) and pd.isna(value)) and value is not None:
-                _put(result, name.split(".")[1:], _decoded(value))
+                path = name.split(".")[1:]
+                _put(result, path, _decoded(value, is_count=path[-1] in _COUNTS))
     for result in found.values():
         for name in ("regulariser", "noise"):
             result.get("config", {}).setdefault(name, None)
@@ -37,9 +39,9 @@ def _put(target: dict[str, Any], path: list[str], value: Any) -> None:
     target[path[-1]] = value
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any, *, is_count: bool) -> Any:
     if not isinstance(value, str):
-        return value
+        return int(value) if is_count else value  # a column with gaps holds floats
     try:
         return json.loads(value)
     except ValueError:
