@@ -4,13 +4,15 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: reproduce test test-peers check format benchmark clean
+.PHONY: reproduce page test test-peers test-browser check format benchmark clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce   run the core claims on embedded data and write bnlens-out/report.html"
+	@echo "make page        open the paper's page and the labs in a browser, with the newest results"
 	@echo "make test        run the tests"
 	@echo "make test-peers  run the tests on models of transformers, monai and timm"
+	@echo "make test-browser run the tests of the page in Chromium (needs chromium and npm)"
 	@echo "make check       lint, format check, types, import floors"
 	@echo "make format      rewrite the sources in the house format"
 	@echo "make benchmark   run the benchmarks, results in benchmarks/results/"
@@ -40,6 +42,21 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -c "import monai, transformers, importlib.util as u; assert u.find_spec('timm')"
 	$(BIN)/pytest -n 2 $(ARGS) tests/conversion/test_peers_*.py
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
+	$(PIP_INSTALL) -e '.[browser]'
+	npm install --silent --no-fund --no-audit --no-package-lock --prefix tests/browser
+	@touch $@
+
+test-browser: $(VENV)/.installed-browser
+	$(BIN)/pytest $(ARGS) tests/browser
+
+$(VENV)/.installed-page: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[web]'
+	@touch $@
+
+page: $(VENV)/.installed-page
+	$(BIN)/bnlens serve $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

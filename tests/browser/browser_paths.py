@@ -1,0 +1,6 @@
+"""The pages of a server whose folder holds the results of G1 and L4 and the report mlp.json."""
+
+from __future__ import annotations
+
+LABS = ("labs/gap", "labs/dynamics", "labs/rates", "labs/generalization", "labs/network?report=mlp.json")
+ADDRESSES = ("", "paper", "findings", "claims", "claims/G1", "claims/D1", "runs", "labs", *LABS, "api/docs")

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import bibtexparser
+import pytest
+import rispy
+from browser_paths import ADDRESSES, LABS
+from playwright.sync_api import Browser, expect
+
+from conftest import Reader, Server
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_opens_clean_and_fits(browser: Browser, server: Server, theme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    for address in ADDRESSES:
+        reader = Reader(context.new_page())
+        page = reader.open(server.url + address)
+        assert reader.problems == [], address
+        assert page.locator("h1").count() == 1, address
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, address
+        outside = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+        assert [name for name in outside if not name.startswith(server.url)] == [], address
+        page.close()
+    context.close()
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Browser, server: Server, axe: str, theme: str, address: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme, bypass_csp=True)
+    page = Reader(context.new_page()).open(server.url + address)
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [
+        (violation["id"], [node["target"] for node in violation["nodes"]][:3], violation["nodes"][0]["failureSummary"])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+    context.close()
+    assert serious == []
+
+
+def test_a_knob_changes_address_figure_and_numbers(reader: Reader, server: Server) -> None:
+    page = reader.open(f"{server.url}labs/gap")
+    figure = page.get_by_test_id("results").locator(".plot script[type='application/json']")
+    before, numbers = figure.first.text_content(), page.get_by_test_id("headlines").inner_text()
+    page.get_by_test_id("knob-gamma").locator("input[type=number], input:not([type=range])").first.fill("2.5")
+    page.get_by_test_id("compute").click()
+    page.wait_for_url("**gamma=2.5*")
+    expect(page.get_by_test_id("headlines")).not_to_have_text(numbers)
+    assert figure.first.text_content() != before
+    changed = page.get_by_test_id("headlines").inner_text()
+    page.reload()
+    expect(page.get_by_test_id("headlines")).to_have_text(changed, use_inner_text=True)
+    page.go_back()
+    expect(page.get_by_test_id("headlines")).to_have_text(numbers, use_inner_text=True)
+    assert reader.problems == []
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_lab_hands_out_its_table(reader: Reader, server: Server, lab: str) -> None:
+    page = reader.open(f"{server.url}{lab}")
+    with page.expect_download() as waiting:
+        page.get_by_test_id("csv").click()
+    lines = Path(waiting.value.path()).read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 2
+    assert lines[0].count(",") == lines[1].count(",") >= 1
+
+
+def test_a_chosen_theme_is_remembered(reader: Reader, server: Server) -> None:
+    page = reader.open(server.url)
+    colour = "getComputedStyle(document.body).backgroundColor"
+    start = page.evaluate(colour)
+    button = page.get_by_role("button", name="Theme")
+    for _ in range(3):
+        button.click()
+        if page.evaluate(colour) != start:
+            break
+    chosen = page.evaluate(colour)
+    assert chosen != start
+    reader.open(f"{server.url}labs")
+    assert page.evaluate(colour) == chosen
+
+
+def test_citations_are_read_back(reader: Reader, server: Server) -> None:
+    page = reader.open(f"{server.url}paper")
+    texts = {}
+    for form in ("ris", "bibtex"):
+        with page.expect_download() as waiting:
+            page.locator(f"a[href$='/citation/{form}']").first.click()
+        texts[form] = Path(waiting.value.path()).read_text(encoding="utf-8")
+    title = "Towards Understanding Regularization in Batch Normalization"
+    assert rispy.loads(texts["ris"])[0]["title"] == title
+    entry = bibtexparser.loads(texts["bibtex"]).entries[0]
+    assert entry["title"].replace("{", "").replace("}", "") == title
+    assert entry["author"].count(" and ") == 3
+
+
+def test_the_export_opens_from_disk(reader: Reader, results: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bnlens", "serve", "--folder", results, "--export", tmp_path / "site"]
+    subprocess.run(command, check=True, capture_output=True)
+    pages = ["index.html", "paper/index.html", "findings/index.html", "labs/gap/index.html", "claims/l4/index.html"]
+    existing = [name for name in pages if (tmp_path / "site" / name).is_file()]
+    assert len(existing) >= 4
+    for name in existing:
+        page = reader.open((tmp_path / "site" / name).as_uri())
+        assert page.locator("h1").count() == 1
+        assert page.locator("form[method=post]").count() == 0
+    assert reader.problems == []
