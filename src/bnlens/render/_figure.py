@@ -38,7 +38,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
     height = int(shown.layout.height or 420)
     return Html(
-        f'{FIGURE_MARK} role="img" aria-label="{escape(label)}" style="height:{height}px">'
+        f'{FIGURE_MARK} role="group" aria-label="{escape(label)}" style="height:{height}px">'
         f'<script type="application/json">{data}</script></div>'
     )
 
