@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Iterable
@@ -13,14 +14,15 @@ from bnlens.paper._network import Network
 __all__ = ["layout"]
 
 _ITERATIONS = 300
+_SMALL = 500  # up to here all pairs repel; beyond, those in neighbouring cells of a grid
 _LOCK = threading.Lock()  # igraph has one random number generator per process
 
 
 def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Return id -> position of every work: forces of Fruchterman and Reingold (1991), the paper at the origin.
 
-    Works that cite each other attract, all repel; a faint pull to the paper keeps works without a path to it near. Positions lie
-    in the square from -1 to 1 and are the same for the same network and seed.
+    Works that cite each other attract, all repel; a faint pull to the paper keeps works without a path to it near. Positions
+    lie in the square from -1 to 1 and are the same for the same network and seed.
 
     Args:
         network: what to draw.
@@ -39,11 +41,14 @@ def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
     weights = [1.0] * len(ends) + [0.2] * len(apart)
     graph = igraph.Graph(n=len(place), edges=[*ends, *((0, other) for other in apart)])
     source = random.Random(seed)  # noqa: S311 - nothing secret is drawn
-    start = [[source.uniform(-1, 1), source.uniform(-1, 1)] for _ in place]
+    width = math.sqrt(len(place))  # about one work per cell of the grid, so that few pairs are near
+    start = [[source.uniform(-width, width), source.uniform(-width, width)] for _ in place]
     with _LOCK:
         igraph.set_random_number_generator(source)
         try:
-            found = graph.layout_fruchterman_reingold(weights=weights or None, seed=start, niter=_ITERATIONS).coords
+            found = graph.layout_fruchterman_reingold(
+                weights=weights or None, seed=start, niter=_ITERATIONS, grid="grid" if len(place) > _SMALL else "nogrid"
+            ).coords
         finally:
             igraph.set_random_number_generator(random)
     x0, y0 = found[0]

@@ -18,7 +18,19 @@ from bnlens.paper._data import load
 from bnlens.paper._record import record
 from bnlens.paper._works import works
 
-__all__ = ["ROLES", "Counts", "Edge", "Network", "Node", "Role", "bundled_network", "csl_node", "known_work", "make_network"]
+__all__ = [
+    "ROLES",
+    "Counts",
+    "Edge",
+    "Network",
+    "Node",
+    "Role",
+    "bundled_network",
+    "csl_node",
+    "known_work",
+    "make_network",
+    "plausible_year",
+]
 
 Role = Literal["paper", "reference", "citation", "other"]
 ROLES: tuple[Role, ...] = ("paper", "reference", "citation", "other")
@@ -121,9 +133,7 @@ class Network:
         far = len(self.nodes)
         kept = sorted(self.nodes, key=lambda node: (distance.get(node.id, far), -degree[node.id], node.id))[:count]
         ids = {node.id for node in kept}
-        note = (
-            f"Limited to {count:,} of {len(self.nodes):,} works: those nearest to the paper, of these the most connected."
-        )
+        note = f"Limited to {count:,} of {len(self.nodes):,} works: those nearest to the paper, of these the most connected."
         return dataclasses.replace(
             self,
             nodes=tuple(node for node in self.nodes if node.id in ids),
@@ -156,13 +166,17 @@ def make_network(paper: Node, others: Iterable[Node], edges: Iterable[Edge], **a
         **about: further fields of `Network`.
     """
     nodes = {paper.id: paper, **{node.id: node for node in others if node.id != paper.id}}
-    kept = {edge[:2]: edge for edge in edges if edge.citing != edge.cited and edge.citing in nodes and edge.cited in nodes}
+    kept = {
+        edge[:2]: edge for edge in edges if edge.citing != edge.cited and edge.citing in nodes and edge.cited in nodes
+    }
     roles: dict[str, Role] = {edge.citing: "citation" for edge in kept.values() if edge.cited == paper.id}
     roles |= {edge.cited: "reference" for edge in kept.values() if edge.citing == paper.id}
     roles[paper.id] = "paper"
     return Network(
         nodes=tuple(
-            node if node.role == roles.get(node.id, "other") else dataclasses.replace(node, role=roles.get(node.id, "other"))
+            node
+            if node.role == roles.get(node.id, "other")
+            else dataclasses.replace(node, role=roles.get(node.id, "other"))
             for node in nodes.values()
         ),
         edges=tuple(kept.values()),
@@ -201,10 +215,15 @@ def csl_node(data: Mapping[str, Any], node_id: str = "") -> Node:
         id=node_id or item.text("id"),
         title=item.text("title"),
         authors=tuple(map(_full_name, item.names("author"))),
-        year=item.date().year,
+        year=plausible_year(item.date().year),
         url=link,
         work=known_work(arxiv=item.arxiv, doi=item.doi, title=item.text("title")),
     )
+
+
+def plausible_year(value: object) -> int | None:
+    """Return a year that a work can have; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 1000 <= value < 3000 else None
 
 
 def _full_name(name: Name) -> str:
