@@ -39,7 +39,7 @@ def whole(records: Sequence[Mapping[str, Any]], name: str) -> int | None:
 def find_paper(nodes: Iterable[Node]) -> dict[str, str]:
     """Return id -> id of the first, for every record of the paper: databases may hold preprint and publication apart."""
     found = [node.id for node in nodes if node.work == record().id]
-    return dict.fromkeys(found, found[0])
+    return dict.fromkeys(found, next(iter(found), ""))
 
 
 def name_paper(papers: Mapping[str, str], nodes: Iterable[Node]) -> tuple[Node, list[Node]]:
@@ -56,5 +56,5 @@ def left_out(papers: Mapping[str, str], loose: Loose) -> tuple[str, ...]:
             "The paper is not among the works of the file, so none of them is marked as reference or citation."
         )
     if loose.count:
-        notes.append(f"{loose.count:,} citations lead to works that the file has no record of; they are left out.")
+        notes.append(f"Citations of works that the file has no record of are left out: {loose.count:,}.")
     return tuple(notes)
