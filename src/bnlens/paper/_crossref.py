@@ -34,7 +34,7 @@ def read_csl(items: Sequence[Mapping[str, Any]]) -> Network:
             else:
                 node = _reference_node(reference)
                 cited = by_doi.get(text_of(reference.get("DOI")).lower()) or by_work.get(node.work) or node.id
-                if cited == node.id and node.id:
+                if node.id and cited == node.id and cited not in nodes:
                     added.setdefault(node.id, node)
             edges.append(Edge(papers.get(citing, citing), papers.get(cited, cited)))
     paper, others = name_paper(papers, [*nodes.values(), *added.values()])
