@@ -19,12 +19,13 @@ from bnlens.paper._key_terms import (
 )
 from bnlens.paper._layout import layout
 from bnlens.paper._network import ROLES, Counts, Edge, Network, Node, Role, bundled_network
-from bnlens.paper._network_files import parse_network, read_network
+from bnlens.paper._network_files import MOST_NODES, parse_network, read_network
 from bnlens.paper._record import PageFacts, Paper, record
 from bnlens.paper._works import get_works, works
 
 __all__ = [
     "FORMATS",
+    "MOST_NODES",
     "ROLES",
     "Citation",
     "Counts",
