@@ -113,7 +113,7 @@ def _answer(name: str, drawing: Drawing) -> NetworkAnswer:
         references=network.counts.references,
         citations=network.counts.citations,
         influential=network.counts.influential,
-        roles={role: count for role, count in network.roles().items()},
+        roles=dict(network.roles().items()),
         notes=[*network.notes, *([drawing.problem] if drawing.problem else [])],
         nodes=[
             NodeEntry(
