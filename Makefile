@@ -72,6 +72,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/report_cost.py
 	$(BIN)/python benchmarks/regulariser_cost.py
 	$(BIN)/python benchmarks/replica_cost.py
+	$(BIN)/python benchmarks/network_cost.py
 	$(BIN)/python benchmarks/theory_cost.py
 	$(BIN)/python benchmarks/layer_cost.py
 	$(BIN)/python benchmarks/train_cost.py

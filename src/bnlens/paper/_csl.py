@@ -162,7 +162,7 @@ def _date(found: Mapping[str, Any]) -> Date:
     parts = found.get("date-parts")
     try:
         numbers = [int(number) for number in parts[0][:3]] if parts else []
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, OverflowError, IndexError, KeyError):
         numbers = []
     if not numbers:
         text = clean(found.get("raw") or found.get("literal") or "")

@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response
 import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
-from bnlens.web import api, assets, claims_api, paper_api
+from bnlens.web import api, assets, claims_api, network_api, paper_api
 from bnlens.web.answers import Answers
 from bnlens.web.jobs import GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS, NotFoundError, network
+from bnlens.web.networks import NetworkLibrary
 from bnlens.web.pages import PAGES
 from bnlens.web.reports import ReportLibrary
 from bnlens.web.results import Register, Results
@@ -56,6 +57,7 @@ def create_app(
         folder=Path(folder),
         labs={lab.id: lab for lab in (*LABS, network.make_lab(reports))},
         reports=reports,
+        networks=NetworkLibrary(Path(folder)),
         pages=PAGES,
         answers=Answers(limits or Limits()),
         results=Results(Path(folder), register),
@@ -72,7 +74,7 @@ def create_app(
     app = FastAPI(
         title="bnlens",
         version=bnlens.__version__,
-        description="The paper, its findings and claims, runs, and the labs of bnlens as JSON and CSV.",
+        description="The paper, its citation network, findings and claims, runs, and the labs of bnlens as JSON and CSV.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -82,6 +84,7 @@ def create_app(
     app.include_router(assets.router())
     app.include_router(api.router(site))
     app.include_router(paper_api.router())
+    app.include_router(network_api.router(site))
     app.include_router(claims_api.router(site))
     for page in site.pages:
         app.include_router(page.routes(site))

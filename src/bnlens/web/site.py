@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bnlens.web.answers import Answers
+    from bnlens.web.networks import NetworkLibrary
     from bnlens.web.pages import Page
     from bnlens.web.reports import ReportLibrary
     from bnlens.web.results import Results
@@ -41,6 +42,7 @@ class Site:
         pages: what the navigation lists.
         answers: computed states.
         reports: saved reports.
+        networks: citation networks.
         results: the claims with their newest runs in the folder.
         runs: what readers have started.
         static: whether pages are written to files, where nothing can be asked of a server.
@@ -52,6 +54,7 @@ class Site:
     pages: Sequence[Page]
     answers: Answers
     reports: ReportLibrary
+    networks: NetworkLibrary
     results: Results
     runs: Runs
     static: bool = False

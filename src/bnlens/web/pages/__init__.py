@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import api, claims, findings, home, labs, paper, runs, sent
+from bnlens.web.pages import api, claims, findings, home, labs, network, paper, runs, sent
 from bnlens.web.pages._page import Page
 
 __all__ = ["PAGES", "Page"]
@@ -11,6 +11,7 @@ PAGES: tuple[Page, ...] = (
     home.PAGE,
     paper.PAGE,
     findings.PAGE,
+    network.PAGE,
     claims.PAGE,
     runs.PAGE,
     labs.PAGE,

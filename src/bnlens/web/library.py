@@ -1,0 +1,165 @@
+"""Files of one kind: those in the served folder and those a reader has sent; opened by listed names only."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from bnlens.errors import StoreError
+from bnlens.web.labs import NotFoundError
+
+__all__ = ["Library"]
+
+T = TypeVar("T")
+
+_MOST_FILES = 200
+_MOST_SENT = 16
+_MOST_PARSED = 16
+_HEAD = 512
+_SENT = "sent-"
+
+
+class Library(ABC, Generic[T]):
+    """Files by name: the path below the folder, or ``sent-`` and a hash for what was sent and lives as long as the server.
+
+    Only names that `names` lists can be opened, so nothing outside the folder can.
+
+    Attributes:
+        kind: what one of the files is called, with its article.
+        advice: how to make one.
+        max_bytes: size of the largest file.
+        patterns: names of files that may be of this kind.
+    """
+
+    kind: str
+    advice: str
+    max_bytes: int
+    patterns: tuple[str, ...] = ("*.json",)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sent: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._parsed: OrderedDict[Hashable, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def has_mark(self, head: bytes) -> bool:
+        """Whether a file that begins with these bytes is of this kind."""
+
+    @abstractmethod
+    def parse(self, text: str, name: str) -> T:
+        """Return what a file says; raises `BnlensError` if it is damaged."""
+
+    def names(self) -> dict[str, str]:
+        """Return what can be opened, newest first, with labels."""
+        with self._lock:
+            sent = {name: f"{label} (sent)" for name, (label, _) in reversed(self._sent.items())}
+        return sent | {name: name for name in self._files()}
+
+    def stamp(self, name: str) -> Hashable:
+        """Return what changes when the file of that name does."""
+        if name in self._sent:
+            return name
+        path = self._files().get(name)
+        if path is None:
+            return None
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+    def load(self, name: str) -> T:
+        """Return what a file says.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            StoreError: the file cannot be read.
+        """
+        key = (name, self.stamp(name))
+        with self._lock:
+            if key in self._parsed:
+                self._parsed.move_to_end(key)
+                return self._parsed[key]
+        parsed = self.parse(self.text(name), name)
+        with self._lock:
+            self._parsed[key] = parsed
+            while len(self._parsed) > _MOST_PARSED:
+                self._parsed.popitem(last=False)
+        return parsed
+
+    def text(self, name: str) -> str:
+        """Return a file's text.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            StoreError: the file cannot be read.
+        """
+        with self._lock:
+            if name in self._sent:
+                return self._sent[name][1].decode()
+        path = self._files().get(name)
+        if path is None:
+            what = self.kind.partition(" ")[2]
+            raise NotFoundError(f"There is no {what} {name[:100]!r} in {self._folder}: choose one from the list.")
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"cannot read {name}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise StoreError(f"{name} is not {self.kind} (no valid JSON)") from error
+
+    def add(self, content: bytes, label: str) -> str:
+        """Keep a file that a reader sent, in memory, and return its name.
+
+        Raises:
+            StoreError: it is too large or not of this kind.
+        """
+        if len(content) > self.max_bytes:
+            raise StoreError(f"the file is larger than {self.max_bytes // 2**20} MiB; {self.kind} is smaller")
+        try:
+            text = content.decode()
+        except ValueError as error:
+            raise StoreError(f"the file is not {self.kind} (no valid JSON); {self.advice}") from error
+        parsed = self.parse(text, "the file")
+        name = f"{_SENT}{hashlib.sha256(content).hexdigest()[:12]}"
+        with self._lock:
+            self._sent[name] = (Path(label.replace("\\", "/")).name[:80] or self.kind.partition(" ")[2], content)
+            self._parsed[name, name] = parsed
+            while len(self._sent) > _MOST_SENT:
+                self._sent.popitem(last=False)
+            while len(self._parsed) > _MOST_PARSED:
+                self._parsed.popitem(last=False)
+        return name
+
+    def _files(self) -> dict[str, Path]:
+        """The files in the folder by name, newest first; links that lead outside are none."""
+        found: list[tuple[float, str, Path]] = []
+        try:
+            root = self._folder.resolve()
+            for path in self._candidates(root):
+                if self._is_ours(path, root):
+                    found.append((path.stat().st_mtime, path.relative_to(root).as_posix(), path))
+                    if len(found) == _MOST_FILES:
+                        break
+        except OSError:
+            return {}
+        return {name: path for _, name, path in sorted(found, key=lambda entry: (-entry[0], entry[1]))}
+
+    def _candidates(self, root: Path) -> Iterator[Path]:
+        for pattern in self.patterns:
+            yield from sorted(root.rglob(pattern))
+
+    def _is_ours(self, path: Path, root: Path) -> bool:
+        try:
+            if not path.is_file() or not path.resolve().is_relative_to(root) or path.stat().st_size > self.max_bytes:
+                return False
+            with path.open("rb") as file:
+                return self.has_mark(file.read(_HEAD))
+        except OSError:
+            return False

@@ -1,0 +1,71 @@
+"""The citation network: a graph to turn, a list of its works, and files of other networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bnlens.web.citations import CITATION_FORMATS
+from bnlens.web.network_api import network_page
+from bnlens.web.network_view import HEIGHT, ROLE_WORDS, WIDTH, graph
+from bnlens.web.networks import MAX_BYTES
+from bnlens.web.pages._page import Page
+from bnlens.web.site import Site
+from bnlens.web.uploads import sent_file
+
+__all__ = ["PAGE"]
+
+
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/network")
+    def network(request: Request, file: str = "") -> Response:
+        drawing = site.networks.draw(file)
+        return site.render(
+            request,
+            "network.html",
+            title="Citation network",
+            description="What the paper cites and what cites it. Choose a work in the graph or in the list to see more of it.",
+            drawing=drawing,
+            network=drawing.network,
+            graph=graph(drawing),
+            file=file,
+            files=site.networks.names(),
+            address=network_page,
+            formats=CITATION_FORMATS,
+            role_words=ROLE_WORDS,
+            size=(WIDTH, HEIGHT),
+            max_mib=MAX_BYTES // 2**20,
+        )
+
+    @routes.post("/network/send")
+    async def send(request: Request) -> Response:
+        content, label = await sent_file(request, MAX_BYTES, "a network")
+        name = await run_in_threadpool(site.networks.add, content, label)
+        return RedirectResponse(network_page(name), 303)
+
+    return routes
+
+
+def _export(site: Site) -> Iterable[str]:
+    names = ["", *site.networks.names()]
+    yield from map(network_page, names)
+    yield from ("/api/network", "/api/networks")
+    known = dict.fromkeys(node.work for name in names for node in site.networks.draw(name).network.nodes if node.work)
+    for work in known:
+        yield from (f"/api/works/{work}/citation/{form.value}" for form in CITATION_FORMATS)
+
+
+PAGE = Page(
+    id="network",
+    title="Network",
+    path="/network",
+    summary="The works that the paper cites and that cite it, as a graph to search and turn.",
+    routes=_routes,
+    export=_export,
+)
