@@ -106,11 +106,15 @@ def test_citations_are_read_back(reader: Reader, server: Server) -> None:
 def test_the_export_opens_from_disk(reader: Reader, results: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bnlens", "serve", "--folder", results, "--export", tmp_path / "site"]
     subprocess.run(command, check=True, capture_output=True)
-    pages = ["index.html", "paper/index.html", "findings/index.html", "labs/gap/index.html", "claims/l4/index.html"]
-    existing = [name for name in pages if (tmp_path / "site" / name).is_file()]
-    assert len(existing) >= 4
-    for name in existing:
-        page = reader.open((tmp_path / "site" / name).as_uri())
-        assert page.locator("h1").count() == 1
-        assert page.locator("form[method=post]").count() == 0
+    pages = sorted((tmp_path / "site").rglob("index.html"))
+    assert {"paper", "findings", "network", "gap", "L4"} <= {path.parent.name for path in pages}
+    for path in pages:
+        reader.page.goto(path.as_uri())
+        assert reader.page.locator("h1").count() == 1
+        assert reader.page.locator("form[method=post]").count() == 0
+    reader.open((tmp_path / "site/network/index.html").as_uri())
+    reader.page.get_by_test_id("mark-ioffe2015batch").locator("use").click()
+    expect(reader.page.get_by_test_id("details-ioffe2015batch")).to_be_visible()
+    reader.open((tmp_path / "site/claims/L4/index.html").as_uri())
+    expect(reader.page.locator(".plot .main-svg").first).to_be_visible()
     assert reader.problems == []

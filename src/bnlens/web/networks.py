@@ -15,7 +15,7 @@ from bnlens.web.library import Library
 
 __all__ = ["MAX_BYTES", "Drawing", "NetworkLibrary"]
 
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 64 * 2**20
 _MOST_DRAWN = 500  # a browser still turns these smoothly, and a reader can still tell them apart
 _MOST_KEPT = 16
 _MARKS = re.compile(rb'"https://openalex\.org/W|"(?:paperId|citedPaper|citingPaper|referenced_works)"\s*:')

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from bnlens.errors import BnlensError
 from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.network_api import network_page
 from bnlens.web.network_view import HEIGHT, ROLE_WORDS, WIDTH, graph
@@ -53,11 +54,16 @@ def _routes(site: Site) -> APIRouter:
 
 
 def _export(site: Site) -> Iterable[str]:
-    names = ["", *site.networks.names()]
-    yield from map(network_page, names)
+    works: dict[str, None] = {}
+    for name in ("", *site.networks.names()):
+        try:
+            nodes = site.networks.draw(name).network.nodes
+        except BnlensError:  # its page would say what is wrong with the file; nothing else should stop for that
+            continue
+        yield network_page(name)
+        works |= dict.fromkeys(node.work for node in nodes if node.work)
     yield from ("/api/network", "/api/networks")
-    known = dict.fromkeys(node.work for name in names for node in site.networks.draw(name).network.nodes if node.work)
-    for work in known:
+    for work in works:
         yield from (f"/api/works/{work}/citation/{form.value}" for form in CITATION_FORMATS)
 
 

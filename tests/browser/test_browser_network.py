@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from conftest import Reader, Server
+
+_COLOURS = {"paper": "grey", "citation": "green", "reference": "blue"}
+
+
+def _hue(rgb: str) -> str:
+    red, green, blue = map(int, rgb[rgb.index("(") + 1 : -1].split(",")[:3])
+    if max(red, green, blue) - min(red, green, blue) < 40:
+        return "grey"
+    return {red: "red", green: "green", blue: "blue"}[max(red, green, blue)]
+
+
+def test_the_graph_answers_a_click(reader: Reader, server: Server) -> None:
+    page = reader.open(f"{server.url}network")
+    details = page.get_by_test_id("details-ioffe2015batch")
+    expect(details).to_be_hidden()
+    page.get_by_test_id("mark-ioffe2015batch").locator("use").click()
+    expect(details).to_be_visible()
+    expect(page.get_by_test_id("status")).to_contain_text("Batch Normalization: Accelerating")
+    expect(page.locator(".mark.selected")).to_have_count(1)
+    assert "#work-" in page.url
+    page.reload()
+    expect(details).to_be_visible()
+    page.get_by_test_id("mark-he2016deep").locator("use").click()
+    expect(details).to_be_hidden()
+    page.locator(".canvas").press("Escape")
+    expect(page.locator("details[open]")).to_have_count(0)
+    assert reader.problems == []
+
+
+def test_the_graph_answers_a_search(reader: Reader, server: Server) -> None:
+    page = reader.open(f"{server.url}network")
+    search, status = page.get_by_test_id("search"), page.get_by_test_id("status")
+    search.fill("salimans 2016")
+    expect(status).to_have_text("1 work found")
+    expect(page.locator(".mark.match")).to_have_count(1)
+    expect(page.get_by_test_id("work-ioffe2015batch")).to_be_hidden()
+    search.press("Enter")
+    expect(page.get_by_test_id("details-salimans2016weight")).to_be_visible()
+    search.fill("no such work")
+    expect(status).to_have_text("0 works found")
+    search.fill("")
+    expect(page.get_by_test_id("work-ioffe2015batch")).to_be_visible()
+    assert reader.problems == []
+
+
+def test_roles_have_their_colours_and_a_legend(browser: Browser, server: Server) -> None:
+    for theme in ("light", "dark"):
+        page = browser.new_page(color_scheme=theme)
+        page.goto(f"{server.url}network")
+        for role, hue in _COLOURS.items():
+            colours = page.locator(f".view .mark.{role} use").evaluate_all(
+                "marks => marks.map(m => getComputedStyle(m).fill)"
+            )
+            assert {_hue(colour) for colour in colours} == {hue}, (theme, role)
+            expect(page.get_by_test_id("legend").locator(f"li.{role}")).to_have_count(1)
+        page.close()
+
+
+def test_zoom_and_drag_move_the_graph(reader: Reader, server: Server) -> None:
+    page = reader.open(f"{server.url}network")
+    view = page.locator(".view")
+    start = view.get_attribute("transform")
+    page.get_by_test_id("zoom-in").click()
+    zoomed = view.get_attribute("transform")
+    assert zoomed != start
+    box = page.locator("#network-graph").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 50, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 130, box["y"] + 80, steps=4)
+    page.mouse.up()
+    assert view.get_attribute("transform") != zoomed
+    expect(page.locator("details[open]")).to_have_count(0)
+    assert reader.problems == []
+
+
+def test_a_large_export_is_cut_with_a_notice(reader: Reader, server: Server, tmp_path: Path) -> None:
+    works = [
+        {
+            "id": f"https://openalex.org/W{number}",
+            "title": f"Work {number}",
+            "referenced_works": ["https://openalex.org/W1"],
+        }
+        for number in range(2, 1002)
+    ]
+    paper = {
+        "id": "https://openalex.org/W1",
+        "doi": "https://doi.org/10.48550/arXiv.1809.00846",
+        "referenced_works": [],
+    }
+    (tmp_path / "many.json").write_text(json.dumps([paper, *works]), encoding="utf-8")
+    page = reader.open(f"{server.url}network")
+    page.get_by_test_id("send-file").set_input_files(tmp_path / "many.json")
+    page.get_by_test_id("send-button").click()
+    page.wait_for_url("**file=sent-*")
+    expect(page.get_by_test_id("network-note").first).to_contain_text("Limited to 500 of 1,001 works")
+    expect(page.locator(".view .mark.citation")).to_have_count(499)
+    assert reader.problems == []
