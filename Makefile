@@ -49,7 +49,7 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
 	@touch $@
 
 test-browser: $(VENV)/.installed-browser
-	$(BIN)/pytest $(ARGS) tests/browser
+	$(BIN)/pytest -n 2 $(ARGS) tests/browser
 
 $(VENV)/.installed-page: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[web]'
