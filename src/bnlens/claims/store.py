@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from bnlens._files import make_folder
+from bnlens._sqlite import Database
 from bnlens.errors import StoreError
 
 __all__ = ["SCHEMA_VERSION", "Record", "Store", "read_records", "remove_records", "run_lock"]
@@ -90,42 +91,12 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        make_folder(self.path.parent)
-        with _as_store_error(self.path):
-            self._connection = sqlite3.connect(self.path, timeout=10, isolation_level=None)
-            try:
-                self._connection.row_factory = sqlite3.Row
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def _prepare(self) -> None:
-        found = self._pragma("user_version")
-        if found > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} was written by a newer bnlens (schema {found}, this one reads {SCHEMA_VERSION}); "
-                "update bnlens or choose another output folder"
-            )
-        if found == 0 and self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(f"{self.path} is a database of another program; choose another output folder")
-        if self._pragma("quick_check") != "ok":
-            raise sqlite3.DatabaseError("its check fails")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("BEGIN IMMEDIATE")  # fails here and now if the file cannot be written
-        if found == 0:
-            self._connection.execute(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._connection.execute("COMMIT")
-
-    def _pragma(self, name: str) -> Any:
-        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        self._database = _database(path)
+        self._connection = self._database.open()
 
     def get(self, key: str) -> Record | None:
         """Return the record stored under ``key``, or None."""
-        with _as_store_error(self.path):
+        with self._database.errors():
             row = self._connection.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
             return None if row is None else _record(row)
 
@@ -136,17 +107,17 @@ class Store:
             row[name] = None if row[name] is None else json.dumps(_plain(row[name]))
         names = ", ".join(row)
         marks = ", ".join(f":{name}" for name in row)
-        with _as_store_error(self.path):
+        with self._database.errors():
             self._connection.execute(f"INSERT OR REPLACE INTO jobs ({names}) VALUES ({marks})", row)  # noqa: S608
 
     def records(self) -> list[Record]:
         """Return all records in the order in which they were stored."""
-        with _as_store_error(self.path):
+        with self._database.errors():
             return [_record(row) for row in self._connection.execute("SELECT * FROM jobs ORDER BY rowid")]
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove the records under these keys, all or none."""
-        with _as_store_error(self.path):
+        with self._database.errors():
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("DELETE FROM jobs WHERE key = ?", [(key,) for key in keys])
             self._connection.execute("COMMIT")
@@ -174,13 +145,8 @@ def read_records(path: Path) -> list[Record]:
     """
     if not path.exists():
         return []
-    with _as_store_error(path), contextlib.closing(_open_for_reading(path)) as connection:
-        connection.row_factory = sqlite3.Row
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} was written by a newer bnlens (schema {found}, this one reads {SCHEMA_VERSION}); update bnlens"
-            )
+    database = _database(path)
+    with contextlib.closing(database.open_for_reading()) as connection, database.errors("read"):
         if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'jobs'").fetchone()[0]:
             return []
         return [_record(row) for row in connection.execute("SELECT * FROM jobs ORDER BY rowid")]
@@ -194,21 +160,6 @@ def remove_records(path: Path, keys: Sequence[str]) -> None:
     """
     with run_lock(path.parent), Store(path) as store:
         store.remove(keys)
-
-
-def _open_for_reading(path: Path) -> sqlite3.Connection:
-    address = path.absolute().as_uri()
-    connection = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=10, isolation_level=None)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.OperationalError:
-        connection.close()
-        # The file's companion for shared reading cannot be made in a folder that cannot be written; nobody writes then.
-        return sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True, isolation_level=None)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 @contextlib.contextmanager
@@ -238,16 +189,8 @@ def run_lock(folder: Path) -> Iterator[None]:
             connection.close()
 
 
-@contextlib.contextmanager
-def _as_store_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:  # the file cannot be opened, written or grown
-        raise StoreError(f"cannot write {path}: {error}; choose a writable folder with room") from error
-    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:  # its content is not what was written
-        raise StoreError(
-            f"{path} is damaged ({error}); move it away, or choose another output folder, and run again"
-        ) from error
+def _database(path: Path) -> Database:
+    return Database(Path(path), _SCHEMA, SCHEMA_VERSION, "choose another output folder", "run again")
 
 
 def _plain(value: Any) -> Any:
