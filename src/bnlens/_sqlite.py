@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bnlens._files import make_folder
 from bnlens.errors import StoreError
@@ -115,15 +116,17 @@ class Database:
     def _share(self, connection: sqlite3.Connection) -> None:
         """Change to WAL; SQLite does not wait itself where two processes do this at once to a new file."""
         deadline = time.monotonic() + self.timeout
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if not _is_locked(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE)
-            else:
-                return
+        while not self._is_shared(connection, may_fail=time.monotonic() < deadline):
+            time.sleep(_PAUSE)
+
+    def _is_shared(self, connection: sqlite3.Connection, *, may_fail: bool) -> bool:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if may_fail and _is_locked(error):
+                return False
+            raise
+        return True
 
     def _connect_for_reading(self) -> sqlite3.Connection:
         address = self.path.absolute().as_uri()
@@ -147,9 +150,8 @@ class Database:
         )
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
+def _pragma(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def _is_locked(error: sqlite3.OperationalError) -> bool:

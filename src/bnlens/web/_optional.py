@@ -12,6 +12,9 @@ _PACKAGES = {
     "fastapi": "fastapi",
     "jinja2": "jinja2",
     "latex2mathml": "latex2mathml",
+    "markdown_it": "markdown-it-py",
+    "mdit_py_plugins": "mdit-py-plugins",
+    "nh3": "nh3",
     "python_multipart": "python-multipart",
     "uvicorn": "uvicorn",
 }

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi import Path as ApiPath
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens.web.labs import Lab
+from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
-__all__ = ["ErrorAnswer", "router"]
+__all__ = ["FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "Token", "router"]
+
+Token = Annotated[
+    str, Header(alias="X-Bnlens-Token", max_length=200, description="What the cookie bnlens_token has, of any value.")
+]
+"""Header of what changes something."""
 
 
 class ErrorAnswer(BaseModel):
     """What is wrong, in one sentence."""
 
     error: str
+
+
+INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "That cannot be."}}
+FORBIDDEN: dict[int | str, dict[str, Any]] = {
+    403: {"model": ErrorAnswer, "description": "The request comes from another site."}
+}
+
+
+class BoundedRoute(APIRoute):
+    """A route that refuses bodies of more than `MAX_BODY` bytes unread."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            check_length(request, MAX_BODY, f"The request is larger than {MAX_BODY // 2**10} KiB.")
+            return await handle(request)
+
+        return bounded
 
 
 class LabEntry(BaseModel):

@@ -16,11 +16,12 @@ from starlette.responses import JSONResponse, Response
 import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
-from bnlens.web import api, assets, claims_api, network_api, paper_api
+from bnlens.web import api, assets, claims_api, network_api, notes_api, paper_api
 from bnlens.web.answers import Answers
 from bnlens.web.jobs import GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS, NotFoundError, network
 from bnlens.web.networks import NetworkLibrary
+from bnlens.web.notes import ConflictError, Notes
 from bnlens.web.pages import PAGES
 from bnlens.web.reports import ReportLibrary
 from bnlens.web.results import Register, Results
@@ -58,6 +59,7 @@ def create_app(
         labs={lab.id: lab for lab in (*LABS, network.make_lab(reports))},
         reports=reports,
         networks=NetworkLibrary(Path(folder)),
+        notes=Notes(Path(folder)),
         pages=PAGES,
         answers=Answers(limits or Limits()),
         results=Results(Path(folder), register),
@@ -74,7 +76,7 @@ def create_app(
     app = FastAPI(
         title="bnlens",
         version=bnlens.__version__,
-        description="The paper, its citation network, findings and claims, runs, and the labs of bnlens as JSON and CSV.",
+        description="The paper, its citation network, findings and claims, runs, notes, and the labs as JSON and CSV.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
@@ -86,6 +88,7 @@ def create_app(
     app.include_router(paper_api.router())
     app.include_router(network_api.router(site))
     app.include_router(claims_api.router(site))
+    app.include_router(notes_api.router(site))
     for page in site.pages:
         app.include_router(page.routes(site))
     _handle_errors(app, site)
@@ -105,7 +108,7 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
     def own(request: Request, error: BnlensError) -> Response:
         if isinstance(error, NotFoundError):
             return answer(request, 404, str(error))
-        if isinstance(error, BusyError):
+        if isinstance(error, (BusyError, ConflictError)):
             return answer(request, 409, str(error))
         if isinstance(error, OverloadedError):
             return answer(request, 503, str(error), {"Retry-After": "30"})

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from fastapi import Path as ApiPath
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from bnlens.citing import cite
 from bnlens.claims import Claim, as_csv
-from bnlens.web.api import ErrorAnswer
+from bnlens.web.api import FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.entries import (
     ClaimAnswer,
@@ -40,10 +40,6 @@ _POLL = 0.2  # seconds between looks at the state of a run
 _ALIVE = 15.0  # seconds after which a silent stream says that it is still there
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "There is no such claim."}}
 _NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No run was started yet."}}
-_INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "That cannot be."}}
-_FORBIDDEN: dict[int | str, dict[str, Any]] = {
-    403: {"model": ErrorAnswer, "description": "The request comes from another site."}
-}
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -53,9 +49,6 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 ClaimId = Annotated[str, ApiPath(max_length=20, pattern=r"^[A-Za-z]+\d+$", description="Id of a claim, such as D1.")]
-Token = Annotated[
-    str, Header(alias="X-Bnlens-Token", max_length=200, description="What the cookie bnlens_token has, of any value.")
-]
 
 
 class Order(BaseModel):
@@ -80,7 +73,7 @@ def find_claim(snapshot: Snapshot, claim_id: str) -> Claim:
 
 def router(site: Site) -> APIRouter:
     """Return the routes for findings, claims and runs."""
-    routes = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api", route_class=BoundedRoute)
     _add_claims(routes, site)
     _add_runs(routes, site)
     return routes
@@ -97,7 +90,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         snapshot = await site.results.get()
         return [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
 
-    @routes.get("/claims/{claim_id}", summary="One claim in full", tags=["claims"], responses={**_MISSING, **_INVALID})
+    @routes.get("/claims/{claim_id}", summary="One claim in full", tags=["claims"], responses={**_MISSING, **INVALID})
     async def claim(claim_id: ClaimId) -> ClaimAnswer:
         snapshot = await site.results.get()
         return claim_answer(find_claim(snapshot, claim_id), snapshot)
@@ -106,7 +99,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         "/claims/{claim_id}/table.csv",
         summary="The table behind a verdict, CSV",
         tags=["claims"],
-        responses={**_MISSING, **_INVALID, **_CSV},
+        responses={**_MISSING, **INVALID, **_CSV},
         response_class=Response,
     )
     async def table(claim_id: ClaimId) -> Response:
@@ -123,7 +116,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         "/claims/{claim_id}/citation/{form}",
         summary="The paper and the works behind a claim, for reference managers",
         tags=["claims"],
-        responses={**_MISSING, **_INVALID},
+        responses={**_MISSING, **INVALID},
         response_class=Response,
     )
     async def citation(claim_id: ClaimId, form: CitationFormat) -> Response:
@@ -150,8 +143,8 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
         tags=["runs"],
         responses={
             **_MISSING,
-            **_INVALID,
-            **_FORBIDDEN,
+            **INVALID,
+            **FORBIDDEN,
             409: {"model": ErrorAnswer, "description": "Another run is going on."},
         },
     )
@@ -169,7 +162,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
         summary="Cancel the run that goes on",
         description="Jobs that have finished stay stored. It asks for the same header as the start of a run.",
         tags=["runs"],
-        responses={**_NO_RUN, **_INVALID, **_FORBIDDEN},
+        responses={**_NO_RUN, **INVALID, **FORBIDDEN},
     )
     async def cancel(request: Request, token: Token = "") -> RunEntry:
         check_token(request, token)

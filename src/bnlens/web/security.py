@@ -16,13 +16,27 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bnlens.errors import UsageError
 
-__all__ = ["TOKEN_COOKIE", "Guard", "allowed_names", "check_token", "is_loopback", "keep_token", "token_of"]
+__all__ = [
+    "MAX_BODY",
+    "TOKEN_COOKIE",
+    "Guard",
+    "allowed_names",
+    "check_length",
+    "check_token",
+    "is_loopback",
+    "keep_token",
+    "token_of",
+]
+
+MAX_BODY = 2**20
+"""Bytes of the largest request without a file."""
 
 TOKEN_COOKIE = "bnlens_token"  # noqa: S105 - the name of a cookie
 _TOKEN_BYTES = 24
@@ -135,6 +149,17 @@ def keep_token(request: Request, response: Response) -> None:
     token = getattr(request.state, "token", None)
     if token is not None and request.cookies.get(TOKEN_COOKIE) != token:
         response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="strict", path="/")
+
+
+def check_length(request: Request, max_bytes: int, sentence: str) -> None:
+    """Find out whether a request may be read.
+
+    Raises:
+        HTTPException: 413 with the sentence, if it is larger than ``max_bytes`` or does not say how large it is.
+    """
+    length = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
+    if not length.isdecimal() or int(length) > max_bytes:
+        raise HTTPException(413, sentence)
 
 
 def check_token(request: Request, given: object) -> None:

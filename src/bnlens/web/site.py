@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from starlette.responses import HTMLResponse
 
 import bnlens
 from bnlens import render
+from bnlens.errors import StoreError
 from bnlens.web.assets import assets
 from bnlens.web.entries import run_entry
 from bnlens.web.labs import Lab, value_text
+from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
 from bnlens.web.security import keep_token, token_of
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from bnlens.web.answers import Answers
     from bnlens.web.networks import NetworkLibrary
+    from bnlens.web.notes import Notes
     from bnlens.web.pages import Page
     from bnlens.web.reports import ReportLibrary
     from bnlens.web.results import Results
@@ -43,6 +47,7 @@ class Site:
         answers: computed states.
         reports: saved reports.
         networks: citation networks.
+        notes: what readers have written.
         results: the claims with their newest runs in the folder.
         runs: what readers have started.
         static: whether pages are written to files, where nothing can be asked of a server.
@@ -55,6 +60,7 @@ class Site:
     answers: Answers
     reports: ReportLibrary
     networks: NetworkLibrary
+    notes: Notes
     results: Results
     runs: Runs
     static: bool = False
@@ -73,11 +79,12 @@ class Site:
             asset=lambda name: assets()[name].path,
             current_run=lambda: None if self.runs.current is None else run_entry(self.runs.current),
             mathml=mathml,
+            note_count=self._note_count,
             site=self,
             table=render.table,
             version=bnlens.__version__,
         )
-        self.templates.filters["value_text"] = value_text
+        self.templates.filters.update(markdown=render_markdown, moment=_moment, value_text=value_text)
 
     def render(
         self,
@@ -109,3 +116,19 @@ class Site:
         response = HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
         keep_token(request, response)
         return response
+
+    def _note_count(self, subject: str) -> int | None:
+        """How many notes there are on a subject; None if they cannot be read, which the page of the notes explains."""
+        try:
+            return self.notes.counts().get(subject, 0)
+        except StoreError:
+            return None
+
+
+def _moment(text: str) -> str:
+    """A moment of ISO 8601 in words; what is none stays as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bnlens.errors import UsageError
-from bnlens.web.security import check_token
+from bnlens.web.security import check_length, check_token
 
 __all__ = ["sent_file"]
 
@@ -21,9 +20,9 @@ async def sent_file(request: Request, max_bytes: int, kind: str) -> tuple[bytes,
         HTTPException: 413, the request is larger than ``max_bytes`` or does not say how large it is.
         UsageError: the token is wrong, or there is no file.
     """
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > max_bytes + _ENVELOPE:
-        raise HTTPException(413, f"The file is larger than {max_bytes // 2**20} MiB; {kind} is smaller.")
+    check_length(
+        request, max_bytes + _ENVELOPE, f"The file is larger than {max_bytes // 2**20} MiB; {kind} is smaller."
+    )
     async with request.form(max_files=1, max_fields=4) as form:
         check_token(request, form.get("token"))
         file = form.get("file")

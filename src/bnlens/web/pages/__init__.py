@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import api, claims, findings, home, labs, network, paper, runs, sent
+from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs, sent
 from bnlens.web.pages._page import Page
 
 __all__ = ["PAGES", "Page"]
@@ -15,6 +15,7 @@ PAGES: tuple[Page, ...] = (
     claims.PAGE,
     runs.PAGE,
     labs.PAGE,
+    discussion.PAGE,
     sent.PAGE,
     api.PAGE,
 )

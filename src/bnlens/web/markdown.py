@@ -1,0 +1,116 @@
+"""Markdown that a reader has written, as HTML that can do nothing: no script, no picture, no style, no foreign scheme.
+
+Three layers: markdown-it-py takes all HTML as text and refuses links to other schemes; nh3 keeps only the tags and attributes
+listed here; formulas are put in afterwards, written by `bnlens.web.maths.guarded_mathml` from a list of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from html import escape
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+from bnlens.render import Html
+from bnlens.web.maths import guarded_mathml
+
+__all__ = ["render_markdown"]
+
+_LINK = re.compile(r"(?:https?://[^/]|mailto:|/(?![/\\])|#)", re.IGNORECASE)
+"""Web addresses, mail, and places on this server."""
+_TAGS = "a blockquote br code em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul"
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_LOWEST, _SHIFT = 6, 2  # a page has its h1 and its h2 already
+_NESTING = 20
+
+
+@lru_cache(maxsize=512)
+def render_markdown(text: str) -> Html:
+    """Return Markdown as HTML: CommonMark without HTML, with tables, strikethrough and formulas between dollar signs.
+
+    A picture becomes a link to it, since nothing is loaded from elsewhere.
+    """
+    formulas: list[Html] = []
+    mark = secrets.token_hex(16)  # stands for a formula; no text can foresee it
+    written = _parser().render(text, {"formulas": formulas, "mark": mark})
+    cleaned = nh3.clean(
+        written,
+        tags=set(_TAGS.split()),
+        attributes=_ATTRIBUTES,
+        attribute_filter=_filter,
+        set_tag_attribute_values={"pre": {"tabindex": "0"}},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="nofollow noreferrer noopener",
+    )
+    framed = cleaned.replace("<table>", '<div class="table-frame" role="group" aria-label="Table" tabindex="0"><table>')
+    framed = framed.replace("</table>", "</table></div>")
+    return Html(re.sub(rf"{mark}-(\d+)-", lambda match: formulas[int(match[1])], framed))
+
+
+@lru_cache(maxsize=1)
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": _NESTING})
+    parser.enable(["table", "strikethrough"])
+    parser.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, allow_blank_lines=False)
+    parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
+    parser.core.ruler.push("quiet", _quiet)
+    parser.add_render_rule("math_inline", _formula)
+    parser.add_render_rule("math_block", _formula)
+    return parser
+
+
+def _quiet(state: StateCore) -> None:
+    """Lower headings below those of the page; make pictures links, and links without a text show their address."""
+    for token in state.tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1]) + _SHIFT, _LOWEST)}"
+        if token.children:
+            token.children = list(_without_pictures(token.children))
+
+
+def _without_pictures(tokens: Sequence[Token]) -> Iterator[Token]:
+    depth = 0
+    for index, token in enumerate(tokens):
+        depth += token.nesting if token.type in ("link_open", "link_close") else 0
+        address = str(token.attrGet("src" if token.type == "image" else "href") or "")
+        if token.type != "image":
+            yield token
+            if token.type == "link_open" and tokens[index + 1].type == "link_close":
+                yield _text(address)
+        elif depth:
+            yield _text(token.content or address)
+        else:
+            yield Token("link_open", "a", 1, attrs={"href": address})
+            yield _text(token.content or address)
+            yield Token("link_close", "a", -1)
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
+
+
+def _formula(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    token = tokens[index]
+    is_block = token.type == "math_block"
+    formula = guarded_mathml(token.content.strip(), display=is_block)
+    if formula is None:  # it is shown as it was written
+        source = f"<code>{escape(f'{token.markup}{token.content}{token.markup}')}</code>"
+        return f"<p>{source}</p>\n" if is_block else source
+    if is_block:
+        formula = Html(f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{formula}</div>')
+    env["formulas"].append(formula)
+    return f"{env['mark']}-{len(env['formulas']) - 1}-"
+
+
+def _filter(tag: str, attribute: str, value: str) -> str | None:
+    if attribute == "href":
+        return value if _LINK.match(value) else None
+    return value

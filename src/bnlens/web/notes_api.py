@@ -1,0 +1,164 @@
+"""The JSON API of the local notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi import Path as ApiPath
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from bnlens.web.api import FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.web.labs import NotFoundError
+from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, Draft, Note
+from bnlens.web.security import check_token
+from bnlens.web.site import Site
+
+__all__ = ["NoteId", "discussion_page", "find_subject", "router"]
+
+_TOKEN = "It asks for the header X-Bnlens-Token with the value of the cookie bnlens_token."  # noqa: S105 - a description
+_MISSING: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "There is no such note or subject."}
+}
+_CHANGED: dict[int | str, dict[str, Any]] = {
+    409: {"model": ErrorAnswer, "description": "The note has another version by now."}
+}
+_BODY: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The body cannot be read."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+}
+
+NoteId = Annotated[int, ApiPath(ge=1, le=MAX_ID, description="Id of a note.")]
+
+
+class NewNote(BaseModel):
+    """A note to be written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=MAX_TEXT, description="Markdown; formulas stand between dollar signs.")
+    author: str = Field("", max_length=MAX_AUTHOR, description="A name, if one is to be shown.")
+    subject: str = Field("", max_length=20, description="Id of a claim, such as D1; empty for the paper.")
+
+    def draft(self, subject: str) -> Draft:
+        """Return it as it is stored, with a subject that was found."""
+        return Draft(self.text, self.author, subject)
+
+
+class ChangedNote(NewNote):
+    """A note in place of another."""
+
+    version: int = Field(ge=1, le=MAX_ID, description="That of the note as it was read; if it has another, 409.")
+
+
+class NoteEntry(BaseModel):
+    """A note."""
+
+    id: int
+    subject: str = Field(description="Id of a claim; empty for the paper.")
+    author: str
+    text: str = Field(description="Markdown.")
+    created: str = Field(description="ISO 8601, UTC.")
+    edited: str | None = Field(description="Likewise; null if it never was.")
+    version: int = Field(description="Grows by one with every change.")
+    page: str
+
+
+def discussion_page(subject: str | None = None, *, before: int | None = None, note: int | None = None) -> str:
+    """Return the address of the notes.
+
+    Args:
+        subject: only those on it.
+        before: only those with a smaller id.
+        note: the one to scroll to.
+    """
+    query = {name: value for name, value in (("subject", subject), ("before", before)) if value is not None}
+    return "/discussion" + (f"?{urlencode(query)}" if query else "") + (f"#note-{note}" if note else "")
+
+
+def find_subject(site: Site, given: str, known: Iterable[str] = ()) -> str:
+    """Return a subject of notes: empty for the paper, else the id of a claim; upper and lower case are the same.
+
+    Args:
+        site: with the register of the claims.
+        given: what was asked for.
+        known: subjects that are good although the register does not have them any more.
+
+    Raises:
+        NotFoundError: there is none of that id.
+    """
+    if not given or given in known:
+        return given
+    claims = site.results.register()
+    if given.upper() not in claims:
+        raise NotFoundError(f"There is no claim {given[:20]!r} to write about; there are {', '.join(claims)}.")
+    return given.upper()
+
+
+def router(site: Site) -> APIRouter:
+    """Return the routes for notes."""
+    routes = APIRouter(prefix="/api/notes", tags=["notes"], route_class=BoundedRoute)
+
+    @routes.get("", summary="The notes, newest last", responses={**_MISSING, **INVALID})
+    def notes(
+        subject: Annotated[
+            str | None, Query(max_length=20, description="Id of a claim, empty for the paper; without it, all notes.")
+        ] = None,
+        before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only notes with a smaller id.")] = None,
+        limit: Annotated[int | None, Query(ge=1, le=1000, description="The newest so many of them.")] = None,
+    ) -> list[NoteEntry]:
+        found = None if subject is None else find_subject(site, subject, site.notes.counts())
+        return [_entry(note) for note in site.notes.all(found, before=before or MAX_ID + 1, limit=limit or -1)]
+
+    @routes.post(
+        "",
+        summary="Write a note",
+        description=_TOKEN,
+        status_code=201,
+        responses={**_BODY, **_MISSING, **INVALID, **FORBIDDEN},
+    )
+    def add(new: NewNote, request: Request, token: Token = "") -> NoteEntry:
+        check_token(request, token)
+        return _entry(site.notes.add(new.draft(find_subject(site, new.subject))))
+
+    @routes.get("/{note_id}", summary="One note", responses={**_MISSING, **INVALID})
+    def note(note_id: NoteId) -> NoteEntry:
+        return _entry(site.notes.get(note_id))
+
+    @routes.put(
+        "/{note_id}",
+        summary="Change a note",
+        description=_TOKEN,
+        responses={**_BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
+    )
+    def change(note_id: NoteId, changed: ChangedNote, request: Request, token: Token = "") -> NoteEntry:
+        check_token(request, token)
+        subject = find_subject(site, changed.subject, [site.notes.get(note_id).subject])
+        return _entry(site.notes.change(note_id, changed.version, changed.draft(subject)))
+
+    @routes.delete(
+        "/{note_id}",
+        summary="Delete a note",
+        description=f"The answer is the note as it was. {_TOKEN}",
+        responses={**_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
+    )
+    def remove(
+        note_id: NoteId,
+        request: Request,
+        version: Annotated[
+            int | None, Query(ge=1, le=MAX_ID, description="If the note has another by now, 409; without it, any.")
+        ] = None,
+        token: Token = "",
+    ) -> NoteEntry:
+        check_token(request, token)
+        return _entry(site.notes.remove(note_id, version))
+
+    return routes
+
+
+def _entry(note: Note) -> NoteEntry:
+    return NoteEntry(**asdict(note), page=discussion_page(note.subject, before=note.id + 1, note=note.id))

@@ -1,0 +1,249 @@
+"""The local notes: written, changed and deleted by forms that need no script, and that lose nothing that was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bnlens.errors import BnlensError, StoreError
+from bnlens.web.labs import NotFoundError
+from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, ConflictError, Draft, Note
+from bnlens.web.notes_api import NoteId, discussion_page, find_subject
+from bnlens.web.pages._page import Page
+from bnlens.web.security import MAX_BODY, check_length, check_token
+from bnlens.web.site import Site
+
+__all__ = ["PAGE"]
+
+_SHOWN = 50
+_FIELDS = ("token", "text", "author", "subject", "version")
+
+
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/discussion")
+    def discussion(
+        request: Request,
+        subject: str | None = None,
+        before: Annotated[int, Query(ge=1, le=MAX_ID + 1)] = MAX_ID + 1,
+    ) -> Response:
+        return _list(site, request, subject, before)
+
+    @routes.post("/discussion")
+    async def add(request: Request) -> Response:
+        sent = await _sent(request)
+        return await run_in_threadpool(_add, site, request, sent)
+
+    @routes.get("/discussion/{note_id}/edit")
+    def edit(note_id: NoteId, request: Request) -> Response:
+        note = site.notes.get(note_id)
+        draft = Draft(note.text, note.author, note.subject)
+        return _form(site, request, draft, note_id=note_id, version=note.version)
+
+    @routes.post("/discussion/{note_id}/edit")
+    async def change(note_id: NoteId, request: Request) -> Response:
+        sent = await _sent(request)
+        return await run_in_threadpool(_change, site, request, note_id, sent)
+
+    @routes.get("/discussion/{note_id}/delete")
+    def confirm(note_id: NoteId, request: Request) -> Response:
+        return _confirm(site, request, site.notes.get(note_id))
+
+    @routes.post("/discussion/{note_id}/delete")
+    async def delete(note_id: NoteId, request: Request) -> Response:
+        sent = await _sent(request)
+        return await run_in_threadpool(_delete, site, request, note_id, sent)
+
+    return routes
+
+
+def _list(site: Site, request: Request, subject: str | None, before: int) -> Response:
+    problem, notes, counts = "", [], {}
+    try:
+        counts = site.notes.counts()
+    except StoreError as error:
+        problem = str(error)
+    if subject is not None:
+        subject = find_subject(site, subject, counts)
+    if not problem:
+        try:
+            notes = site.notes.all(subject, before=before, limit=-1 if site.static else _SHOWN + 1)
+        except StoreError as error:
+            problem = str(error)
+    is_cut = not site.static and len(notes) > _SHOWN
+    notes = notes[1:] if is_cut else notes
+    return site.render(
+        request,
+        "discussion.html",
+        title="Discussion",
+        description="Notes on the paper and its claims. They stay on this machine, in notes.sqlite of the served folder.",
+        notes=notes,
+        counts=counts,
+        subject=subject,
+        problem=problem,
+        earlier=discussion_page(subject, before=notes[0].id) if is_cut else None,
+        newest=discussion_page(subject) if before <= MAX_ID else None,
+        draft=Draft("", subject=subject or ""),
+        problems={},
+        **_words(site, subject or ""),
+    )
+
+
+def _form(
+    site: Site,
+    request: Request,
+    draft: Draft,
+    *,
+    note_id: int | None = None,
+    version: int = 0,
+    theirs: Note | None = None,
+    problems: Mapping[str, str] | None = None,
+    problem: str = "",
+    status: int = 200,
+) -> Response:
+    """The form alone: to change a note in this version, or to write one; ``theirs`` is what someone made of it meanwhile."""
+    return site.render(
+        request,
+        "note_form.html",
+        title=f"Change note {note_id}" if note_id else "Write a note",
+        status=status,
+        note_id=note_id,
+        version=version,
+        theirs=theirs,
+        draft=draft,
+        problems=problems or {},
+        problem=problem,
+        **_words(site, draft.subject),
+    )
+
+
+def _confirm(site: Site, request: Request, note: Note, *, problem: str = "", status: int = 200) -> Response:
+    return site.render(
+        request,
+        "note_delete.html",
+        title=f"Delete note {note.id}?",
+        status=status,
+        note=note,
+        problem=problem,
+        **_words(site, note.subject),
+    )
+
+
+def _words(site: Site, subject: str) -> dict[str, Any]:
+    """What every page with notes needs: addresses, limits, the subjects of the form."""
+    subjects = {"": "The paper"} | {
+        claim.id: f"{claim.id}. {claim.title}" for claim in site.results.register().values()
+    }
+    if subject and subject not in subjects:  # of a claim that has left the register
+        subjects[subject] = subject
+    return {"address": discussion_page, "subjects": subjects, "max_text": MAX_TEXT, "max_author": MAX_AUTHOR}
+
+
+def _add(site: Site, request: Request, sent: Mapping[str, str]) -> Response:
+    draft, problems = _looked_at(site, _draft(sent))
+    try:
+        check_token(request, sent["token"])
+        if not problems:
+            return RedirectResponse(_place(site, site.notes.add(draft)), 303)
+    except BnlensError as error:
+        return _form(site, request, draft, problems=problems, problem=str(error), status=422)
+    return _form(site, request, draft, problems=problems, status=422)
+
+
+def _change(site: Site, request: Request, note_id: int, sent: Mapping[str, str]) -> Response:
+    draft, version = _draft(sent), _version(sent)
+    problems: Mapping[str, str] = {}
+    problem, status, theirs = "", 422, None
+    try:
+        check_token(request, sent["token"])
+        draft, problems = _looked_at(site, draft, [site.notes.get(note_id).subject])
+        if not problems:
+            return RedirectResponse(_place(site, site.notes.change(note_id, version, draft)), 303)
+    except NotFoundError:
+        problem = f"Note {note_id} was deleted meanwhile: send your text again to keep it as a new note."
+        return _form(site, request, draft, problem=problem, status=409)
+    except ConflictError as error:
+        problem = "Someone has changed this note meanwhile: join the two texts, or send yours again to replace theirs."
+        status, theirs, version = 409, error.note, error.note.version
+    except BnlensError as error:
+        problem = str(error)
+    return _form(
+        site,
+        request,
+        draft,
+        note_id=note_id,
+        version=version,
+        theirs=theirs,
+        problems=problems,
+        problem=problem,
+        status=status,
+    )
+
+
+def _delete(site: Site, request: Request, note_id: int, sent: Mapping[str, str]) -> Response:
+    check_token(request, sent["token"])
+    try:
+        note = site.notes.remove(note_id, _version(sent))
+    except ConflictError as error:
+        problem = "Someone has changed this note meanwhile: read it again before you delete it."
+        return _confirm(site, request, error.note, problem=problem, status=409)
+    return RedirectResponse(discussion_page(note.subject), 303)
+
+
+async def _sent(request: Request) -> dict[str, str]:
+    check_length(request, MAX_BODY, f"The form is larger than {MAX_BODY // 2**10} KiB: shorten the note.")
+    async with request.form(max_files=0, max_fields=2 * len(_FIELDS)) as form:
+        return {name: value if isinstance(value := form.get(name), str) else "" for name in _FIELDS}
+
+
+def _draft(sent: Mapping[str, str]) -> Draft:
+    return Draft(sent["text"].replace("\r\n", "\n"), sent["author"], sent["subject"])
+
+
+def _looked_at(site: Site, draft: Draft, known: Iterable[str] = ()) -> tuple[Draft, dict[str, str]]:
+    """The draft with its subject as the register spells it, and by field what is wrong with it."""
+    problems = draft.tidied().problems()
+    try:
+        draft = replace(draft, subject=find_subject(site, draft.subject, known))
+    except NotFoundError as error:
+        problems["subject"] = str(error)
+    return draft, problems
+
+
+def _version(sent: Mapping[str, str]) -> int:
+    """The version that the form was made for; 0, which no note has, if it does not say."""
+    text = sent["version"]
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _place(site: Site, note: Note) -> str:
+    """The address that shows a note: the newest notes on its subject, or those up to it."""
+    newest = site.notes.all(note.subject, limit=_SHOWN)
+    is_among = any(other.id == note.id for other in newest)
+    return discussion_page(note.subject, before=None if is_among else note.id + 1, note=note.id)
+
+
+def _export(site: Site) -> Iterable[str]:
+    yield "/api/notes"
+    try:
+        counts = site.notes.counts()
+    except StoreError:  # the page says so
+        return
+    yield from map(discussion_page, counts)
+
+
+PAGE = Page(
+    id="discussion",
+    title="Discussion",
+    path="/discussion",
+    summary="Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine.",
+    routes=_routes,
+    export=_export,
+)
