@@ -106,10 +106,12 @@ class Database:
         connection.execute("COMMIT")
 
     def _check(self, connection: sqlite3.Connection) -> int:
+        # The version comes second: if another process makes our tables meanwhile, they come with theirs.
+        tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         found: int = _pragma(connection, "user_version")
         if found > self.version:
             raise self._newer(found, f"update bnlens or {self.otherwise}")
-        if found == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if found == 0 and tables:
             raise StoreError(f"{self.path} is a database of another program; {self.otherwise}")
         return found
 

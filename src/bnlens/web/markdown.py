@@ -45,6 +45,7 @@ def render_markdown(text: str) -> Html:
         written,
         tags=set(_TAGS.split()),
         attributes=_ATTRIBUTES,
+        allowed_classes={"td": {"number"}, "th": {"number"}},
         attribute_filter=_filter,
         set_tag_attribute_values={"pre": {"tabindex": "0"}},
         url_schemes={"http", "https", "mailto"},
@@ -68,10 +69,12 @@ def _parser() -> MarkdownIt:
 
 
 def _quiet(state: StateCore) -> None:
-    """Lower headings below those of the page; make pictures links, and links without a text show their address."""
+    """Fit what was written into the page: headings below its own, numbers to the right, links for pictures."""
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + _SHIFT, _LOWEST)}"
+        if token.attrs.pop("style", "") == "text-align:right":  # of a cell
+            token.attrSet("class", "number")
         if token.children:
             token.children = list(_without_pictures(token.children))
 

@@ -43,8 +43,17 @@ def _endpoints(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 "summary": operation["summary"],
                 "description": operation.get("description", ""),
                 "parameters": [_parameter(parameter) for parameter in operation.get("parameters", [])],
+                "body": list(_body(schema, operation)),
                 "openable": method == "get" and "{" not in path and not path.startswith(_ASK_FOR_MORE),
             }
+
+
+def _body(schema: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if content is not None:
+        model = schema["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+        for name, field in model["properties"].items():
+            yield _parameter({"name": name, "schema": field}) | {"Meaning": field.get("description", "")}
 
 
 def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _form(
         title=f"Change note {note_id}" if note_id else "Write a note",
         status=status,
         note_id=note_id,
-        version=version,
+        note_version=version,
         theirs=theirs,
         draft=draft,
         problems=problems or {},

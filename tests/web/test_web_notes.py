@@ -1,0 +1,467 @@
+"""The local notes: forms, file, conflicts, limits, what is refused, and the export."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from bnlens.errors import StoreError, UsageError
+from bnlens.web import create_app, export
+from bnlens.web.labs import Lab, NotFoundError
+from bnlens.web.notes import MAX_AUTHOR, MAX_TEXT, SCHEMA_VERSION, ConflictError, Draft, Notes
+from web.markup import Page
+
+URL = "http://127.0.0.1"
+
+
+class Reader:
+    """Sends forms as a browser without scripts does."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.client = TestClient(app, base_url=URL)
+        self.get = self.client.get
+
+    def page(self, address: str = "/discussion") -> Page:
+        response = self.get(address)
+        assert response.status_code == 200, response.text
+        return Page(response.text)
+
+    def send(self, address: str, form: str = "note-form", **values: str):
+        """Open a page, fill in its form and send it; what is None is left out."""
+        page = self.page(address)
+        [opened] = page.find("form", data_testid=form)
+        fields = {
+            found.attributes["name"]: found.attributes.get("value", "")
+            for found in page.find("input")
+            if found.is_in(data_testid=form)
+        }
+        for area in page.find("textarea"):
+            fields[area.attributes["name"]] = area.text.removeprefix("\n")
+        for option in page.find("option"):
+            if "selected" in option.attributes:
+                fields["subject"] = option.attributes["value"]
+        return self.client.post(opened.attributes["action"], data={**fields, **values}, follow_redirects=False)
+
+    def write(self, text: str, **values: str) -> str:
+        response = self.send("/discussion", text=text, **values)
+        assert response.status_code == 303, response.text
+        return response.headers["location"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def app(place: Path) -> FastAPI:
+    app = create_app(place)
+    app.state.site.notes = Notes(place, wait=0.2)
+    return app
+
+
+@pytest.fixture
+def reader(app: FastAPI) -> Reader:
+    return Reader(app)
+
+
+def texts(page: Page) -> list[str]:
+    return [found.text.strip() for found in page.find(data_testid="written")]
+
+
+def test_a_folder_is_made_with_the_first_note(reader: Reader, place: Path):
+    assert "no notes yet" in reader.page().one(data_testid="empty").text
+    for address in ("/paper", "/claims/D1", "/discussion?subject=D1", "/api/notes"):
+        assert reader.get(address).status_code == 200
+    assert reader.get("/discussion/1/edit").status_code == 404
+    assert reader.send("/discussion", text="").status_code == 422
+    assert not place.exists()
+    reader.write("first")
+    assert (place / "notes.sqlite").is_file()
+
+
+def test_a_note_is_written_changed_and_deleted_by_forms(reader: Reader):
+    assert reader.write("**One**", author=" Ada \n Lovelace ", subject="") == "/discussion?subject=#note-1"
+    assert reader.write("Two", subject="d1") == "/discussion?subject=D1#note-2"
+    page = reader.page()
+    assert texts(page) == ["One", "Two"]
+    assert page.one("b", class_="author").text == "Ada Lovelace"
+    assert [found.text for found in page.find("strong")] == ["One"]
+    changed = reader.send("/discussion/1/edit", text="Changed", subject="D1", author="")
+    assert changed.headers["location"] == "/discussion?subject=D1#note-1"
+    page = reader.page()
+    assert texts(page) == ["Changed", "Two"]
+    assert len(page.find("time")) == 3  # the first note shows when it was changed
+    question = reader.page("/discussion/1/delete")
+    assert texts(question) == ["Changed"]
+    assert texts(reader.page()) == ["Changed", "Two"]  # asking deletes nothing
+    assert reader.send("/discussion/1/delete", "delete-form").headers["location"] == "/discussion?subject=D1"
+    assert texts(reader.page()) == ["Two"]
+    assert reader.write("Three").endswith("#note-3")  # an id is never given twice
+
+
+def test_the_form_to_change_a_note_shows_what_is_stored(reader: Reader):
+    text = '    code first\n\n<b>&amp; "quoted"\n\ttab\n\n- end'
+    reader.write(f"\r\n\r\n{text}\r\n".replace("\n", "\r\n").replace("\r\r", "\r"), author="O'Hara <x>", subject="G1")
+    page = reader.page("/discussion/1/edit")
+    assert page.one("textarea").text.removeprefix("\n") == text
+    assert page.one(id="note-author").attributes["value"] == "O'Hara <x>"
+    assert [option.attributes["value"] for option in page.find("option") if "selected" in option.attributes] == ["G1"]
+    assert reader.get("/api/notes/1").json()["text"] == text
+
+
+def test_notes_are_listed_by_subject_and_counted_on_its_page(reader: Reader):
+    assert reader.page("/claims/D1").one(data_testid="notes-link").text == "Write a note"
+    for number, subject in enumerate(["D1", "", "D1", "G1"]):
+        reader.write(f"note {number}", subject=subject)
+    assert texts(reader.page("/discussion?subject=D1")) == ["note 0", "note 2"]
+    assert texts(reader.page("/discussion?subject=d1")) == ["note 0", "note 2"]
+    assert texts(reader.page("/discussion?subject=")) == ["note 1"]
+    assert texts(reader.page("/discussion?subject=L1")) == []
+    assert "on L1 yet" in reader.page("/discussion?subject=L1").one(data_testid="empty").text
+    assert reader.get("/discussion?subject=Q9").status_code == 404
+    links = {path: reader.page(path).one(data_testid="notes-link") for path in ("/claims/D1", "/paper", "/claims/L1")}
+    assert [link.text for link in links.values()] == ["2 notes", "1 note", "Write a note"]
+    assert len(texts(reader.page(links["/claims/D1"].attributes["href"]))) == 2
+    shown = [found.text for found in reader.page().find("a") if found.is_in(data_testid="subjects")]
+    assert shown == ["All (4)", "The paper (1)", "D1 (2)", "G1 (1)"]
+
+
+def test_many_notes_are_shown_in_parts_without_losing_one(reader: Reader, app: FastAPI):
+    for number in range(1, 121):
+        app.state.site.notes.add(Draft(f"note {number}"))
+    found: list[str] = []
+    address = "/discussion"
+    while address:
+        page = reader.page(address)
+        found = texts(page) + found
+        address = next((link.attributes["href"] for link in page.find("a", data_testid="earlier")), "")
+    assert found == [f"note {number}" for number in range(1, 121)]
+    location = reader.send("/discussion/3/edit", text="changed").headers["location"]
+    assert "changed" in texts(reader.page(location.partition("#")[0]))
+
+
+def test_notes_survive_the_end_of_the_server(reader: Reader, place: Path):
+    reader.write("kept $x^2$", author="Ada", subject="D1")
+    before = reader.get("/api/notes").json()
+    assert Reader(create_app(place)).get("/api/notes").json() == before
+
+
+def test_two_servers_on_one_folder_lose_nothing(place: Path):
+    readers = [Reader(create_app(place)) for _ in range(2)]
+    barrier = Barrier(2)  # both make the file at once
+
+    def write(index: int) -> None:
+        barrier.wait()
+        for number in range(20):
+            readers[index].write(f"{index}-{number}")
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, range(2)))
+    notes = [reader.get("/api/notes").json() for reader in readers]
+    assert notes[0] == notes[1]
+    assert sorted(note["text"] for note in notes[0]) == sorted(f"{i}-{n}" for i in range(2) for n in range(20))
+    assert [note["id"] for note in notes[0]] == list(range(1, 41))
+
+
+def test_many_writers_may_make_the_file_at_once(tmp_path: Path):
+    for attempt in range(5):
+        barrier = Barrier(6)
+
+        def write(number: int, folder: Path = tmp_path / str(attempt), barrier: Barrier = barrier) -> int:
+            notes = Notes(folder)
+            barrier.wait()
+            return notes.add(Draft(f"note {number}")).id
+
+        with ThreadPoolExecutor(6) as threads:
+            assert sorted(threads.map(write, range(6))) == list(range(1, 7))
+
+
+def test_a_change_on_top_of_another_is_refused_and_keeps_what_was_typed(reader: Reader, app: FastAPI):
+    reader.write("original")
+    note = app.state.site.notes.get(1)
+    app.state.site.notes.change(1, note.version, Draft("theirs <b>"))
+    token = reader.page().find("input", name="token")[0].attributes["value"]
+    form = {"token": token, "version": "1", "text": "mine", "author": "Me", "subject": "D1"}
+    refused = reader.client.post("/discussion/1/edit", data=form)
+    assert refused.status_code == 409
+    page = Page(refused.text)
+    assert "meanwhile" in page.one(data_testid="problem").text
+    assert page.one("textarea").text == "\nmine"
+    assert page.one(id="note-author").attributes["value"] == "Me"
+    assert "theirs <b>" in page.one(data_testid="theirs").text
+    assert app.state.site.notes.get(1).text == "theirs <b>"
+    form["version"] = page.one("input", name="version").attributes["value"]  # they have read it now
+    assert reader.client.post("/discussion/1/edit", data=form, follow_redirects=False).status_code == 303
+    assert app.state.site.notes.get(1).text == "mine"
+    form["version"] = "nonsense"
+    assert reader.client.post("/discussion/1/edit", data=form).status_code == 409
+
+
+def test_a_note_deleted_meanwhile_can_be_kept_as_a_new_one(reader: Reader, app: FastAPI):
+    reader.write("original")
+    token = reader.page().find("input", name="token")[0].attributes["value"]
+    app.state.site.notes.remove(1)
+    form = {"token": token, "version": "1", "text": "mine", "author": "", "subject": "D1"}
+    refused = reader.client.post("/discussion/1/edit", data=form)
+    assert refused.status_code == 409
+    page = Page(refused.text)
+    assert "was deleted" in page.one(data_testid="problem").text
+    assert page.one("textarea").text == "\nmine"
+    assert page.one("form").attributes["action"] == "/discussion"
+
+
+def test_a_note_changed_meanwhile_is_not_deleted(reader: Reader, app: FastAPI):
+    reader.write("original")
+    token = reader.page().find("input", name="token")[0].attributes["value"]
+    app.state.site.notes.change(1, 1, Draft("theirs"))
+    refused = reader.client.post("/discussion/1/delete", data={"token": token, "version": "1"})
+    assert refused.status_code == 409
+    assert texts(Page(refused.text)) == ["theirs"]
+    assert app.state.site.notes.get(1).text == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "sentence"),
+    [
+        ({"text": ""}, "text", "empty"),
+        ({"text": " \r\n\t\x07 "}, "text", "empty"),
+        ({"text": "é" * (MAX_TEXT + 1)}, "text", "20,001 characters"),
+        ({"text": "kept", "author": "n" * (MAX_AUTHOR + 1)}, "author", "81 characters"),
+        ({"text": "kept", "subject": "Q9"}, "subject", "no claim 'Q9'"),
+    ],
+)
+@pytest.mark.parametrize("address", ["/discussion", "/discussion/1/edit"])
+def test_an_error_stands_beside_its_field_and_keeps_the_rest(
+    reader: Reader, address: str, values: dict[str, str], field: str, sentence: str
+):
+    reader.write("original")
+    response = reader.send(address, **values)
+    assert response.status_code == 422
+    page = Page(response.text)
+    problem = page.one(data_testid=f"note-{field}-problem")
+    assert sentence in problem.text
+    marked = page.one(id=f"note-{field}")
+    assert marked.attributes["aria-invalid"] == "true"
+    assert problem.attributes["id"] in marked.attributes["aria-describedby"].split()
+    assert page.one("textarea").text.removeprefix("\n").replace("\r", "") == values["text"].replace("\r", "")
+    assert page.one(id="note-author").attributes["value"] == values.get("author", "")
+    assert [note["text"] for note in reader.get("/api/notes").json()] == ["original"]
+
+
+def test_the_longest_note_is_taken_in_any_writing(reader: Reader):
+    reader.write("\U0001f600" * MAX_TEXT)
+    reader.write("\r\n".join("a" * (MAX_TEXT // 2)))  # line ends count once
+    reader.write("x", author="é" * MAX_AUTHOR)
+    assert len(reader.get("/api/notes/1").json()["text"]) == MAX_TEXT
+
+
+def test_forms_that_are_too_large_are_refused_unread(reader: Reader):
+    token = reader.page().find("input", name="token")[0].attributes["value"]
+    assert reader.client.post("/discussion", data={"token": token, "text": "a" * 2**20}).status_code == 413
+    assert reader.client.post("/discussion", content=iter([b"text=a"])).status_code == 413
+    many = {f"field{number}": "x" for number in range(100)}
+    assert 400 <= reader.client.post("/discussion", data={"token": token, "text": "a", **many}).status_code < 500
+    files = {"text": ("a.txt", b"a", "text/plain")}
+    assert 400 <= reader.client.post("/discussion", data={"token": token}, files=files).status_code < 500
+    assert reader.get("/api/notes").json() == []
+
+
+@pytest.mark.parametrize("address", ["/discussion", "/discussion/1/edit", "/discussion/1/delete"])
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+def test_posts_from_other_sites_are_refused(reader: Reader, address: str, headers: dict[str, str]):
+    reader.write("original")
+    token = reader.page().find("input", name="token")[0].attributes["value"]
+    form = {"token": token, "version": "1", "text": "evil", "author": "", "subject": ""}
+    assert reader.client.post(address, data=form, headers=headers).status_code == 403
+    assert [note["text"] for note in reader.get("/api/notes").json()] == ["original"]
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "é"])
+def test_a_form_without_the_token_changes_nothing_and_keeps_what_was_typed(reader: Reader, token: str):
+    reader.write("original")
+    for address in ("/discussion", "/discussion/1/edit"):
+        response = reader.send(address, text="typed", token=token)
+        assert response.status_code == 422
+        assert Page(response.text).one("textarea").text == "\ntyped"
+        assert "out of date" in Page(response.text).one(data_testid="problem").text
+    assert reader.send("/discussion/1/delete", "delete-form", token=token).status_code == 422
+    assert [note["text"] for note in reader.get("/api/notes").json()] == ["original"]
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "no database":
+        path.write_bytes(b"these are no notes " * 100)
+    elif how == "damaged page":
+        content = bytearray(path.read_bytes())
+        content[4096:] = b"\xa5" * (len(content) - 4096)
+        path.write_bytes(bytes(content))
+    elif how == "cut short":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        with sqlite3.connect(path) as connection:
+            if how == "newer":
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+            elif how == "other tables":
+                connection.execute("DROP TABLE notes")
+                connection.execute("CREATE TABLE notes (something)")
+            else:
+                connection.execute("UPDATE notes SET text = CAST(x'ff61' AS TEXT)")
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "how", ["no database", "damaged page", "cut short", "a folder", "newer", "other tables", "no text"]
+)
+def test_pages_open_and_say_that_the_file_is_damaged(reader: Reader, place: Path, how: str):
+    for number in range(3):
+        reader.write(f"note {number} " + "x" * 3000)
+    token = reader.page().find("input", name="token")[0].attributes["value"]
+    spoil(place / "notes.sqlite", how)
+    page = reader.page()
+    assert "notes.sqlite" in page.one(data_testid="problem").text
+    assert page.find(data_testid="note-form") == []
+    for path in ("/paper", "/claims/D1"):
+        assert reader.page(path).one(data_testid="notes-link").text
+    for path in ("/api/notes", "/api/notes/1", "/discussion/1/edit", "/discussion/1/delete"):
+        assert reader.get(path).status_code == 422
+    form = {"token": token, "version": "1", "text": "typed", "author": "", "subject": ""}
+    changed = reader.client.post("/discussion/1/edit", data=form)
+    assert changed.status_code == 422
+    assert Page(changed.text).one("textarea").text == "\ntyped"
+    assert Page(changed.text).one("form").attributes["action"] == "/discussion/1/edit"
+    if how != "no text":  # of one note; others can still be written then
+        added = reader.client.post("/discussion", data=form)
+        assert added.status_code == 422
+        assert "notes.sqlite" in Page(added.text).one(data_testid="problem").text
+        assert Page(added.text).one("textarea").text == "\ntyped"
+
+
+def test_a_database_of_another_program_is_left_alone(reader: Reader, place: Path):
+    place.mkdir()
+    with sqlite3.connect(place / "notes.sqlite") as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = (place / "notes.sqlite").read_bytes()
+    assert texts(reader.page()) == []
+    response = reader.send("/discussion", text="typed")
+    assert response.status_code == 422
+    assert "another program" in Page(response.text).one(data_testid="problem").text
+    assert (place / "notes.sqlite").read_bytes() == before
+
+
+def test_a_file_that_cannot_be_written_is_read_and_nothing_typed_is_lost(reader: Reader, place: Path):
+    reader.write("original")
+    with (place / "notes.sqlite").open("r+b") as file:
+        file.seek(18)  # the header's "write version": SQLite opens a file of an unknown one for reading only
+        file.write(b"\x03")
+    assert texts(reader.page()) == ["original"]
+    for address in ("/discussion", "/discussion/1/edit"):
+        response = reader.send(address, text="typed")
+        assert response.status_code == 422
+        assert "readonly" in Page(response.text).one(data_testid="problem").text
+        assert Page(response.text).one("textarea").text == "\ntyped"
+    assert reader.send("/discussion/1/delete", "delete-form").status_code == 422
+    assert texts(reader.page()) == ["original"]
+
+
+def test_a_folder_that_cannot_be_made(reader: Reader, place: Path):
+    place.write_text("a file")
+    response = reader.send("/discussion", text="typed")
+    assert response.status_code == 422
+    assert Page(response.text).one("textarea").text == "\ntyped"
+
+
+def test_a_file_that_is_being_written_is_read_and_nothing_typed_is_lost(reader: Reader, place: Path):
+    reader.write("original")
+    other = sqlite3.connect(place / "notes.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert texts(reader.page()) == ["original"]
+    response = reader.send("/discussion", text="typed")
+    assert response.status_code == 422
+    assert "locked" in Page(response.text).one(data_testid="problem").text
+    assert Page(response.text).one("textarea").text == "\ntyped"
+    other.execute("ROLLBACK")
+    other.close()
+    reader.write("typed")
+
+
+def test_a_file_that_another_program_holds(reader: Reader, place: Path):
+    reader.write("original")
+    other = sqlite3.connect(place / "notes.sqlite", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("UPDATE notes SET text = 'theirs'")
+    other.execute("COMMIT")
+    assert "another program holds it" in reader.page().one(data_testid="problem").text
+    assert reader.get("/claims/D1").status_code == 200
+    other.close()
+    assert texts(reader.page()) == ["theirs"]
+
+
+def test_what_the_store_refuses(tmp_path: Path):
+    notes = Notes(tmp_path)
+    for draft in (Draft(""), Draft("a" * (MAX_TEXT + 1)), Draft("a", "b" * (MAX_AUTHOR + 1))):
+        with pytest.raises(UsageError):
+            notes.add(draft)
+    assert list(tmp_path.iterdir()) == []
+    note = notes.add(Draft("a\ud800\x07b", "c\u0000d"))
+    assert (note.text, note.author) == ("ab", "c d")
+    notes.change(note.id, 1, Draft("x"))
+    with pytest.raises(ConflictError) as caught:
+        notes.change(note.id, 1, Draft("y"))
+    assert caught.value.note == notes.get(note.id)
+    with pytest.raises(NotFoundError):
+        notes.remove(7)
+    with pytest.raises(StoreError):
+        Notes(tmp_path / "notes.sqlite").add(Draft("x"))
+
+
+@pytest.fixture
+def exported(reader: Reader, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for subject in ("", "D1", "D1"):
+        reader.write(f"on {subject or 'paper'} [D1](/claims/D1) [edit](/discussion/1/edit)", subject=subject)
+    monkeypatch.setattr(Lab, "exported", lambda lab: [])  # labs are exported in another test
+    export.export_site(place, tmp_path / "site")
+    return tmp_path / "site"
+
+
+def test_the_export_has_the_notes_and_no_way_to_change_them(exported: Path):
+    page = Page((exported / "discussion" / "index.html").read_text())
+    assert len(texts(page)) == 3
+    [only] = list((exported / "discussion").glob("subject-D1*.html"))
+    assert len(texts(Page(only.read_text()))) == 2
+    pages = list(exported.rglob("*.html"))
+    assert len(pages) > 20
+    for path in pages:
+        page = Page(path.read_text())
+        assert page.find("form", method="post") == [], path
+        assert page.find("textarea") == [], path
+        assert not any(re.search(r"/(edit|delete)\b", link.attributes.get("href", "")) for link in page.find("a")), path
+    links = {name: Page((exported / "claims" / name / "index.html").read_text()) for name in ("D1", "L1")}
+    [link] = links["D1"].find("a", data_testid="notes-link")
+    assert (exported / "claims" / "D1" / link.attributes["href"].replace("%20", " ")).resolve() == only.resolve()
+    assert links["L1"].find("a", data_testid="notes-link") == []
+    assert (exported / "api" / "notes.json").is_file()
+
+
+def test_the_export_goes_on_where_the_notes_are_damaged(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place.mkdir()
+    (place / "notes.sqlite").write_bytes(b"these are no notes " * 100)
+    monkeypatch.setattr(Lab, "exported", lambda lab: [])
+    export.export_site(place, tmp_path / "site")
+    page = Page((tmp_path / "site" / "discussion" / "index.html").read_text())
+    assert "is damaged" in page.one(data_testid="problem").text

@@ -1,0 +1,239 @@
+"""What a note may hold: pages with hostile texts are parsed, and every element and address in them is looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from bnlens.web import create_app
+from bnlens.web.markdown import render_markdown
+from bnlens.web.maths import guarded_mathml
+from bnlens.web.notes import Draft
+from web.markup import Page, scheme
+from web.payloads import PAYLOADS
+
+WRITTEN = (
+    "a blockquote br code div em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul "
+    "math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow ms mspace msqrt mstyle msub msubsup "
+    "msup mtable mtd mtext mtr munder munderover"
+)
+ATTRIBUTES = {"href", "title", "rel", "start", "tabindex", "role", "aria-label", "class"}
+ADDRESSES = {"href", "src", "action", "formaction", "data", "xlink:href", "srcset", "poster", "background", "srcdoc"}
+SCHEMES = {"", "http", "https", "mailto"}
+
+
+def problems(text: str) -> list[str]:
+    """What in a page could run or load something that is not the server's own."""
+    page = Page(text)
+    found = []
+    for element in page.elements:
+        tag, attributes = element.tag, element.attributes
+        if tag == "script" and not attributes.get("src", "").startswith("/static/"):
+            found.append(f"script {attributes}")
+        if tag in (
+            "iframe",
+            "object",
+            "embed",
+            "base",
+            "style",
+            "frame",
+            "applet",
+            "template",
+            "img",
+            "video",
+            "audio",
+        ):
+            found.append(tag)
+        if tag == "meta" and "http-equiv" in attributes:
+            found.append("meta refresh")
+        if tag == "link" and not attributes.get("href", "").startswith("/static/"):
+            found.append(f"link {attributes}")
+        if tag == "form" and not attributes.get("action", "").startswith("/discussion"):
+            found.append(f"form {attributes}")
+        found += [f"{tag} {name}" for name in attributes if name.startswith("on") or name in ("style", "formaction")]
+        found += [
+            f"{tag} {name}={value}"
+            for name, value in attributes.items()
+            if name in ADDRESSES and scheme(value) not in SCHEMES
+        ]
+        if any(outer.attributes.get("data-testid") == "written" for outer in element.inside):
+            is_math = any(outer.tag == "math" for outer in (*element.inside, element))
+            if tag not in WRITTEN.split():
+                found.append(f"{tag} in a note")
+            found += [] if is_math else [f"{tag} {name} in a note" for name in attributes if name not in ATTRIBUTES]
+            if tag == "a" and attributes.get("rel") != "nofollow noreferrer noopener":
+                found.append(f"a with rel {attributes.get('rel')}")
+    return found
+
+
+def test_the_test_sees_what_it_looks_for():
+    bad = (
+        "<script>x</script>",
+        "<p onclick=x>",
+        '<a href="java\tscript:x">',
+        '<a href="&#1;javascript:x">',
+        '<base href="/">',
+        '<svg><a xlink:href="javascript:x"></svg>',
+        '<div data-testid="written"><svg></svg></div>',
+        '<div data-testid="written"><a href="https://x">x</a></div>',
+    )
+    assert all(problems(text) for text in bad)
+    assert problems('<p class="a"><a href="/claims/D1">x</a></p><script src="/static/web.js"></script>') == []
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    """A server whose notes are all hostile, the names of their authors too."""
+    app = create_app(tmp_path_factory.mktemp("hostile"))
+    for payload in PAYLOADS:
+        app.state.site.notes.add(Draft(payload, author=payload[:80]))
+    return TestClient(app, base_url="http://127.0.0.1")
+
+
+@pytest.mark.parametrize("number", range(1, len(PAYLOADS) + 1))
+def test_no_text_and_no_name_becomes_a_script(hostile: TestClient, number: int):
+    for address in (f"/discussion?before={number + 1}", f"/discussion/{number}/edit", f"/discussion/{number}/delete"):
+        response = hostile.get(address)
+        assert response.status_code == 200
+        assert problems(response.text) == []
+    payload = PAYLOADS[number - 1]
+    area = Page(hostile.get(f"/discussion/{number}/edit").text).one("textarea")
+    assert area.text.removeprefix("\n") == Draft(payload).tidied().text  # nothing was cut out of what was written
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_what_a_refused_form_shows_again_is_text(hostile: TestClient, payload: str):
+    token = Page(hostile.get("/discussion").text).find("input", name="token")[0].attributes["value"]
+    form = {"token": token, "text": payload, "author": payload + "x" * 80, "subject": payload}
+    for address in ("/discussion", "/discussion/1/edit"):
+        response = hostile.post(address, data={**form, "version": payload})
+        assert response.status_code == 422
+        assert problems(response.text) == []
+    for query in ({"subject": payload}, {"before": payload}):
+        response = hostile.get("/discussion", params=query)
+        assert 400 <= response.status_code < 500
+        assert problems(response.text) == []
+
+
+def test_subjects_that_the_register_does_not_have_are_text(tmp_path: Path):
+    app = create_app(tmp_path)
+    for payload in PAYLOADS:
+        app.state.site.notes.add(Draft("x", subject=payload))  # as a file that someone else has written
+    client = TestClient(app, base_url="http://127.0.0.1")
+    for address in ("/discussion", "/discussion/1/edit", "/discussion/1/delete"):
+        assert problems(client.get(address).text) == []
+    for payload in PAYLOADS:
+        response = client.get("/discussion", params={"subject": payload})
+        assert response.status_code == 200
+        assert problems(response.text) == []
+
+
+def test_markdown_is_drawn():
+    text = """# One
+**b** *i* ~~s~~ `c` <https://a.example> [t](https://b.example "title") [m](mailto:a@b.example) [l](/claims/D1)
+
+> q
+
+3. three
+
+| a | b |
+|---|--:|
+| 1 | 2 |
+
+```python
+<x>
+```
+![alt](https://c.example/x.png) [![alt](x)](https://d.example) [](https://e.example)
+"""
+    page = Page(render_markdown(text))
+    assert [found.text for found in page.find("h3")] == ["One"]
+    assert [found.text for found in page.elements if found.tag in ("strong", "em", "s")] == ["b", "i", "s"]
+    assert [(found.attributes["href"], found.text) for found in page.find("a")] == [
+        ("https://a.example", "https://a.example"),
+        ("https://b.example", "t"),
+        ("mailto:a@b.example", "m"),
+        ("/claims/D1", "l"),
+        ("https://c.example/x.png", "alt"),
+        ("https://d.example", "![alt](x)"),
+        ("https://e.example", "https://e.example"),
+    ]
+    assert page.find("a")[1].attributes["title"] == "title"
+    assert page.one("ol").attributes["start"] == "3"
+    assert [found.text for found in page.find(class_="number")] == ["b", "2"]
+    assert page.one("pre").text == "<x>\n"
+    assert page.one("pre").attributes["tabindex"] == "0"
+
+
+@pytest.mark.parametrize("level", range(1, 7))
+def test_headings_stay_below_those_of_the_page(level: int):
+    [heading] = Page(render_markdown(f"{'#' * level} x")).find()
+    assert heading.tag == f"h{min(level + 2, 6)}"
+
+
+def test_formulas_are_drawn_and_money_is_not():
+    page = Page(render_markdown("$\\gamma^2 < 3$ costs $5 or $6 \\$ here\n\n$$\n\\frac{a}{b}\n$$"))
+    inline, block = page.find("math")
+    assert (inline.attributes["display"], inline.text) == ("inline", "γ2<3")
+    assert (block.attributes["display"], block.text) == ("block", "ab")
+    assert block.is_in(class_="formula")
+    assert "costs $5 or $6 $ here" in page.one("p").text
+
+
+@pytest.mark.parametrize(
+    "latex",
+    [
+        "",
+        r"\frac",
+        r"\left(",
+        r"x^",
+        "{" * 500 + "}" * 500,
+        r"\left(" * 100 + r"\right)" * 100,
+        "x" * 2000,
+        r"\newcommand{\a}{\a\a}\a",
+        r"\def\a{b}\a",
+    ],
+)
+def test_what_is_no_formula_is_shown_as_it_was_written(latex: str):
+    assert guarded_mathml(latex, display=False) is None
+    if latex:
+        assert Page(render_markdown(f"${latex}$")).one("code").text == f"${latex}$"
+
+
+def test_a_formula_is_the_same_as_ours_where_it_needs_no_guard():
+    from bnlens.web.maths import mathml
+
+    for latex in (r"\zeta\gamma^2", r"\sum_{j=1}^N \sigma(\bar h_j)", r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}"):
+        ours, guarded = Page(mathml(latex)), Page(guarded_mathml(latex, display=True) or "")
+        assert [(found.tag, found.text) for found in ours.find()] == [
+            (found.tag, found.text) for found in guarded.find()
+        ]
+
+
+def test_a_text_cannot_stand_for_a_formula():
+    first = render_markdown("$a$ 0- -0- " + "0" * 32 + "-0-")
+    assert len(Page(first).find("math")) == 1
+
+
+WIDE = "|".join("a" * 50) + "\n" + "|".join("-" * 50) + "\na" * 9000
+
+
+@pytest.mark.parametrize(
+    ("piece", "times"),
+    [
+        ("[", 20_000),
+        ("*_", 10_000),
+        (">", 20_000),
+        ("<", 20_000),
+        ("$a", 10_000),
+        ("[a](", 5000),
+        ("![](http://a)", 1500),
+        ("- ", 10_000),
+        ("`a", 10_000),
+        ("&", 20_000),
+        (WIDE, 1),
+    ],
+)
+def test_texts_that_are_hard_to_read_are_drawn(piece: str, times: int):
+    assert problems(f'<div data-testid="written">{render_markdown(piece * times)}</div>') == []
