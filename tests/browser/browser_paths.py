@@ -3,4 +3,17 @@
 from __future__ import annotations
 
 LABS = ("labs/gap", "labs/dynamics", "labs/rates", "labs/generalization", "labs/network?report=mlp.json")
-ADDRESSES = ("", "paper", "findings", "claims", "claims/G1", "claims/D1", "network", "runs", "labs", *LABS, "api/docs")
+ADDRESSES = (
+    "",
+    "paper",
+    "findings",
+    "claims",
+    "claims/G1",
+    "claims/D1",
+    "network",
+    "runs",
+    "labs",
+    *LABS,
+    "discussion",
+    "api/docs",
+)

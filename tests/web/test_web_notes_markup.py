@@ -15,7 +15,7 @@ from web.markup import Page, scheme
 from web.payloads import PAYLOADS
 
 WRITTEN = (
-    "a blockquote br code div em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul "
+    "a blockquote br code div em h3 h4 h5 h6 hr li ol p pre s span strong table tbody td th thead tr ul "
     "math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow ms mspace msqrt mstyle msub msubsup "
     "msup mtable mtd mtext mtr munder munderover"
 )
@@ -166,6 +166,11 @@ def test_markdown_is_drawn():
     assert page.one("pre").attributes["tabindex"] == "0"
 
 
+def test_html_is_text():
+    page = Page(render_markdown("<b>x</b> <!-- y -->\n\n<div>z</div>"))
+    assert [(found.tag, found.text) for found in page.find()] == [("p", "<b>x</b> <!-- y -->"), ("p", "<div>z</div>")]
+
+
 @pytest.mark.parametrize("level", range(1, 7))
 def test_headings_stay_below_those_of_the_page(level: int):
     [heading] = Page(render_markdown(f"{'#' * level} x")).find()
@@ -178,6 +183,8 @@ def test_formulas_are_drawn_and_money_is_not():
     assert (inline.attributes["display"], inline.text) == ("inline", "γ2<3")
     assert (block.attributes["display"], block.text) == ("block", "ab")
     assert block.is_in(class_="formula")
+    long = Page(render_markdown("$" + "a + " * 20 + "b$"))  # can be scrolled to its end, from the keyboard too
+    assert long.one("span", class_="formula").attributes["tabindex"] == "0"
     assert "costs $5 or $6 $ here" in page.one("p").text
 
 

@@ -30,6 +30,7 @@ _TAGS = "a blockquote br code em h3 h4 h5 h6 hr li ol p pre s strong table tbody
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
 _LOWEST, _SHIFT = 6, 2  # a page has its h1 and its h2 already
 _NESTING = 20
+_WIDE = 24  # characters of a formula in a line that may be too wide for a small screen
 
 
 @lru_cache(maxsize=512)
@@ -107,8 +108,9 @@ def _formula(self: Any, tokens: Sequence[Token], index: int, options: Any, env: 
     if formula is None:  # it is shown as it was written
         source = f"<code>{escape(f'{token.markup}{token.content}{token.markup}')}</code>"
         return f"<p>{source}</p>\n" if is_block else source
-    if is_block:
-        formula = Html(f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{formula}</div>')
+    if is_block or len(token.content) > _WIDE:
+        tag = "div" if is_block else "span"
+        formula = Html(f'<{tag} class="formula" tabindex="0" role="group" aria-label="Formula">{formula}</{tag}>')
     env["formulas"].append(formula)
     return f"{env['mark']}-{len(env['formulas']) - 1}-"
 
