@@ -21,6 +21,7 @@ from bnlens.web.site import Site
 
 __all__ = ["PAGE"]
 
+_LEAD = "Notes on the paper and its claims."
 _SHOWN = 50
 _FIELDS = ("token", "text", "author", "subject", "version")
 
@@ -83,7 +84,9 @@ def _list(site: Site, request: Request, subject: str | None, before: int) -> Res
         request,
         "discussion.html",
         title="Discussion",
-        description="Notes on the paper and its claims. They stay on this machine, in notes.sqlite of the served folder.",
+        description=_LEAD
+        if site.static
+        else f"{_LEAD} They stay on this machine, in notes.sqlite of the served folder.",
         notes=notes,
         counts=counts,
         subject=subject,
