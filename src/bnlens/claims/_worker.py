@@ -123,8 +123,8 @@ def call(task: Task) -> Outcome:
         error, trace = " ".join(traceback.format_exception_only(raised)[-1].split()), traceback.format_exc()
     return Outcome(
         seconds=time.perf_counter() - clock,
-        started=started.isoformat(timespec="seconds"),
-        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        started=started.isoformat(timespec="milliseconds"),
+        finished=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         result=result,
         error=error,
         is_user_error=is_user_error,
@@ -153,5 +153,5 @@ def _versions() -> dict[str, str]:
 
 def death(error: str) -> Outcome:
     """Return how a job ended whose worker could not tell it."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     return Outcome(seconds=0.0, started=now, finished=now, error=error, versions=_versions())

@@ -16,7 +16,7 @@ from bnlens.web.labs import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
-__all__ = ["FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "Token", "router"]
+__all__ = ["BODY", "FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "Token", "router"]
 
 Token = Annotated[
     str, Header(alias="X-Bnlens-Token", max_length=200, description="What the cookie bnlens_token has, of any value.")
@@ -31,6 +31,10 @@ class ErrorAnswer(BaseModel):
 
 
 INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "That cannot be."}}
+BODY: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The body cannot be read."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+}
 FORBIDDEN: dict[int | str, dict[str, Any]] = {
     403: {"model": ErrorAnswer, "description": "The request comes from another site."}
 }

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from bnlens.citing import cite
 from bnlens.claims import Claim, as_csv
-from bnlens.web.api import FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.entries import (
     ClaimAnswer,
@@ -145,6 +145,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
             **_MISSING,
             **INVALID,
             **FORBIDDEN,
+            **BODY,
             409: {"model": ErrorAnswer, "description": "Another run is going on."},
         },
     )

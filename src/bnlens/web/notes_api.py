@@ -12,7 +12,7 @@ from fastapi import Path as ApiPath
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from bnlens.web.api import FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
 from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, Draft, Note
 from bnlens.web.security import check_token
@@ -27,11 +27,6 @@ _MISSING: dict[int | str, dict[str, Any]] = {
 _CHANGED: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorAnswer, "description": "The note has another version by now."}
 }
-_BODY: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The body cannot be read."},
-    413: {"model": ErrorAnswer, "description": "The body is too large."},
-}
-
 NoteId = Annotated[int, ApiPath(ge=1, le=MAX_ID, description="Id of a note.")]
 
 
@@ -119,7 +114,7 @@ def router(site: Site) -> APIRouter:
         summary="Write a note",
         description=_TOKEN,
         status_code=201,
-        responses={**_BODY, **_MISSING, **INVALID, **FORBIDDEN},
+        responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN},
     )
     def add(new: NewNote, request: Request, token: Token = "") -> NoteEntry:
         check_token(request, token)
@@ -133,7 +128,7 @@ def router(site: Site) -> APIRouter:
         "/{note_id}",
         summary="Change a note",
         description=_TOKEN,
-        responses={**_BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
+        responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
     )
     def change(note_id: NoteId, changed: ChangedNote, request: Request, token: Token = "") -> NoteEntry:
         check_token(request, token)

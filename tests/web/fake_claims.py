@@ -1,0 +1,85 @@
+"""The claims of bnlens with jobs that take no time: each says which verdict it wants.
+
+The process of a run imports `register` by name and inherits the environment, so a gate is named there: a job that waits
+goes on when that file exists.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from bnlens import render
+from bnlens.claims import Claim, Finding, Job, Setup, claims
+
+GATE = "BNLENS_TEST_GATE"
+PATIENCE = 120.0  # seconds after which a job that waits for a gate fails
+
+# Claim -> verdict at scale quick; those not listed hold.
+VERDICTS = {
+    "D2": "holds approximately",
+    "D3": "does not hold here",
+    "G3": "does not hold here",
+    "E1": "does not hold here",
+}
+FAILS = "D4"
+WAITS = "L1"
+
+
+def measure(claim: str, verdict: str, value: float) -> dict[str, Any]:
+    return {"verdict": verdict, "value": value}
+
+
+def fail(claim: str) -> dict[str, Any]:
+    raise ValueError("the matrix is singular")
+
+
+def wait(claim: str, gate: str) -> dict[str, Any]:
+    end = time.monotonic() + PATIENCE
+    while not Path(gate).exists():
+        if time.monotonic() > end:
+            raise TimeoutError("nobody opened the gate")
+        time.sleep(0.02)
+    return {"verdict": "holds", "value": 3.0}
+
+
+def register() -> Mapping[str, Claim]:
+    return {
+        name: replace(claim, jobs=Jobs(name), judge=judge, figure=figure, parameters=None)
+        for name, claim in claims().items()
+    }
+
+
+class Jobs:
+    """What a claim computes; quick and full differ in the number, and G1 also in the verdict."""
+
+    def __init__(self, claim: str) -> None:
+        self.claim = claim
+
+    def __call__(self, setup: Setup) -> Sequence[Job]:
+        claim, full = self.claim, setup.scale == "full"
+        verdict = "does not hold here" if (claim, full) == ("G1", True) else VERDICTS.get(claim, "holds")
+        first = Job("first", measure, {"claim": claim, "verdict": verdict, "value": 2.0 if full else 1.0}, cost=9)
+        if claim == FAILS:
+            return [first, Job("bad", fail, {"claim": claim})]
+        if claim == WAITS:
+            return [first, Job("gate", wait, {"claim": claim, "gate": os.environ.get(GATE, "")})]
+        return [first]
+
+
+def judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+    found = results["first"]
+    rows = [{"job": name, "value": result["value"], "note": "a < b, =c"} for name, result in results.items()]
+    return Finding(found["verdict"], found["value"], 1.0, 0.25, f"It is {found['value']}.", rows)
+
+
+def figure(results: Mapping[str, dict[str, Any]]) -> go.Figure:
+    fig = render.new_figure(x="job", y="value")
+    fig.add_scatter(x=list(results), y=[result["value"] for result in results.values()])
+    return fig

@@ -1,0 +1,224 @@
+"""Findings and claims: what the pages say is what the newest run in the folder says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+import bibtexparser
+import pytest
+import rispy
+from starlette.testclient import TestClient
+
+from bnlens.claims import Reproduction, claims, reproduce
+from bnlens.render import number
+from bnlens.web import create_app
+from bnlens.web.findings import STANDINGS, facets
+from web import fake_claims
+from web.readers import URL
+
+FACETS = ["methodology", "results", "significance", "contribution", "novelty", "limitations", "future-work"]
+COMPUTED = ["D1", "D2", "D3", "D4", "G1", "G3", "E1", "N3"]
+
+
+def compute(folder: Path, *ids: str, scale: str = "quick") -> Reproduction:
+    return reproduce([fake_claims.register()[name] for name in ids], out=folder, scale=scale, workers=1)  # type: ignore[arg-type]
+
+
+def reader(folder: Path) -> TestClient:
+    return TestClient(create_app(folder, register=fake_claims.register), base_url=URL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of eight claims, of which D4 failed."""
+    folder = tmp_path_factory.mktemp("claims")
+    compute(folder, *COMPUTED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with reader(folder) as client:
+        yield client
+
+
+def article(text: str, start: str, end: str) -> str:
+    """The part of a page from one mark to the next."""
+    assert text.count(start) == 1, start
+    return text.partition(start)[2].partition(end)[0]
+
+
+def test_the_seven_facets_stand_in_order_with_every_sentence(client: TestClient):
+    page = client.get("/findings").text
+    assert re.findall(r'<section id="([^"]+)" aria-labelledby="[^"]+" data-testid="facet">', page) == FACETS
+    assert [facet.id for facet in facets()] == FACETS
+    assert re.findall(r'class="sentence">([^<]+)<', unescape(page)) == [
+        finding.text for facet in facets() for finding in facet.findings
+    ]
+
+
+def test_each_sentence_is_tied_to_claims_that_exist(client: TestClient):
+    page = client.get("/findings").text
+    found = [finding for facet in facets() for finding in facet.findings]
+    assert len({finding.id for finding in found}) == len(found) >= 7
+    for finding in found:
+        assert finding.claims
+        assert set(finding.claims) <= set(claims())
+        assert set(finding.claims.values()) <= {"supports", "opposes"}
+        part = article(page, f'id="{finding.id}" data-testid="finding"', "</section>").partition(
+            'data-testid="finding"'
+        )[0]
+        assert re.findall(r'data-claim="([^"]+)" data-testid="evidence"', part) == list(finding.claims)
+        for claim in finding.claims:
+            assert f'href="/claims/{claim}"' in part
+            assert client.get(f"/claims/{claim}").status_code == 200
+
+
+# D1 holds, D2 holds approximately, D3, E1 and G3 do not hold, D4 failed, N3 and G1 hold; the others were not computed.
+STANDING = {
+    "small-network": "borne out in part",  # D1 and D2
+    "gamma-decay": "not borne out",  # D3
+    "not-quadratic": "borne out",  # against D3
+    "not-ridge": "borne out",  # against G3
+    "one-account": "not borne out",  # G3
+    "terms-left-out": "not borne out",  # against D1; D4 counts for nothing
+    "networks": "borne out in part",  # E1 and N3
+    "not-layer-by-layer": "borne out in part",  # against both
+    "order-parameters": "not computed yet",  # L1
+}
+
+
+@pytest.mark.parametrize(("finding", "expected"), STANDING.items())
+def test_a_findings_standing_follows_from_its_verdicts(client: TestClient, finding: str, expected: str):
+    page = client.get("/findings").text
+    assert f'data-testid="standing-{finding}">{expected}<' in page
+    entries = {entry["id"]: entry for facet in client.get("/api/findings").json() for entry in facet["findings"]}
+    assert entries[finding]["standing"] == expected
+    assert expected in STANDINGS
+
+
+def test_a_claim_that_failed_says_so_and_counts_for_nothing(client: TestClient):
+    page = client.get("/findings").text
+    part = article(page, 'id="terms-left-out" data-testid="finding"', 'data-testid="finding"')
+    card = article(part, 'data-claim="D4"', "</article>")
+    assert "not judged" in card
+    assert "the matrix is singular" in card
+    assert 'data-testid="run-D4"' in card  # it can be tried again
+    assert "1 of 2 claims computed" in part
+    entry = client.get("/api/claims/D4").json()
+    assert entry["result"]["verdict"] == "not judged"
+    assert entry["result"]["measured"] is None
+    assert any("the matrix is singular" in error for error in entry["result"]["errors"])
+    assert entry["rows"] == []
+    assert client.get("/api/claims/D4/table.csv").status_code == 404
+    assert "the matrix is singular" in client.get("/claims/D4").text
+
+
+@pytest.mark.parametrize("last", ["quick", "full"])
+def test_the_newest_run_wins(tmp_path: Path, last: str):
+    for scale in ("full", "quick") if last == "quick" else ("quick", "full"):
+        compute(tmp_path, "G1", scale=scale)
+    with reader(tmp_path) as client:
+        result = client.get("/api/claims/G1").json()["result"]
+        verdict, measured = {"quick": ("holds", 1.0), "full": ("does not hold here", 2.0)}[last]
+        assert (result["scale"], result["verdict"], result["measured"]) == (last, verdict, measured)
+        assert f'data-testid="verdict-G1">{verdict}<' in client.get("/claims").text
+
+
+def test_a_run_that_ends_while_the_server_is_up_is_seen(tmp_path: Path):
+    with reader(tmp_path) as client:
+        assert client.get("/api/claims/D1").json()["result"] is None
+        assert 'data-testid="verdict-D1">not run yet<' in client.get("/findings").text
+        compute(tmp_path, "D1")
+        assert client.get("/api/claims/D1").json()["result"]["verdict"] == "holds"
+        assert 'data-testid="verdict-D1">holds<' in client.get("/findings").text
+
+
+def test_a_damaged_results_file_is_a_sentence_on_every_page(tmp_path: Path):
+    (tmp_path / "runs.sqlite").write_bytes(b"no database" * 500)
+    with reader(tmp_path) as client:
+        for path in ("/findings", "/claims", "/claims/D1"):
+            page = client.get(path)
+            assert page.status_code == 200
+            assert "runs.sqlite" in article(page.text, 'role="alert" data-testid="problem">', "</p>")
+        assert client.get("/paper").status_code == 200
+        assert client.get("/api/claims").status_code == 200
+
+
+def test_every_claim_is_listed_with_its_verdict(client: TestClient):
+    page, listed = client.get("/claims").text, client.get("/api/claims").json()
+    assert [entry["id"] for entry in listed] == list(claims())
+    assert re.findall(r'data-claim="([^"]+)" data-testid="evidence"', page) == list(claims())
+    for entry in listed:
+        claim = claims()[entry["id"]]
+        assert (entry["title"], entry["statement"], entry["agreement"]) == (
+            claim.title,
+            claim.statement,
+            claim.agreement,
+        )
+        assert (entry["result"] is not None) == (entry["id"] in COMPUTED)
+
+
+def test_a_claims_page_has_number_verdict_table_and_figure(client: TestClient):
+    page = client.get("/claims/D3").text
+    assert "does not hold here" in page
+    assert 'class="plot"' in page
+    assert 'href="/api/claims/D3/table.csv"' in page
+    assert article(page, 'data-testid="number-D3">', "<") == number(1.0, 0.25)
+    assert "a &lt; b, =c" in page
+    assert "<td>a < b" not in page
+    answer = client.get("/api/claims/d3").json()
+    assert answer["id"] == "D3"
+    assert answer["rows"] == [{"job": "first", "value": 1.0, "note": "a < b, =c"}]
+    table = client.get("/api/claims/D3/table.csv")
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert list(csv.DictReader(io.StringIO(table.text))) == [{"job": "first", "value": "1.0", "note": "a < b, =c"}]
+
+
+def test_a_claim_that_was_not_run_says_what_it_says(client: TestClient):
+    page = unescape(client.get("/claims/L2").text)
+    assert "not run yet" in page
+    assert claims()["L2"].statement in page
+    assert claims()["L2"].agreement in page
+    assert "bnlens reproduce L2" in page
+    assert client.get("/api/claims/L2/table.csv").status_code == 404
+
+
+@pytest.mark.parametrize("form", ["ris", "bibtex", "csl", "endnote", "text"])
+def test_the_works_behind_a_claim_are_read_back(client: TestClient, form: str):
+    works = client.get("/api/claims/L2").json()["works"]
+    titles = [work["title"] for work in works]
+    assert len(titles) == 3
+    response = client.get(f"/api/claims/L2/citation/{form}")
+    assert response.headers["content-disposition"].startswith('attachment; filename="bnlens-l2.')
+    if form == "ris":
+        assert [entry["title"] for entry in rispy.loads(response.text)] == titles
+    elif form == "bibtex":
+        entries = bibtexparser.loads(response.text).entries
+        assert [re.sub(r"[{}]", "", entry["title"]) for entry in entries] == titles
+    elif form == "csl":
+        assert json.loads(response.text) == works
+    else:
+        assert all(title in response.text for title in titles)
+
+
+@pytest.mark.parametrize("name", ["D99", "ZZ1", "d0"])
+def test_a_claim_that_is_not_there(client: TestClient, name: str):
+    for path in (f"/api/claims/{name}", f"/api/claims/{name}/table.csv", f"/api/claims/{name}/citation/ris"):
+        response = client.get(path)
+        assert response.status_code == 404
+        assert response.json()["error"].startswith(f"There is no claim '{name}'; there are D1,")
+    assert client.get(f"/claims/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["1D", "D", "D1x", "D1'--", "%00", "D" * 30 + "1"])
+def test_what_is_no_id_of_a_claim(client: TestClient, name: str):
+    for path in (f"/api/claims/{name}", f"/api/claims/{name}/table.csv", f"/api/claims/{name}/citation/ris"):
+        assert client.get(path).status_code == 422
+    assert client.get(f"/claims/{name}").status_code == 404

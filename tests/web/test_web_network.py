@@ -1,0 +1,221 @@
+"""The citation network: its page, its API, and files that readers send or put into the folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import bibtexparser
+import pytest
+import rispy
+from starlette.testclient import TestClient
+
+from bnlens.paper import MOST_NODES, bundled_network, works
+from bnlens.web import create_app
+from bnlens.web.networks import MAX_BYTES
+from web.readers import URL, send_file
+
+ARXIV = "1809.00846"
+SEND = "/network/send"
+
+
+def scholar(number: int, **fields: Any) -> dict[str, Any]:
+    """A paper as Semantic Scholar writes it; number 0 is the paper."""
+    return {
+        "paperId": f"{number:040x}",
+        "externalIds": {"DOI": f"10.1000/{number}"} if number else {"ArXiv": ARXIV},
+        "title": f"Work {number}" if number else "Towards Understanding Regularization in Batch Normalization",
+        "year": 2000 + number % 25,
+        "authors": [{"authorId": str(number), "name": f"Ada Nummer {number}"}],
+        **fields,
+    }
+
+
+def star(count: int) -> bytes:
+    """The paper with ``count`` works that cite it, and the first of them cited by the rest."""
+    others = [scholar(number) for number in range(1, count + 1)]
+    paper = scholar(0, citations=others, references=[])
+    return json.dumps([paper, *({**other, "references": others[:1]} for other in others[1:])]).encode()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, a damaged one, and files that are none."""
+    folder = tmp_path_factory.mktemp("networks") / "out"
+    (folder / "exports").mkdir(parents=True)
+    (folder / "exports" / "scholar.json").write_bytes(star(3))
+    (folder / "cut.json").write_bytes(star(3)[:-20])
+    (folder / "other.json").write_text('{"kind": "something else"}')
+    (folder.parent / "secret.json").write_bytes(star(2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(folder), base_url=URL) as client:
+        yield client
+
+
+def marks(page: str) -> list[str]:
+    return re.findall(r'data-testid="mark-([^"]+)"', page)
+
+
+def listed(page: str) -> list[str]:
+    return re.findall(r'<details [^>]*data-testid="work-([^"]+)"', page)
+
+
+def notes(page: str) -> list[str]:
+    return [unescape(note) for note in re.findall(r'data-testid="network-note">([^<]*)<', page)]
+
+
+def test_the_bundled_network_is_drawn_and_listed_whole(client: TestClient):
+    page, network = client.get("/network").text, bundled_network()
+    ids = {node.id for node in network.nodes}
+    assert set(marks(page)) == set(listed(page)) == ids
+    assert len(marks(page)) == len(listed(page)) == len(ids)
+    assert f">{network.counts.references}<" in page.replace(" <", "<")
+    assert notes(page) == list(network.notes)
+    assert page.count('d="M') >= 2
+    lines = re.findall(r'class="edges (?:far|near)" d="([^"]*)"', page)
+    assert sum(line.count("M") for line in lines) == len(network.edges)
+
+
+def test_the_api_has_the_same_network(client: TestClient):
+    found, network = client.get("/api/network").json(), bundled_network()
+    assert [node["id"] for node in found["nodes"]] == [node.id for node in network.nodes]
+    assert [(edge["citing"], edge["cited"]) for edge in found["edges"]] == [edge[:2] for edge in network.edges]
+    assert all(edge["source"] for edge in found["edges"])
+    assert found["roles"] == network.roles()
+    paper = found["nodes"][0]
+    assert (paper["role"], paper["x"], paper["y"]) == ("paper", 0.0, 0.0)
+    assert all(abs(node["x"]) <= 1 and abs(node["y"]) <= 1 for node in found["nodes"])
+
+
+def test_works_of_the_table_can_be_cited(client: TestClient):
+    page = client.get("/network").text
+    for node in bundled_network().nodes:
+        assert f'href="/api/works/{node.work}/citation/ris"' in page
+        title = works()[node.work]["title"]
+        [entry] = rispy.loads(client.get(f"/api/works/{node.work}/citation/ris").text)
+        assert entry["title"] == title
+        [entry] = bibtexparser.loads(client.get(f"/api/works/{node.work}/citation/bibtex").text).entries
+        assert entry["ID"] == node.work
+    assert client.get("/api/works/nobody2000nothing/citation/ris").status_code == 404
+    assert client.get("/api/works/luo2019towards/citation/word").status_code == 422
+
+
+def test_files_of_the_folder_are_listed_and_opened(client: TestClient):
+    names = {entry["name"]: entry["page"] for entry in client.get("/api/networks").json()}
+    assert {"exports/scholar.json", "cut.json"} <= set(names)
+    assert "other.json" not in names
+    page = client.get(names["exports/scholar.json"])
+    assert page.status_code == 200
+    assert len(listed(page.text)) == 4
+    found = client.get("/api/network", params={"file": "exports/scholar.json"}).json()
+    assert found["origin"] == "Semantic Scholar"
+    assert found["roles"] == {"paper": 1, "reference": 0, "citation": 3, "other": 0}
+
+
+@pytest.mark.parametrize("path", ["/network", "/api/network"])
+def test_a_damaged_file_is_a_sentence(client: TestClient, path: str):
+    response = client.get(path, params={"file": "cut.json"})
+    assert response.status_code == 422
+    assert "cut.json is not JSON" in unescape(response.text).replace("&#39;", "'")
+
+
+@pytest.mark.parametrize("path", ["/network", "/api/network"])
+@pytest.mark.parametrize("name", ["missing.json", "other.json", "../secret.json", "/etc/passwd", "exports", "sent-0"])
+def test_a_name_outside_the_list_is_not_found(client: TestClient, path: str, name: str):
+    response = client.get(path, params={"file": name})
+    assert response.status_code == 404
+    assert "choose one from the list" in response.text
+
+
+def test_a_sent_file_is_shown_and_not_written(client: TestClient, folder: Path):
+    before = sorted(folder.rglob("*"))
+    response = send_file(client, SEND, star(5), name="C:\\papers\\mine.json")
+    assert response.status_code == 200
+    assert response.url.path == "/network"
+    assert len(listed(response.text)) == 6
+    name = dict(response.url.params)["file"]
+    assert {"name": name, "label": "mine.json (sent)", "page": f"/network?file={name}"} in client.get(
+        "/api/networks"
+    ).json()
+    assert client.get("/api/network", params={"file": name}).json()["roles"]["citation"] == 5
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is not JSON"),
+        (b"\x80\x04\x95\x10", "no valid JSON"),
+        (b"null", "holds nothing"),
+        (b"[]", "has no works in it"),
+        (b"[1, 2]", "entry 1"),
+        (b'{"kind": "bnlens report"}', "is not a citation network"),
+        (star(3)[:-9], "is not JSON"),
+        (b"<!doctype html><script>alert(1)</script>", "is not JSON"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_a_sentence(client: TestClient, content: bytes, sentence: str):
+    response = send_file(client, SEND, content)
+    assert response.status_code == 422
+    shown = re.search(r'data-testid="error">([^<]+)<', response.text)
+    assert shown
+    assert sentence in unescape(shown[1])
+    assert "<script>alert" not in response.text
+
+
+def test_text_of_a_file_is_text(client: TestClient):
+    other = scholar(1, title="<script>alert(1)</script>", authors=[{"name": '"><img src=x onerror=alert(1)>'}])
+    other["externalIds"] = {"DOI": '10.1/"><script>alert(2)</script>'}
+    page = send_file(client, SEND, json.dumps(scholar(0, citations=[other])).encode()).text
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    for link in re.findall(r'href="([^"]+)"', page):
+        assert link.startswith(("/", "#", "https://", "http://")), link
+
+
+def test_above_the_limit_the_nearest_works_are_drawn_and_a_note_says_so(client: TestClient):
+    page = send_file(client, SEND, star(600)).text
+    assert len(marks(page)) == len(listed(page)) == 500
+    assert any(note.startswith("Limited to 500 of 601 works") for note in notes(page))
+    assert f"{scholar(1)['paperId']}" in marks(page)  # the most connected of them
+
+
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """An export of Semantic Scholar with 20,000 works and 100,000 citations, about 22 MiB."""
+    works, each = 20_000, 5
+    plain = [scholar(number) for number in range(works)]
+    papers = [
+        {**plain[number], "references": [plain[(number * 7 + step * step) % number] for step in range(1, each + 1)]}
+        if number > each
+        else {**plain[number], "references": plain[:number]}
+        for number in range(works)
+    ]
+    return json.dumps(papers).encode()
+
+
+def test_an_export_with_a_hundred_thousand_citations_can_be_sent(client: TestClient, large: bytes):
+    assert 20 * 2**20 < len(large) < MAX_BYTES
+    response = send_file(client, SEND, large, name="large.json")
+    assert response.status_code == 200
+    assert len(marks(response.text)) == 500
+    found = notes(response.text)
+    assert any(note.startswith(f"Limited to 500 of {MOST_NODES:,} works") for note in found)
+    assert any(note.startswith(f"Limited to {MOST_NODES:,} of ") for note in found)
+    name = dict(response.url.params)["file"]
+    assert len(client.get("/api/network", params={"file": name}).json()["nodes"]) == 500
+
+
+def test_a_larger_file_is_refused(client: TestClient):
+    response = send_file(client, SEND, b" " * (MAX_BYTES + 10_000))
+    assert response.status_code == 413
+    assert f"larger than {MAX_BYTES // 2**20} MiB" in response.text

@@ -1,0 +1,225 @@
+"""Runs that a reader starts: one at a time, in a process of its own, followed to its verdict, cancelled without harm."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from bnlens.claims import read_records
+from bnlens.web import create_app
+from web import fake_claims
+from web.readers import URL, cancel, events, form_token, start, token
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets claim L1 finish once it exists."""
+    monkeypatch.setenv(fake_claims.GATE, str(tmp_path / "gate"))
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def client(tmp_path: Path, gate: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(tmp_path / "out", register=fake_claims.register), base_url=URL) as client:
+        yield client
+
+
+def wait_for(client: TestClient, **expected: object) -> dict:
+    """The current run, once it stands as expected."""
+    end = time.monotonic() + fake_claims.PATIENCE
+    while time.monotonic() < end:
+        run = client.get("/api/runs/current").json()
+        if all(run[name] == value for name, value in expected.items()):
+            return run
+        time.sleep(0.02)
+    raise AssertionError(f"the run did not come to {expected}: {run}")
+
+
+def test_a_claim_is_computed_to_its_verdict(client: TestClient, tmp_path: Path):
+    assert client.get("/api/runs").json() == []
+    assert client.get("/api/runs/current").status_code == 404
+    response = start(client, "d3")
+    assert response.status_code == 202
+    assert (response.json()["claim"], response.json()["status"]) == ("D3", "running")
+    done = wait_for(client, status="done")
+    assert (done["jobs"], done["done"], done["fraction"], done["errors"]) == (1, 1, 1.0, [])
+    result = client.get("/api/claims/D3").json()["result"]
+    assert (result["verdict"], result["scale"], result["is_current"]) == ("does not hold here", "quick", True)
+    assert 'data-testid="verdict-D3">does not hold here<' in client.get("/findings").text
+    assert [entry["claim"] for entry in client.get("/api/runs").json()] == ["D3"]
+    [record] = read_records(tmp_path / "out" / "runs.sqlite")
+    assert (record.claim, record.status) == ("D3", "done")
+
+
+def test_the_run_is_a_process_of_its_own(client: TestClient, gate: Path):
+    start(client, fake_claims.WAITS)
+    process = client.app.state.site.runs._process  # type: ignore[attr-defined]
+    wait_for(client, done=1)
+    assert process.poll() is None
+    gate.touch()
+    wait_for(client, status="done")
+    assert process.wait(10) == 0
+
+
+def test_a_second_start_is_refused_while_one_goes_on(client: TestClient, gate: Path):
+    start(client, fake_claims.WAITS)
+    response = start(client, "D1")
+    assert response.status_code == 409
+    assert response.json()["error"].startswith("L1 is being computed")
+    page = client.post("/claims/D1/run", data={"token": token(client)})
+    assert page.status_code == 409
+    assert "L1 is being computed" in page.text
+    gate.touch()
+    wait_for(client, status="done")
+    assert start(client, "D1").status_code == 202
+    wait_for(client, claim="D1", status="done")
+
+
+def test_only_one_of_many_starts_at_once_wins(client: TestClient, gate: Path):
+    given = token(client)
+    found: list[int] = []
+
+    def ask() -> None:
+        headers = {"X-Bnlens-Token": given}
+        found.append(client.post("/api/runs", json={"claim": fake_claims.WAITS}, headers=headers).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [202, 409, 409, 409, 409, 409]
+    cancel(client)
+
+
+def test_the_stream_ends_with_the_verdict(client: TestClient, gate: Path):
+    assert client.get("/api/runs/events").status_code == 404
+    start(client, fake_claims.WAITS)
+    wait_for(client, done=1)
+    streams: list[str] = []
+    readers = [threading.Thread(target=lambda: streams.append(client.get("/api/runs/events").text)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    gate.touch()
+    for reader in readers:
+        reader.join(fake_claims.PATIENCE)
+    assert len(streams) == 2  # each page sees the same run
+    for stream in streams:
+        found = [json.loads(data) for data in events(stream)]
+        assert {entry["claim"] for entry in found} == {"L1"}
+        assert [entry["status"] for entry in found[:-1]] == ["running"] * (len(found) - 1)
+        assert (found[-1]["status"], found[-1]["done"], found[-1]["jobs"]) == ("done", 2, 2)
+        assert [entry["done"] for entry in found] == sorted(entry["done"] for entry in found)
+    assert client.get("/api/claims/L1").json()["result"]["verdict"] == "holds"
+    last = client.get("/api/runs/events")
+    assert last.headers["content-type"].startswith("text/event-stream")
+    assert [json.loads(data)["status"] for data in events(last.text)] == ["done"]
+
+
+def test_a_cancelled_run_keeps_what_it_has_and_goes_on_later(client: TestClient, gate: Path, tmp_path: Path):
+    start(client, fake_claims.WAITS)
+    process = client.app.state.site.runs._process  # type: ignore[attr-defined]
+    wait_for(client, done=1)
+    response = cancel(client)
+    assert response.status_code == 200
+    assert (response.json()["status"], response.json()["errors"]) == ("cancelled", [])
+    assert process.poll() is not None
+    records = read_records(tmp_path / "out" / "runs.sqlite")
+    assert [(record.job, record.status) for record in records] == [("first", "done")]
+    entry = client.get("/api/claims/L1").json()["result"]
+    assert (entry["stored"], entry["jobs"], entry["verdict"]) == (1, 2, "not judged")
+    page = client.get("/claims/L1").text
+    assert "cut short" in page
+    assert "1 of 2 jobs are stored" in page
+    assert cancel(client).json()["status"] == "cancelled"  # once more does no harm
+    gate.touch()
+    assert start(client, "L1").status_code == 202
+    done = wait_for(client, status="done")
+    assert (done["stored"], done["done"]) == (1, 2)
+    assert client.get("/api/claims/L1").json()["result"]["verdict"] == "holds"
+
+
+def test_a_job_that_fails_is_said(client: TestClient):
+    start(client, fake_claims.FAILS)
+    run = wait_for(client, status="failed")
+    assert any("the matrix is singular" in error for error in run["errors"])
+    assert "Traceback" not in json.dumps(run)
+    assert "the matrix is singular" in client.get("/runs").text
+
+
+def test_a_process_that_is_killed_is_said(client: TestClient):
+    start(client, fake_claims.WAITS)
+    wait_for(client, done=1)
+    client.app.state.site.runs._process.kill()  # type: ignore[attr-defined]
+    run = wait_for(client, status="failed")
+    assert "ended before it had finished" in run["errors"][0]
+    assert start(client, "D1").status_code == 202  # and the next one starts
+    run = wait_for(client, claim="D1")
+    wait_for(client, status="done" if run["status"] != "failed" else "failed")
+
+
+def test_a_server_that_ends_ends_its_run(tmp_path: Path, gate: Path):
+    with TestClient(create_app(tmp_path / "out", register=fake_claims.register), base_url=URL) as client:
+        start(client, fake_claims.WAITS)
+        process = client.app.state.site.runs._process  # type: ignore[attr-defined]
+        wait_for(client, done=1)
+    assert process.poll() is not None
+    assert [record.job for record in read_records(tmp_path / "out" / "runs.sqlite")] == ["first"]
+
+
+def test_runs_without_scripts(client: TestClient, gate: Path):
+    given = form_token(client, f"/claims/{fake_claims.WAITS}")
+    page = client.post(f"/claims/{fake_claims.WAITS}/run", data={"token": given})
+    assert page.url.path == "/runs"
+    assert 'http-equiv="refresh"' in page.text
+    wait_for(client, done=1)
+    assert "L1 is being computed" in client.get("/findings").text
+    page = client.post("/runs/cancel", data={"token": form_token(client, "/runs")})
+    assert page.url.path == "/runs"
+    assert 'data-testid="status">cancelled<' in page.text
+    assert 'http-equiv="refresh"' not in page.text
+
+
+@pytest.mark.parametrize(
+    ("order", "status"),
+    [
+        ({"claim": "D99"}, 404),
+        ({"claim": ""}, 404),
+        ({"claim": "D" * 21}, 422),
+        ({"claim": 1}, 422),
+        ({"claim": ["D1"]}, 422),
+        ({}, 422),
+        ({"claim": "D1", "scale": "full"}, 422),
+        ([], 422),
+        (None, 422),
+    ],
+)
+def test_orders_that_cannot_be(client: TestClient, order: object, status: int):
+    response = client.post("/api/runs", json=order, headers={"X-Bnlens-Token": token(client)})
+    assert response.status_code == status
+    assert response.json()["error"]
+    assert client.get("/api/runs").json() == []
+
+
+def test_a_page_for_a_claim_that_is_not_there(client: TestClient):
+    assert client.post("/claims/D99/run", data={"token": token(client)}).status_code == 404
+    assert client.get("/api/runs").json() == []
+
+
+def test_orders_need_the_token(client: TestClient):
+    given = token(client)
+    for headers in ({}, {"X-Bnlens-Token": ""}, {"X-Bnlens-Token": given[:-1]}, {"X-Bnlens-Token": "x" * 300}):
+        assert client.post("/api/runs", json={"claim": "D1"}, headers=headers).status_code == 422
+        assert client.delete("/api/runs/current", headers=headers).status_code == 422
+    stranger = TestClient(client.app, base_url=URL)  # knows the token and has no cookie
+    assert stranger.post("/api/runs", json={"claim": "D1"}, headers={"X-Bnlens-Token": given}).status_code == 422
+    for path in ("/claims/D1/run", "/runs/cancel"):
+        assert client.post(path, data={"token": "wrong"}).status_code == 422
+        assert client.post(path).status_code == 422
+    assert client.get("/api/runs").json() == []

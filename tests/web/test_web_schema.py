@@ -1,0 +1,64 @@
+"""The API against its own OpenAPI schema: requests that fit it and requests that do not, none of which may end in a fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from bnlens.web import create_app
+from bnlens.web.security import TOKEN_COOKIE
+from web.fake_claims import register
+
+_CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+_TOKEN = "t" * 32
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_no_request_ends_in_a_fault(tmp_path: Path, mode: GenerationMode) -> None:
+    app = create_app(tmp_path, names=["testserver"], register=register)
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", app)
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) > 20
+    for operation in operations:
+        if mode is GenerationMode.POSITIVE or any(operation.iter_parameters()) or operation.body:
+            _ask(operation, mode)
+
+
+def _ask(operation: APIOperation, mode: GenerationMode) -> None:
+    is_run = operation.path.startswith("/api/runs")  # without a token, so that no run begins
+    options = {} if is_run else {"headers": {"X-Bnlens-Token": _TOKEN}, "cookies": {TOKEN_COOKIE: _TOKEN}}
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    def ask(case: Case) -> None:
+        case.call_and_validate(checks=_CHECKS, **options)
+
+    ask()
+
+
+def test_a_fault_would_be_found() -> None:
+    app = FastAPI()
+
+    @app.get("/broken")
+    def broken(number: int) -> int:
+        return 1 // (number - number)
+
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    case = schema["/broken"]["GET"].Case(query={"number": 1})
+    with pytest.raises(Exception, match=r"Server error|ZeroDivisionError|division"):
+        case.call_and_validate(checks=_CHECKS)
