@@ -76,6 +76,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/theory_cost.py
 	$(BIN)/python benchmarks/layer_cost.py
 	$(BIN)/python benchmarks/train_cost.py
+	$(BIN)/python benchmarks/page_load.py
 
 clean:
 	rm -rf $(VENV) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
