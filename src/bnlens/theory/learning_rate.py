@@ -221,11 +221,10 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
         _, alignment, noise = system.averages(gamma, R)
         return alignment - R * system.learning_rate * gamma / squared / 2 * noise
 
-    distances = np.logspace(-12, 0, 241)
-    turns = [turn(float(distance)) for distance in distances]
+    distances = np.logspace(-12, 0, 61)
+    outward = next((index for index, distance in enumerate(distances) if turn(float(distance)) > 0), None)
     distance = 0.0
-    if turns[0] <= 0:
-        outward = next((index for index, value in enumerate(turns) if value > 0), None)
+    if outward != 0:
         # At R = 0 gamma settles at zero for a linear unit and nothing turns the weights.
         distance = (
             1.0 if outward is None else float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
