@@ -88,7 +88,7 @@ def test_figure_data_survive_the_page() -> None:
     fig = a_figure()
     reader = Reader(render.page("t", render.figure(fig, caption="The <gap>")))
     plot = next(attributes for attributes in reader.all("div") if attributes.get("class") == "plot")
-    assert plot["role"] == "img"
+    assert plot["role"] == "group"
     assert plot["aria-label"] == "The <gap>"
     drawn = json.loads(next(text for text in reader.text("script") if text.startswith("{")))
     assert drawn["data"][0]["name"] == "</script><b>measured</b>"
