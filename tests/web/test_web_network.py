@@ -171,6 +171,12 @@ def test_what_is_no_network_is_refused_in_a_sentence(client: TestClient, content
     assert "<script>alert" not in response.text
 
 
+def test_a_network_without_the_paper_is_shown_and_says_so(client: TestClient):
+    page = send_file(client, SEND, json.dumps([scholar(1, references=[scholar(2)])]).encode()).text
+    assert len(listed(page)) == 3
+    assert any(note.startswith("The paper is not among the works of the file") for note in notes(page))
+
+
 def test_text_of_a_file_is_text(client: TestClient):
     other = scholar(1, title="<script>alert(1)</script>", authors=[{"name": '"><img src=x onerror=alert(1)>'}])
     other["externalIds"] = {"DOI": '10.1/"><script>alert(2)</script>'}
