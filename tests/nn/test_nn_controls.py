@@ -6,6 +6,7 @@ import copy
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -43,6 +44,37 @@ def test_refuses_what_is_no_batch_size(M):
         bnlens.set_statistics_batch_size(model, M)
     with pytest.raises(UsageError, match=r"None, an int of at least 2, or math\.inf"):
         bnlens.nn.BatchNorm1d(3, statistics_batch_size=M)
+    assert model[1].statistics_batch_size is None
+
+
+@pytest.mark.parametrize(("M", "device", "window"), [(64, 16, 122), (64, 64, 64), (64, 256, 64), (None, 16, None)])
+def test_windows_widen_for_the_device_batch_that_is_given(M, device, window):
+    model = net()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bnlens.set_statistics_batch_size(model, M, device_batch_size=device) == 2
+        assert {model[1].statistics_batch_size, model[5][0].statistics_batch_size} == {window}
+        model(torch.randn(device, 4))  # a quarter of M is not small, whatever the window
+    assert bnlens.set_statistics_batch_size(model, math.inf, device_batch_size=4) == 2
+    assert model[1].statistics_batch_size == math.inf
+
+
+def test_batches_that_are_small_for_the_network_are_told_of_at_once_and_only_once():
+    model = net()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        bnlens.set_statistics_batch_size(model, 64, device_batch_size=8)
+        told = len(found)
+        model(torch.randn(8, 4))
+    assert "batches of 8 samples for a statistics batch size of 64: below 64/4" in str(found[0].message)
+    assert told == len(found) == 2  # one for each layer
+
+
+@pytest.mark.parametrize("device", [0, -4, 16.0, True, "16", math.inf])
+def test_refuses_what_is_no_device_batch(device):
+    model = net()
+    with pytest.raises(UsageError, match=r"device_batch_size is .*; it must be an int of at least 1, or None"):
+        bnlens.set_statistics_batch_size(model, 64, device_batch_size=device)
     assert model[1].statistics_batch_size is None
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import bnlens
+from bnlens.nn import BatchNorm1d, matching_window
 from bnlens.nn._statistics import BatchStatistics
 from bnlens.nn._window import advance_window, empty_window, window_weight
 
@@ -47,6 +51,40 @@ def test_population_window_is_three_batches_or_128_samples(m, worth):
     window = steady_window(m, math.inf)
     assert float(window[0].var()) * worth == pytest.approx(1, rel=0.05)
     assert 1 / float(window[3, 0]) == pytest.approx(worth, rel=5e-3)
+
+
+def noise_of_network(statistics_batch_size: int, m: int) -> float:
+    """Mean squared distance of a network's output in batches of m from its output with population statistics."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    for inputs in (20, 32, 32, 32):
+        net.extend([nn.Linear(inputs, 32, bias=False), BatchNorm1d(32), nn.ReLU()])
+    x = torch.randn(8000, 20)
+    bnlens.recalibrate(net, x.split(1000), progress=False)
+    with torch.no_grad():
+        population = net.eval()(x)
+        bnlens.set_statistics_batch_size(net, statistics_batch_size)
+        net.train()
+        pairs = zip(x.split(m), population.split(m), strict=True)
+        distances = [float((net(some) - exact).square().mean()) for some, exact in pairs]
+    return float(np.mean(distances[len(distances) // 10 :]))  # the windows have filled by then
+
+
+@pytest.mark.filterwarnings("ignore:batches of 4 samples")
+def test_a_network_is_as_noisy_as_batch_normalization_if_its_windows_are_wide_enough():
+    """In each layer a window over M has the noise of M samples, but the whole network has more than BN over M."""
+    M, m = 32, 4
+    batch_normalization = noise_of_network(M, M)
+    assert noise_of_network(M, m) > 1.4 * batch_normalization
+    assert noise_of_network(matching_window(M, m), m) == pytest.approx(batch_normalization, rel=0.2)
+
+
+@pytest.mark.parametrize("M", [2, 16, 64, 1024])
+def test_a_matching_window_is_over_more_samples_the_fewer_are_at_hand(M):
+    windows = [matching_window(M, m) for m in range(1, M + 2)]
+    assert windows == sorted(windows, reverse=True)
+    assert windows[-2:] == [M, M]
+    assert M < windows[0] <= 2.5 * M
 
 
 def test_an_average_of_batch_variances_would_be_too_low():

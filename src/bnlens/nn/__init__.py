@@ -21,6 +21,7 @@ from bnlens.nn._partial_noise import PartialNoise2d as PartialNoise2d
 from bnlens.nn._partial_noise import PartialNoise3d as PartialNoise3d
 from bnlens.nn._partial_noise import use_partial_noise as use_partial_noise
 from bnlens.nn._regulariser import Regulariser as Regulariser
+from bnlens.nn._window import matching_window as matching_window
 
 __all__ = [
     "BatchNorm1d",
@@ -37,6 +38,7 @@ __all__ = [
     "PopulationBatchNorm3d",
     "Regulariser",
     "freeze",
+    "matching_window",
     "set_statistics_batch_size",
     "unfreeze",
     "use_partial_noise",

@@ -227,13 +227,19 @@ class DialBatchNorm(_BatchNorm):
         for running, value in ((self.running_mean, batch.mean), (self.running_var, batch.bessel_variance)):
             running.lerp_(torch.where(finite, value, running).to(running.dtype), factor)
 
+    def announce_batch(self, samples: int, M: float) -> None:
+        """Warn now if batches are small for the M of a network; the layer no longer warns by its own, which may be larger."""
+        if 4 * samples < M < math.inf:
+            self._warn(samples, M)
+        self._warned = True
+
     def _warn(self, samples: int, M: float) -> None:
         if self._warned or torch.compiler.is_compiling():
             return
         self._warned = True
         warnings.warn(
-            f"batches of {samples} samples for a statistics batch size of {M}: each layer's statistics carry the noise of "
-            f"{M} samples, but below {M}/4 a network trains differently from one with batches of {M}",
+            f"batches of {samples} samples for a statistics batch size of {M}: below {M}/4 a network trains differently "
+            f"from one with batches of {M}",
             UserWarning,
             stacklevel=2,
         )

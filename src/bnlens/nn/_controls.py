@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+from typing import Any
+
 import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,18 +13,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
 from bnlens.nn._ranks import check_sync
+from bnlens.nn._window import matching_window
 
 __all__ = ["freeze", "set_statistics_batch_size", "unfreeze"]
 
 
 def set_statistics_batch_size(
-    model: nn.Module, statistics_batch_size: float | None, *, sync: bool | dist.ProcessGroup | None = None
+    model: nn.Module,
+    statistics_batch_size: float | None,
+    *,
+    device_batch_size: int | None = None,
+    sync: bool | dist.ProcessGroup | None = None,
 ) -> int:
     """Set the statistics batch size of every bnlens layer of a live model and empty their windows.
 
     Args:
         model: a model, or one layer. Parameters, running statistics, mode and optimizer state stay as they are.
         statistics_batch_size: M; None (the batch at hand), an int from 2 on, or ``math.inf``.
+        device_batch_size: m, samples per forward pass (with ``sync``, of all ranks). Where it is below a finite M, the layers'
+            windows are over the more than M samples that make the network about as noisy as BN over M
+            (:func:`bnlens.nn.matching_window`) and their ``statistics_batch_size`` is that number. When not given, each
+            layer has the noise of M samples.
         sync: True or a process group for statistics over ranks, so that M counts the samples of all of them; False for
             those of this rank; None leaves it to each layer as it is. Call it on every rank.
 
@@ -30,6 +43,9 @@ def set_statistics_batch_size(
     Raises:
         UsageError: a value is none of these, or the model has no bnlens layer.
 
+    Warns:
+        UserWarning: ``device_batch_size`` is below M / 4.
+
     Example:
         >>> import bnlens.nn
         >>> model = nn.Sequential(nn.Linear(4, 8), bnlens.nn.BatchNorm1d(8), nn.ReLU())
@@ -37,15 +53,24 @@ def set_statistics_batch_size(
         1
         >>> model[1]
         BatchNorm1d(8, eps=1e-05, momentum=0.1, ..., statistics_batch_size=32)
+        >>> set_statistics_batch_size(model, 64, device_batch_size=16), model[1].statistics_batch_size
+        (1, 122)
     """
-    check_statistics_batch_size(statistics_batch_size)
+    M = check_statistics_batch_size(statistics_batch_size)
+    window = M
+    if device_batch_size is not None:
+        _check_device_batch_size(device_batch_size)
+        if M is not None and math.inf > M:
+            window = matching_window(int(M), int(device_batch_size))
     if sync is not None:
         check_sync(sync)
     layers = _layers(model)
     for layer in layers:
-        layer.statistics_batch_size = statistics_batch_size
+        layer.statistics_batch_size = window
         if sync is not None:
             layer.sync = sync
+        if device_batch_size is not None and M is not None:
+            layer.announce_batch(int(device_batch_size), M)
     return len(layers)
 
 
@@ -112,6 +137,11 @@ def unfreeze(model: nn.Module) -> int:
             layer.train(model.training or layer is model)
             layer.reset_window()
     return len(layers)
+
+
+def _check_device_batch_size(value: Any) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"device_batch_size is {value!r}; it must be an int of at least 1, or None")
 
 
 def _layers(model: nn.Module) -> list[DialBatchNorm]:

@@ -52,9 +52,10 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
     uses the statistics of the first run and updates nothing, if the layer ran just once since the checkpoint began.
 
     Warning:
-        The window gives each *layer* statistics with the noise of M samples. A whole network trains nearer to one with
-        batches of M than with plain BN over m, but not just like it; below m = M / 4 the layer says so once. docs/dial.md
-        has measured distances.
+        The window gives each *layer* statistics with the noise of M samples; a whole network has more of it than with BN
+        over M. :func:`bnlens.set_statistics_batch_size` with ``device_batch_size`` widens the windows accordingly. Such a
+        network trains nearer to one with batches of M, but not just like it; below m = M / 4 a warning says so once.
+        docs/dial.md has measured distances.
 
     Args:
         num_features: C.

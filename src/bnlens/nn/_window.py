@@ -10,10 +10,18 @@ from torch import Tensor
 
 from bnlens.nn._statistics import BatchStatistics
 
-__all__ = ["advance_window", "empty_window", "normalise_by_window", "window_of_batch", "window_weight"]
+__all__ = [
+    "advance_window",
+    "empty_window",
+    "matching_window",
+    "normalise_by_window",
+    "window_of_batch",
+    "window_weight",
+]
 
 _POPULATION_BATCHES = 3
 _POPULATION_SAMPLES = 128
+_INCOHERENCE = 1.5  # benchmarks/window_gap.py measures it
 
 
 def window_weight(samples: int, statistics_batch_size: float) -> float:
@@ -28,6 +36,24 @@ def window_weight(samples: int, statistics_batch_size: float) -> float:
     if statistics_batch_size == math.inf:
         statistics_batch_size = max(_POPULATION_BATCHES * samples, _POPULATION_SAMPLES)
     return 2 * samples / (statistics_batch_size + samples)
+
+
+def matching_window(statistics_batch_size: int, device_batch_size: int) -> int:
+    """Samples W of a window that makes a *network* about as noisy as BN over M, in batches of m samples.
+
+    With windows over M each layer has the noise of M samples, but the network more than BN over M: its later layers cannot
+    take out what earlier ones did to past batches, whose share is 1 - a = (M - m) / (M + m). So
+    W = M (1 + 1.5 (M - m) / (M + m)), rounded. The form and the 1.5 are measured, not derived: docs/dial.md.
+
+    Args:
+        statistics_batch_size: M, at least 2.
+        device_batch_size: m, at least 1; from M on nothing is added.
+
+    >>> [matching_window(64, m) for m in (64, 32, 16, 8)]
+    [64, 96, 122, 139]
+    """
+    M, m = statistics_batch_size, min(device_batch_size, statistics_batch_size)
+    return round(M * (1 + _INCOHERENCE * (M - m) / (M + m)))
 
 
 def empty_window(num_features: int, *, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
