@@ -1,4 +1,4 @@
-"""Draw the dial's figure and print its tables from benchmarks/results/dial_cifar10.json.
+"""Draw the dial's figure and print its tables from benchmarks/results: dial_cifar10.json and device_batch_cifar10.json.
 
 Run: python docs/dial_figures.py   (needs the extra [png] and a Chromium)
 """
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 Row = Mapping[str, Any]
 
 
-def rows_of_claims() -> dict[str, list[Row]]:
-    """The tables of claims N1 to N4, by id."""
-    results = json.loads((ROOT / "benchmarks/results/dial_cifar10.json").read_text(encoding="utf-8"))
+def rows_of_claims(file: str) -> dict[str, list[Row]]:
+    """The tables of the claims in a file of results, by id."""
+    results = json.loads((ROOT / "benchmarks/results" / file).read_text(encoding="utf-8"))
     return {claim["id"]: claim["rows"] for claim in results["claims"]}
 
 
@@ -33,9 +33,8 @@ def draw(family: Sequence[Row], devices: Sequence[Row]) -> go.Figure:
         subplot_titles=("Train loss less that of BN over 64", "Device batch 256, statistics batch size set"),
         horizontal_spacing=0.1,
     )
-    dial = [row for row in devices if row["statistics batch size"] == 64]
     for name, column, role in (("plain BN", "plain BN", "paper"), ("dial set to 64", "dial", "measured")):
-        some = [row for row in dial if row.get(f"train loss, {column}") is not None]
+        some = [row for row in devices if row.get(f"train loss, {column}") is not None]
         look = ROLES[role]
         figure.add_trace(
             _points(name, some, "device batch", f"train loss, {column}", look["color"], look["symbol"]), 1, 1
@@ -44,7 +43,7 @@ def draw(family: Sequence[Row], devices: Sequence[Row]) -> go.Figure:
         figure.add_trace(_points(name, family, "M", name, color, symbol), 1, 2)
     figure.update_layout(template=template(), width=1100, height=420, paper_bgcolor="white")
     figure.update_layout(legend={"y": 1.12}, margin={"t": 90})
-    order = [str(row["device batch"]) for row in dial]
+    order = [str(row["device batch"]) for row in devices]
     figure.update_xaxes(type="category", title_text="device batch", categoryarray=order, row=1, col=1)
     figure.update_xaxes(type="category", title_text="statistics batch size M", row=1, col=2)
     figure.update_yaxes(title_text="nats per image", col=1)
@@ -83,7 +82,7 @@ def _cell(row: Row, column: str) -> str:
 
 FAMILY = {"M": "M", "train loss": "train loss", "test loss": "test loss", "test accuracy": "test accuracy"}
 FAMILY |= {f"change of {loss}": f"{loss}, change from the row above" for loss in ("train loss", "test loss")}
-DEVICES = {"device batch": "device batch", "statistics batch size": "M"}
+DEVICES = {"device batch": "device batch", "window": "window"}
 for _loss in ("train loss", "test loss"):
     DEVICES |= {
         f"{_loss}, plain BN": f"plain BN: {_loss}",
@@ -96,8 +95,10 @@ EXPLICIT |= {"rms gamma": "rms γ by layer"}
 
 
 if __name__ == "__main__":
-    claims = rows_of_claims()
+    claims, devices = rows_of_claims("dial_cifar10.json"), rows_of_claims("device_batch_cifar10.json")["N2"]
+    # In the older file the windows are as wide as the layers were told.
+    given = [{**row, "window": row["statistics batch size"]} for row in claims["N2"] if row["device batch"] < 64]
     target = ROOT / "docs/images/dial_cifar10.png"
-    draw(claims["N1"], claims["N2"]).write_image(target, scale=2)
-    print(table(claims["N1"], FAMILY), table(claims["N2"], DEVICES), sep="\n\n", end="\n\n")
+    draw(claims["N1"], devices).write_image(target, scale=2)
+    print(table(claims["N1"], FAMILY), table(devices, DEVICES), table(given, DEVICES), sep="\n\n", end="\n\n")
     print(table([*claims["N3"], *claims["N4"][-2:]], EXPLICIT), f"Written: {target.relative_to(ROOT)}", sep="\n\n")

@@ -18,18 +18,19 @@ _BATCH = 256
 _DIGITS, _CIFAR = 16, 64  # the statistics batch size that is set
 _SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}
 _DEVICES = {_DIGITS: (8, 4), _CIFAR: (32, 16, 8, 4, 2)}
-_WIDER = {_DIGITS: (), _CIFAR: ((16, 128), (8, 128), (8, 256))}  # device batch and a window wider than asked for
 _CLOSED = {4: 0.75, 8: 0.6}  # least share closed at a device batch of M over this
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
+    from bnlens.nn import matching_window
+
     check_full_scale("N2", setup.scale, setup.data)
     recipe = recipe_of(setup.data)
     M = _DIGITS if setup.data is None else _CIFAR
     kinds = [(M, M), (M, _BATCH)]
     for device in _DEVICES[M]:
-        kinds += [(device, _BATCH), (M, device)]  # BN over this many samples, as ghost groups; and the dial
-    kinds += [(wider, device) for device, wider in _WIDER[M]]
+        # BN over this many samples, as ghost groups; and the dial
+        kinds += [(device, _BATCH), (matching_window(M, device), device)]
     return [
         job_of_run(recipe, size, device, seed) for size, device in kinds for seed in range(setup.parameters["seeds"])
     ]
@@ -42,9 +43,14 @@ def _dialled(runs: Runs) -> int:
 
 def _rows(runs: Runs) -> Iterator[dict[str, Any]]:
     """One row per device batch: distance of plain BN and of the dial from BN over M, and the share closed."""
+    from bnlens.nn import matching_window
+
     M = _dialled(runs)
-    for device, size in [(_BATCH, M), *((device, M) for device in _DEVICES[M]), *_WIDER[M]]:
-        row: dict[str, Any] = {"device batch": device, "statistics batch size": size}
+    for device in (_BATCH, *_DEVICES[M]):
+        size = matching_window(M, device)
+        row: dict[str, Any] = {"device batch": device, "statistics batch size": M}
+        if device < M:
+            row["window"] = size
         for name, what in (("train loss", "train_loss"), ("test loss", "test_loss")):
             target = runs.values(what, M, M)
             dial = runs.values(what, size, device) - target
@@ -63,12 +69,11 @@ def _told_apart(row: Mapping[str, Any]) -> bool:
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], M: int) -> Verdict:
-    dial = [row for row in rows if row["statistics batch size"] == M]
-    if not any(_told_apart(row) for row in dial):
+    if not any(_told_apart(row) for row in rows):
         return "holds"
-    near = [row for row in dial if row["device batch"] >= M / 2]
+    near = [row for row in rows if row["device batch"] >= M / 2]
     least = {M // part: share for part, share in _CLOSED.items()}
-    closes = [row["train loss, closed"] >= least[row["device batch"]] for row in dial if row["device batch"] in least]
+    closes = [row["train loss, closed"] >= least[row["device batch"]] for row in rows if row["device batch"] in least]
     if not any(_told_apart(row) for row in near) and all(closes):
         return "holds approximately"
     return "does not hold here"
@@ -78,15 +83,9 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     runs = Runs(results)
     M = _dialled(runs)
     rows = list(_rows(runs))
-    by_device = {row["device batch"]: row for row in rows if row["statistics batch size"] == M}
+    by_device = {row["device batch"]: row for row in rows}
     quarter = by_device[M // 4]
     closed = ", ".join(f"{100 * by_device[device]['train loss, closed']:.0f}% at {device}" for device in _DEVICES[M])
-    wider = "".join(
-        f" A window over {row['statistics batch size']} closes {100 * row['train loss, closed']:.0f}% at "
-        f"{row['device batch']}."
-        for row in rows
-        if row["statistics batch size"] != M
-    )
     same = [device for device, row in by_device.items() if not _told_apart(row)]
     return Finding(
         verdict=_verdict(rows, M),
@@ -98,7 +97,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
             f"differs from BN over {M} by less than two standard errors at device batch "
             f"{', '.join(map(str, same)) or 'none'}. Headline: the share closed at {M // 4}, over "
             f"{len(runs.seeds(M, M))} paired seeds. Plain BN at a device batch is run as ghost groups of as many images, the "
-            f"same operation.{wider}"
+            "same operation."
         ),
         rows=rows,
     )
@@ -109,7 +108,7 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
 
     runs = Runs(results)
     M = _dialled(runs)
-    rows = [row for row in _rows(runs) if row["statistics batch size"] == M]
+    rows = list(_rows(runs))
     figure = new_figure(
         x="device batch", y=f"train loss less that of BN over {M} (nats per image)", xaxis_type="category"
     )
@@ -134,8 +133,8 @@ CLAIM = Claim(
     id="N2",
     title="The device batch, with the dial set",
     statement=(
-        "With the statistics batch size set to M, it no longer matters how many images a device holds at once: a net trains as "
-        "with BN over M."
+        "With the statistics batch size set to M for the device batch at hand, it no longer matters how many images a device "
+        "holds at once: a net trains as with BN over M."
     ),
     source="this library's window; asked for in many public threads on gradient accumulation and multi-GPU training",
     agreement=(
