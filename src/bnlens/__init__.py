@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bnlens.measure import report as report
     from bnlens.nn import freeze as freeze
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
+    from bnlens.nn import shared_statistics as shared_statistics
     from bnlens.nn import unfreeze as unfreeze
 
 _SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
@@ -42,6 +43,7 @@ _NAMES = {
     "report": "measure",
     "revert": "conversion",
     "set_statistics_batch_size": "nn",
+    "shared_statistics": "nn",
     "unfreeze": "nn",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "report",
     "revert",
     "set_statistics_batch_size",
+    "shared_statistics",
     "unfreeze",
     *_SUBMODULES,
 ]

@@ -58,6 +58,31 @@ def test_ghost_groups_train_as_batches_of_their_size_do(data):
             torch.testing.assert_close(other[name], results[0][name], rtol=1e-4, atol=1e-5)
 
 
+def test_shared_statistics_take_one_more_pass_over_the_images_that_share(data):
+    net, sizes = bnlens.convert(make_net(data)), []
+    layer = net.blocks[0][1]
+    layer.register_forward_hook(
+        lambda _module, inputs, _output: sizes.append((len(inputs[0]), torch.is_grad_enabled()))
+    )
+    options = {"statistics_batch_size": 16, "batch_size": 32, "steps": 3, "recalibrate": False}
+    fit(net, data, device_batch_size=4, share_statistics=True, **options)
+    assert sizes == ([(16, False)] + [(4, True)] * 4) * 2 * 3
+    assert layer.statistics_batch_size == 16
+    assert int(layer.num_batches_tracked) == 2 * 3
+
+
+@pytest.mark.parametrize("device", [1, 4, 16])
+def test_with_shared_statistics_a_step_begins_as_with_batches_of_them(data, device):
+    plain, shared = make_net(data), bnlens.convert(make_net(data))
+    options = {"statistics_batch_size": 16, "batch_size": 32, "steps": 4, "lr": 0.05, "recalibrate": False}
+    expected = fit(plain, data, **options)
+    found = fit(shared, data, device_batch_size=device, share_statistics=True, **options)
+    assert found.loss[0] == pytest.approx(expected.loss[0], rel=1e-5)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5 if device == 16 else 0.01)
+    apart = (shared.fc.weight - plain.fc.weight).abs().max()
+    assert (apart < 1e-5) == (device == 16)  # else the gradient is BN's on average only
+
+
 def test_a_regulariser_adds_its_penalty_to_the_loss_of_each_micro_batch(data):
     nets = [make_net(data) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
@@ -362,6 +387,13 @@ def test_loss_that_is_not_finite_names_the_step(data):
         ({"device_batch_size": 5}, "batch_size must be a multiple of device_batch_size, 5, got 32"),
         ({"device_batch_size": 0}, "batch_size must be a multiple of device_batch_size, 0, got 32"),
         ({"device_batch_size": 8}, r"CNN has BN layers of torch only, such as .*; convert it \(bnlens\.convert\)"),
+        ({"share_statistics": True}, "needs a device_batch_size that divides statistics_batch_size, 16, got None"),
+        ({"share_statistics": True, "device_batch_size": 32}, "divides statistics_batch_size, 16, got 32"),
+        (
+            {"share_statistics": True, "device_batch_size": 8, "batch_size": 40},
+            "must be a multiple of 16, 16 images on",
+        ),
+        ({"share_statistics": True, "device_batch_size": 8, "regulariser": abs}, "leave share_statistics to use them"),
         ({"batch_size": 40}, "batch_size must be a multiple of statistics_batch_size, 16, got 40"),
         ({"batch_size": 0}, "batch_size must be a multiple"),
         ({"epochs": 0}, "epochs and steps must be at least 1, got 0 and None"),

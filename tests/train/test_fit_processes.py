@@ -76,6 +76,15 @@ def test_two_processes_train_as_one(gloo_pool, case):
         torch.testing.assert_close(first["state"][name], tensor, rtol=1e-5, atol=1e-5, msg=name)
 
 
+def test_each_process_shares_the_statistics_of_its_own_images(gloo_pool):
+    options = {"sync": False, "statistics_batch_size": 8, "device_batch_size": 2, "share_statistics": True}
+    expected, (first, second) = train({**options, "device_batch_size": 4}), gloo_pool.run(train, [options] * 2)
+    assert first["loss"] == second["loss"]
+    assert all(torch.equal(first["state"][name], tensor) for name, tensor in second["state"].items())
+    assert first["loss"][0] == pytest.approx(expected["loss"][0], rel=1e-6)  # groups are those of one process
+    assert first["loss"] == pytest.approx(expected["loss"], rel=0.01)
+
+
 def test_moving_averages_are_the_first_processes(gloo_pool):
     first, second = gloo_pool.run(train, [{"statistics_batch_size": 8, "recalibrate": False}] * 2)
     for name, tensor in first["state"].items():

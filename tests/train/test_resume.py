@@ -44,6 +44,9 @@ RUNS = {
     "dropout": ({"dropout": 0.5}, {}),
     "adam": ({}, {"optimizer": "adam"}),
     "window": ({"M": 64}, {"statistics_batch_size": 64, "device_batch_size": 8, "recalibrate": False}),
+    "shared": (
+        {"M": 16, "dropout": 0.3}, {"statistics_batch_size": 16, "device_batch_size": 4, "share_statistics": True},
+    ),
     "population window": ({"M": 64}, {"statistics_batch_size": math.inf, "device_batch_size": 16}),
     "bf16": ({}, {"precision": "bf16"}),
     "all": ({"M": 64, "dropout": 0.3}, {

@@ -45,15 +45,15 @@ class Runs:
         self._results = results
         self.data: str = next(iter(results.values()))["data"]
 
-    def seeds(self, M: float | str, device: int, regulariser: str | None = None) -> list[int]:
+    def seeds(self, M: float | str, device: int, way: str | None = None) -> list[int]:
         """Seeds of the runs of one kind, in order."""
         found = (_NAME.fullmatch(name) for name in self._results)
-        key = (str(M), str(device), regulariser)
+        key = (str(M), str(device), way)
         return sorted(int(name[4]) for name in found if name and (name[1], name[2], name[3]) == key)
 
-    def values(self, what: str, M: float | str, device: int, regulariser: str | None = None) -> NDArray[np.float64]:
+    def values(self, what: str, M: float | str, device: int, way: str | None = None) -> NDArray[np.float64]:
         """A result of the runs of one kind, (seeds,), or (seeds, layers) for ``"gamma"``."""
-        names = [run_name(M, device, seed, regulariser) for seed in self.seeds(M, device, regulariser)]
+        names = [run_name(M, device, seed, way) for seed in self.seeds(M, device, way)]
         return np.array([self._results[name][what] for name in names], dtype=np.float64)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from bnlens.claims._claim import Job
 
-__all__ = ["POPULATION", "job_of_run", "recipe_of", "run_name", "train_once"]
+__all__ = ["POPULATION", "SHARED", "job_of_run", "recipe_of", "run_name", "train_once"]
 
 POPULATION = "inf"  # JSON has no infinity
+SHARED = "shared"
 _DIGITS: Mapping[str, Any] = {"net": "cnn", "data": "digits", "samples": 1000, "steps": 60, "lr": 0.3}
 _CIFAR: Mapping[str, Any] = {"net": "cnn", "samples": 5000, "steps": 600, "lr": 0.3}
 
@@ -23,9 +24,9 @@ def recipe_of(data: Path | None) -> dict[str, Any]:
     return {**_CIFAR, "data": str(data)}
 
 
-def run_name(statistics_batch_size: float | str, device_batch_size: int, seed: int, regulariser: str | None) -> str:
-    """Name of a run, such as ``"M64-device16-seed0"``."""
-    middle = "" if regulariser is None else f"-{regulariser}"
+def run_name(statistics_batch_size: float | str, device_batch_size: int, seed: int, way: str | None) -> str:
+    """Name of a run, such as ``"M64-device16-seed0"``; ``way`` is that of `job_of_run`."""
+    middle = "" if way is None else f"-{way}"
     return f"M{statistics_batch_size}-device{device_batch_size}{middle}-seed{seed}"
 
 
@@ -34,19 +35,28 @@ def job_of_run(
     statistics_batch_size: float | str,
     device_batch_size: int,
     seed: int,
-    regulariser: str | None = None,
+    way: str | None = None,
 ) -> Job:
-    """The job of one run; claims that ask for the same run share its result."""
+    """The job of one run; claims that ask for the same run share its result.
+
+    Args:
+        recipe: see :func:`recipe_of`.
+        statistics_batch_size: see :func:`train_once`.
+        device_batch_size: see :func:`train_once`.
+        seed: see :func:`train_once`.
+        way: None, for batch statistics or windows, `SHARED`, or a regulariser.
+    """
     config = {
         **recipe,
         "statistics_batch_size": statistics_batch_size,
         "device_batch_size": device_batch_size,
-        "regulariser": regulariser,
+        "share_statistics": way == SHARED,
+        "regulariser": None if way == SHARED else way,
         "seed": seed,
     }
     passes = recipe["steps"] * 256 / device_batch_size
-    cost = recipe["steps"] * recipe["samples"] / 40_000 + passes * 0.004
-    return Job(run_name(statistics_batch_size, device_batch_size, seed, regulariser), train_once, config, cost=cost)
+    cost = recipe["steps"] * recipe["samples"] / 40_000 * (1.3 if way == SHARED else 1) + passes * 0.004
+    return Job(run_name(statistics_batch_size, device_batch_size, seed, way), train_once, config, cost=cost)
 
 
 def train_once(
@@ -58,6 +68,7 @@ def train_once(
     lr: float,
     statistics_batch_size: float | str,
     device_batch_size: int,
+    share_statistics: bool,
     regulariser: str | None,
     seed: int,
 ) -> dict[str, Any]:
@@ -74,6 +85,7 @@ def train_once(
         lr: largest learning rate.
         statistics_batch_size: M, an int or ``"inf"``; with a regulariser, the M that it stands for, on population layers.
         device_batch_size: images per forward pass.
+        share_statistics: whether forward passes share the statistics of M images.
         regulariser: None, ``"gamma-decay"`` or ``"curvature"``.
         seed: see above.
 
@@ -101,6 +113,7 @@ def train_once(
         train,
         statistics_batch_size=M,
         device_batch_size=device_batch_size,
+        share_statistics=share_statistics,
         batch_size=256,
         steps=steps,
         lr=lr,

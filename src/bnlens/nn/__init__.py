@@ -16,6 +16,7 @@ from bnlens.nn._layers import BatchNorm3d as BatchNorm3d
 from bnlens.nn._layers import PopulationBatchNorm1d as PopulationBatchNorm1d
 from bnlens.nn._layers import PopulationBatchNorm2d as PopulationBatchNorm2d
 from bnlens.nn._layers import PopulationBatchNorm3d as PopulationBatchNorm3d
+from bnlens.nn._micro_batches import shared_statistics as shared_statistics
 from bnlens.nn._partial_noise import PartialNoise1d as PartialNoise1d
 from bnlens.nn._partial_noise import PartialNoise2d as PartialNoise2d
 from bnlens.nn._partial_noise import PartialNoise3d as PartialNoise3d
@@ -40,6 +41,7 @@ __all__ = [
     "freeze",
     "matching_window",
     "set_statistics_batch_size",
+    "shared_statistics",
     "unfreeze",
     "use_partial_noise",
 ]

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes, normalise_by_groups
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
+from bnlens.nn._shared import Shared, empty_responses, normalise_by_shared
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
@@ -44,6 +45,7 @@ class DialBatchNorm(_BatchNorm):
     """The base of the layers of all dimensions, for ``isinstance``; see :class:`bnlens.nn.BatchNorm2d`."""
 
     window: Tensor
+    responses: Tensor
     skipped_batches: Tensor
 
     def __init__(
@@ -66,10 +68,14 @@ class DialBatchNorm(_BatchNorm):
         # Not in the state_dict: its keys are torch's.
         window = empty_window(num_features, device=device, dtype=_at_least_float32(dtype))
         self.register_buffer("window", window, persistent=False)
+        self.register_buffer(
+            "responses", empty_responses(num_features, device=device, dtype=window.dtype), persistent=False
+        )
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.long, device=device), persistent=False)
         self.frozen = False
         self._warned = False
         self._earlier_window: Tensor | None = None
+        self._shared: Shared | None = None  # while the layer is in `shared_statistics`
         self._renormalise: Normalise = normalise_by_window  # a regulariser puts its own in place for a forward pass
 
     @property
@@ -114,8 +120,9 @@ class DialBatchNorm(_BatchNorm):
         return self
 
     def reset_window(self) -> None:
-        """Empty the window: the next batch is normalised as if it were the first."""
+        """Empty the window and the responses: the next batch is normalised as if it were the first."""
         self.window.zero_()
+        self.responses.zero_()
         self._earlier_window = None
 
     def reset_running_stats(self) -> None:
@@ -128,6 +135,8 @@ class DialBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if self.training and self._shared is not None:
+            return self._forward_shared(input, self._shared)
         if self.training and (group := self._sync_group()) is not None:
             return self._forward_joint(input, group)
         samples, values = input.shape[0], input.numel()
@@ -159,6 +168,25 @@ class DialBatchNorm(_BatchNorm):
         return self._renormalise(x, weight, bias, self.eps, batch, self._advance(batch, samples, M))
 
     @_disable_dynamo  # it is torch.compiler.disable, which imports the compiler when this is called and not before
+    def _forward_shared(self, x: Tensor, shared: Shared) -> Tensor:
+        """Normalise by statistics that this micro-batch shares with others, or find these; see `bnlens.nn._shared`."""
+        if self._renormalise is not normalise_by_window:
+            raise UsageError(
+                "explicit regularisers watch the statistics of windows; leave shared_statistics to use them"
+            )
+        if x.numel() == 0:
+            return self._forward_native(x)
+        weight, bias = self._affine()
+        if shared.taken:
+            return normalise_by_shared(x, weight, bias, self.eps, shared.of(x.shape[0]), self.responses)
+        if x.numel() == x.shape[1]:
+            raise _one_value(x)
+        y, batch = normalise_by_batch(x, weight, bias, self.eps)
+        shared.take(batch, x.shape[0], self._statistics_batch_size)
+        self._track(batch, window_of_batch(batch, x.shape[0]))
+        return y
+
+    @_disable_dynamo
     def _forward_joint(self, x: Tensor, group: dist.ProcessGroup) -> Tensor:
         """Normalise this rank's samples by statistics over the ranks of ``group``; see `bnlens.nn._sync`."""
         if self._renormalise is not normalise_by_window:
@@ -263,6 +291,7 @@ class DialBatchNorm(_BatchNorm):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DialBatchNorm:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.window = self.window.to(_at_least_float32(self.window.dtype))
+        self.responses = self.responses.to(self.window.dtype)
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

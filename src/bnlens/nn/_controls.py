@@ -15,7 +15,7 @@ from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
 from bnlens.nn._ranks import check_sync
 from bnlens.nn._window import matching_window
 
-__all__ = ["freeze", "set_statistics_batch_size", "unfreeze"]
+__all__ = ["freeze", "layers_of", "refuse_plain_layers", "set_statistics_batch_size", "unfreeze"]
 
 
 def set_statistics_batch_size(
@@ -64,7 +64,7 @@ def set_statistics_batch_size(
             window = matching_window(int(M), int(device_batch_size))
     if sync is not None:
         check_sync(sync)
-    layers = _layers(model)
+    layers = layers_of(model)
     for layer in layers:
         layer.statistics_batch_size = window
         if sync is not None:
@@ -98,13 +98,9 @@ def freeze(model: nn.Module) -> int:
         >>> unfreeze(model), model[1].training
         (1, True)
     """
-    layers = _layers(model)
+    layers = layers_of(model)
+    refuse_plain_layers(model, "train() would set back", "freeze it again")
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and not isinstance(module, DialBatchNorm):
-            raise UsageError(
-                f"layer {name!r} is {type(module).__module__}.{type(module).__name__}, which train() would set back; "
-                "convert the model first (bnlens.convert) and freeze it again"
-            )
         if isinstance(module, DialBatchNorm) and module.running_mean is None:
             raise UsageError(
                 f"layer {name or type(module).__name__!r} keeps no running statistics to freeze; "
@@ -130,7 +126,7 @@ def unfreeze(model: nn.Module) -> int:
     Raises:
         UsageError: there is no bnlens layer.
     """
-    layers = _layers(model)
+    layers = layers_of(model)
     for layer in layers:
         if layer.frozen:
             layer.frozen = False
@@ -144,7 +140,12 @@ def _check_device_batch_size(value: Any) -> None:
         raise UsageError(f"device_batch_size is {value!r}; it must be an int of at least 1, or None")
 
 
-def _layers(model: nn.Module) -> list[DialBatchNorm]:
+def layers_of(model: nn.Module) -> list[DialBatchNorm]:
+    """Every bnlens layer of a model, once.
+
+    Raises:
+        UsageError: there is none.
+    """
     layers = [module for module in model.modules() if isinstance(module, DialBatchNorm)]
     if not layers:
         plain = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
@@ -153,3 +154,22 @@ def _layers(model: nn.Module) -> list[DialBatchNorm]:
             f"{type(model).__name__} has {found}; convert it (bnlens.convert) or build it with the layers of bnlens.nn"
         )
     return layers
+
+
+def refuse_plain_layers(model: nn.Module, which: str, then: str) -> None:
+    """Raise where a BN layer is not a bnlens layer.
+
+    Args:
+        model: the model.
+        which: what such a layer does, to follow "which".
+        then: what to do once the model is converted.
+
+    Raises:
+        UsageError: see above.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and not isinstance(module, DialBatchNorm):
+            raise UsageError(
+                f"layer {name!r} is {type(module).__module__}.{type(module).__name__}, which {which}; "
+                f"convert the model first (bnlens.convert) and {then}"
+            )

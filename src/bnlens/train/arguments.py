@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from bnlens.errors import UsageError
 
-__all__ = ["check_names", "check_numbers", "check_processes", "micro_batch"]
+__all__ = ["check_names", "check_numbers", "check_processes", "check_sharing", "micro_batch"]
 
 
 def micro_batch(statistics_batch_size: float, device_batch_size: int | None, batch_size: int) -> int:
@@ -45,10 +45,21 @@ def check_numbers(
             raise UsageError(f"{name} must be finite and not negative, got {value}")
 
 
-def check_processes(processes: int, micro: int, batch_size: int) -> None:
-    """A batch is whole forward passes of all processes."""
-    if batch_size % (micro * processes):
+def check_processes(processes: int, together: int, batch_size: int) -> None:
+    """A batch is whole forward passes of all processes, or as many images as share statistics in each."""
+    if batch_size % (together * processes):
         raise UsageError(
-            f"batch_size must be a multiple of {micro * processes}, {micro} images on each of {processes} "
+            f"batch_size must be a multiple of {together * processes}, {together} images on each of {processes} "
             f"processes, got {batch_size}"
         )
+
+
+def check_sharing(statistics_batch_size: float, device_batch_size: int | None, regulariser: Any) -> None:
+    """Whole forward passes share statistics, and no regulariser runs the model."""
+    if device_batch_size is None or statistics_batch_size == math.inf or statistics_batch_size % device_batch_size:
+        raise UsageError(
+            f"share_statistics needs a device_batch_size that divides statistics_batch_size, {statistics_batch_size}, got "
+            f"{device_batch_size}"
+        )
+    if regulariser is not None:
+        raise UsageError("explicit regularisers watch the statistics of windows; leave share_statistics to use them")

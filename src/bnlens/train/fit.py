@@ -13,7 +13,7 @@ from bnlens._files import check_writable
 from bnlens.errors import DataError, LossError
 from bnlens.measure import recalibrate as recalibrate_statistics
 from bnlens.nn import set_statistics_batch_size
-from bnlens.train.arguments import check_names, check_numbers, check_processes, micro_batch
+from bnlens.train.arguments import check_names, check_numbers, check_processes, check_sharing, micro_batch
 from bnlens.train.batches import Batches
 from bnlens.train.data import ImageData
 from bnlens.train.data import loader as loader_of
@@ -36,6 +36,7 @@ def fit(
     *,
     statistics_batch_size: float = 16,
     device_batch_size: int | None = None,
+    share_statistics: bool = False,
     batch_size: int = 256,
     epochs: int = 10,
     steps: int | None = None,
@@ -82,6 +83,9 @@ def fit(
             ``device_batch_size``.
         device_batch_size: images per forward pass of a process; ``statistics_batch_size`` when not given. Below a quarter of
             M the layers' warning is not shown.
+        share_statistics: normalise each forward pass by the statistics of the M images it is part of, which one more pass
+            finds (`bnlens.shared_statistics`); needs ``device_batch_size``, a divisor of M. Otherwise, with fewer images than M
+            in a forward pass, by a window over the past.
         batch_size: images per optimizer step, a multiple of the images per forward pass of all processes.
         epochs: passes over the data.
         steps: optimizer steps; replaces ``epochs``.
@@ -110,14 +114,16 @@ def fit(
 
     Raises:
         UsageError: a number or a name is out of range, ``batch_size`` is no multiple of the images per forward pass, these
-            are not M and the model has no BN layer of `bnlens.nn`, the precision needs a GPU, or the checkpoint is of
-            another run; the message names what differs.
+            are not M and the model has no BN layer of `bnlens.nn`, statistics cannot be shared, the precision needs a GPU, or
+            the checkpoint is of another run; the message names what differs.
         DataError: the images do not fill one batch, or the checkpoint is damaged.
         LossError: the loss, or what the model computes after the last step, is not finite; the message names the step.
         ModelError: the output does not fit the labels, or no parameter requires a gradient.
         StoreError: the checkpoint cannot be written.
     """
     micro = micro_batch(statistics_batch_size, device_batch_size, batch_size)
+    if share_statistics:
+        check_sharing(statistics_batch_size, device_batch_size, regulariser)
     check_names(optimizer=(optimizer, OptimizerName), schedule=(schedule, Schedule), precision=(precision, Precision))
     lr = default_lr(optimizer, batch_size) if lr is None else lr
     check_numbers(
@@ -129,7 +135,8 @@ def fit(
         check_writable(checkpoint)
     total = epochs * (len(data) // batch_size) if steps is None else steps
     with restored_modes(model), entered(model, precision) as process:
-        check_processes(process.count, micro, batch_size)
+        sharing = int(statistics_batch_size) if share_statistics else micro
+        check_processes(process.count, sharing, batch_size)
         if device_batch_size is not None:
             set_statistics_batch_size(model, statistics_batch_size)
         stepper = build_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
@@ -140,6 +147,7 @@ def fit(
                 "data": data.fingerprint,
                 "statistics_batch_size": statistics_batch_size,
                 "device_batch_size": micro,
+                "share_statistics": share_statistics,
                 "batch_size": batch_size,
                 "steps": total,
                 "optimizer": optimizer,
@@ -158,7 +166,7 @@ def fit(
         batches = Batches(
             data,
             batch_size,
-            micro=micro,
+            micro=sharing,
             augmented=augment,
             seed=seed,
             rank=process.rank,
@@ -168,7 +176,7 @@ def fit(
         def learning_rate(step: int) -> float:
             return lr * learning_rate_factor(step, total, warmup_steps, schedule)
 
-        loop = Loop(model, data, batches, stepper, process, learning_rate, total, micro, regulariser)
+        loop = Loop(model, data, batches, stepper, process, learning_rate, total, micro, sharing, regulariser)
         forked = [process.device] if process.device.type == "cuda" else []
         shown = progress if callable(progress) or process.rank == 0 else None
         with torch.random.fork_rng(devices=forked), report_to(shown) as report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bnlens.errors import LossError
+from bnlens.nn import shared_statistics
 from bnlens.train.batches import Batches
 from bnlens.train.data import ImageData
 from bnlens.train.evaluate import cross_entropy
@@ -56,6 +57,7 @@ class Loop:
         learning_rate: from a step's number, from 0, to its learning rate.
         steps: in all.
         micro: images per forward pass.
+        sharing: images that share statistics, M; ``micro`` where each forward pass has its own.
         regulariser: runs the model in its place.
         losses: of the steps done.
     """
@@ -68,6 +70,7 @@ class Loop:
     learning_rate: Callable[[int], float]
     steps: int
     micro: int
+    sharing: int
     regulariser: Regulariser | None = None
     losses: list[float] = field(default_factory=list)
 
@@ -104,18 +107,23 @@ class Loop:
 
     def _accumulate(self, objective: nn.Module, images: Tensor, labels: Tensor) -> float:
         """Add the gradient of the batch's mean loss and penalty to ``.grad`` and return that loss."""
-        share = self.micro / len(images)
-        total = torch.zeros((), device=images.device)
-        pieces = list(zip(torch.split(images, self.micro), torch.split(labels, self.micro), strict=True))
+        total, left = torch.zeros((), device=images.device), len(images)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "batches of .* for a statistics batch size of", UserWarning)
-            for number, (x, y) in enumerate(pieces, start=1):
-                with nullcontext() if number == len(pieces) else self.process.no_sync(objective):
-                    logits, penalty = objective(x)
-                    loss = cross_entropy(logits, y, self.data) * share
-                    self.process.backward(loss + share * penalty)
-                total += loss.detach()
+            for together, theirs in _split(images, labels, self.sharing):
+                with nullcontext() if self.sharing == self.micro else shared_statistics(objective, together):
+                    for x, y in _split(together, theirs, self.micro):
+                        left -= len(x)
+                        with self.process.no_sync(objective) if left else nullcontext():
+                            total += self._backward(objective, x, y, self.micro / len(images))
         return self.process.mean(total)
+
+    def _backward(self, objective: nn.Module, images: Tensor, labels: Tensor, share: float) -> Tensor:
+        """Add to ``.grad`` the gradient of a micro-batch's mean loss and penalty times ``share``, and return that loss."""
+        logits, penalty = objective(images)
+        loss = cross_entropy(logits, labels, self.data) * share
+        self.process.backward(loss + share * penalty)
+        return loss.detach()
 
     def _write(self, checkpoint: RunCheckpoint) -> None:
         own = {
@@ -152,3 +160,7 @@ class Loop:
     @property
     def _on_cuda(self) -> bool:
         return self.process.device.type == "cuda"
+
+
+def _split(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(images, size), torch.split(labels, size), strict=True)
