@@ -21,7 +21,7 @@ def made(losses, *, noise=NOISE, gamma=1.0):
     for kind, (M, device, regulariser) in enumerate(losses):
         train, test = losses[M, device, regulariser]
         for seed, off in enumerate(np.roll(noise, kind)):
-            scale = 1.0 if regulariser is None else gamma
+            scale = gamma if regulariser in ("gamma-decay", "curvature") else 1.0
             results[run_name(M, device, seed, regulariser)] = {
                 "data": "made up",
                 "train_loss": train + off,
@@ -54,11 +54,13 @@ def test_family(train, test, verdict):
     assert len(CLAIMS["N1"].figure(results).data) == 2
 
 
-def dialled(M, devices, plain, dial, ghost=0.0):
+def dialled(M, devices, plain, shared, windows, ghost=0.0):
     """Train losses above that of BN over M, at the device batches; test losses are as far below."""
     above = {(M, M, None): 0.0, (M, 256, None): ghost}
-    for device, of_plain, of_dial in zip(devices, plain, dial, strict=True):
-        above |= {(device, 256, None): of_plain, (matching_window(M, device), device, None): of_dial}
+    for device, of_plain, of_shared in zip(devices, plain, shared, strict=True):
+        above |= {(device, 256, None): of_plain, (M, device, "shared"): of_shared}
+    for device, of_window in zip(devices, windows, strict=False):
+        above[matching_window(M, device), device, None] = of_window
     return made({key: (0.2 + value, 1.4 - value) for key, value in above.items()})
 
 
@@ -67,30 +69,40 @@ PLAIN = (0.05, 0.1, 0.2, 0.4, 0.9)
 
 
 @pytest.mark.parametrize(
-    ("dial", "ghost", "verdict"),
+    ("shared", "verdict"),
     [
-        ((0.0, 0.0, 0.0, 0.0, 0.0), 0.0, "holds"),
-        ((0.0, 0.02, 0.07, 0.2, 0.6), 0.0, "holds approximately"),
-        ((0.0, 0.04, 0.07, 0.2, 0.6), 0.0, "does not hold here"),  # 16 closes 60%
-        ((0.0, 0.02, 0.10, 0.2, 0.6), 0.0, "does not hold here"),  # 8 closes 50%
-        ((0.04, 0.02, 0.07, 0.2, 0.6), 0.0, "does not hold here"),  # 32 is told apart
-        ((0.0, 0.02, 0.07, 0.2, 0.6), 0.05, "does not hold here"),  # ghost groups are
+        ((0.0, 0.0, 0.0, 0.0, 0.0), "holds"),
+        ((0.0, 0.02, 0.07, 0.2, 0.6), "holds approximately"),
+        ((0.0, 0.04, 0.07, 0.2, 0.6), "does not hold here"),  # 16 closes 60%
+        ((0.0, 0.02, 0.10, 0.2, 0.6), "does not hold here"),  # 8 closes 50%
+        ((0.04, 0.02, 0.07, 0.2, 0.6), "does not hold here"),  # 32 is told apart
     ],
 )
-def test_device_batches(dial, ghost, verdict):
-    results = dialled(64, CIFAR, PLAIN, dial, ghost)
+def test_device_batches(shared, verdict):
+    results = dialled(64, CIFAR, PLAIN, shared, (0.01, 0.05))
     finding = CLAIMS["N2"].judge(results)
     assert finding.verdict == verdict
-    assert finding.measured == pytest.approx(1 - dial[1] / PLAIN[1], abs=0.1)
-    assert [row.get("window") for row in finding.rows] == [None, 96, 122, 139, 149, 154]
-    assert "train loss, closed" not in finding.rows[0]
-    assert len(CLAIMS["N2"].figure(results).data) == 2
+    assert finding.measured == pytest.approx(1 - shared[1] / PLAIN[1], abs=0.1)
+    assert [row["device batch"] for row in finding.rows] == [256, *CIFAR]
+    assert [row.get("window") for row in finding.rows] == [None, 96, 122, None, None, None]
+    assert finding.rows[2]["train loss, windows, closed"] == pytest.approx(0.5, abs=0.1)
+    assert finding.rows[0]["train loss, ghost groups"] == pytest.approx(0.0, abs=1e-12)
+    assert len(CLAIMS["N2"].figure(results).data) == 3
+
+
+def test_distances_are_from_the_mean_of_both_runs_of_bn():
+    results = dialled(64, CIFAR, PLAIN, (0.02,) * 5, (0.02, 0.02), ghost=0.04)
+    rows = CLAIMS["N2"].judge(results).rows
+    assert rows[0]["train loss, ghost groups"] == pytest.approx(0.04)
+    assert rows[1]["train loss, shared"] == pytest.approx(0.0, abs=1e-12)
+    assert rows[1]["test loss, plain BN"] == pytest.approx(-0.03)
 
 
 def test_device_batches_of_the_digits():
-    finding = CLAIMS["N2"].judge(dialled(16, (8, 4), (0.1, 0.2), (0.0, 0.1)))
+    finding = CLAIMS["N2"].judge(dialled(16, (8, 4), (0.1, 0.2), (0.0, 0.1), (0.0, 0.1)))
     assert finding.verdict == "does not hold here"
-    assert CLAIMS["N2"].judge(dialled(16, (8, 4), (0.1, 0.2), (0.0, 0.03))).verdict == "holds approximately"
+    finding = CLAIMS["N2"].judge(dialled(16, (8, 4), (0.1, 0.2), (0.0, 0.03), (0.0, 0.1)))
+    assert finding.verdict == "holds approximately"
 
 
 @pytest.mark.parametrize(("claim", "kind"), [("N3", "gamma-decay"), ("N4", "curvature")])
@@ -131,13 +143,20 @@ def test_plans(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("M", "device", "regulariser"),
-    [(4, 256, None), (16, 4, None), ("inf", 256, None), (4, 256, "curvature"), (4, 256, "gamma-decay")],
+    ("M", "device", "regulariser", "shared"),
+    [
+        (4, 256, None, False),
+        (16, 4, None, False),
+        (16, 4, None, True),
+        ("inf", 256, None, False),
+        (4, 256, "curvature", False),
+        (4, 256, "gamma-decay", False),
+    ],
 )
-def test_a_small_job(M, device, regulariser):
+def test_a_small_job(M, device, regulariser, shared):
     result = train_once(
         net="mlp", data="digits", samples=300, steps=8, lr=0.1, statistics_batch_size=M, device_batch_size=device,
-        regulariser=regulariser, seed=0,
+        share_statistics=shared, regulariser=regulariser, seed=0,
     )  # fmt: skip
     assert result["images"] == 300
     assert 0 < result["train_loss"] < result["test_loss"] < 2.3
