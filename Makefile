@@ -75,6 +75,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/network_cost.py
 	$(BIN)/python benchmarks/theory_cost.py
 	$(BIN)/python benchmarks/layer_cost.py
+	$(BIN)/python benchmarks/sharing_cost.py
 	$(BIN)/python benchmarks/train_cost.py
 	$(BIN)/python benchmarks/page_load.py
 

@@ -170,6 +170,7 @@ CLAIM = Claim(
         "ioffe2015batch",
         "hoffer2017train",
         "ioffe2017renormalization",
+        "yan2020towards",
         "wu2021rethinking",
         "he2015delving",
         "alpaydin1998optical",

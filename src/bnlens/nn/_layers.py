@@ -55,7 +55,7 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         The window gives each *layer* statistics with the noise of M samples; a whole network has more of it than with BN
         over M. :func:`bnlens.set_statistics_batch_size` with ``device_batch_size`` widens the windows accordingly. Such a
         network trains nearer to one with batches of M, but not just like it; below m = M / 4 a warning says so once.
-        docs/dial.md has measured distances.
+        :func:`bnlens.shared_statistics` comes nearer at any m, for one more forward pass. docs/dial.md has measured distances.
 
     Args:
         num_features: C.
@@ -73,6 +73,7 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         window: the window, (4, C), float32 or wider, not in the ``state_dict``: mean, biased variance, weight seen so far,
             sum of squared weights of single samples.
         window_samples: samples the window is worth by now; it grows to M.
+        responses: averages that :func:`bnlens.shared_statistics` keeps for the backward pass, (3, C), not in the ``state_dict``.
         skipped_batches: batches that were not finite, not in the ``state_dict``.
 
     Shape:

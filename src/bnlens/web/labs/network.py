@@ -188,5 +188,8 @@ _FORMULAS = (
         "value at any M for fresh samples:",
         r"G(M) = G(M_0) \, \frac{1/M}{f_0}, \quad f_0 = \frac{P - M_0}{M_0 (P - 1)}",
     ),
-    Step("To train at that M in batches of m: bnlens.set_statistics_batch_size(model, M, device_batch_size=m)."),
+    Step(
+        "To train at that M in batches of m: bnlens.shared_statistics(model, images) around those of M images, or windows by "
+        "bnlens.set_statistics_batch_size(model, M, device_batch_size=m)."
+    ),
 )

@@ -1,0 +1,146 @@
+"""What a step over M images costs in micro-batches of m: with torch's batch normalization, windows, and shared statistics.
+
+Forward, loss and backward of 64 images of CIFAR-10's size by a 4-conv net and by ResNet-14, all 64 at once or 8 at a time;
+variants take turns, one number per repetition. Ratios are of processor time, which a busy machine disturbs less than
+elapsed time. Memory is what autograd keeps of a forward pass, and for the pass over all images, which keeps nothing, the
+largest input and output of a layer.
+
+Run: python benchmarks/sharing_cost.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from machine import machine_facts
+from repetitions import ratios, spread
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import bnlens
+from bnlens._files import write_atomic
+from bnlens.train import build_net
+
+OUT = Path(__file__).parent / "results" / "sharing_cost.json"
+M, MICRO = 64, 8
+NETS = ("cnn", "resnet14")
+RIVAL = f"torch BN, {MICRO} at a time"
+VARIANTS = (RIVAL, f"torch BN, {M} at once", f"windows, {MICRO} at a time", f"shared, {MICRO} at a time")
+SEED = 0
+
+
+class Step:
+    """One variant of a step over M images."""
+
+    def __init__(self, net: str, variant: str) -> None:
+        self.model: nn.Module = build_net(net, input_shape=(3, 32, 32), num_classes=10, seed=SEED)
+        self.micro = M if variant.endswith("at once") else MICRO
+        self.shared = variant.startswith("shared")
+        if not variant.startswith("torch"):
+            bnlens.convert(self.model, statistics_batch_size=M)
+        generator = torch.Generator().manual_seed(SEED)
+        self.images = torch.randn(M, 3, 32, 32, generator=generator)
+        self.labels = torch.randint(10, (M,), generator=generator)
+
+    def run(self) -> None:
+        """Forward, loss and backward of all images."""
+        self.model.zero_grad()
+        with bnlens.shared_statistics(self.model, self.images) if self.shared else nullcontext():
+            for x, y in zip(torch.split(self.images, self.micro), torch.split(self.labels, self.micro), strict=True):
+                (F.cross_entropy(self.model(x), y) * len(x) / M).backward()
+
+
+def measure_time(net: str, repeats: int) -> dict[str, list[float]]:
+    """Processor seconds of a step, by variant and repetition."""
+    steps = {variant: Step(net, variant) for variant in VARIANTS}
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for repetition in range(-1, repeats):
+        print(f"{net}: repetition {max(repetition + 1, 0)} of {repeats}", file=sys.stderr, end="\r", flush=True)
+        for variant, step in steps.items():
+            start = time.process_time()
+            step.run()
+            if repetition >= 0:  # the one before warms up
+                seconds[variant].append(time.process_time() - start)
+    return seconds
+
+
+def memory_of(net: str, variant: str) -> float:
+    """MiB of activations that a step holds at once: the most of any of its forward passes."""
+    step, kept = Step(net, variant), dict[int, int]()
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*step.model.parameters(), *step.model.buffers())}
+    largest = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def layer_ran(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        if not torch.is_grad_enabled():
+            largest = max(largest, inputs[0].nbytes + output.nbytes)
+
+    def model_ran(_module: nn.Module, _inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, sum(kept.values()))
+        kept.clear()
+
+    for module in step.model.modules():
+        module.register_forward_hook(model_ran if module is step.model else layer_ran)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step.run()
+    return largest / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=21, help="repetitions of all variants (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore", "batches of .* for a statistics batch size of", UserWarning)
+    rows: list[dict[str, Any]] = []
+    for net in NETS:
+        seconds = measure_time(net, options.repeats)
+        rows += [
+            {
+                "net": net,
+                "variant": variant,
+                "processor_seconds": statistics.median(seconds[variant]),
+                "processor_time_ratio": spread(ratios(seconds[variant], seconds[RIVAL])),
+                "activations_mib": memory_of(net, variant),
+            }
+            for variant in VARIANTS
+        ]
+    config = {
+        "nets": NETS,
+        "statistics_batch_size": M,
+        "device_batch_size": MICRO,
+        "repeats": options.repeats,
+        "seed": SEED,
+    }
+    result = {"benchmark": "sharing_cost", "machine": machine_facts(), "config": config, "rows": rows}
+    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
+    table = Table("net", "variant", f"processor time / {RIVAL}", "range", "activations, MiB")
+    for row in rows:
+        ratio = row["processor_time_ratio"]
+        reach = f"{ratio['min']:.2f} - {ratio['max']:.2f}"
+        table.add_row(row["net"], row["variant"], f"{ratio['median']:.2f}", reach, f"{row['activations_mib']:.1f}")
+    Console(width=110, file=sys.stdout).print(table)
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
