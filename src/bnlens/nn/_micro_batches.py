@@ -28,8 +28,9 @@ def shared_statistics(model: nn.Module, *inputs: Any, **keywords: Any) -> Iterat
     average over past ones stands for the others. Where the micro-batch is all samples, output and gradient are torch's. Running
     statistics are updated once, by the pass over all samples.
 
-    It costs that forward pass (a step over 64 images, 8 at a time, takes 1.4 to 1.7 times that of torch's BN layers on a CPU), and
-    the memory of one layer's input and output for all samples, where training on all of them at once would hold every layer's.
+    It costs that forward pass (a step over 64 images, 8 at a time, takes 1.4 to 1.7 times that of torch's BN layers on a CPU)
+    and the memory of one layer's input and output for all samples, where training on all of them at once would hold every
+    layer's.
 
     Frozen layers, layers in eval mode, and those at ``statistics_batch_size=math.inf`` do as they do outside. Both passes of a
     micro-batch belong inside the context, and the weights must not change in it; the loss should have the same scale
