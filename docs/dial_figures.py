@@ -26,7 +26,7 @@ def rows_of_claims(file: str) -> dict[str, list[Row]]:
 
 
 def draw(family: Sequence[Row], devices: Sequence[Row]) -> go.Figure:
-    """Left: distance from BN over 64 by device batch, plain BN and both ways to keep M. Right: train and test loss over M."""
+    """Left: distance from BN over 64 by device batch. Right: train and test loss over M."""
     figure = make_subplots(
         1,
         2,

@@ -112,7 +112,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
             f"windows {closed('windows')}. With shared statistics train loss differs from that of BN over {M} by less than "
             f"two standard errors at device batch {', '.join(map(str, same)) or 'none'}. Headline: the share they close at "
             f"{M // 4}, over {len(runs.seeds(M, M))} paired seeds. Plain BN at a device batch is run as ghost groups of as "
-            f"many images, the same operation. At {_BATCH} it is ghost groups of {M}, BN over {M} itself."
+            f"many images, the same operation; so is, at {_BATCH}, BN over {M} itself."
         ),
         rows=rows,
     )
