@@ -161,8 +161,8 @@ CLAIM = Claim(
     ),
     agreement=(
         "Train loss with shared statistics, paired by seed, against BN over M in batches of M. Holds: no device batch tried, "
-        "down to M/4 (digits) or M/32 (CIFAR-10), differs by more than two standard errors. Holds approximately: that is so from M/2 up, "
-        "and at M/4 they close at least 75%, at M/8 at least 60% of the distance that plain BN has there."
+        "down to M/4 (digits) or M/32 (CIFAR-10), differs by more than two standard errors. Holds approximately: that is so "
+        "from M/2 up, and at M/4 they close at least 75%, at M/8 at least 60% of the distance that plain BN has there."
     ),
     works=(
         "ioffe2015batch",
