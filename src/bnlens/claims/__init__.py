@@ -5,24 +5,21 @@
 
 from __future__ import annotations
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._content import code_version
+from bnlens.claims._claim import Claim, Finding, Scale, Setup, Verdict
 from bnlens.claims._data import as_csv, claim_data, run_data
 from bnlens.claims._html import claim_body, seeds_text, tone
+from bnlens.claims._results import Results
+from bnlens.claims._run import ClaimRun, Reproduction
 from bnlens.claims._stored import StoredRun, stored_run
-from bnlens.claims._table import records_frame
 from bnlens.claims.register import claims, get_claims
-from bnlens.claims.runner import ClaimRun, Observer, Reproduction, reproduce
-from bnlens.claims.store import Record, read_records, remove_records
+from bnlens.claims.runner import reproduce
 
 __all__ = [
     "Claim",
     "ClaimRun",
     "Finding",
-    "Job",
-    "Observer",
-    "Record",
     "Reproduction",
+    "Results",
     "Scale",
     "Setup",
     "StoredRun",
@@ -31,11 +28,7 @@ __all__ = [
     "claim_body",
     "claim_data",
     "claims",
-    "code_version",
     "get_claims",
-    "read_records",
-    "records_frame",
-    "remove_records",
     "reproduce",
     "run_data",
     "seeds_text",

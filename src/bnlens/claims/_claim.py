@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bnlens.claims._results import Results
 from bnlens.claims._setup import Scale, Setup, resolve
+from bnlens.runs import Job
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -15,28 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Finding", "Job", "Scale", "Setup", "Verdict"]
 
 Verdict = Literal["holds", "holds approximately", "does not hold here"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One computation of a claim: what a worker process runs and what the store remembers.
-
-    Attributes:
-        name: unique within the claim, for example ``"linear-gaussian-M64"``.
-        function: a module-level function (a worker imports it by name) that takes ``config`` as keyword arguments and
-            returns a dict of JSON data: numbers, strings, booleans, None, lists and dicts of these. If it has a
-            parameter ``scratch``, it is also given the path of a folder that is its own: what it writes there it finds
-            again when it is cut short and runs again, so a long job can go on from a checkpoint. The folder goes when
-            the job is done, and does not enter the key.
-        config: the keyword arguments, JSON data, the seed included. They are part of the key of the stored result.
-        cost: expected cost in any unit shared by the jobs of a run, about seconds on one core; the runner starts
-            expensive jobs first. It does not enter the key.
-    """
-
-    name: str
-    function: Callable[..., dict[str, Any]]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    cost: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +64,8 @@ class Claim:
         agreement: in words, what *holds*, *holds approximately* and *does not hold here* mean for this claim.
         core: whether ``bnlens reproduce`` without ids runs it.
         jobs: from the setup to the jobs to run.
-        judge: from job name -> result to the finding.
-        figure: from job name -> result to a Plotly figure.
+        judge: from the results, each with its job's configuration, to the finding.
+        figure: from the same to a Plotly figure.
         parameters: from the scale and the folder with CIFAR-10 (or None) to the parameters that a user may set, such as
             the number of seeds, with their defaults: JSON data.
         works: ids in `bnlens.paper.works` of what the methods come from, beside the paper itself.
@@ -98,8 +78,8 @@ class Claim:
     agreement: str
     core: bool
     jobs: Callable[[Setup], Sequence[Job]]
-    judge: Callable[[Mapping[str, dict[str, Any]]], Finding]
-    figure: Callable[[Mapping[str, dict[str, Any]]], Figure]
+    judge: Callable[[Results], Finding]
+    figure: Callable[[Results], Figure]
     parameters: Callable[[Scale, Path | None], Mapping[str, Any]] | None = None
     works: Sequence[str] = ()
 

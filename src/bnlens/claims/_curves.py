@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens.claims._paired import Estimate
+from bnlens.claims._estimate import Estimate
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

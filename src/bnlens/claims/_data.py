@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bnlens.claims._claim import Claim
 
 if TYPE_CHECKING:
-    from bnlens.claims.runner import ClaimRun
+    from bnlens.claims._run import ClaimRun
 
 __all__ = ["as_csv", "claim_data", "run_data"]
 

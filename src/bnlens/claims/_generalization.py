@@ -1,4 +1,4 @@
-"""What the claims on generalization (G1 to G4) share: the estimators as JSON, simulated curves as jobs, figures."""
+"""What the claims on generalization (G1 to G4) share: scales, the theory's curves, figures."""
 
 from __future__ import annotations
 
@@ -6,59 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims._claim import Scale
+from bnlens.experiments.generalization import make_estimator
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from plotly.graph_objects import Figure
 
-    from bnlens.theory.generalization import Estimator
-
-LABEL_NOISE = 0.25
 SCALES: Mapping[Scale, Mapping[str, int]] = {
     "quick": {"dimension": 200, "runs": 60},
     "full": {"dimension": 400, "runs": 200},
 }
 """Inputs N and training sets per load."""
-
-
-def make_estimator(kind: str, *, dimension: int | None = None, **parameters: Any) -> Estimator:
-    """Return an estimator of the theory with the label noise of the claims; `dimension` where its law knows finite N."""
-    from bnlens.theory import generalization as theory
-
-    kinds = {
-        "least squares": theory.LeastSquares,
-        "ridge": theory.Ridge,
-        "gamma decay": theory.WeightNormDecay,
-        "batch norm": theory.BatchNorm,
-        "relu": theory.ReluRidge,
-    }
-    if kind in ("least squares", "batch norm"):
-        parameters["dimension"] = dimension
-    estimator: Estimator = kinds[kind](label_noise=LABEL_NOISE, **parameters)
-    return estimator
-
-
-def simulate_curve(
-    *, estimator: Mapping[str, Any], alpha: Sequence[float], dimension: int, runs: int, seed: int, start: str = "small"
-) -> dict[str, Any]:
-    """Job: mean errors and training objectives per sample over training sets, with standard errors, one per load."""
-    from bnlens.simulate.generalization import simulate_learning_curve
-
-    simulated = simulate_learning_curve(
-        make_estimator(**estimator),
-        alpha,
-        dimension=dimension,
-        runs=runs,
-        seed=seed,
-        start=start,  # type: ignore[arg-type]  # JSON has no literal types
-    )
-    return {
-        "error": simulated.error.tolist(),
-        "stderr": simulated.error_stderr.tolist(),
-        "norm": simulated.norm.tolist(),
-        "training_error": simulated.training_error.tolist(),
-    }
 
 
 def theory_curve(estimator: Mapping[str, Any], alpha: Iterable[float], dimension: int | None = None) -> list[float]:
@@ -67,11 +24,6 @@ def theory_curve(estimator: Mapping[str, Any], alpha: Iterable[float], dimension
 
     errors: list[float] = learning_curve(make_estimator(**estimator, dimension=dimension), list(alpha)).error.tolist()
     return errors
-
-
-def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the cosine of two vectors."""
-    return float(a @ b / ((a @ a) * (b @ b)) ** 0.5)
 
 
 def curve_figure(lines: Iterable[Mapping[str, Any]], points: Iterable[Mapping[str, Any]], **layout: Any) -> Figure:

@@ -13,9 +13,9 @@ from bnlens.render import Html
 
 if TYPE_CHECKING:
     from bnlens.claims._claim import Finding
-    from bnlens.claims.runner import ClaimRun, Reproduction
-    from bnlens.claims.store import Record
+    from bnlens.claims._run import ClaimRun, Reproduction
     from bnlens.render import Tone
+    from bnlens.runs import Record
 
 __all__ = ["claim_body", "report_page", "seeds_text", "tone"]
 

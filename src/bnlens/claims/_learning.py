@@ -1,4 +1,4 @@
-"""What the claims on learning dynamics (L1 to L4) share: systems as data, simulated trajectories as a job, comparisons."""
+"""What the claims on learning dynamics (L1 to L4) share: systems as data and their simulated trajectories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims._claim import Job, Scale
+from bnlens.claims._results import Results
+from bnlens.experiments.dynamics import make_system, simulate_trajectory
 
 if TYPE_CHECKING:
     from bnlens.theory.dynamics import System, Trajectory
@@ -95,10 +97,9 @@ class Case:
         unit: Any = self.unit
         return replace(self, kind="GammaDecay", zeta=paper_zeta(unit, self.batch_size))
 
-    def job(self, scale: Scale, seed: int, *, size: int | None = None, runs: int | None = None) -> Job:
-        """Return the job that simulates the case."""
-        size, runs = size or SIZE[scale], runs or RUNS[scale]
-        config = {
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that say the case to `bnlens.experiments.dynamics.simulate_trajectory`."""
+        return {
             "kind": self.kind,
             "parameters": {
                 "unit": self.unit,
@@ -109,44 +110,20 @@ class Case:
             },
             "start": {"gamma": self.gamma, "R": self.R, "L": self.L, "freeze_norm": self.freeze_norm},
             "times": list(self.times),
-            "size": size,
-            "runs": runs,
-            "seed": seed,
         }
+
+    def job(self, scale: Scale, seed: int, *, size: int | None = None, runs: int | None = None) -> Job:
+        """Return the job that simulates the case."""
+        size, runs = size or SIZE[scale], runs or RUNS[scale]
+        config = {**self.config(), "size": size, "runs": runs, "seed": seed}
         # On one core: 3 ns per random number, 4 us per step and student.
         cost = self.times[-1] * size * runs * (3e-9 * self.batch_size * size + 4e-6)
-        return Job(name=f"{self.key}-N{size}", function=simulate, config=config, cost=cost)
+        return Job(name=f"{self.key}-N{size}", function=simulate_trajectory, config=config, cost=cost)
 
 
-def make_system(kind: str, **parameters: Any) -> System:
-    """Return a system of `bnlens.theory.dynamics` by the name of its class."""
-    from bnlens.theory import dynamics
-
-    system: System = getattr(dynamics, kind)(**parameters)
-    return system
-
-
-def simulate(
-    *,
-    kind: str,
-    parameters: Mapping[str, Any],
-    start: Mapping[str, Any],
-    times: Sequence[float],
-    size: int,
-    runs: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Job: a simulated trajectory, a list over the times for each order parameter and for its standard error."""
-    from bnlens.simulate import simulate_dynamics
-
-    path = simulate_dynamics(make_system(kind, **parameters), times, **start, size=size, runs=runs, seed=seed)
-    columns = {str(column): values.tolist() for column, values in path.to_frame().items()}
-    return {**columns, "tau": path.tau.tolist(), "size": size}
-
-
-def result_of(case: Case, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the result of the job of a case, whatever its N."""
-    return next(result for name, result in results.items() if name.startswith(f"{case.key}-N"))
+def result_of(case: Case, results: Results, **more: Any) -> Mapping[str, Any]:
+    """Return the result of the job of a case; ``more`` entries of its configuration tell sizes apart."""
+    return results.one(**case.config(), **more)
 
 
 def last(result: Mapping[str, Any], name: str) -> tuple[float, float]:

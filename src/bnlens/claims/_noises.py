@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens.claims import _network_plans as plans
+from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Job, Scale, Setup
-from bnlens.claims._network_runs import NetworkRuns
+from bnlens.claims._results import TrainingRuns
 from bnlens.errors import UsageError
 
 __all__ = ["EFFECTS", "effects", "jobs_of", "kinds_of", "parameters"]
@@ -37,7 +37,7 @@ def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:
     return [plans.network_job(setup, seed, **kind) for kind in kinds for seed in plans.seeds_of(setup)]
 
 
-def kinds_of(runs: NetworkRuns) -> dict[str, dict[str, Any]]:
+def kinds_of(runs: TrainingRuns) -> dict[str, dict[str, Any]]:
     """Label of each kind to what selects its runs, in the order both, mean, std, none."""
     M = next(size for size in runs.distinct("statistics_batch_size") if size != plans.POPULATION)
     selections: tuple[dict[str, Any], ...] = (

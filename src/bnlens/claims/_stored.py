@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bnlens.claims._claim import Claim, Job, Scale
-from bnlens.claims._content import code_version
-from bnlens.claims.runner import ClaimRun, judge
-from bnlens.claims.store import Record
+from bnlens.claims._run import ClaimRun
+from bnlens.claims.runner import judge
 from bnlens.errors import BnlensError
+from bnlens.runs import Done, Record, is_current, present_name
 
 __all__ = ["StoredRun", "stored_run"]
 
@@ -57,7 +57,7 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
     """
     newest: dict[str, Record] = {}
     for stored in sorted(records, key=lambda record: record.finished):
-        newest[_place(stored.function, stored.config)] = stored
+        newest[_place(present_name(stored.function), stored.config)] = stored
     found = [
         (scale, jobs, [(job, record) for job in jobs if (record := newest.get(_place_of(job)))])
         for scale, jobs in _plans(claim, records)
@@ -73,12 +73,14 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
         return known
     is_complete = len(pairs) == len(jobs)
     return StoredRun(
-        run=judge(claim, chosen) if is_complete else ClaimRun(claim, chosen, 0, None, None),
+        run=judge(claim, [Done(record) for record in chosen])
+        if is_complete
+        else ClaimRun(claim, chosen, 0, None, None),
         scale=scale,
         data=", ".join(sorted({Path(str(data)).name for record in chosen if (data := record.config.get("data"))})),
         finished=max(record.finished for record in chosen),
         jobs=len(jobs),
-        is_current=all(record.code == code_version(job.function) for job, record in pairs),
+        is_current=all(is_current(record) for record in chosen),
     )
 
 
@@ -92,7 +94,7 @@ def _plans(claim: Claim, records: Sequence[Record]) -> Iterator[tuple[Scale, Seq
 
 
 def _place_of(job: Job) -> str:
-    return _place(f"{job.function.__module__}:{job.function.__qualname__}", job.config)
+    return _place(job.function_name, job.config)
 
 
 def _place(function: str, config: Mapping[str, Any]) -> str:

@@ -8,8 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bnlens.claims import Claim, Job
-from bnlens.claims.store import Record
+from bnlens.runs import Job, Record
 
 __all__ = ["RunProgress"]
 
@@ -52,21 +51,21 @@ class RunProgress:
     ) -> None:
         self._bar.stop()
 
-    def planned(self, jobs: Sequence[tuple[Claim, Job]], stored: int) -> None:
+    def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
         """Show what will be computed."""
         self.done, self.total = stored, stored + len(jobs)
         self._say(f"{len(jobs)} of {self.total} jobs to compute" if jobs else f"all {self.total} jobs are stored")
         self._bar.update(self._task, total=sum(job.cost for _, job in jobs))
         self._show()
 
-    def started(self, claim: Claim, job: Job) -> None:
+    def started(self, owner: str, job: Job) -> None:
         """Show that a job runs."""
-        self._running.append(f"{claim.id} {job.name}")
+        self._running.append(f"{owner} {job.name}")
         self._show()
 
-    def finished(self, claim: Claim, job: Job, record: Record) -> None:
+    def finished(self, owner: str, job: Job, record: Record) -> None:
         """Show that a job has ended."""
-        name = f"{claim.id} {job.name}"
+        name = f"{owner} {job.name}"
         if name in self._running:
             self._running.remove(name)
         self.done += record.status == "done"

@@ -10,8 +10,9 @@ from types import MappingProxyType
 
 from anyio import CapacityLimiter, to_thread
 
-from bnlens.claims import Claim, StoredRun, read_records, stored_run
+from bnlens.claims import Claim, StoredRun, stored_run
 from bnlens.errors import BnlensError
+from bnlens.runs import read_records
 
 __all__ = ["Register", "Results", "Snapshot"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from bnlens.claims import Claim, Job, Record
+    from bnlens.runs import Job, Record
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ _NICENESS = 10
 
 
 class _Lines:
-    """An `bnlens.claims.Observer` that writes lines."""
+    """A `bnlens.runs.Observer` that writes lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -35,13 +35,13 @@ class _Lines:
         self._stream.write(json.dumps({"event": event, **more}) + "\n")
         self._stream.flush()
 
-    def planned(self, jobs: Sequence[tuple[Claim, Job]], stored: int) -> None:
+    def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
         self.say("planned", jobs=len(jobs), stored=stored, cost=sum(job.cost for _, job in jobs))
 
-    def started(self, claim: Claim, job: Job) -> None:
+    def started(self, owner: str, job: Job) -> None:
         self.say("started", job=job.name)
 
-    def finished(self, claim: Claim, job: Job, record: Record) -> None:
+    def finished(self, owner: str, job: Job, record: Record) -> None:
         self.say("finished", job=job.name, cost=job.cost, seconds=record.seconds, done=record.status == "done")
 
 

@@ -12,11 +12,9 @@ import typer
 from bnlens.errors import StoreError
 
 if TYPE_CHECKING:
-    from bnlens.claims import Record
+    from bnlens.runs import Record
 
-__all__ = ["FILE", "Claims", "Folder", "Status", "StatusName", "is_stale", "select"]
-
-FILE = "runs.sqlite"
+__all__ = ["Claims", "Folder", "Status", "StatusName", "select"]
 
 
 class StatusName(str, Enum):
@@ -43,7 +41,8 @@ def select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | N
         StoreError: there are no results, or the file cannot be read.
         UsageError: a claim is unknown.
     """
-    from bnlens.claims import get_claims, read_records
+    from bnlens.claims import get_claims
+    from bnlens.runs import FILE, read_records
 
     if not (folder / FILE).is_file():
         raise StoreError(f"{folder} holds no results; give the folder of an earlier bnlens reproduce with --out")
@@ -53,17 +52,3 @@ def select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | N
         for record in read_records(folder / FILE)
         if (not chosen or record.claim in chosen) and (status is None or record.status == status.value)
     ]
-
-
-def is_stale(record: Record) -> bool:
-    """Whether another version of the code computed this job, so that it would be computed anew."""
-    import importlib
-
-    from bnlens.claims import code_version
-
-    module, _, name = record.function.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return True
-    return code_version(function) != record.code

@@ -46,7 +46,7 @@ def export_command(
 ) -> None:
     """Write stored jobs as CSV, JSON or parquet: one row per job, its configuration and its results as columns."""
     from bnlens._files import check_writable, write_atomic
-    from bnlens.claims import records_frame
+    from bnlens.runs import records_frame
 
     chosen = form.value if form else _by_ending(file)
     if chosen == "parquet" and file is None:

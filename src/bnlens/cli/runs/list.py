@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bnlens.cli.runs._select import Claims, Folder, Status, is_stale, select
+from bnlens.cli.runs._select import Claims, Folder, Status, select
 
 __all__ = ["list_command"]
 
@@ -21,9 +21,11 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """List stored jobs: when they ended, how long they took, and whether the code behind them has changed since."""
+    from bnlens.runs import is_current
+
     records = select(out, claim, status)
     names = ("key", "claim", "job", "status", "seconds", "finished")
-    rows = [{**{name: getattr(record, name) for name in names}, "stale": is_stale(record)} for record in records]
+    rows = [{**{name: getattr(record, name) for name in names}, "stale": not is_current(record)} for record in records]
     if as_json:
         typer.echo(json.dumps({"jobs": rows}, indent=2))
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnlens.cli.runs._select import FILE, Claims, Folder, Status, is_stale, select
+from bnlens.cli.runs._select import Claims, Folder, Status, select
 from bnlens.errors import UsageError
 
 __all__ = ["remove_command"]
@@ -24,7 +24,9 @@ def remove_command(
     """Remove stored jobs: those of a claim, failed ones, those of older code, or all. They would be computed anew."""
     if not (claim or status or stale or every):
         raise UsageError("say what to remove: --claim ID, --status failed, --stale, or --all")
-    records = [record for record in select(out, claim, status) if not stale or is_stale(record)]
+    from bnlens.runs import FILE, is_current, remove_records
+
+    records = [record for record in select(out, claim, status) if not stale or not is_current(record)]
     seconds = sum(record.seconds for record in records)
     if not records:
         typer.echo("No stored job fits; nothing was removed.")
@@ -33,7 +35,5 @@ def remove_command(
     if not yes and not typer.confirm(f"Remove {what}?"):
         typer.echo("Nothing was removed.")
         return
-    from bnlens.claims import remove_records
-
     remove_records(out / FILE, [record.key for record in records])
     typer.echo(f"Removed {what}.")

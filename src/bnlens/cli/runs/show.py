@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnlens.cli.runs._select import Claims, Folder, is_stale, select
+from bnlens.cli.runs._select import Claims, Folder, select
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnlens.claims import Record
+    from bnlens.runs import Record
 
 __all__ = ["show_command"]
 
@@ -25,6 +25,8 @@ def show_command(
     claim: Claims = None,
 ) -> None:
     """Print a stored job as JSON: configuration, result, versions, and the traceback if it failed."""
+    from bnlens.runs import is_current
+
     record = _find(job, select(out, claim))
     names = (
         "key",
@@ -39,7 +41,11 @@ def show_command(
         "finished",
         "versions",
     )
-    content = {**{name: getattr(record, name) for name in names}, "stale": is_stale(record), "result": record.result}
+    content = {
+        **{name: getattr(record, name) for name in names},
+        "stale": not is_current(record),
+        "result": record.result,
+    }
     if record.status == "failed":
         content |= {"error": record.error, "traceback": record.traceback}
     typer.echo(json.dumps(content, indent=2))

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bnlens._files import make_folder
-from bnlens.claims._threads import limited_threads
 from bnlens.errors import BnlensError
+from bnlens.runs._threads import limited_threads
 
 __all__ = ["Outcome", "Task", "call", "death", "load", "prepare"]
 
@@ -39,7 +39,7 @@ class Task:
         module: where its function is.
         name: qualified name of the function in that module.
         config: the keyword arguments.
-        cost: expected cost, see `bnlens.claims.Job`.
+        cost: expected cost, see `bnlens.runs.Job`.
         scratch: folder for what the job wants to find again when it is cut short and runs again.
         threads: threads of the numerical libraries.
     """

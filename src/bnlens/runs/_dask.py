@@ -12,9 +12,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from bnlens.claims._dask_worker import run_task
-from bnlens.claims._worker import Outcome, Task, death
 from bnlens.errors import ClusterError, UsageError
+from bnlens.runs._dask_worker import run_task
+from bnlens.runs._worker import Outcome, Task, death
 
 __all__ = ["execute"]
 

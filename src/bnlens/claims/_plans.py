@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from bnlens.claims._claim import Job, Scale, Setup
-from bnlens.claims._network import train_network
-from bnlens.claims._paired import check_full_scale
 from bnlens.errors import UsageError
+from bnlens.experiments.networks import train_network
 
-__all__ = ["POPULATION", "check_setup", "finite_sizes", "network_job", "parameters", "seeds_of", "source_of"]
+__all__ = [
+    "POPULATION",
+    "check_full_scale",
+    "check_setup",
+    "finite_sizes",
+    "network_job",
+    "parameters",
+    "seeds_of",
+    "source_of",
+]
 
 POPULATION = "inf"  # JSON has no infinity
 _REFERENCE_BATCH = 256  # images, at which the parameter lr is the learning rate
@@ -67,6 +75,24 @@ def check_setup(claim: str, setup: Setup) -> None:
         )
     finite_sizes(claim, given.get("M", []))
     check_full_scale(claim, setup.scale, setup.data)
+
+
+def check_full_scale(claim: str, scale: str, data: Path | None) -> None:
+    """Raise where the scale is full and there are no data; read the data once, so that bad ones end a run before it begins.
+
+    Raises:
+        UsageError: see above.
+        DataError: the data cannot be read.
+    """
+    from bnlens.train import load_data
+
+    if data is not None:
+        for split in ("train", "test"):
+            load_data(str(data), split=split, samples=10)
+    elif scale == "full":
+        raise UsageError(
+            f"{claim} at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick"
+        )
 
 
 def finite_sizes(claim: str, given: Any) -> list[int]:

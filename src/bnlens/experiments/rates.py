@@ -41,24 +41,16 @@ def try_rates(
         ten steps; None where not finite), ``steps`` done, ``growth`` (norm of the weights before the last layer over the norm
         at the start, root mean square over layers; None where not finite).
     """
-    from bnlens.claims._weights import weight_norms
-    from bnlens.conversion import convert
     from bnlens.errors import LossError
-    from bnlens.train import build_net, fit, load_data
+    from bnlens.experiments._training import POPULATION, build, train
+    from bnlens.experiments._weights import weight_norms
+    from bnlens.train import load_data
 
     images = load_data(data, samples=samples, seed=seed)
     chance = math.log(images.num_classes)
     trials = []
     for rate in rates:
-        model = build_net(
-            net,
-            input_shape=images.input_shape,
-            num_classes=images.num_classes,
-            norm="none" if normalisation == "none" else "bn",
-            seed=seed,
-        )
-        if normalisation != "none":
-            convert(model)
+        model = build(images, net, norm="none" if normalisation == "none" else "bn", seed=seed)
         before = weight_norms(model)
         losses: list[float] = []
 
@@ -67,10 +59,10 @@ def try_rates(
 
         finite = True
         try:
-            fit(
+            train(
                 model,
                 images,
-                statistics_batch_size=math.inf if normalisation == "pn" else batch_size,
+                statistics_batch_size=POPULATION if normalisation == "pn" else batch_size,
                 device_batch_size=batch_size if normalisation == "pn" else None,
                 batch_size=batch_size,
                 steps=steps,

@@ -1,15 +1,14 @@
-"""The training run that the claims about convolutional networks share: one net, one seed, one way of normalising."""
+"""A net trained and looked at closely: losses, curves, weight norms, single neurons and the gap."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CURVE_IMAGES", "train_network"]
+__all__ = ["train_network"]
 
-CURVE_IMAGES = 2000  # test images of the curves; the final numbers are over all
+_CURVE_IMAGES = 2000  # test images of the curves; the final numbers are over all
 _GAP_SIZE, _GAP_SOURCE, _GAP_SAMPLES, _GAP_ROUNDS = 16, 32, 2048, 2
 
 
@@ -52,75 +51,39 @@ def train_network(
         scratch: a folder for the checkpoint, from which a run that was cut goes on.
 
     Returns:
-        ``config``; ``data`` and numbers of images; ``train_loss``, ``test_loss`` (cross-entropy with population statistics,
-        nats per image), ``train_accuracy``, ``test_accuracy``; ``curve``, one dict per epoch with ``epoch``, ``steps_loss``
-        (mean of the steps' losses as trained), ``lr`` (mean over the steps), ``test_loss`` and ``test_accuracy`` (on 2,000
-        images, with the moving averages), ``weight_norm`` (of each weight but the last layer's); ``gamma``, root mean square
-        by layer; ``neurons``, see `measure_neurons`; ``gap``, see `_gap`, or None where the layers are not the population's.
+        What `bnlens.experiments._training.losses` gives; ``steps``, their number; ``curve``, one dict per epoch with ``epoch``,
+        ``steps_loss`` (mean of the steps' losses as trained), ``lr`` (mean over the steps), ``test_loss`` and
+        ``test_accuracy`` (on 2,000 images, with the moving averages), ``weight_norm`` (of each weight but the last layer's);
+        ``neurons``, see `measure_neurons`; ``gap``, see `_gap`, or None where the layers are not the population's.
     """
-    import bnlens.nn
-    from bnlens.claims._neurons import measure_neurons
-    from bnlens.conversion import convert
-    from bnlens.train import build_net, evaluate, fit, load_data
+    from bnlens.experiments._neurons import measure_neurons
+    from bnlens.experiments._training import POPULATION, build, losses, train
+    from bnlens.train import load_data
 
-    train, test = load_data(data, samples=samples, seed=seed), load_data(data, split="test")
-    model = build_net(net, input_shape=train.input_shape, num_classes=train.num_classes, dropout=dropout, seed=seed)
-    population = statistics_batch_size == "inf"
-    M = math.inf if population else int(statistics_batch_size)
-    if noise is None:
-        convert(model)
-    else:
-        bnlens.nn.use_partial_noise(model, noise)  # type: ignore[arg-type]
-    penalty = None
-    if regulariser is not None:
-        kind = {"gamma-decay": bnlens.nn.GammaDecay, "curvature": bnlens.nn.CurvaturePenalty}[regulariser]
-        bnlens.nn.set_statistics_batch_size(model, math.inf)
-        penalty, M = kind(model, int(M)), math.inf
+    images, test = load_data(data, samples=samples, seed=seed), load_data(data, split="test")
+    model = build(images, net, seed=seed, noise=noise, dropout=dropout)
     curve = _Curve(test, scratch)
-    history = fit(
+    history = train(
         model,
-        train,
-        statistics_batch_size=M,
+        images,
+        statistics_batch_size=statistics_batch_size,
+        regulariser=regulariser,
         device_batch_size=device_batch_size,
         batch_size=batch_size,
         epochs=epochs,
         lr=lr,
         augment=augment,
-        regulariser=penalty,
         seed=seed,
         checkpoint=None if scratch is None else scratch / "run.pt",
-        observe=curve.observer(len(train) // batch_size),
+        observe=curve.observer(len(images) // batch_size),
     )
-    of_train, of_test = evaluate(model, train), evaluate(model, test)
-    layers = [module for module in model.modules() if isinstance(module, bnlens.nn.DialBatchNorm)]
-    config = {
-        "net": net,
-        "samples": samples,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "augment": augment,
-        "statistics_batch_size": statistics_batch_size,
-        "device_batch_size": device_batch_size,
-        "regulariser": regulariser,
-        "noise": noise,
-        "dropout": dropout,
-        "seed": seed,
-    }
+    is_plain = statistics_batch_size == POPULATION and regulariser is None and noise is None
     return {
-        "config": config,
-        "data": train.name,
-        "images": len(train),
-        "test_images": len(test),
+        **losses(model, images, test),
         "steps": history.steps,
-        "train_loss": of_train.cross_entropy,
-        "train_accuracy": of_train.accuracy,
-        "test_loss": of_test.cross_entropy,
-        "test_accuracy": of_test.accuracy,
         "curve": curve.rows(history.loss, history.learning_rate),
-        "gamma": [float(layer.weight.detach().square().mean().sqrt()) for layer in layers],
-        "neurons": measure_neurons(model, train, test),
-        "gap": _gap(model, train, seed) if population and regulariser is None and noise is None else None,
+        "neurons": measure_neurons(model, images, test),
+        "gap": _gap(model, images, seed) if is_plain else None,
     }
 
 
@@ -130,7 +93,7 @@ class _Curve:
     def __init__(self, test: Any, scratch: Path | None) -> None:
         import torch
 
-        rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:CURVE_IMAGES]
+        rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:_CURVE_IMAGES]
         self._test = _rows_of(test, rows)
         self._file = None if scratch is None else scratch / "curve.json"
         self._rows: dict[str, dict[str, Any]] = {}
@@ -141,7 +104,7 @@ class _Curve:
     def observer(self, per_epoch: int) -> Any:
         """For `fit`: measures at the end of an epoch of that many steps."""
         from bnlens._files import write_atomic
-        from bnlens.claims._weights import weight_norms
+        from bnlens.experiments._weights import weight_norms
         from bnlens.train import evaluate
 
         self._per_epoch = per_epoch

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from bnlens.claims._threads import threads_in_environment
-from bnlens.claims._worker import Outcome, Task, call, death, prepare
+from bnlens.runs._threads import threads_in_environment
+from bnlens.runs._worker import Outcome, Task, call, death, prepare
 
 __all__ = ["available_cores", "execute"]
 

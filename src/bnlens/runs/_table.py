@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims.store import Record
 from bnlens.errors import UsageError
+from bnlens.runs.store import Record
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bnlens.claims._content import code_version
-from bnlens.claims._worker import Outcome, Task, call, load
+from bnlens.runs._worker import Outcome, Task, call, load
+from bnlens.runs.key import code_version
 
 __all__ = ["run_task"]
 

@@ -1,0 +1,71 @@
+"""Estimates with standard errors: means over seeds, shares of a distance, and grades of deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnlens.claims._claim import Verdict
+
+__all__ = ["Estimate", "estimate", "grade", "share_of_distance", "span"]
+
+
+class Estimate(NamedTuple):
+    """A value and its standard error."""
+
+    value: float
+    stderr: float
+
+    @property
+    def in_errors(self) -> float:
+        """The value in units of its standard error; 0 where both are 0."""
+        if self.stderr:
+            return self.value / self.stderr
+        return float(np.copysign(np.inf, self.value)) if self.value else 0.0
+
+    def columns(self, name: str) -> dict[str, float]:
+        """Return the estimate as two columns of a table."""
+        return {name: self.value, f"{name} stderr": self.stderr}
+
+    def under(self, predicted: float) -> Estimate:
+        """Return ``predicted`` over this measured value, which alone has an error."""
+        ratio = predicted / self.value
+        return Estimate(ratio, abs(ratio * self.stderr / self.value))
+
+    def less(self, number: float) -> Estimate:
+        """Return the value less a number that is known."""
+        return Estimate(self.value - number, self.stderr)
+
+
+def estimate(values: NDArray[np.float64]) -> Estimate:
+    """Return the mean over seeds with its standard error."""
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def share_of_distance(part: NDArray[np.float64], whole: NDArray[np.float64]) -> Estimate:
+    """Return the mean of ``part`` over that of ``whole``, differences paired by seed; the error is the jackknife's.
+
+    >>> share_of_distance(np.array([1.0, 1.0]), np.array([4.0, 4.0]))
+    Estimate(value=0.25, stderr=0.0)
+    """
+    count = len(part)
+    left_out = (part.sum() - part) / (whole.sum() - whole)
+    spread = (count - 1) / count * ((left_out - left_out.mean()) ** 2).sum()
+    return Estimate(float(part.mean() / whole.mean()), float(np.sqrt(spread)))
+
+
+def grade(deviations: Iterable[Estimate], *, close: float = 0.05, near: float = 0.15) -> Verdict:
+    """Return the verdict on relative deviations, of each of which two standard errors are forgiven."""
+    worst = max(abs(deviation.value) - 2 * deviation.stderr for deviation in deviations)
+    if worst <= close:
+        return "holds"
+    return "holds approximately" if worst <= near else "does not hold here"
+
+
+def span(values: Iterable[float], digits: int = 2) -> str:
+    """Return "low to high" of some numbers."""
+    numbers = sorted(values)
+    return f"{numbers[0]:.{digits}f} to {numbers[-1]:.{digits}f}"
