@@ -10,8 +10,9 @@ import pytest
 from dask_cluster import DaskCluster, dask_cluster
 from toy_claims import claim, die, marks, slow_square, squares, toys
 
-from bnlens.claims import Claim, Job, reproduce
-from bnlens.claims.store import Store
+from bnlens.claims import Claim, reproduce
+from bnlens.runs import Job
+from bnlens.runs.store import Store
 from bnlens.errors import ClusterError
 
 
@@ -65,7 +66,7 @@ def test_both_engines_give_equal_results(cluster: DaskCluster, tmp_path: Path) -
 
 
 def test_training_is_the_same_on_both_engines(cluster: DaskCluster, tmp_path: Path) -> None:
-    from bnlens.claims._network import train_network
+    from bnlens.experiments.networks import train_network
 
     config = {
         "net": "mlp",

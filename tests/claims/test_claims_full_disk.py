@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from toy_claims import bulky_square, claim, marks
 
-from bnlens.claims import Claim, Job, reproduce
-from bnlens.claims.store import Store
+from bnlens.claims import Claim, reproduce
+from bnlens.runs import Job
+from bnlens.runs.store import Store
 from bnlens.errors import StoreError
 
 

@@ -13,7 +13,7 @@ from bnlens.claims._claim import Claim, Job, Scale
 from bnlens.claims._run import ClaimRun
 from bnlens.claims.runner import judge
 from bnlens.errors import BnlensError
-from bnlens.runs import Done, Record, is_current, present_name
+from bnlens.runs import Done, Record, earlier_names, is_current
 
 __all__ = ["StoredRun", "stored_run"]
 
@@ -57,9 +57,9 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
     """
     newest: dict[str, Record] = {}
     for stored in sorted(records, key=lambda record: record.finished):
-        newest[_place(present_name(stored.function), stored.config)] = stored
+        newest[_place(stored.function, stored.config)] = stored
     found = [
-        (scale, jobs, [(job, record) for job in jobs if (record := newest.get(_place_of(job)))])
+        (scale, jobs, [(job, record) for job in jobs if (record := _newest(job, newest))])
         for scale, jobs in _plans(claim, records)
     ]
     found = [(scale, jobs, pairs) for scale, jobs, pairs in found if pairs]
@@ -93,8 +93,11 @@ def _plans(claim: Claim, records: Sequence[Record]) -> Iterator[tuple[Scale, Seq
                 yield scale, claim.plan(scale, data)
 
 
-def _place_of(job: Job) -> str:
-    return _place(job.function_name, job.config)
+def _newest(job: Job, newest: Mapping[str, Record]) -> Record | None:
+    """Return the newest record of a job, whatever its function was called."""
+    names = (job.function_name, *earlier_names(job))
+    found = [record for name in names if (record := newest.get(_place(name, job.config)))]
+    return max(found, key=lambda record: record.finished, default=None)
 
 
 def _place(function: str, config: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -11,14 +12,21 @@ import bnlens.nn
 from bnlens.conversion import convert
 from bnlens.train import History, ImageData, build_net, evaluate, fit
 
-__all__ = ["POPULATION", "build", "losses", "train"]
+__all__ = ["POPULATION", "Penalty", "build", "losses", "train"]
 
 POPULATION = "inf"  # JSON has no infinity
-_PENALTIES = {"gamma-decay": bnlens.nn.GammaDecay, "curvature": bnlens.nn.CurvaturePenalty}
+Penalty = Callable[[nn.Module, int], Any]
+"""From a model of population layers, and the M that it stands for, to a regulariser of `bnlens.nn`."""
 
 
 def build(
-    images: ImageData, net: str, *, seed: int, norm: str = "bn", noise: str | None = None, dropout: float = 0.0
+    images: ImageData,
+    net: str,
+    *,
+    seed: int,
+    norm: str = "bn",
+    dropout: float = 0.0,
+    prepare: Callable[[nn.Module], object] | None = None,
 ) -> nn.Module:
     """Build a net for these images whose BN layers have a statistics batch size.
 
@@ -27,16 +35,14 @@ def build(
         net: name of the net, see `bnlens.train.build_net`.
         seed: of the initial weights.
         norm: ``"bn"``, or ``"none"`` for a net without BN layers.
-        noise: None, or ``"mean"`` or ``"std"``: only this statistic carries the noise of M samples.
         dropout: probability, before the last layer.
+        prepare: turns the BN layers into layers of `bnlens.nn`, in place; `bnlens.convert` when not given.
     """
     model = build_net(
         net, input_shape=images.input_shape, num_classes=images.num_classes, norm=norm, dropout=dropout, seed=seed
     )
-    if noise is not None:
-        bnlens.nn.use_partial_noise(model, noise)  # type: ignore[arg-type]  # JSON has no literal types
-    elif norm != "none":
-        convert(model)
+    if norm != "none":
+        (prepare or convert)(model)
     return model
 
 
@@ -45,7 +51,7 @@ def train(
     images: ImageData,
     *,
     statistics_batch_size: float | str,
-    regulariser: str | None = None,
+    penalty: Penalty | None = None,
     **arguments: Any,
 ) -> History:
     """Train a net in place and return its history.
@@ -53,20 +59,20 @@ def train(
     Args:
         model: of :func:`build`.
         images: the training images.
-        statistics_batch_size: M, an int or ``"inf"``; with a regulariser, the M that it stands for, on population layers.
-        regulariser: None, ``"gamma-decay"`` or ``"curvature"``.
+        statistics_batch_size: M, an int or ``"inf"``; with a penalty, the M that it stands for, on population layers.
+        penalty: makes the regulariser, if there is one.
         **arguments: further ones of `bnlens.train.fit`.
     """
     M = math.inf if statistics_batch_size == POPULATION else int(statistics_batch_size)
-    penalty = None
-    if regulariser is not None:
+    regulariser = None
+    if penalty is not None:
         bnlens.nn.set_statistics_batch_size(model, math.inf)
-        penalty, M = _PENALTIES[regulariser](model, int(M)), math.inf
-    return fit(model, images, statistics_batch_size=M, regulariser=penalty, **arguments)
+        regulariser, M = penalty(model, int(M)), math.inf
+    return fit(model, images, statistics_batch_size=M, regulariser=regulariser, **arguments)
 
 
 def losses(model: nn.Module, images: ImageData, test: ImageData) -> dict[str, Any]:
-    """Return what a trained net does on its images, in eval mode, as JSON data.
+    """Return how well a trained net does, in eval mode, as JSON data.
 
     Returns:
         ``data``, ``images`` and ``test_images``; ``train_loss`` and ``test_loss`` (cross-entropy, nats per image),

@@ -3,17 +3,80 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["train_network"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnlens.experiments._training import Penalty
+
+__all__ = [
+    "train_network",
+    "train_network_with_curvature_penalty",
+    "train_network_with_gamma_decay",
+    "train_network_with_noise",
+]
 
 _CURVE_IMAGES = 2000  # test images of the curves; the final numbers are over all
 _GAP_SIZE, _GAP_SOURCE, _GAP_SAMPLES, _GAP_ROUNDS = 16, 32, 2048, 2
 
 
-def train_network(
+def train_network(*, scratch: Path | None = None, **config: Any) -> dict[str, Any]:
+    """Train one net and measure loss, curves, weight norms, single neurons and, of population layers, the gap.
+
+    The seed sets the initial weights, which images are trained on and their order, and nothing else does but for dropout:
+    runs of one seed that differ in how they normalise are pairs.
+
+    Args:
+        scratch: a folder for the checkpoint, from which a run that was cut goes on.
+        **config: ``net``, name of the net, see `bnlens.train.build_net`; ``data``, ``"digits"`` or the folder of CIFAR-10;
+            ``samples``, training images, the same number of each class; ``epochs``, passes over them; ``batch_size``, images
+            per optimizer step; ``lr``, the largest learning rate; ``augment``, whether to train on random crops and flips;
+            ``statistics_batch_size``, M, an int or ``"inf"``, and with a penalty the M that it stands for, on population
+            layers; ``device_batch_size``, images per forward pass; ``regulariser``, the name of the penalty or None;
+            ``noise``, None, or ``"mean"`` or ``"std"`` where only this statistic carries the noise of M samples;
+            ``dropout``, probability before the last layer; ``seed``.
+
+    Returns:
+        What `bnlens.experiments._training.losses` gives; ``steps``, their number; ``curve``, one dict per epoch with ``epoch``,
+        ``steps_loss`` (mean of the steps' losses as trained), ``lr`` (mean over the steps), ``test_loss`` and
+        ``test_accuracy`` (on 2,000 images, with the moving averages), ``weight_norm`` (of each weight but the last layer's);
+        ``neurons``, see `measure_neurons`; ``gap``, see `_gap`, or None where the layers are not the population's.
+    """
+    return _trained(scratch, **config)
+
+
+def train_network_with_gamma_decay(*, scratch: Path | None = None, **config: Any) -> dict[str, Any]:
+    """Train as `train_network` does, on population layers with gamma decay."""
+    from bnlens.nn import GammaDecay
+
+    return _trained(scratch, penalty=GammaDecay, **config)
+
+
+def train_network_with_curvature_penalty(*, scratch: Path | None = None, **config: Any) -> dict[str, Any]:
+    """Train as `train_network` does, on population layers with the curvature penalty."""
+    from bnlens.nn import CurvaturePenalty
+
+    return _trained(scratch, penalty=CurvaturePenalty, **config)
+
+
+def train_network_with_noise(*, noise: str, scratch: Path | None = None, **config: Any) -> dict[str, Any]:
+    """Train as `train_network` does, with noise in one statistic alone."""
+    from bnlens.nn import use_partial_noise
+
+    def prepare(model: nn.Module) -> object:
+        return use_partial_noise(model, noise)  # type: ignore[arg-type]  # JSON has no literal types
+
+    return _trained(scratch, prepare=prepare, noise=noise, **config)
+
+
+def _trained(
+    scratch: Path | None,
     *,
+    penalty: Penalty | None = None,
+    prepare: Callable[[nn.Module], object] | None = None,
     net: str,
     data: str,
     samples: int,
@@ -27,47 +90,21 @@ def train_network(
     noise: str | None,
     dropout: float,
     seed: int,
-    scratch: Path | None = None,
 ) -> dict[str, Any]:
-    """Train one net and measure loss, curves, weight norms, single neurons and, of population layers, the gap.
-
-    The seed sets the initial weights, which images are trained on and their order, and nothing else does but for dropout:
-    runs of one seed that differ in how they normalise are pairs.
-
-    Args:
-        net: name of the net, see `bnlens.train.build_net`.
-        data: ``"digits"`` or the folder of CIFAR-10.
-        samples: training images, the same number of each class.
-        epochs: passes over them.
-        batch_size: images per optimizer step.
-        lr: largest learning rate.
-        augment: train on random crops and flips.
-        statistics_batch_size: M, an int or ``"inf"``; with a regulariser, the M that it stands for, on population layers.
-        device_batch_size: images per forward pass.
-        regulariser: None, ``"gamma-decay"`` or ``"curvature"``.
-        noise: None, or ``"mean"`` or ``"std"``: only this statistic carries the noise of M samples.
-        dropout: probability, before the last layer.
-        seed: see above.
-        scratch: a folder for the checkpoint, from which a run that was cut goes on.
-
-    Returns:
-        What `bnlens.experiments._training.losses` gives; ``steps``, their number; ``curve``, one dict per epoch with ``epoch``,
-        ``steps_loss`` (mean of the steps' losses as trained), ``lr`` (mean over the steps), ``test_loss`` and
-        ``test_accuracy`` (on 2,000 images, with the moving averages), ``weight_norm`` (of each weight but the last layer's);
-        ``neurons``, see `measure_neurons`; ``gap``, see `_gap`, or None where the layers are not the population's.
-    """
+    # the plan names what the function does
+    assert (penalty is None) == (regulariser is None) and (prepare is None) == (noise is None)  # noqa: S101, PT018
     from bnlens.experiments._neurons import measure_neurons
     from bnlens.experiments._training import POPULATION, build, losses, train
     from bnlens.train import load_data
 
     images, test = load_data(data, samples=samples, seed=seed), load_data(data, split="test")
-    model = build(images, net, seed=seed, noise=noise, dropout=dropout)
+    model = build(images, net, seed=seed, dropout=dropout, prepare=prepare)
     curve = _Curve(test, scratch)
     history = train(
         model,
         images,
         statistics_batch_size=statistics_batch_size,
-        regulariser=regulariser,
+        penalty=penalty,
         device_batch_size=device_batch_size,
         batch_size=batch_size,
         epochs=epochs,
@@ -77,7 +114,7 @@ def train_network(
         checkpoint=None if scratch is None else scratch / "run.pt",
         observe=curve.observer(len(images) // batch_size),
     )
-    is_plain = statistics_batch_size == POPULATION and regulariser is None and noise is None
+    is_plain = statistics_batch_size == POPULATION and penalty is None and prepare is None
     return {
         **losses(model, images, test),
         "steps": history.steps,

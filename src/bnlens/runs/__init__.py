@@ -5,8 +5,8 @@ nothing twice.
 """
 
 from bnlens.runs._table import records_frame as records_frame
+from bnlens.runs.earlier import earlier_names as earlier_names
 from bnlens.runs.earlier import is_current as is_current
-from bnlens.runs.earlier import present_name as present_name
 from bnlens.runs.engine import FILE as FILE
 from bnlens.runs.engine import Done as Done
 from bnlens.runs.engine import Observer as Observer
@@ -25,8 +25,8 @@ __all__ = [
     "Record",
     "code_version",
     "compute",
+    "earlier_names",
     "is_current",
-    "present_name",
     "read_records",
     "records_frame",
     "remove_records",

@@ -17,7 +17,7 @@ _OTHER_VERSION = "runs another version of bnlens; install this one there and res
 def run_task(task: Task) -> Outcome | str:
     """Run a job, or say why this worker must not: its code is not the code that the key of the result stands for."""
     try:
-        is_same = code_version(load(task)) == task.code
+        is_same = code_version(load(task.module, task.name)) == task.code
     except (ImportError, AttributeError, SyntaxError, OSError):
         is_same = False
     if not is_same or _changed_since_loading():

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 __all__ = ["Source", "definitions"]
 
 # They show, word, store or announce a number, and cannot change it.
-_WITHOUT_EFFECT = {"_files", "_names", "_progress", "_sqlite", "errors", "render"}
+_WITHOUT_EFFECT = ("_files", "_names", "_progress", "_sqlite", "errors", "measure._notes", "render")
 _FOR_DISPLAY = {"__repr__", "__str__", "__rich__", "_repr_html_", "extra_repr"}
 _INERT_BASES = {"ABC", "BaseException", "Enum", "Exception", "Generic", "NamedTuple", "Protocol", "object"}
 _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -65,7 +65,7 @@ class Source:
         self._root = root
         self._others = others or {}
         self._modules: dict[str, _Module] = {}
-        self._references: dict[int, _References] = {}
+        self._references: dict[ast.stmt, _References] = {}
 
     def module(self, name: str) -> _Module:
         """Return a module, parsed."""
@@ -88,13 +88,13 @@ class Source:
 
     def references(self, statement: ast.stmt, package: str) -> _References:
         """Return what a statement refers to."""
-        if id(statement) not in self._references:
+        if statement not in self._references:
             found = _References("")
             essence: ast.AST = _Essence().visit(statement)
             found.text = "".join(_text(essence))
             self._refer(essence, package, found)
-            self._references[id(statement)] = found
-        return self._references[id(statement)]
+            self._references[statement] = found
+        return self._references[statement]
 
     def _parsed(self, name: str, tree: ast.Module, package: str) -> _Module:
         module = _Module(name)
@@ -131,8 +131,8 @@ class Source:
             found.bindings.update(bound)
             found.imports += loaded
         elif isinstance(node, ast.If) and _is_for_checkers(node):
-            for child in node.orelse:
-                self._refer(child, package, found)
+            for statement in node.orelse:
+                self._refer(statement, package, found)
             return
         for child in ast.iter_child_nodes(node):
             self._refer(child, package, found)
@@ -150,6 +150,7 @@ def definitions(source: Source, module: str, name: str) -> dict[str, str]:
     """
     walk = _Walk(source)
     walk.symbol(module, name.split(".")[0])
+    walk.finish()
     return walk.found
 
 
@@ -159,6 +160,7 @@ class _Walk:
     def __init__(self, source: Source) -> None:
         self.found: dict[str, str] = {}
         self._source = source
+        self._waiting: list[tuple[str, str, _References]] = []
         self._attributes: set[str] = set()
         self._methods: dict[str, list[tuple[str, str, ast.stmt]]] = {}
         self._loaded: set[str] = set()
@@ -186,10 +188,9 @@ class _Walk:
             self._whole(module)
 
     def _counts(self, module: str) -> bool:
-        parts = module.split(".")
-        if parts[0] == self._source.package and len(parts) > 1 and parts[1] in _WITHOUT_EFFECT:
-            return False
-        return self._source.path(module) is not None
+        package, _, inner = module.partition(".")
+        is_idle = any(inner == name or inner.startswith(f"{name}.") for name in _WITHOUT_EFFECT)
+        return not (package == self._source.package and is_idle) and self._source.path(module) is not None
 
     def _lazy(self, module: str, name: str) -> str | None:
         """Return where a package finds a name on first use, by its table ``_NAMES`` of names to rooms."""
@@ -245,23 +246,29 @@ class _Walk:
         return self._source.module(module).bindings if self._source.path(module) else {}
 
     def _add(self, module: str, place: str, statement: ast.stmt) -> None:
-        """Add a definition and what it refers to."""
+        """Add a definition; what it refers to is followed later."""
         if place in self.found:
             return
         references = self._source.references(statement, self._package(module))
         self.found[place] = references.text
-        for name in references.attributes:
-            self._use(name)
-        for imported in references.imports:
-            self._load(imported)
-        bindings = self._source.module(module).bindings
-        for first, *rest in references.chains:
-            own = references.bindings.get(first)
-            bound = own or bindings.get(first)
-            if isinstance(bound, _Import):
-                self._follow(bound, tuple(rest), f"{place}>{first}" if own else f"{module}:{first}")
-            elif bound is not None:
-                self.symbol(module, first)
+        self._waiting.append((module, place, references))
+
+    def finish(self) -> None:
+        """Follow the references of what was added, and of what they lead to, until nothing is new."""
+        while self._waiting:
+            module, place, references = self._waiting.pop()
+            for name in references.attributes:
+                self._use(name)
+            for imported in references.imports:
+                self._load(imported)
+            bindings = self._source.module(module).bindings
+            for first, *rest in references.chains:
+                own = references.bindings.get(first)
+                bound = own or bindings.get(first)
+                if isinstance(bound, _Import):
+                    self._follow(bound, tuple(rest), f"{place}>{first}" if own else f"{module}:{first}")
+                elif bound is not None:
+                    self.symbol(module, first)
 
     def _package(self, module: str) -> str:
         path = self._source.path(module)

@@ -92,16 +92,16 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def load(task: Task) -> Any:
-    """Import the function of a job.
+def load(module: str, name: str) -> Any:
+    """Import a function by its module and its qualified name.
 
     Raises:
         ImportError: there is no such module.
         AttributeError: it has no such function.
     """
-    found: Any = importlib.import_module(task.module)
-    for name in task.name.split("."):
-        found = getattr(found, name)
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
     return found
 
 
@@ -112,7 +112,7 @@ def call(task: Task) -> Outcome:
     is_user_error = False
     try:
         with limited_threads(task.threads):
-            function = load(task)
+            function = load(task.module, task.name)
             value = function(**task.config, **_scratch(function, task))
         if not isinstance(value, dict):
             raise TypeError(f"a job returns a dict of JSON data, not {type(value).__name__}")

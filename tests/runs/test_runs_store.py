@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnlens.claims.store import SCHEMA_VERSION, Record, Store, run_lock
 from bnlens.errors import StoreError
+from bnlens.runs.store import SCHEMA_VERSION, Record, Store, run_lock
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 data = st.recursive(
