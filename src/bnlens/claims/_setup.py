@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from bnlens._names import nearest
 from bnlens.errors import UsageError
 
 __all__ = ["Scale", "Setup", "resolve"]
@@ -57,8 +57,8 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
 def _unknown(claim_id: str, name: str, valid: Sequence[str]) -> str:
     if not valid:
         return f"{claim_id} has no parameters, so {name!r} cannot be set; leave it out"
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}" if near else "give one of its own"
+    near = nearest(name, valid)
+    hint = f"did you mean {near!r}" if near else "give one of its own"
     return f"{claim_id} has no parameter {name!r}; {hint} (its parameters are {', '.join(valid)})"
 
 

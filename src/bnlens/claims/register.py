@@ -8,12 +8,12 @@ name), and import torch, or rooms that need it, inside the job functions: then l
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
 from collections.abc import Iterable
 
+from bnlens._names import nearest
 from bnlens.claims._claim import Claim
 from bnlens.errors import UsageError
 
@@ -54,7 +54,6 @@ def get_claims(ids: Iterable[str]) -> list[Claim]:
 
 
 def _unknown(claim_id: str, valid: list[str]) -> str:
-    by_name = {name.lower(): name for name in valid}
-    near = difflib.get_close_matches(claim_id.lower(), by_name, n=1, cutoff=0.4)
-    hint = f"did you mean {by_name[near[0]]}" if near else "give one of the register"
+    near = nearest(claim_id, valid)
+    hint = f"did you mean {near}" if near else "give one of the register"
     return f"unknown claim {claim_id!r}; {hint} (the claims are {', '.join(valid)})"
