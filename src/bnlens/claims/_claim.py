@@ -21,7 +21,7 @@ Verdict = Literal["holds", "holds approximately", "does not hold here"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What judging the results of a claim gives.
+    """The judgement of a claim from the results of its jobs.
 
     Attributes:
         verdict: ``"holds"``, ``"holds approximately"`` or ``"does not hold here"``.

@@ -1,4 +1,4 @@
-"""What running claims gives."""
+"""Claims that have been run: their jobs, findings and figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ClaimRun", "Reproduction"]
 
 @dataclass(frozen=True)
 class ClaimRun:
-    """What running one claim gave.
+    """One claim that has been run.
 
     Attributes:
         claim: the claim.
@@ -46,7 +46,7 @@ class ClaimRun:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What a run of several claims gave.
+    """Several claims that have been run.
 
     Attributes:
         runs: one per claim, in the order asked for.

@@ -18,7 +18,7 @@ _INFINITE = "inf"  # JSON has no infinity
 
 @dataclass(frozen=True)
 class Setup:
-    """What the jobs of a claim are made from.
+    """The scale, data and parameters that the jobs of a claim are made from.
 
     Attributes:
         scale: ``"quick"`` or ``"full"``.

@@ -1,4 +1,4 @@
-"""What a results file already says about a claim, without computing anything."""
+"""Finds the newest run of a claim in a results file, without computing anything."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _trained(
 
 
 class _Curve:
-    """What is measured after each epoch; kept in a file beside the checkpoint, so that a run that goes on has it all."""
+    """Measures a net after each epoch, and keeps the numbers beside the checkpoint for a run that goes on."""
 
     def __init__(self, test: Any, scratch: Path | None) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""What runs on a worker of a Dask cluster, which may outlive many runs and many edits of the source."""
+"""Runs jobs on a worker of a Dask cluster, which may outlive many runs and many edits of the source."""
 
 from __future__ import annotations
 

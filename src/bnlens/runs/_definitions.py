@@ -25,7 +25,7 @@ _Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class _Import(NamedTuple):
-    """What an import binds: a module, or a name in it."""
+    """The target of an import: a module, or a name in it."""
 
     module: str
     name: str | None
@@ -33,7 +33,7 @@ class _Import(NamedTuple):
 
 @dataclass
 class _Module:
-    """A parsed module: what its names are bound to, the statements that are run for their effect, what it imports."""
+    """A parsed module: its names with their definitions, the statements that are run for their effect, its imports."""
 
     name: str
     bindings: dict[str, _Import | list[ast.stmt]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Module:
 
 @dataclass
 class _References:
-    """What a definition refers to: dotted names, attributes of anything, its own imports."""
+    """All that a definition refers to: dotted names, attributes of anything, its own imports."""
 
     text: str
     chains: list[tuple[str, ...]] = field(default_factory=list)

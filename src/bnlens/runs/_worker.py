@@ -1,4 +1,4 @@
-"""What runs in a worker process."""
+"""Runs jobs in a worker process."""
 
 from __future__ import annotations
 
