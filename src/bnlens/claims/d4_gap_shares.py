@@ -101,7 +101,6 @@ def _judge(results: Results) -> Finding:
     plain = [share for share in own if share.case.at_optimum and share.case.distribution == "gaussian"]
     verdict = grade(share.paper_miss for share in own)
     headline = next(share.point for share in own if (share.case, share.noise) == (common.PAPER_CASE, "mean"))
-
     paper_away = farthest(share.paper_miss for share in away)
     correction = (
         "Away from a well-specified optimum the shares are not the two terms: each sample's part in its own statistics moves "
