@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,42 +34,33 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-class _Curve(NamedTuple):
-    """M times the gap at each M, by simulation and by the own-batch law, which is the same at each."""
-
-    scaled: Sequence[Estimate]
-    law: float
-
-    @property
-    def slope(self) -> Estimate:
-        """The weighted least-squares slope of log gap over log M."""
-        scaled, stderr = np.array(self.scaled).T
-        weights = (scaled / stderr) ** 2
-        x = np.log(_SIZES) - np.average(np.log(_SIZES), weights=weights)
-        spread = np.sum(weights * x**2)
-        return Estimate(float(np.sum(weights * x * np.log(scaled / _SIZES)) / spread), float(spread**-0.5))
-
-
-def _curves(results: Results) -> dict[common.Case, _Curve]:
+def _curves(results: Results) -> dict[common.Case, list[Estimate]]:
+    """Return M times the gap at each M."""
     found = {case: results.one(**case.config()) for case in _CASES}
-    return {
-        case: _Curve([common.simulated(result, M) for M in _SIZES], case.law().coefficient("own"))
-        for case, result in found.items()
-    }
+    return {case: [common.simulated(result, M) for M in _SIZES] for case, result in found.items()}
+
+
+def _slope(curve: Sequence[Estimate]) -> Estimate:
+    """Return the weighted least-squares slope of log gap over log M."""
+    scaled, stderr = np.array(curve).T
+    weights = (scaled / stderr) ** 2
+    x = np.log(_SIZES) - np.average(np.log(_SIZES), weights=weights)
+    spread = np.sum(weights * x**2)
+    return Estimate(float(np.sum(weights * x * np.log(scaled / _SIZES)) / spread), float(spread**-0.5))
 
 
 def _judge(results: Results) -> Finding:
     curves = _curves(results)
-    slopes = {case: curve.slope for case, curve in curves.items()}
+    slopes = {case: _slope(curve) for case, curve in curves.items()}
     headline = slopes[common.PAPER_CASE]
     gaussian = span(slope.value for case, slope in slopes.items() if case.distribution == "gaussian")
     rows = []
     for case, curve in curves.items():
         row: dict[str, Any] = {"unit": common.UNIT_NAMES[case.unit], "pre-activations": case.distribution}
         row |= slopes[case].columns("slope")
-        for M, scaled in zip(_SIZES, curve.scaled, strict=True):
+        for M, scaled in zip(_SIZES, curve, strict=True):
             row |= scaled.columns(f"M x gap, M = {M}")
-        rows.append(row | {"own-batch law": curve.law})
+        rows.append(row | {"own-batch law": case.law().coefficient("own")})
     return Finding(
         verdict=grade(slope.less(-1) for slope in slopes.values()),
         measured=headline.value,
@@ -93,7 +84,7 @@ def _figure(results: Results) -> Figure:
     looks = dict(zip(common.DISTRIBUTIONS, (("solid", "circle"), ("dash", "diamond"), ("dot", "square")), strict=True))
     colors = dict(zip(common.UNIT_NAMES, cycle(PALETTE), strict=False))
     for case, curve in _curves(results).items():
-        ratio, stderr = np.array(curve.scaled).T / curve.law
+        ratio, stderr = np.array(curve).T / case.law().coefficient("own")
         dash, symbol = looks[case.distribution]
         color = colors[case.unit]
         figure.add_scatter(

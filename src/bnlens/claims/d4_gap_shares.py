@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
@@ -44,37 +44,17 @@ def _jobs(setup: Setup) -> Sequence[Job]:
 
 
 class _Share(NamedTuple):
-    """What one noise, or both, contribute to M times the gap of a case."""
+    """What one noise, or both, contribute to M times the gap of a case.
+
+    The law and the paper miss it by a part of the whole gap: a share near zero has no meaningful relative error.
+    """
 
     case: common.Case
     statistics: str
     noise: str
     point: common.Point
-    gap: float
-
-    @property
-    def law_miss(self) -> Estimate:
-        return self._miss(self.point.law)
-
-    @property
-    def paper_miss(self) -> Estimate:
-        return self._miss(self.point.paper)
-
-    def _miss(self, predicted: float) -> Estimate:
-        # Relative to the whole gap: a share near zero has no meaningful relative error.
-        share = self.point.simulated
-        return Estimate((predicted - share.value) / self.gap, share.stderr / self.gap)
-
-    @property
-    def row(self) -> dict[str, Any]:
-        return {
-            **self.case.columns,
-            "statistics": "own batch" if self.statistics == "own" else "fresh batch",
-            "random": _LABELS[self.noise],
-            **self.point.simulated.columns("M x gap"),
-            "law": self.point.law,
-            "two-term share": self.point.paper,
-        }
+    law_miss: Estimate
+    paper_miss: Estimate
 
 
 def _shares(results: Results) -> list[_Share]:
@@ -82,15 +62,14 @@ def _shares(results: Results) -> list[_Share]:
     for case, statistics in _RUNS:
         law = case.law()
         shares = law.shares("own" if statistics == "own" else "fresh")
-        paper = law.two_term_shares
         laws = (shares.mean, shares.std, shares.mean + shares.std + shares.cross)
+        papers = (law.two_term_shares.mean, law.two_term_shares.std, law.two_term)
         result = results.one(**case.config(), statistics=statistics)
-        simulated = [common.simulated(result, noise=noise) for noise in _NOISES]
-        points = map(common.Point, simulated, laws, (paper.mean, paper.std, law.two_term))
-        found += [
-            _Share(case, statistics, noise, point, simulated[-1].value)
-            for noise, point in zip(_NOISES, points, strict=True)
-        ]
+        *_, gap = simulated = [common.simulated(result, noise=noise) for noise in _NOISES]
+        for noise, point in zip(_NOISES, map(common.Point, simulated, laws, papers), strict=True):
+            share, stderr = point.simulated
+            misses = (Estimate((value - share) / gap.value, stderr / gap.value) for value in (point.law, point.paper))
+            found.append(_Share(case, statistics, noise, point, *misses))
     return found
 
 
@@ -101,6 +80,17 @@ def _judge(results: Results) -> Finding:
     plain = [share for share in own if share.case.at_optimum and share.case.distribution == "gaussian"]
     verdict = grade(share.paper_miss for share in own)
     headline = next(share.point for share in own if (share.case, share.noise) == (common.PAPER_CASE, "mean"))
+    rows = [
+        {
+            **share.case.columns,
+            "statistics": "own batch" if share.statistics == "own" else "fresh batch",
+            "random": _LABELS[share.noise],
+            **share.point.simulated.columns("M x gap"),
+            "law": share.point.law,
+            "two-term share": share.point.paper,
+        }
+        for share in shares
+    ]
     paper_away = farthest(share.paper_miss for share in away)
     correction = (
         "Away from a well-specified optimum the shares are not the two terms: each sample's part in its own statistics moves "
@@ -120,7 +110,7 @@ def _judge(results: Results) -> Finding:
             f"{farthest(share.law_miss for share in own):.0%}. Skew adds a cross term that neither statistic makes alone. "
             "Headline: the share of mu_B for the paper's softplus unit on Gaussian pre-activations."
         ),
-        rows=[share.row for share in shares],
+        rows=rows,
         corrects_paper=None if verdict == "holds" else correction,
     )
 

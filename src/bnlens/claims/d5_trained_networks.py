@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
@@ -54,26 +53,6 @@ class _Gap(NamedTuple):
     fisher: Estimate
     two_term: Estimate
 
-    @property
-    def is_whole(self) -> bool:
-        return self.layer == _NETWORK
-
-    @property
-    def exact_ratio(self) -> Estimate:
-        return self.measured.under(self.exact)
-
-    @property
-    def two_term_ratio(self) -> Estimate:
-        return self.measured.under(self.two_term)
-
-    @property
-    def row(self) -> dict[str, Any]:
-        row: dict[str, Any] = {"network": self.network, "layer": self.layer, "M": self.M}
-        row |= self.measured.columns("measured")
-        for name, predicted in (("exact", self.exact), ("Fisher", self.fisher), ("two-term", self.two_term)):
-            row |= predicted.columns(name) | self.measured.under(predicted).columns(f"{name} / measured")
-        return row
-
 
 def _gaps(results: Results) -> list[_Gap]:
     kinds = ("measured", "exact", "fisher", "two_term")
@@ -91,16 +70,15 @@ def _gaps(results: Results) -> list[_Gap]:
 
 def _judge(results: Results) -> Finding:
     gaps = _gaps(results)
-    networks = [gap for gap in gaps if gap.is_whole]
-    whole = [gap.exact_ratio for gap in networks]
-    layers = [gap.exact_ratio for gap in gaps if not gap.is_whole]
-    two_term = [gap.two_term_ratio for gap in gaps]
+    networks = [gap for gap in gaps if gap.layer == _NETWORK]
+    whole, fisher = _ratios(networks, "exact"), _ratios(networks, "fisher")
+    layers = _ratios([gap for gap in gaps if gap.layer != _NETWORK], "exact")
+    two_term = _ratios(gaps, "two_term")
     first = next(gap for gap in networks if gap.M == _HEADLINE)
-    fisher = span(gap.measured.under(gap.fisher).value for gap in networks)
     data = next(iter(results)).result["data"]
     correction = (
         "The paper's value, the sum over channels and layers of zeta gamma^2, is "
-        f"{span(ratio.value for ratio in two_term)} of the measured gap: it leaves out the covariance between channels and "
+        f"{_range(two_term)} of the measured gap: it leaves out the covariance between channels and "
         "between gamma and beta, each image's share in its own batch, and what later layers cancel."
     )
     return Finding(
@@ -109,13 +87,29 @@ def _judge(results: Results) -> Finding:
         predicted=first.exact.value,
         stderr=first.measured.stderr,
         summary=(
-            f"On {data}, whole-network prediction over measurement is {span(ratio.value for ratio in whole)} with the exact "
-            f"second order and {fisher} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer "
-            "predictions lie within 15% or two standard errors."
+            f"On {data}, whole-network prediction over measurement is {_range(whole)} with the exact second order and "
+            f"{_range(fisher)} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer predictions lie "
+            "within 15% or two standard errors."
         ),
-        rows=[gap.row for gap in gaps],
+        rows=[_row(gap) for gap in gaps],
         corrects_paper=correction if _agreeing(two_term, 0.15) < len(two_term) else None,
     )
+
+
+def _row(gap: _Gap) -> dict[str, Any]:
+    row: dict[str, Any] = {"network": gap.network, "layer": gap.layer, "M": gap.M, **gap.measured.columns("measured")}
+    for name, predicted in (("exact", gap.exact), ("Fisher", gap.fisher), ("two-term", gap.two_term)):
+        row |= predicted.columns(name) | gap.measured.under(predicted).columns(f"{name} / measured")
+    return row
+
+
+def _ratios(gaps: Sequence[_Gap], kind: str) -> list[Estimate]:
+    """Return predictions of one kind over what is measured."""
+    return [gap.measured.under(getattr(gap, kind)) for gap in gaps]
+
+
+def _range(ratios: Sequence[Estimate]) -> str:
+    return span(ratio.value for ratio in ratios)
 
 
 def _agreeing(ratios: Sequence[Estimate], tolerance: float) -> int:
@@ -138,16 +132,17 @@ def _figure(results: Results) -> Figure:
         x="measured gap (nats per sample)", y="predicted / measured", xaxis_type="log", yaxis_type="log", height=460
     )
     gaps = _gaps(results)
-    for ratio, label, role in (
-        (attrgetter("exact_ratio"), "this library's law", "predicted"),
-        (attrgetter("two_term_ratio"), "the paper's two terms", "paper"),
+    for kind, label, role in (
+        ("exact", "this library's law", "predicted"),
+        ("two_term", "the paper's two terms", "paper"),
     ):
         for whole in (False, True):
-            some = [gap for gap in gaps if gap.is_whole == whole]
+            some = [gap for gap in gaps if (gap.layer == _NETWORK) == whole]
+            ratios = _ratios(some, kind)
             figure.add_scatter(
                 x=[gap.measured.value for gap in some],
-                y=[ratio(gap).value for gap in some],
-                error_y={"array": [ratio(gap).stderr for gap in some]},
+                y=[ratio.value for ratio in ratios],
+                error_y={"array": [ratio.stderr for ratio in ratios]},
                 error_x={"array": [gap.measured.stderr for gap in some]},
                 mode="markers",
                 marker={

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _generalization as common
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._estimate import grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import simulate_curve
 
@@ -49,54 +49,42 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return jobs
 
 
-class _Minima(NamedTuple):
-    """Errors of descent from small weights, beside the theory's, and from the teacher."""
-
-    teacher: str
-    decay: float
-    small: common.Point
-    informed: Estimate
-
-    @property
-    def row(self) -> dict[str, Any]:
-        return {
-            "teacher": _TITLES[self.teacher],
-            "decay": self.decay,
-            "load": self.small.load,
-            **self.small.error.columns("error"),
-            "replica": self.small.theory,
-            **self.small.ratio.columns("replica / error"),
-            **self.informed.columns("from the teacher"),
-        }
-
-
-def _minima(results: Results) -> list[_Minima]:
-    found = []
+def _judge(results: Results) -> Finding:
+    found = {}
     for (teacher, decay), loads in _CASES.items():
         estimator = _estimator(teacher, decay)
         small, informed = (results.one(estimator=estimator, start=start) for start in _STARTS)
         for point, other in zip(common.points(small, estimator, loads), common.simulated(informed), strict=True):
-            found.append(_Minima(teacher, decay, point, other))
-    return found
-
-
-def _judge(results: Results) -> Finding:
-    minima = _minima(results)
-    strong = span(each.small.ratio.value for each in minima if each.decay >= 0.25)
-    weak = span(each.small.ratio.value for each in minima if each.decay < 0.25)
-    informed = span(each.informed.value / each.small.error.value for each in minima if each.teacher == "relu")
-    headline = next(each.small for each in minima if (each.teacher, each.decay, each.small.load) == _HEADLINE)
+            found[teacher, decay, point.load] = point, other
+    strong = span(point.ratio.value for (_, decay, _), (point, _) in found.items() if decay >= 0.25)
+    weak = span(point.ratio.value for (_, decay, _), (point, _) in found.items() if decay < 0.25)
+    others = span(
+        other.value / point.error.value for (teacher, _, _), (point, other) in found.items() if teacher == "relu"
+    )
+    headline, _ = found[_HEADLINE]
+    rows = [
+        {
+            "teacher": _TITLES[teacher],
+            "decay": decay,
+            "load": load,
+            **point.error.columns("error"),
+            "replica": point.theory,
+            **point.ratio.columns("replica / error"),
+            **other.columns("from the teacher"),
+        }
+        for (teacher, decay, load), (point, other) in found.items()
+    ]
     return Finding(
-        verdict=grade(each.small.ratio.less(1) for each in minima),
+        verdict=grade(point.ratio.less(1) for point, _ in found.values()),
         measured=headline.error.value,
         predicted=headline.theory,
         stderr=headline.error.stderr,
         summary=(
             f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
-            f"Descent from the teacher ends in other minima, of {informed} times the error: the loss is not convex and replica "
+            f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
             f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
         ),
-        rows=[each.row for each in minima],
+        rows=rows,
     )
 
 
