@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bnlens.claims
-from bnlens.claims import claims, get_claims
+from bnlens.claims import Claim, claims, get_claims
 from bnlens.errors import UsageError
 
 CLAIM_FILE = """
@@ -24,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"{name}.py").write_text(CLAIM_FILE.format(id=claim_id))
         monkeypatch.delitem(sys.modules, f"bnlens.claims.{name}", raising=False)
     (tmp_path / "_shared.py").write_text("raise RuntimeError")
-    (tmp_path / "store.py").write_text("raise RuntimeError")
+    (tmp_path / "runner.py").write_text("raise RuntimeError")
     return tmp_path
 
 
@@ -47,10 +48,13 @@ def test_a_file_named_after_another_claim_is_refused(folder: Path) -> None:
         claims()
 
 
-def test_the_claims_of_bnlens_are_complete() -> None:
-    for claim_id, claim in claims().items():
-        assert claim.id == claim_id
-        assert all((claim.title, claim.statement, claim.source, claim.agreement)), claim_id
+@pytest.mark.parametrize("claim", claims().values(), ids=lambda claim: claim.id)
+def test_a_claim_of_bnlens_is_said_in_sentences_and_graded_in_words(claim: Claim) -> None:
+    assert claim.title
+    assert claim.source
+    assert claim.statement.endswith(".")
+    assert claim.agreement.endswith(".")
+    assert re.search(r"Holds: .+ approximately: ", claim.agreement)
 
 
 def test_listing_the_claims_does_not_load_torch() -> None:

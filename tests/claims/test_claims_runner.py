@@ -20,8 +20,9 @@ from urllib.parse import unquote
 import pytest
 from toy_claims import claim, die, marks, outlive, squares, toys
 
-from bnlens.claims import Job, reproduce
+from bnlens.claims import reproduce
 from bnlens.errors import StoreError, UsageError
+from bnlens.runs import Job
 
 SCRIPT = Path(__file__).with_name("toy_bnlens.py")
 

@@ -1,4 +1,7 @@
-"""Small claims that need no torch; each job leaves a line in a marker file, so tests can count what was computed."""
+"""Small claims that need no torch; each job leaves a line in a marker file, so tests can count what was computed.
+
+For the claims of bnlens there are results that are made up.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from bnlens import render
-from bnlens.claims import Claim, Finding, Job, Setup
+from bnlens.claims import Claim, Finding, Results, Setup
 from bnlens.errors import DataError
+from bnlens.runs import Job
 
 
 def square(x: float, seed: int, marker: str, gate: str | None = None) -> dict[str, Any]:
@@ -88,34 +92,33 @@ def marks(marker: Path) -> list[str]:
     return sorted(marker.read_text().splitlines()) if marker.exists() else []
 
 
-def judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+def judge(results: Results) -> Finding:
     rows = [
-        {"x": result["x"], "square": result["square"], "square stderr": 0.01, "note": "a < b"}
-        for result in results.values()
+        {"x": result["x"], "square": result["square"], "square stderr": 0.01, "note": "a < b"} for _, result in results
     ]
-    total = float(sum(row["square"] for row in rows))
+    total = float(sum(result["square"] for _, result in results))
     return Finding("holds", total, 0.98 * total, 0.5, f"The sum is {total}.", rows)
 
 
-def judge_against_paper(results: Mapping[str, dict[str, Any]]) -> Finding:
+def judge_against_paper(results: Results) -> Finding:
     correction = "The paper's factor is twice too large."
     return Finding("does not hold here", 0.0, float("nan"), 0.1, "It is zero.", [{"x": 1}], correction)
 
 
-def judge_badly(results: Mapping[str, dict[str, Any]]) -> Finding:
+def judge_badly(results: Results) -> Finding:
     raise KeyError("nothing")
 
 
-def figure(results: Mapping[str, dict[str, Any]]) -> go.Figure:
+def figure(results: Results) -> go.Figure:
     fig = render.new_figure(x="x", y="square")
-    fig.add_scatter(x=[result["x"] for result in results.values()], y=[result["square"] for result in results.values()])
+    fig.add_scatter(x=[result["x"] for _, result in results], y=[result["square"] for _, result in results])
     return fig
 
 
 def claim(
     claim_id: str,
     jobs: Callable[[Setup], Sequence[Job]],
-    judge: Callable[[Mapping[str, dict[str, Any]]], Finding] = judge,
+    judge: Callable[[Results], Finding] = judge,
     *,
     core: bool = False,
 ) -> Claim:
@@ -143,3 +146,8 @@ def toys(marker: Path, gate: Path | None = None) -> dict[str, Claim]:
         claim("T7", lambda setup: [Job("count", count_up, {**at, "stop_at": 3, "end": 5, "gate": gate and str(gate)})]),
     ]
     return {toy.id: toy for toy in found}
+
+
+def made_up(claim: Claim, result_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Results:
+    """Results of the jobs of a claim, each made up from its configuration."""
+    return Results([(job.config, result_of(job.config)) for job in claim.plan()])

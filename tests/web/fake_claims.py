@@ -16,7 +16,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from bnlens import render
-from bnlens.claims import Claim, Finding, Job, Setup, claims
+from bnlens.claims import Claim, Finding, Results, Setup, claims
+from bnlens.runs import Job
 
 GATE = "BNLENS_TEST_GATE"
 PATIENCE = 120.0  # seconds after which a job that waits for a gate fails
@@ -73,13 +74,13 @@ class Jobs:
         return [first]
 
 
-def judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    found = results["first"]
-    rows = [{"job": name, "value": result["value"], "note": "a < b, =c"} for name, result in results.items()]
-    return Finding(found["verdict"], found["value"], 1.0, 0.25, f"It is {found['value']}.", rows)
+def judge(results: Results) -> Finding:
+    first, *_ = found = [result for _, result in results]
+    rows = [{"job": number, "value": result["value"], "note": "a < b, =c"} for number, result in enumerate(found)]
+    return Finding(first["verdict"], first["value"], 1.0, 0.25, f"It is {first['value']}.", rows)
 
 
-def figure(results: Mapping[str, dict[str, Any]]) -> go.Figure:
+def figure(results: Results) -> go.Figure:
     fig = render.new_figure(x="job", y="value")
-    fig.add_scatter(x=list(results), y=[result["value"] for result in results.values()])
+    fig.add_scatter(y=[result["value"] for _, result in results])
     return fig

@@ -1,10 +1,10 @@
-"""What the claims on one unit (D1 to D4) share: the cases and figures."""
+"""Cases, points and figures that the claims on one unit (D1 to D4) share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims._claim import Scale
 from bnlens.claims._estimate import Estimate
@@ -73,6 +73,11 @@ class Case:
         place = "optimum" if self.at_optimum else "away from it"
         return {"unit": UNIT_NAMES[self.unit], "pre-activations": self.distribution, "at": place}
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The unit and the distribution, the two levels of a figure's categories."""
+        return UNIT_NAMES[self.unit], SHORT_NAMES[self.distribution]
+
     def law(self) -> GapLaw:
         """Return the expansion of the gap at the point."""
         from bnlens.theory import gap_law
@@ -96,15 +101,42 @@ PAPER_CASE = Case("softplus_glm", "gaussian", at_optimum=False)
 """The unit of the paper on Gaussian pre-activations, whose numbers are the headline."""
 
 
+class Point(NamedTuple):
+    """A simulated number of a case, by the own-batch law, and by the paper."""
+
+    simulated: Estimate
+    law: float
+    paper: float
+
+    @property
+    def law_ratio(self) -> Estimate:
+        """The law over the simulated number."""
+        return self.simulated.under(self.law)
+
+    @property
+    def paper_ratio(self) -> Estimate:
+        """The paper over the simulated number."""
+        return self.simulated.under(self.paper)
+
+
 def simulated(result: Mapping[str, Any], M: int = BATCH_SIZE, noise: str = "both") -> Estimate:
     """Return M times the gap, from a result of `bnlens.experiments.unit.simulate_gaps`."""
     found = result[f"{noise}-M{M}"]
     return Estimate(M * found["gap"], M * found["stderr"])
 
 
-def category_figure(
-    y: str, places: Sequence[tuple[str, str]], series: Iterable[Mapping[str, Any]], *, one: bool = False
-) -> Figure:
+def comparison_figure(y: str, places: Iterable[tuple[str, str]], points: Iterable[Point], paper: str) -> Figure:
+    """Return a figure of simulated numbers with the law, as open symbols, and the paper, under its name."""
+    simulated, law, of_paper = zip(*points, strict=True)
+    series: list[Mapping[str, Any]] = [
+        {"name": "simulated", "role": "measured", "y": simulated},
+        {"name": "own-batch law", "role": "predicted", "y": law, "open": True},
+        {"name": paper, "role": "paper", "y": of_paper},
+    ]
+    return category_figure(y, places, series)
+
+
+def category_figure(y: str, places: Iterable[tuple[str, str]], series: Iterable[Mapping[str, Any]]) -> Figure:
     """Return a figure of points over two-level categories.
 
     Args:
@@ -112,18 +144,18 @@ def category_figure(
         places: pairs of categories.
         series: each with "name", "role" ("measured", "predicted", "paper"), "y", numbers or estimates, one per place, and
             optionally "open" for open symbols.
-        one: whether to draw a line at one.
     """
     from bnlens.render import ROLES, new_figure
 
     figure = new_figure(x="", y=y, height=480, xaxis_tickangle=0)
+    units, second = zip(*places, strict=True)
     for entry in series:
         role = ROLES[entry["role"]]
         values = [value if isinstance(value, Estimate) else Estimate(value, 0.0) for value in entry["y"]]
         figure.add_scatter(
             name=entry["name"],
             mode="markers",
-            x=[list(level) for level in zip(*places, strict=True)],
+            x=[list(units), list(second)],
             y=[value.value for value in values],
             error_y={"array": [value.stderr for value in values]} if any(value.stderr for value in values) else None,
             marker={
@@ -132,8 +164,6 @@ def category_figure(
                 "size": 11 if entry.get("open") else 8,  # so that what lies under it shows
             },
         )
-    if one:
-        line_at_one(figure)
     return figure
 
 

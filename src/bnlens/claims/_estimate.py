@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bnlens.claims._claim import Verdict
 
-__all__ = ["Estimate", "estimate", "grade", "share_of_distance", "span"]
+__all__ = ["Estimate", "estimate", "farthest", "grade", "share_of_distance", "span"]
 
 
 class Estimate(NamedTuple):
@@ -30,10 +31,11 @@ class Estimate(NamedTuple):
         """Return the estimate as two columns of a table."""
         return {name: self.value, f"{name} stderr": self.stderr}
 
-    def under(self, predicted: float) -> Estimate:
-        """Return ``predicted`` over this measured value, which alone has an error."""
-        ratio = predicted / self.value
-        return Estimate(ratio, abs(ratio * self.stderr / self.value))
+    def under(self, predicted: float | Estimate) -> Estimate:
+        """Return ``predicted``, a number without error or an independent estimate, over this value."""
+        value, stderr = predicted if isinstance(predicted, Estimate) else (predicted, 0.0)
+        ratio = value / self.value
+        return Estimate(ratio, math.hypot(stderr, ratio * self.stderr) / abs(self.value))
 
     def less(self, number: float) -> Estimate:
         """Return the value less a number that is known."""
@@ -63,6 +65,11 @@ def grade(deviations: Iterable[Estimate], *, close: float = 0.05, near: float = 
     if worst <= close:
         return "holds"
     return "holds approximately" if worst <= near else "does not hold here"
+
+
+def farthest(deviations: Iterable[Estimate]) -> float:
+    """Return the largest deviation without its sign."""
+    return max(abs(deviation.value) for deviation in deviations)
 
 
 def span(values: Iterable[float], digits: int = 2) -> str:

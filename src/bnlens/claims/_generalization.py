@@ -1,11 +1,12 @@
-"""What the claims on generalization (G1 to G4) share: scales, the theory's curves, figures."""
+"""Scales, points and figures that the claims on generalization (G1 to G4) share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims._claim import Scale
+from bnlens.claims._estimate import Estimate
 from bnlens.experiments.generalization import make_estimator
 
 if TYPE_CHECKING:
@@ -18,11 +19,34 @@ SCALES: Mapping[Scale, Mapping[str, int]] = {
 """Inputs N and training sets per load."""
 
 
-def theory_curve(estimator: Mapping[str, Any], alpha: Iterable[float], dimension: int | None = None) -> list[float]:
-    """Return the theory's generalization error at loads alpha."""
+class Point(NamedTuple):
+    """The generalization error at a load, simulated and by the theory."""
+
+    load: float
+    error: Estimate
+    theory: float
+
+    @property
+    def ratio(self) -> Estimate:
+        """The theory over the simulated error."""
+        return self.error.under(self.theory)
+
+
+def simulated(result: Mapping[str, Any]) -> list[Estimate]:
+    """Return the generalization errors of a job's result, one per load."""
+    return list(map(Estimate, result["error"], result["stderr"]))
+
+
+def points(result: Mapping[str, Any], estimator: Mapping[str, Any], loads: Sequence[float]) -> list[Point]:
+    """Return the errors of a job's result beside the theory's."""
+    return [Point(*each) for each in zip(loads, simulated(result), theory_curve(estimator, loads), strict=True)]
+
+
+def theory_curve(estimator: Mapping[str, Any], loads: Iterable[float]) -> list[float]:
+    """Return the theory's generalization error at these loads."""
     from bnlens.theory.generalization import learning_curve
 
-    errors: list[float] = learning_curve(make_estimator(**estimator, dimension=dimension), list(alpha)).error.tolist()
+    errors: list[float] = learning_curve(make_estimator(**estimator), list(loads)).error.tolist()
     return errors
 
 
@@ -31,7 +55,7 @@ def curve_figure(lines: Iterable[Mapping[str, Any]], points: Iterable[Mapping[st
 
     Args:
         lines: each with "name", "x", "y", "color" and optionally "dash".
-        points: each with "name", "x", "y", "color" and optionally "stderr" and "symbol".
+        points: each with "name", "x", "y" (estimates) and "color".
         **layout: further Plotly layout.
     """
     from bnlens.render import new_figure
@@ -50,8 +74,8 @@ def curve_figure(lines: Iterable[Mapping[str, Any]], points: Iterable[Mapping[st
             name=point["name"],
             mode="markers",
             x=list(point["x"]),
-            y=list(point["y"]),
-            error_y={"array": list(point["stderr"])} if "stderr" in point else None,
-            marker={"color": point["color"], "symbol": point.get("symbol", "circle")},
+            y=[estimate.value for estimate in point["y"]],
+            error_y={"array": [estimate.stderr for estimate in point["y"]]},
+            marker={"color": point["color"], "symbol": "circle"},
         )
     return figure

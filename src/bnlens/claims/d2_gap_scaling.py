@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,9 @@ import numpy as np
 
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._results import Results
+from bnlens.experiments.unit import simulate_gaps
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -23,7 +26,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
             name=case.key,
-            function=common.simulate,
+            function=simulate_gaps,
             config={**case.config(), "batch_sizes": list(_SIZES), "samples": samples, "seed": seed},
             cost=samples / 2e6 * len(_SIZES),
         )
@@ -31,52 +34,48 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-def _curve(result: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    estimates = [result[f"both-M{size}"] for size in _SIZES]
-    return np.array([e["gap"] for e in estimates]), np.array([e["stderr"] for e in estimates])
+def _curves(results: Results) -> dict[common.Case, list[Estimate]]:
+    """Return M times the gap at each M."""
+    found = {case: results.one(**case.config()) for case in _CASES}
+    return {case: [common.simulated(result, M) for M in _SIZES] for case, result in found.items()}
 
 
-def _slope(gap: np.ndarray, stderr: np.ndarray) -> tuple[float, float]:
-    """Return the weighted least-squares slope of log gap over log M and its standard error."""
-    weights = (gap / stderr) ** 2
+def _slope(curve: Sequence[Estimate]) -> Estimate:
+    """Return the weighted least-squares slope of log gap over log M."""
+    scaled, stderr = np.array(curve).T
+    weights = (scaled / stderr) ** 2
     x = np.log(_SIZES) - np.average(np.log(_SIZES), weights=weights)
     spread = np.sum(weights * x**2)
-    return float(np.sum(weights * x * np.log(gap)) / spread), float(spread**-0.5)
+    return Estimate(float(np.sum(weights * x * np.log(scaled / _SIZES)) / spread), float(spread**-0.5))
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> dict[common.Case, dict[str, Any]]:
-    rows = {}
-    for case in _CASES:
-        gap, stderr = _curve(results[case.key])
-        slope, error = _slope(gap, stderr)
-        columns = {"unit": common.UNIT_NAMES[case.unit], "pre-activations": case.distribution}
-        rows[case] = {**columns, "slope": slope, "slope stderr": error}
-        for index, size in enumerate(_SIZES):
-            rows[case][f"M x gap, M = {size}"] = size * gap[index]
-            rows[case][f"M x gap, M = {size} stderr"] = size * stderr[index]
-        rows[case]["own-batch law"] = case.law().coefficient("own")
-    return rows
-
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = _rows(results)
-    gaussian = [row["slope"] for case, row in rows.items() if case.distribution == "gaussian"]
-    headline = rows[common.PAPER_CASE]
+def _judge(results: Results) -> Finding:
+    curves = _curves(results)
+    slopes = {case: _slope(curve) for case, curve in curves.items()}
+    headline = slopes[common.PAPER_CASE]
+    gaussian = span(slope.value for case, slope in slopes.items() if case.distribution == "gaussian")
+    rows = []
+    for case, curve in curves.items():
+        row: dict[str, Any] = {"unit": common.UNIT_NAMES[case.unit], "pre-activations": case.distribution}
+        row |= slopes[case].columns("slope")
+        for M, scaled in zip(_SIZES, curve, strict=True):
+            row |= scaled.columns(f"M x gap, M = {M}")
+        rows.append(row | {"own-batch law": case.law().coefficient("own")})
     return Finding(
-        verdict=common.grade((row["slope"] + 1, row["slope stderr"]) for row in rows.values()),
-        measured=headline["slope"],
+        verdict=grade(slope.less(-1) for slope in slopes.values()),
+        measured=headline.value,
         predicted=-1.0,
-        stderr=headline["slope stderr"],
+        stderr=headline.stderr,
         summary=(
-            f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {common.span(gaussian)} for Gaussian "
-            f"pre-activations, {common.span(row['slope'] for row in rows.values())} over all {len(rows)} cases; heavy tails "
+            f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {gaussian} for Gaussian "
+            f"pre-activations, {span(slope.value for slope in slopes.values())} over all {len(rows)} cases; heavy tails "
             "and skew bring corrections of order 1/M^2. Headline: the paper's softplus unit on Gaussian pre-activations."
         ),
-        rows=list(rows.values()),
+        rows=rows,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(
@@ -84,16 +83,15 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     )
     looks = dict(zip(common.DISTRIBUTIONS, (("solid", "circle"), ("dash", "diamond"), ("dot", "square")), strict=True))
     colors = dict(zip(common.UNIT_NAMES, cycle(PALETTE), strict=False))
-    for case in _CASES:
-        gap, stderr = _curve(results[case.key])
-        scale = np.array(_SIZES) / case.law().coefficient("own")
+    for case, curve in _curves(results).items():
+        ratio, stderr = np.array(curve).T / case.law().coefficient("own")
         dash, symbol = looks[case.distribution]
         color = colors[case.unit]
         figure.add_scatter(
             name=f"{common.UNIT_NAMES[case.unit]}, {case.distribution}",
             x=_SIZES,
-            y=(scale * gap).tolist(),
-            error_y={"array": (scale * stderr).tolist()},
+            y=ratio.tolist(),
+            error_y={"array": stderr.tolist()},
             line={"dash": dash, "color": color},
             marker={"symbol": symbol, "color": color},
         )

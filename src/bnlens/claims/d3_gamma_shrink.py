@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, farthest, grade, span
+from bnlens.claims._results import Results
+from bnlens.experiments.unit import make_unit, simulate_shrink
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -14,23 +17,6 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 128
 _CASES = common.cases(at_optimum=True)
 _HEADLINE = common.Case("softplus_glm", "gaussian", at_optimum=True)
-
-
-def simulate_shrink(
-    *, unit: str, distribution: str, beta: float, batch_size: int, samples: int, seed: int
-) -> dict[str, float]:
-    """Job: M (1 - gamma_BN / gamma*) by simulation, with its standard error."""
-    from bnlens.simulate import simulate_gamma
-
-    estimate = simulate_gamma(
-        common.make_unit(unit, at_optimum=True),
-        distribution,
-        beta=beta,
-        batch_size=batch_size,
-        samples=samples,
-        seed=seed,
-    )
-    return {"shrink": estimate.shrink, "stderr": estimate.shrink_stderr, "optimum": estimate.optimum}
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -53,62 +39,67 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-def _row(case: common.Case, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _points(results: Results) -> dict[common.Case, common.Point]:
+    """Return M (1 - gamma_BN / gamma*) by case."""
     from bnlens.theory import gamma_shrink
 
-    law = gamma_shrink(common.make_unit(case.unit, at_optimum=True), case.distribution, beta=case.point[1])
-    measured, stderr = results[case.key]["shrink"], results[case.key]["stderr"]
+    points = {}
+    for case in _CASES:
+        law = gamma_shrink(make_unit(case.unit, at_optimum=True), case.distribution, beta=case.point[1])
+        result = results.one(unit=case.unit, distribution=case.distribution)
+        points[case] = common.Point(Estimate(result["shrink"], result["stderr"]), law.own, law.decay)
+    return points
+
+
+def _row(case: common.Case, point: common.Point) -> dict[str, Any]:
     return {
         "unit": common.UNIT_NAMES[case.unit],
         "pre-activations": case.distribution,
-        "M x shrink": measured,
-        "M x shrink stderr": stderr,
-        "own-batch law": law.own,
-        "gamma decay": law.decay,
-        **common.ratios("shrink", measured, stderr, {"law": law.own, "decay": law.decay}),
+        **point.simulated.columns("M x shrink"),
+        "own-batch law": point.law,
+        "gamma decay": point.paper,
+        **point.law_ratio.columns("law / shrink"),
+        **point.paper_ratio.columns("decay / shrink"),
     }
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = {case: _row(case, results) for case in _CASES}
-    verdict = common.grade((row["decay / shrink"] - 1, row["decay / shrink stderr"]) for row in rows.values())
-    halved = [
-        row["decay / shrink"]
-        for case, row in rows.items()
+def _judge(results: Results) -> Finding:
+    points = _points(results)
+    ratios = {case: point.paper_ratio for case, point in points.items()}
+    verdict = grade(ratio.less(1) for ratio in ratios.values())
+    halved = span(
+        ratio.value
+        for case, ratio in ratios.items()
         if case.unit in ("linear", "relu", "softplus_glm") and case.distribution != "exponential"
-    ]
-    everything = common.span(row["decay / shrink"] for row in rows.values())
-    law_error = max(abs(row["law / shrink"] - 1) for row in rows.values())
-    headline = rows[_HEADLINE]
+    )
+    law_error = farthest(point.law_ratio.less(1) for point in points.values())
+    headline = points[_HEADLINE]
     correction = (
-        f"Gamma decay predicts {common.span(halved)} times the shrink of gamma under batch normalization for linear, ReLU and "
+        f"Gamma decay predicts {halved} times the shrink of gamma under batch normalization for linear, ReLU and "
         "softplus units without skew, because the penalty of batch normalization is not quadratic in gamma: its slope at the "
         "optimum is half that of zeta gamma^2."
     )
     return Finding(
         verdict=verdict,
-        measured=headline["M x shrink"],
-        predicted=headline["gamma decay"],
-        stderr=headline["M x shrink stderr"],
+        measured=headline.simulated.value,
+        predicted=headline.paper,
+        stderr=headline.simulated.stderr,
         summary=(
-            f"Gamma decay predicts {everything} times the simulated shrink M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, "
-            f"{common.span(halved)} for linear, ReLU and softplus units without skew. The slope of the own-batch law is within "
-            f"{law_error:.0%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
+            f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink "
+            f"M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, {halved} for linear, ReLU and softplus units without skew. The "
+            f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
+            "Gaussian pre-activations."
         ),
-        rows=list(rows.values()),
+        rows=[_row(case, point) for case, point in points.items()],
         corrects_paper=None if verdict == "holds" else correction,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    rows = [_row(case, results) for case in _CASES]
-    places = [(row["unit"], common.SHORT_NAMES[row["pre-activations"]]) for row in rows]
-    columns = {
-        "measured": ("simulated", "M x shrink"),
-        "predicted": ("own-batch law", "own-batch law"),
-        "paper": ("gamma decay", "gamma decay"),
-    }
-    return common.category_figure("M (1 − γ_BN / γ*)", common.comparison(rows, places, columns))
+def _figure(results: Results) -> Figure:
+    points = _points(results)
+    return common.comparison_figure(
+        "M (1 − γ_BN / γ*)", [case.place for case in points], points.values(), paper="gamma decay"
+    )
 
 
 CLAIM = Claim(

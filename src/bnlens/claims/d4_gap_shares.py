@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, farthest, grade
+from bnlens.claims._results import Results
+from bnlens.experiments.unit import simulate_gaps
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -20,16 +23,12 @@ _RUNS = [
 ]
 
 
-def _name(case: common.Case, statistics: str) -> str:
-    return f"{case.key}-{statistics}"
-
-
 def _jobs(setup: Setup) -> Sequence[Job]:
     samples = common.SAMPLES[setup.scale]
     return [
         Job(
-            name=_name(case, statistics),
-            function=common.simulate,
+            name=f"{case.key}-{statistics}",
+            function=simulate_gaps,
             config={
                 **case.config(),
                 "batch_sizes": [common.BATCH_SIZE],
@@ -44,84 +43,87 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-def _rows(case: common.Case, statistics: str, results: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return one row for each noise of a run."""
-    law = case.law()
-    shares = law.shares("own" if statistics == "own" else "fresh")
-    paper = law.two_term_shares
-    laws = {"mean": shares.mean, "std": shares.std, "both": shares.mean + shares.std + shares.cross}
-    papers = {"mean": paper.mean, "std": paper.std, "both": law.two_term}
-    rows = {}
-    for noise in _NOISES:
-        estimate = results[_name(case, statistics)][f"{noise}-M{common.BATCH_SIZE}"]
-        rows[noise] = {
-            **case.columns,
-            "statistics": "own batch" if statistics == "own" else "fresh batch",
-            "random": _LABELS[noise],
-            "M x gap": common.BATCH_SIZE * estimate["gap"],
-            "M x gap stderr": common.BATCH_SIZE * estimate["stderr"],
-            "law": laws[noise],
-            "two-term share": papers[noise],
+class _Share(NamedTuple):
+    """What one noise, or both, contribute to M times the gap of a case.
+
+    The law and the paper miss it by a part of the whole gap: a share near zero has no meaningful relative error.
+    """
+
+    case: common.Case
+    statistics: str
+    noise: str
+    point: common.Point
+    law_miss: Estimate
+    paper_miss: Estimate
+
+
+def _shares(results: Results) -> list[_Share]:
+    found = []
+    for case, statistics in _RUNS:
+        law = case.law()
+        shares = law.shares("own" if statistics == "own" else "fresh")
+        laws = (shares.mean, shares.std, shares.mean + shares.std + shares.cross)
+        papers = (law.two_term_shares.mean, law.two_term_shares.std, law.two_term)
+        result = results.one(**case.config(), statistics=statistics)
+        *_, gap = simulated = [common.simulated(result, noise=noise) for noise in _NOISES]
+        for noise, point in zip(_NOISES, map(common.Point, simulated, laws, papers), strict=True):
+            share, stderr = point.simulated
+            misses = (Estimate((value - share) / gap.value, stderr / gap.value) for value in (point.law, point.paper))
+            found.append(_Share(case, statistics, noise, point, *misses))
+    return found
+
+
+def _judge(results: Results) -> Finding:
+    shares = _shares(results)
+    own = [share for share in shares if share.statistics == "own"]
+    away = [share for share in own if not share.case.at_optimum]
+    plain = [share for share in own if share.case.at_optimum and share.case.distribution == "gaussian"]
+    verdict = grade(share.paper_miss for share in own)
+    headline = next(share.point for share in own if (share.case, share.noise) == (common.PAPER_CASE, "mean"))
+    rows = [
+        {
+            **share.case.columns,
+            "statistics": "own batch" if share.statistics == "own" else "fresh batch",
+            "random": _LABELS[share.noise],
+            **share.point.simulated.columns("M x gap"),
+            "law": share.point.law,
+            "two-term share": share.point.paper,
         }
-    return rows
-
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = {run: _rows(*run, results) for run in _RUNS}
-    own = {case: rows for (case, statistics), rows in runs.items() if statistics == "own"}
-
-    def deviations(column: str, chosen: Sequence[Mapping[str, dict[str, Any]]]) -> list[tuple[float, float]]:
-        # Relative to the whole gap: a share near zero has no meaningful relative error.
-        return [
-            ((row[column] - row["M x gap"]) / rows["both"]["M x gap"], row["M x gap stderr"] / rows["both"]["M x gap"])
-            for rows in chosen
-            for row in rows.values()
-        ]
-
-    def worst(column: str, chosen: Sequence[Mapping[str, dict[str, Any]]]) -> float:
-        return max(abs(deviation) for deviation, _ in deviations(column, chosen))
-
-    plain = [rows for case, rows in own.items() if case.at_optimum and case.distribution == "gaussian"]
-    away = [rows for case, rows in own.items() if not case.at_optimum]
-    verdict = common.grade(deviations("two-term share", list(own.values())))
-    headline = own[common.PAPER_CASE]["mean"]
+        for share in shares
+    ]
+    paper_away = farthest(share.paper_miss for share in away)
     correction = (
         "Away from a well-specified optimum the shares are not the two terms: each sample's part in its own statistics moves "
         f"-gamma G_g into the share of mu_B and gamma (G_g - T3)/2 into that of sigma_B, and the bias of sigma_B adds to its "
-        f"share; the two terms miss the shares by up to {worst('two-term share', away):.0%} of the gap, the own-batch law by "
-        f"up to {worst('law', away):.0%}."
+        f"share; the two terms miss the shares by up to {paper_away:.0%} of the gap, the own-batch law by up to "
+        f"{farthest(share.law_miss for share in away):.0%}."
     )
     return Finding(
         verdict=verdict,
-        measured=headline["M x gap"],
-        predicted=headline["two-term share"],
-        stderr=headline["M x gap stderr"],
+        measured=headline.simulated.value,
+        predicted=headline.paper,
+        stderr=headline.simulated.stderr,
         summary=(
             f"With only mu_B, only sigma_B or both random, the two terms miss the simulated own-batch shares by up to "
-            f"{worst('two-term share', plain):.0%} of the gap at the optimum of Gaussian pre-activations and by up to "
-            f"{worst('two-term share', away):.0%} away from it; the law misses them by up to "
-            f"{worst('law', list(own.values())):.0%}. Skew adds a cross term that neither statistic makes alone. Headline: "
-            "the share of mu_B for the paper's softplus unit on Gaussian pre-activations."
+            f"{farthest(share.paper_miss for share in plain):.0%} of the gap at the optimum of Gaussian pre-activations and by "
+            f"up to {paper_away:.0%} away from it; the law misses them by up to "
+            f"{farthest(share.law_miss for share in own):.0%}. Skew adds a cross term that neither statistic makes alone. "
+            "Headline: the share of mu_B for the paper's softplus unit on Gaussian pre-activations."
         ),
-        rows=[row for rows in runs.values() for row in rows.values()],
+        rows=rows,
         corrects_paper=None if verdict == "holds" else correction,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    rows = [
-        row
-        for case, statistics in _RUNS
-        if statistics == "own" and not case.at_optimum and case.distribution == "gaussian"
-        for row in _rows(case, statistics, results).values()
+def _figure(results: Results) -> Figure:
+    shown = [
+        share
+        for share in _shares(results)
+        if share.statistics == "own" and not share.case.at_optimum and share.case.distribution == "gaussian"
     ]
-    places = [(row["unit"], row["random"]) for row in rows]
-    columns = {
-        "measured": ("simulated", "M x gap"),
-        "predicted": ("own-batch law", "law"),
-        "paper": ("two terms", "two-term share"),
-    }
-    figure = common.category_figure("M × gap (nats per sample)", common.comparison(rows, places, columns))
+    places = [(common.UNIT_NAMES[share.case.unit], _LABELS[share.noise]) for share in shown]
+    points = [share.point for share in shown]
+    figure = common.comparison_figure("M × gap (nats per sample)", places, points, paper="two terms")
     figure.update_xaxes(title_text="random statistic; Gaussian pre-activations, own batch, away from the optimum")
     return figure
 

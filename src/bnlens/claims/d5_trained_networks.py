@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, span
+from bnlens.claims._results import Results
 from bnlens.errors import UsageError
+from bnlens.experiments.trained_gap import train_and_report
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CLAIM"]
 
 _NETWORK = "(network)"
-_SIZES = (16, 64)
-_TRAINED_AT = 16
+_HEADLINE = 16  # the M of the training
 _NETS = ("cnn", "resnet")
 _DIGITS: Mapping[str, Any] = {"samples": None, "steps": 40, "lr": 0.1, "rounds": 6}
 _CIFAR: Mapping[str, Any] = {"samples": 5000, "steps": 240, "lr": 0.3, "rounds": 10}
@@ -41,147 +42,116 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-def train_and_report(
-    *, net: str, data: str, samples: int | None, steps: int, lr: float, rounds: int, seed: int
-) -> dict[str, Any]:
-    """Train a net with BN over 16 images and report on it with its own training images.
+class _Gap(NamedTuple):
+    """The gap of a layer or of the whole network at M, measured and predicted, in nats per sample."""
 
-    Returns:
-        ``data``, ``train_accuracy``, ``train_loss``, ``seconds`` and ``rows``: of the network and each layer, at each M,
-        the gap measured and predicted as `bnlens.measure.Report.to_frame` has them.
-    """
-    import torch.nn.functional as F
+    network: str
+    layer: str
+    M: int
+    measured: Estimate
+    exact: Estimate
+    fisher: Estimate
+    two_term: Estimate
 
-    from bnlens.measure import report
-    from bnlens.train import build_net, evaluate, fit, load_data, loader
 
-    images = load_data(data, samples=samples, seed=seed)
-    channels, height, width = images.images.shape[1:]
-    model = build_net(net, input_shape=(channels, height, width), num_classes=len(images.class_names), seed=seed)
-    fit(model, images, statistics_batch_size=_TRAINED_AT, batch_size=256, steps=steps, lr=lr, seed=seed)
-    result = report(
-        model,
-        loader(images, 256),
-        F.cross_entropy,
-        statistics_batch_size=_SIZES,
-        rounds=rounds,
-        max_samples=len(images),
-        seed=seed,
-        progress=False,
-    )
-    trained = evaluate(model, images)
-    frame = result.to_frame().reset_index()
+def _gaps(results: Results) -> list[_Gap]:
     kinds = ("measured", "exact", "fisher", "two_term")
-    columns = ["layer", "statistics_batch_size", *(name for kind in kinds for name in (kind, f"{kind}_stderr"))]
-    return {
-        "data": images.name,
-        "images": len(images),
-        "prediction_batch_size": result.prediction_batch_size,
-        "train_accuracy": trained.accuracy,
-        "train_loss": trained.cross_entropy,
-        "seconds": result.seconds,
-        "rows": frame[columns].to_dict("records"),
-    }
+    return [
+        _Gap(
+            f"{config['net']}-seed{config['seed']}",
+            entry["layer"],
+            entry["statistics_batch_size"],
+            *(Estimate(entry[kind], entry[f"{kind}_stderr"]) for kind in kinds),
+        )
+        for config, result in results
+        for entry in result["rows"]
+    ]
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = list(_rows(results))
-    networks = [row for row in rows if row["layer"] == _NETWORK]
-    layers = [row for row in rows if row["layer"] != _NETWORK]
-    verdict = _verdict(networks, layers)
-    first = next(row for row in networks if row["M"] == _TRAINED_AT)
-    within = sum(_agrees(row, 0.15) for row in layers)
-    exact = [row["exact / measured"] for row in networks]
-    fisher = [row["Fisher / measured"] for row in networks]
-    two_term = [row["two-term / measured"] for row in rows]
-    data = next(iter(results.values()))["data"]
+def _judge(results: Results) -> Finding:
+    gaps = _gaps(results)
+    networks = [gap for gap in gaps if gap.layer == _NETWORK]
+    whole, fisher = _ratios(networks, "exact"), _ratios(networks, "fisher")
+    layers = _ratios([gap for gap in gaps if gap.layer != _NETWORK], "exact")
+    two_term = _ratios(gaps, "two_term")
+    first = next(gap for gap in networks if gap.M == _HEADLINE)
+    data = next(iter(results)).result["data"]
     correction = (
         "The paper's value, the sum over channels and layers of zeta gamma^2, is "
-        f"{_range(two_term)} of the measured gap: it leaves out the covariance between channels and between gamma and "
-        "beta, each image's share in its own batch, and what later layers cancel."
+        f"{_range(two_term)} of the measured gap: it leaves out the covariance between channels and "
+        "between gamma and beta, each image's share in its own batch, and what later layers cancel."
     )
     return Finding(
-        verdict=verdict,
-        measured=first["measured"],
-        predicted=first["exact"],
-        stderr=first["measured stderr"],
+        verdict=_verdict(whole, layers),
+        measured=first.measured.value,
+        predicted=first.exact.value,
+        stderr=first.measured.stderr,
         summary=(
-            f"On {data}, whole-network prediction over measurement is {_range(exact)} with the exact second order and "
-            f"{_range(fisher)} with the Fisher matrix; {within} of {len(layers)} single-layer predictions lie within 15% or "
-            "two standard errors."
+            f"On {data}, whole-network prediction over measurement is {_range(whole)} with the exact second order and "
+            f"{_range(fisher)} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer predictions lie "
+            "within 15% or two standard errors."
         ),
-        rows=rows,
-        corrects_paper=correction if not all(_agrees(row, 0.15, "two-term") for row in rows) else None,
+        rows=[_row(gap) for gap in gaps],
+        corrects_paper=correction if _agreeing(two_term, 0.15) < len(two_term) else None,
     )
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    names = {"exact": "exact", "fisher": "Fisher", "two_term": "two-term"}
-    for job, result in results.items():
-        for row in result["rows"]:
-            shown = {
-                "network": job,
-                "layer": row["layer"],
-                "M": row["statistics_batch_size"],
-                "measured": row["measured"],
-                "measured stderr": row["measured_stderr"],
-            }
-            for kind, name in names.items():
-                shown[name] = row[kind]
-                shown[f"{name} stderr"] = row[f"{kind}_stderr"]
-                ratio = row[kind] / row["measured"]
-                error = math.hypot(row[f"{kind}_stderr"], ratio * row["measured_stderr"]) / abs(row["measured"])
-                shown[f"{name} / measured"], shown[f"{name} / measured stderr"] = ratio, error
-            yield shown
+def _row(gap: _Gap) -> dict[str, Any]:
+    row: dict[str, Any] = {"network": gap.network, "layer": gap.layer, "M": gap.M, **gap.measured.columns("measured")}
+    for name, predicted in (("exact", gap.exact), ("Fisher", gap.fisher), ("two-term", gap.two_term)):
+        row |= predicted.columns(name) | gap.measured.under(predicted).columns(f"{name} / measured")
+    return row
 
 
-def _agrees(row: Mapping[str, Any], tolerance: float, prediction: str = "exact") -> bool:
-    deviation = abs(row[f"{prediction} / measured"] - 1)
-    return bool(deviation <= max(tolerance, 2 * min(row[f"{prediction} / measured stderr"], _LARGEST_ERROR)))
+def _ratios(gaps: Sequence[_Gap], kind: str) -> list[Estimate]:
+    """Return predictions of one kind over what is measured."""
+    return [gap.measured.under(getattr(gap, kind)) for gap in gaps]
 
 
-def _verdict(networks: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]) -> Verdict:
-    if all(_agrees(row, 0.1) for row in networks) and all(_agrees(row, 0.15) for row in layers):
+def _range(ratios: Sequence[Estimate]) -> str:
+    return span(ratio.value for ratio in ratios)
+
+
+def _agreeing(ratios: Sequence[Estimate], tolerance: float) -> int:
+    """Return how many ratios of prediction to measurement are near one."""
+    return sum(abs(ratio.value - 1) <= max(tolerance, 2 * min(ratio.stderr, _LARGEST_ERROR)) for ratio in ratios)
+
+
+def _verdict(networks: Sequence[Estimate], layers: Sequence[Estimate]) -> Verdict:
+    if _agreeing(networks, 0.1) == len(networks) and _agreeing(layers, 0.15) == len(layers):
         return "holds"
-    if all(_agrees(row, 0.25) for row in networks) and sum(_agrees(row, 0.25) for row in layers) >= 0.9 * len(layers):
+    if _agreeing(networks, 0.25) == len(networks) and _agreeing(layers, 0.25) >= 0.9 * len(layers):
         return "holds approximately"
     return "does not hold here"
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{min(values):.2f} to {max(values):.2f}"
-
-
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    import plotly.graph_objects as go
-
+def _figure(results: Results) -> Figure:
     from bnlens.render import ROLES, new_figure
 
     figure = new_figure(
         x="measured gap (nats per sample)", y="predicted / measured", xaxis_type="log", yaxis_type="log", height=460
     )
-    rows = list(_rows(results))
+    gaps = _gaps(results)
     for kind, label, role in (
         ("exact", "this library's law", "predicted"),
-        ("two-term", "the paper's two terms", "paper"),
+        ("two_term", "the paper's two terms", "paper"),
     ):
         for whole in (False, True):
-            some = [row for row in rows if (row["layer"] == _NETWORK) == whole]
-            figure.add_trace(
-                go.Scatter(
-                    x=[row["measured"] for row in some],
-                    y=[row[f"{kind} / measured"] for row in some],
-                    error_y={"array": [row[f"{kind} / measured stderr"] for row in some]},
-                    error_x={"array": [row["measured stderr"] for row in some]},
-                    mode="markers",
-                    marker={
-                        "color": ROLES[role]["color"],
-                        "symbol": ROLES[role]["symbol"] + ("" if whole else "-open"),
-                        "size": 12 if whole else 7,
-                    },
-                    name=f"{label}, {'whole network' if whole else 'single layers'}",
-                    text=[f"{row['network']}, {row['layer']}, M = {row['M']}" for row in some],
-                )
+            some = [gap for gap in gaps if (gap.layer == _NETWORK) == whole]
+            ratios = _ratios(some, kind)
+            figure.add_scatter(
+                x=[gap.measured.value for gap in some],
+                y=[ratio.value for ratio in ratios],
+                error_y={"array": [ratio.stderr for ratio in ratios]},
+                error_x={"array": [gap.measured.stderr for gap in some]},
+                mode="markers",
+                marker={
+                    "color": ROLES[role]["color"],
+                    "symbol": ROLES[role]["symbol"] + ("" if whole else "-open"),
+                    "size": 12 if whole else 7,
+                },
+                name=f"{label}, {'whole network' if whole else 'single layers'}",
+                text=[f"{gap.network}, {gap.layer}, M = {gap.M}" for gap in some],
             )
     figure.add_hline(y=1, line={"dash": "dot", "width": 1.5, "color": ROLES["measured"]["color"]})
     return figure

@@ -3,86 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _generalization as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._decomposition import grade, ratios
+from bnlens.claims._estimate import farthest, grade
+from bnlens.claims._results import Results
+from bnlens.experiments.generalization import LABEL_NOISE, simulate_curve
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# At alpha = 1 least squares has no mean.
-_LOADS: Mapping[str, Sequence[float]] = {
-    "least squares": (0.5, 0.8, 1.4, 2.0, 4.0),
-    "ridge-0.1": (0.5, 0.8, 1.0, 1.4, 2.0, 4.0),
-    "ridge-0.25": (0.5, 0.8, 1.0, 1.4, 2.0, 4.0),
-}
-_ESTIMATORS: Mapping[str, Mapping[str, Any]] = {
-    "least squares": {"kind": "least squares"},
-    "ridge-0.1": {"kind": "ridge", "decay": 0.1},
-    "ridge-0.25": {"kind": "ridge", "decay": common.LABEL_NOISE},
-}
-_TITLES = {"least squares": "least squares", "ridge-0.1": "ridge, λ = 0.1", "ridge-0.25": "ridge, λ = S = 0.25"}
-_HEADLINE = ("ridge-0.1", 1.0)
+_HEADLINE = 1.0  # where least squares has no mean
+_LOADS = (0.5, 0.8, _HEADLINE, 1.4, 2.0, 4.0)
+
+
+class _Student(NamedTuple):
+    name: str
+    title: str
+    estimator: Mapping[str, Any]
+    loads: Sequence[float] = _LOADS
+
+
+_LEAST_SQUARES = _Student(
+    "least squares", "least squares", {"kind": "least squares"}, [load for load in _LOADS if load != _HEADLINE]
+)
+_WEAK = _Student("ridge-0.1", "ridge, λ = 0.1", {"kind": "ridge", "decay": 0.1})
+_BEST = _Student("ridge-0.25", "ridge, λ = S = 0.25", {"kind": "ridge", "decay": LABEL_NOISE})
+_STUDENTS = (_LEAST_SQUARES, _WEAK, _BEST)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
-            name=name,
-            function=common.simulate_curve,
+            name=student.name,
+            function=simulate_curve,
             config={
-                "estimator": dict(estimator),
-                "alpha": list(_LOADS[name]),
+                "estimator": student.estimator,
+                "alpha": list(student.loads),
                 **common.SCALES[setup.scale],
                 "seed": seed,
             },
             cost=2 if setup.scale == "quick" else 60,
         )
-        for seed, (name, estimator) in enumerate(_ESTIMATORS.items(), start=400)
+        for seed, student in enumerate(_STUDENTS, start=400)
     ]
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> dict[tuple[str, float], dict[str, Any]]:
-    rows = {}
-    for name, estimator in _ESTIMATORS.items():
-        limits = common.theory_curve(estimator, _LOADS[name])
-        for index, (alpha, limit) in enumerate(zip(_LOADS[name], limits, strict=True)):
-            measured, stderr = results[name]["error"][index], results[name]["stderr"][index]
-            rows[name, alpha] = {
-                "estimator": _TITLES[name],
-                "load": alpha,
-                "error": measured,
-                "error stderr": stderr,
-                "closed form": limit,
-                **ratios("error", measured, stderr, {"closed form": limit}),
-            }
-    return rows
+def _points(results: Results, student: _Student) -> list[common.Point]:
+    return common.points(results.one(estimator=student.estimator), student.estimator, student.loads)
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = _rows(results)
-    deviations = [(row["closed form / error"] - 1, row["closed form / error stderr"]) for row in rows.values()]
-    inside = sum(abs(deviation) <= 2 * stderr for deviation, stderr in deviations)
-    headline = rows[_HEADLINE]
-    best = min(rows["ridge-0.1", alpha]["error"] / rows["ridge-0.25", alpha]["error"] for alpha in _LOADS["ridge-0.1"])
+def _judge(results: Results) -> Finding:
+    weak, best = _points(results, _WEAK), _points(results, _BEST)
+    points = [*_points(results, _LEAST_SQUARES), *weak, *best]
+    deviations = [point.ratio.less(1) for point in points]
+    inside = sum(abs(deviation.value) <= 2 * deviation.stderr for deviation in deviations)
+    excess = min(point.error.value / least.error.value for point, least in zip(weak, best, strict=True))
+    headline = next(point for point in weak if point.load == _HEADLINE)
+    titles = [student.title for student in _STUDENTS for _ in student.loads]
+    rows = [
+        {
+            "estimator": title,
+            "load": point.load,
+            **point.error.columns("error"),
+            "closed form": point.theory,
+            **point.ratio.columns("closed form / error"),
+        }
+        for title, point in zip(titles, points, strict=True)
+    ]
     return Finding(
         verdict=grade(deviations),
-        measured=headline["error"],
-        predicted=headline["closed form"],
-        stderr=headline["error stderr"],
+        measured=headline.error.value,
+        predicted=headline.theory,
+        stderr=headline.error.stderr,
         summary=(
-            f"{inside} of {len(rows)} simulated errors lie within two standard errors of the closed forms for N → ∞, the "
-            f"farthest {max(abs(deviation) for deviation, _ in deviations):.1%} away. Ridge at λ = 0.1 has at least "
-            f"{best:.2f} times the error of ridge at λ = S at every load. Headline: ridge at λ = 0.1 and α = 1, where least "
-            "squares diverges."
+            f"{inside} of {len(points)} simulated errors lie within two standard errors of the closed forms for N → ∞, the "
+            f"farthest {farthest(deviations):.1%} away. Ridge at λ = 0.1 has at least {excess:.2f} times the error of ridge at "
+            "λ = S at every load. Headline: ridge at λ = 0.1 and α = 1, where least squares diverges."
         ),
-        rows=list(rows.values()),
+        rows=rows,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     import numpy as np
 
     from bnlens.render import PALETTE
@@ -90,13 +94,13 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     grid = [*np.geomspace(0.3, 0.97, 60).tolist(), None, *np.geomspace(1.03, 5, 60).tolist()]
     smooth = np.geomspace(0.3, 5, 120).tolist()
     lines, points = [], []
-    for color, (name, estimator) in zip(PALETTE, _ESTIMATORS.items(), strict=False):
-        x = grid if name == "least squares" else smooth
-        y = iter(common.theory_curve(estimator, [alpha for alpha in x if alpha is not None]))
-        heights = [None if alpha is None else next(y) for alpha in x]  # a gap at alpha = 1, where it diverges
-        lines.append({"name": _TITLES[name], "x": x, "y": heights, "color": color})
-        result = {"y": results[name]["error"], "stderr": results[name]["stderr"]}
-        points.append({"name": f"{_TITLES[name]}, simulated", "x": _LOADS[name], "color": color, **result})
+    for color, student in zip(PALETTE, _STUDENTS, strict=False):
+        x = grid if student is _LEAST_SQUARES else smooth
+        y = iter(common.theory_curve(student.estimator, [load for load in x if load is not None]))
+        heights = [None if load is None else next(y) for load in x]  # a gap at alpha = 1, where it diverges
+        lines.append({"name": student.title, "x": x, "y": heights, "color": color})
+        found = common.simulated(results.one(estimator=student.estimator))
+        points.append({"name": f"{student.title}, simulated", "x": student.loads, "y": found, "color": color})
     return common.curve_figure(lines, points, yaxis_range=[0, 1.2])
 
 

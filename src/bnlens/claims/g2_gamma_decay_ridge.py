@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bnlens.claims import _generalization as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
+from bnlens.claims._results import Results
+from bnlens.experiments.generalization import compare_gamma_decay
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -17,43 +19,11 @@ _EQUAL, _CLOSE = 1e-6, 1e-2
 _HEADLINE = (0.1, 1.0)
 
 
-def compare(*, zeta: float, alpha: Sequence[float], dimension: int, runs: int, seed: int) -> dict[str, Any]:
-    """Job: gamma decay descended in (w, gamma) beside ridge, on the same training sets.
-
-    Returns per load the largest distance |v - v_ridge| / |v_ridge| over the runs, and the mean error with its standard
-    error.
-    """
-    import numpy as np
-
-    from bnlens.simulate.generalization import draw_training_set, fit_student
-    from bnlens.theory.generalization import gamma_decay_to_ridge
-
-    result: dict[str, Any] = {"distance": [], "error": [], "stderr": []}
-    for load in alpha:
-        decayed, ridge = (
-            common.make_estimator("gamma decay", zeta=zeta),
-            common.make_estimator("ridge", decay=gamma_decay_to_ridge(zeta, load)),
-        )
-        distances, errors = [], []
-        for run in range(runs):
-            P = round(load * dimension)
-            generator = np.random.default_rng([seed, P, run])
-            data = draw_training_set(samples=P, dimension=dimension, label_noise=common.LABEL_NOISE, seed=generator)
-            student, target = fit_student(decayed, data, seed=generator), fit_student(ridge, data)
-            length = np.linalg.norm(target.weights)
-            distances.append(float(np.linalg.norm(student.weights - target.weights) / length))
-            errors.append(student.error(data))
-        result["distance"].append(max(distances))
-        result["error"].append(float(np.mean(errors)))
-        result["stderr"].append(float(np.std(errors, ddof=1) / np.sqrt(runs)))
-    return result
-
-
 def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
             name=f"zeta-{zeta}",
-            function=compare,
+            function=compare_gamma_decay,
             config={"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[setup.scale], "seed": seed},
             cost=5 if setup.scale == "quick" else 120,
         )
@@ -61,46 +31,44 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> dict[tuple[float, float], dict[str, Any]]:
-    rows = {}
+def _judge(results: Results) -> Finding:
+    distances, points = {}, {}
     for zeta in _ZETAS:
-        result = results[f"zeta-{zeta}"]
-        limits = common.theory_curve({"kind": "gamma decay", "zeta": zeta}, _LOADS)
-        for index, alpha in enumerate(_LOADS):
-            rows[zeta, alpha] = {
-                "zeta": zeta,
-                "load": alpha,
-                "ridge λ = 2 α ζ": 2 * alpha * zeta,
-                "distance to ridge": result["distance"][index],
-                "error": result["error"][index],
-                "error stderr": result["stderr"][index],
-                "curve of ridge": limits[index],
-            }
-    return rows
-
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = _rows(results)
-    farthest = max(row["distance to ridge"] for row in rows.values())
+        result = results.one(zeta=zeta)
+        curve = common.points(result, {"kind": "gamma decay", "zeta": zeta}, _LOADS)
+        for point, distance in zip(curve, result["distance"], strict=True):
+            distances[zeta, point.load], points[zeta, point.load] = distance, point
+    farthest = max(distances.values())
     verdict: Verdict = (
         "holds" if farthest <= _EQUAL else "holds approximately" if farthest <= _CLOSE else "does not hold here"
     )
-    headline = rows[_HEADLINE]
+    headline = points[_HEADLINE]
+    rows = [
+        {
+            "zeta": zeta,
+            "load": load,
+            "ridge λ = 2 α ζ": 2 * load * zeta,
+            "distance to ridge": distances[zeta, load],
+            **point.error.columns("error"),
+            "curve of ridge": point.theory,
+        }
+        for (zeta, load), point in points.items()
+    ]
     return Finding(
         verdict=verdict,
-        measured=headline["error"],
-        predicted=headline["curve of ridge"],
-        stderr=headline["error stderr"],
+        measured=headline.error.value,
+        predicted=headline.theory,
+        stderr=headline.error.stderr,
         summary=(
             f"Descended in its own parameters (w, gamma), gamma decay ends at most {farthest:.0e} of the length of the ridge "
             f"solution away from it, on every training set at every load. Headline: its error at ζ = {_HEADLINE[0]:g} and "
             f"α = {_HEADLINE[1]:g} against the curve of ridge."
         ),
-        rows=list(rows.values()),
+        rows=rows,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     import numpy as np
 
     from bnlens.render import PALETTE
@@ -109,9 +77,9 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     lines, points = [], []
     for color, zeta in zip(PALETTE, _ZETAS, strict=False):
         curve = common.theory_curve({"kind": "gamma decay", "zeta": zeta}, grid)
-        result = {"y": results[f"zeta-{zeta}"]["error"], "stderr": results[f"zeta-{zeta}"]["stderr"]}
         lines.append({"name": f"ridge, λ = 2 α {zeta}", "x": grid, "y": curve, "color": color})
-        points.append({"name": f"gamma decay, ζ = {zeta}", "x": _LOADS, "color": color, **result})
+        found = common.simulated(results.one(zeta=zeta))
+        points.append({"name": f"gamma decay, ζ = {zeta}", "x": _LOADS, "y": found, "color": color})
     return common.curve_figure(lines, points)
 
 

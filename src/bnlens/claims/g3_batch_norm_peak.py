@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _generalization as common
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._decomposition import grade, ratios, span
+from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._results import Results
+from bnlens.experiments.generalization import compare_batch_norm
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -22,57 +24,11 @@ _HEADLINE = (8, 1.5)
 _SEED = 420  # one for all sizes, which then meet the same training sets
 
 
-def compare(*, batch_size: int, alpha: Sequence[float], dimension: int, runs: int, seed: int) -> dict[str, Any]:
-    """Job: batch norm at its stationary point, least squares, and the ridge of the paper, on the same training sets.
-
-    Errors are medians over the runs, because near P = N means hang on few of them; the standard error of a median is
-    1.25 times that of a mean of Gaussian runs with the same interquartile range. Least squares and ridge have an
-    intercept fitted, as batch norm has one. Cosines and norms are means.
-    """
-    import numpy as np
-
-    from bnlens.simulate.generalization import Student, draw_training_set, fit_student
-    from bnlens.theory.generalization import paper_gamma_decay
-
-    estimators = {
-        "batch norm": common.make_estimator("batch norm", batch_size=batch_size),
-        "least squares": common.make_estimator("least squares"),
-        "ridge": common.make_estimator("gamma decay", zeta=paper_gamma_decay(batch_size)),
-    }
-    per_load = []
-    for load in alpha:
-        P = round(load * dimension)
-        columns: dict[str, list[float]] = {}
-        for run in range(runs):
-            generator = np.random.default_rng([seed, P, run])
-            data = draw_training_set(samples=P, dimension=dimension, label_noise=common.LABEL_NOISE, seed=generator)
-            students = {}
-            for name, estimator in estimators.items():
-                student = fit_student(estimator, data if name == "batch norm" else data.centred(), seed=generator)
-                intercept = float(np.mean(data.targets) - np.mean(data.inputs, axis=0) @ student.weights)
-                students[name] = Student(student.weights, student.intercept or intercept)
-                columns.setdefault(name, []).append(students[name].error(data))
-            weights = {name: student.weights for name, student in students.items()}
-            for name in ("least squares", "ridge"):
-                columns.setdefault(f"cosine with {name}", []).append(
-                    common.cosine(weights["batch norm"], weights[name])
-                )
-            columns.setdefault("norm ratio", []).append(
-                float(np.linalg.norm(weights["batch norm"]) / np.linalg.norm(weights["least squares"]))
-            )
-        quartiles = np.percentile(columns["batch norm"], [25, 75])
-        row = {name: float(np.median(columns[name])) for name in estimators}
-        row |= {name: float(np.mean(values)) for name, values in columns.items() if name not in estimators}
-        row["stderr"] = float(1.2533 * (quartiles[1] - quartiles[0]) / 1.349 / np.sqrt(runs))
-        per_load.append(row)
-    return {"loads": per_load, "dimension": dimension}
-
-
 def _jobs(setup: Setup) -> Sequence[Job]:
     return [
         Job(
             name=f"M{size}",
-            function=compare,
+            function=compare_batch_norm,
             config={"batch_size": size, "alpha": list(_LOADS), **_SCALES[setup.scale], "seed": _SEED},
             cost=8 if setup.scale == "quick" else 120,
         )
@@ -80,43 +36,71 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> dict[tuple[int, float], dict[str, Any]]:
-    rows = {}
-    for size in _SIZES:
-        dimension = results[f"M{size}"]["dimension"]
-        for alpha, result in zip(_LOADS, results[f"M{size}"]["loads"], strict=True):
-            rows[size, alpha] = {
-                "M": size,
-                "load": alpha,
-                "batch norm": result["batch norm"],
-                "batch norm stderr": result["stderr"],
-                "least squares": result["least squares"],
-                "ridge, λ = 3α/(2M)": result["ridge"],
-                **ratios("batch norm", result["batch norm"], result["stderr"], {"ridge": result["ridge"]}),
-                "cosine with least squares": result["cosine with least squares"],
-                "cosine with ridge": result["cosine with ridge"],
-                "norm / least squares": result["norm ratio"],
-                "c": _shrink_factor(size, alpha, dimension),
-            }
-    return rows
+class _Fit(NamedTuple):
+    """Errors of batch norm, least squares and ridge on the same training sets, and how their weights compare."""
+
+    M: int
+    load: float
+    dimension: int
+    batch_norm: float
+    least_squares: float
+    ridge: float
+    cosine_with_least_squares: float
+    cosine_with_ridge: float
+    norm_ratio: float
+    stderr: float
+
+    @property
+    def error(self) -> Estimate:
+        return Estimate(self.batch_norm, self.stderr)
+
+    @property
+    def ratio(self) -> Estimate:
+        return self.error.under(self.ridge)
+
+    @property
+    def shrink(self) -> float:
+        """The norm over that of least squares, by c_M / c_P."""
+        from bnlens.theory import mean_std
+
+        return float(mean_std(self.M)) / float(mean_std(round(self.load * self.dimension)))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return {
+            "M": self.M,
+            "load": self.load,
+            **self.error.columns("batch norm"),
+            "least squares": self.least_squares,
+            "ridge, λ = 3α/(2M)": self.ridge,
+            **self.ratio.columns("ridge / batch norm"),
+            "cosine with least squares": self.cosine_with_least_squares,
+            "cosine with ridge": self.cosine_with_ridge,
+            "norm / least squares": self.norm_ratio,
+            "c": self.shrink,
+        }
 
 
-def _shrink_factor(size: int, alpha: float, dimension: int) -> float:
-    from bnlens.theory import mean_std
+def _fits(results: Results) -> list[_Fit]:
+    found = []
+    for M in _SIZES:
+        result = results.one(batch_size=M)
+        for load, entries in zip(_LOADS, result["loads"], strict=True):
+            fields = {name.replace(" ", "_"): value for name, value in entries.items()}
+            found.append(_Fit(M, load, result["dimension"], **fields))
+    return found
 
-    return float(mean_std(size)) / float(mean_std(round(alpha * dimension)))
 
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = _rows(results)
-    verdict = grade((row["ridge / batch norm"] - 1, row["ridge / batch norm stderr"]) for row in rows.values())
-    peak = [rows[size, 1.0] for size in _SIZES]
-    away = [row for (_, alpha), row in rows.items() if alpha >= 1.5]
-    cosines = span((row["cosine with least squares"] for row in away), 4)
-    shrink_error = max(abs(row["norm / least squares"] / row["c"] - 1) for row in away)
-    heights = " and ".join(f"{row['batch norm']:.3g} at M = {row['M']}" for row in peak)
-    ridges = " and ".join(f"{row['ridge, λ = 3α/(2M)']:.2f}" for row in peak)
-    headline = rows[_HEADLINE]
+def _judge(results: Results) -> Finding:
+    fits = _fits(results)
+    verdict = grade(fit.ratio.less(1) for fit in fits)
+    peak = [fit for fit in fits if fit.load == 1]
+    away = [fit for fit in fits if fit.load >= 1.5]
+    cosines = span((fit.cosine_with_least_squares for fit in away), 4)
+    shrink_error = max(abs(fit.norm_ratio / fit.shrink - 1) for fit in away)
+    heights = " and ".join(f"{fit.batch_norm:.3g} at M = {fit.M}" for fit in peak)
+    ridges = " and ".join(f"{fit.ridge:.2f}" for fit in peak)
+    headline = next(fit for fit in fits if (fit.M, fit.load) == _HEADLINE)
     correction = (
         "On a fixed training set batch normalization is least squares shrunk by c_M/c_P, not ridge: its loss depends on the "
         "weights through the normalised training fields alone and cannot see the small eigenvalues that make the peak, so "
@@ -124,43 +108,39 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     )
     return Finding(
         verdict=verdict,
-        measured=headline["batch norm"],
-        predicted=headline["ridge, λ = 3α/(2M)"],
-        stderr=headline["batch norm stderr"],
+        measured=headline.batch_norm,
+        predicted=headline.ridge,
+        stderr=headline.stderr,
         summary=(
             f"Trained to the stationary point of its loss, batch normalization has at α = 1 an error of {heights} (ridge: "
             f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
             f"squares times c_M/c_P within {shrink_error:.1%}. Headline: error at M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
         ),
-        rows=list(rows.values()),
+        rows=[fit.row for fit in fits],
         corrects_paper=None if verdict == "holds" else correction,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     import numpy as np
 
     from bnlens.render import PALETTE
 
     sides = [np.geomspace(0.4, 0.99, 60).tolist(), np.geomspace(1.01, 5, 60).tolist()]
+    x = [*sides[0], None, *sides[1]]
+    fits = _fits(results)
     lines, points = [], []
-    for color, size in zip(PALETTE, _SIZES, strict=False):
-        estimator = {"kind": "batch norm", "batch_size": size}
-        x, y = [*sides[0], None, *sides[1]], [common.theory_curve(estimator, side) for side in sides]
-        lines.append({"name": f"shrunken least squares, M = {size}", "x": x, "y": [*y[0], None, *y[1]], "color": color})
-        decay = {"kind": "gamma decay", "zeta": 3 / (4 * size)}
-        ridge = [*common.theory_curve(decay, sides[0]), None, *common.theory_curve(decay, sides[1])]
-        lines.append({"name": f"gamma decay, M = {size}", "x": x, "y": ridge, "color": color, "dash": "dash"})
-        found = results[f"M{size}"]["loads"]
-        points.append(
-            {
-                "name": f"batch norm, M = {size}",
-                "x": _LOADS,
-                "y": [row["batch norm"] for row in found],
-                "stderr": [row["stderr"] for row in found],
-                "color": color,
-            }
-        )
+    for color, M in zip(PALETTE, _SIZES, strict=False):
+        for name, dash, estimator in (
+            ("shrunken least squares", "solid", {"kind": "batch norm", "batch_size": M}),
+            ("gamma decay", "dash", {"kind": "gamma decay", "zeta": 3 / (4 * M)}),
+        ):
+            below, above = (common.theory_curve(estimator, side) for side in sides)
+            lines.append(
+                {"name": f"{name}, M = {M}", "x": x, "y": [*below, None, *above], "color": color, "dash": dash}
+            )
+        errors = [fit.error for fit in fits if fit.M == M]
+        points.append({"name": f"batch norm, M = {M}", "x": _LOADS, "y": errors, "color": color})
     return common.curve_figure(lines, points, yaxis_type="log")
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _generalization as common
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._decomposition import grade, ratios, span
+from bnlens.claims._estimate import grade, span
+from bnlens.claims._results import Results
+from bnlens.experiments.generalization import simulate_curve
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -23,11 +25,8 @@ _SCALES: Mapping[Scale, Mapping[str, int]] = {
     "full": {"dimension": 400, "runs": 200},
 }
 _STARTS = ("small", "teacher")
+_TITLES = {"relu": "ReLU", "linear": "linear"}
 _HEADLINE = ("relu", 0.25, 4.0)
-
-
-def _name(teacher: str, decay: float, start: str) -> str:
-    return f"{teacher}-{decay}-{start}"
 
 
 def _estimator(teacher: str, decay: float) -> dict[str, Any]:
@@ -46,53 +45,50 @@ def _jobs(setup: Setup) -> Sequence[Job]:
                 "start": start,
             }
             cost = sum(loads) / 4 if setup.scale == "quick" else 8 * sum(loads)
-            jobs.append(Job(_name(teacher, decay, start), common.simulate_curve, config, cost=cost))
+            jobs.append(Job(f"{teacher}-{decay}-{start}", simulate_curve, config, cost=cost))
     return jobs
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> dict[tuple[str, float, float], dict[str, Any]]:
-    rows = {}
+def _judge(results: Results) -> Finding:
+    found = {}
     for (teacher, decay), loads in _CASES.items():
-        small, informed = (results[_name(teacher, decay, start)] for start in _STARTS)
-        curve = common.theory_curve(_estimator(teacher, decay), loads)
-        for index, alpha in enumerate(loads):
-            measured, stderr = small["error"][index], small["stderr"][index]
-            rows[teacher, decay, alpha] = {
-                "teacher": "ReLU" if teacher == "relu" else "linear",
-                "decay": decay,
-                "load": alpha,
-                "error": measured,
-                "error stderr": stderr,
-                "replica": curve[index],
-                **ratios("error", measured, stderr, {"replica": curve[index]}),
-                "from the teacher": informed["error"][index],
-                "from the teacher stderr": informed["stderr"][index],
-            }
-    return rows
-
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = _rows(results)
-    strong = [row["replica / error"] for (_, decay, _), row in rows.items() if decay >= 0.25]
-    weak = [row["replica / error"] for (_, decay, _), row in rows.items() if decay < 0.25]
-    informed = [row["from the teacher"] / row["error"] for (teacher, _, _), row in rows.items() if teacher == "relu"]
-    headline = rows[_HEADLINE]
+        estimator = _estimator(teacher, decay)
+        small, informed = (results.one(estimator=estimator, start=start) for start in _STARTS)
+        for point, other in zip(common.points(small, estimator, loads), common.simulated(informed), strict=True):
+            found[teacher, decay, point.load] = point, other
+    strong = span(point.ratio.value for (_, decay, _), (point, _) in found.items() if decay >= 0.25)
+    weak = span(point.ratio.value for (_, decay, _), (point, _) in found.items() if decay < 0.25)
+    others = span(
+        other.value / point.error.value for (teacher, _, _), (point, other) in found.items() if teacher == "relu"
+    )
+    headline, _ = found[_HEADLINE]
+    rows = [
+        {
+            "teacher": _TITLES[teacher],
+            "decay": decay,
+            "load": load,
+            **point.error.columns("error"),
+            "replica": point.theory,
+            **point.ratio.columns("replica / error"),
+            **other.columns("from the teacher"),
+        }
+        for (teacher, decay, load), (point, other) in found.items()
+    ]
     return Finding(
-        verdict=grade((row["replica / error"] - 1, row["replica / error stderr"]) for row in rows.values()),
-        measured=headline["error"],
-        predicted=headline["replica"],
-        stderr=headline["error stderr"],
+        verdict=grade(point.ratio.less(1) for point, _ in found.values()),
+        measured=headline.error.value,
+        predicted=headline.theory,
+        stderr=headline.error.stderr,
         summary=(
-            f"Replica-symmetric error over that of descent from small weights: {span(strong)} at λ ≥ 0.25, {span(weak)} at "
-            f"λ = 0.05. Descent from the teacher ends in other minima, of {span(informed)} times the error: the loss is not "
-            f"convex and replica symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, "
-            f"α = {_HEADLINE[2]:g}."
+            f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
+            f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
+            f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
         ),
-        rows=list(rows.values()),
+        rows=rows,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     import numpy as np
 
     from bnlens.render import PALETTE
@@ -100,11 +96,12 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     grid = np.geomspace(0.4, 10, 30).tolist()
     lines, points = [], []
     for color, ((teacher, decay), loads) in zip(PALETTE, _CASES.items(), strict=False):
-        title = f"{'ReLU' if teacher == 'relu' else 'linear'} teacher, λ = {decay:g}"
-        curve = common.theory_curve(_estimator(teacher, decay), grid)
+        title = f"{_TITLES[teacher]} teacher, λ = {decay:g}"
+        estimator = _estimator(teacher, decay)
+        curve = common.theory_curve(estimator, grid)
         lines.append({"name": f"{title}, replica", "x": grid, "y": curve, "color": color})
-        found = results[_name(teacher, decay, "small")]
-        points.append({"name": title, "x": loads, "y": found["error"], "stderr": found["stderr"], "color": color})
+        found = common.simulated(results.one(estimator=estimator, start="small"))
+        points.append({"name": title, "x": loads, "y": found, "color": color})
     return common.curve_figure(lines, points, yaxis_type="log")
 
 

@@ -2,8 +2,9 @@
 
 To add a claim, put one file into this folder, named by its id in lower case, an underscore and a few words, such as
 ``d1_gap_value.py`` for ``D1``, that defines ``CLAIM``, a `Claim` whose id is the one in the file name. That is all: the
-command line, the report and the tests read the register. Give the claim functions module level (workers import them by
-name), and import torch, or rooms that need it, inside the job functions: then listing the claims stays quick.
+command line, the report and the tests read the register. Its jobs call functions of `bnlens.experiments` at module level
+(workers import them by name) that import torch inside themselves: then listing the claims stays quick. Its judge and its
+figure choose results by configurations, and compute named numbers from which verdict, summary and rows are made.
 """
 
 from __future__ import annotations
