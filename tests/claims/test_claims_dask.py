@@ -11,9 +11,9 @@ from dask_cluster import DaskCluster, dask_cluster
 from toy_claims import claim, die, marks, slow_square, squares, toys
 
 from bnlens.claims import Claim, reproduce
+from bnlens.errors import ClusterError
 from bnlens.runs import Job
 from bnlens.runs.store import Store
-from bnlens.errors import ClusterError
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from toy_claims import bulky_square, claim, marks
 
 from bnlens.claims import Claim, reproduce
+from bnlens.errors import StoreError
 from bnlens.runs import Job
 from bnlens.runs.store import Store
-from bnlens.errors import StoreError
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bnlens.runs import Job
-from bnlens.runs._definitions import Source, definitions
+from bnlens.runs._definitions import definitions
+from bnlens.runs._source import Source
 from bnlens.runs.key import job_key
 
 HOUSE = {

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bnlens.runs._definitions import Source, definitions
+from bnlens.runs._definitions import definitions
+from bnlens.runs._source import Source
 from bnlens.runs.job import Job
 
 __all__ = ["code_version", "job_key", "key_of"]
