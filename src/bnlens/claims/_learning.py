@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims._claim import Job, Scale
+from bnlens.claims._estimate import Estimate
 from bnlens.claims._results import Results
 from bnlens.experiments.dynamics import make_system, simulate_trajectory
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from bnlens.theory.dynamics import System, Trajectory
 
 RUNS: Mapping[Scale, int] = {"quick": 16, "full": 64}
@@ -126,6 +129,26 @@ def result_of(case: Case, results: Results, **more: Any) -> Mapping[str, Any]:
     return results.one(**case.config(), **more)
 
 
-def last(result: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """Return an order parameter at the last time with its standard error."""
-    return result[name][-1], result[f"{name}_stderr"][-1]
+def last(result: Mapping[str, Any], name: str) -> Estimate:
+    """Return an order parameter at the last time."""
+    return Estimate(result[name][-1], result[f"{name}_stderr"][-1])
+
+
+def draw_equations(figure: Figure, x: Iterable[float], y: Iterable[float], *, name: str, color: str) -> None:
+    """Add a line of the equations."""
+    figure.add_scatter(x=x, y=y, mode="lines", line_color=color, name=f"{name}, equations")
+
+
+def draw_simulated(figure: Figure, x: Iterable[float], found: Iterable[Estimate], *, name: str, color: str) -> None:
+    """Add simulated points."""
+    from bnlens.render import ROLES
+
+    points = list(found)
+    figure.add_scatter(
+        x=x,
+        y=[point.value for point in points],
+        error_y={"array": [point.stderr for point in points]},
+        mode="markers",
+        marker={"color": color, "symbol": ROLES["measured"]["symbol"]},
+        name=f"{name}, simulated",
+    )
