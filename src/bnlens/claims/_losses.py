@@ -10,14 +10,29 @@ from typing import Any, NamedTuple
 
 from bnlens.claims._claim import Verdict
 from bnlens.claims._estimate import Estimate, estimate, grade, share_of_distance
+from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import TrainingRuns
 
-__all__ = ["LOSSES", "Kind", "Losses", "difference", "gamma_text", "grade_strengths", "losses_of", "strength"]
+__all__ = [
+    "LOSSES",
+    "MEASURES",
+    "Kind",
+    "Losses",
+    "difference",
+    "gamma_text",
+    "grade_strengths",
+    "losses_of",
+    "sizes_of",
+    "strength",
+]
 
 Kind = Mapping[str, Any]
 
 LOSSES = {"train_loss": "train loss", "test_loss": "test loss"}
 """Entries of the results by which runs are judged, and what the tables call them."""
+
+MEASURES = {**LOSSES, "test_accuracy": "test accuracy"}
+"""The same with test accuracy."""
 
 
 class Losses(NamedTuple):
@@ -32,8 +47,8 @@ class Losses(NamedTuple):
     @property
     def columns(self) -> dict[str, float]:
         """The columns of a table."""
-        names = (*LOSSES.values(), "test accuracy", "test less train loss")
-        columns = {}
+        names = (*MEASURES.values(), "test less train loss")
+        columns: dict[str, float] = {}
         for name, value in zip(names, self[:4], strict=True):
             columns |= value.columns(name)
         return {**columns, "seeds": self.seeds}
@@ -41,8 +56,13 @@ class Losses(NamedTuple):
 
 def losses_of(runs: TrainingRuns, **kind: Any) -> Losses:
     """Return what one kind of run reaches."""
-    train, test, accuracy = (runs.values(what, **kind) for what in (*LOSSES, "test_accuracy"))
+    train, test, accuracy = (runs.values(what, **kind) for what in MEASURES)
     return Losses(estimate(train), estimate(test), estimate(accuracy), estimate(test - train), len(train))
+
+
+def sizes_of(runs: TrainingRuns) -> list[int]:
+    """Return the statistics batch sizes of the runs, infinity left out, ascending."""
+    return [int(M) for M in runs.distinct("M") if M != POPULATION]
 
 
 def difference(runs: TrainingRuns, what: str, one: Kind, other: Kind) -> Estimate:
