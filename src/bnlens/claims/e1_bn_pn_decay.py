@@ -101,7 +101,8 @@ def _methods(runs: TrainingRuns) -> list[_Method]:
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     methods, pn = _methods(runs), losses_of(runs, **_PN)
-    label, penalty = [*_labels(runs).items()][1]
+    labels = _labels(runs)
+    _, (label, penalty), *_ = labels.items()
     strengths = {
         (method.M, LOSSES[what]): value
         for method in methods
@@ -114,7 +115,7 @@ def _judge(results: Results) -> Finding:
         f"{value.value:.2f}({value.stderr:.2f}) in {loss} at M = {M}" for (M, loss), value in strengths.items()
     )
     smallest = methods[0].M
-    losses = {"PN": pn, **{method.label: method.losses for method in methods if method.M == smallest}}
+    losses = {"PN": pn, **{method.label: method.losses for method in methods[: len(labels)]}}
     at_smallest = "; ".join(
         f"{name} {found.train_loss.value:.3f} / {found.test_loss.value:.3f} / {100 * found.test_accuracy.value:.1f}%"
         for name, found in losses.items()

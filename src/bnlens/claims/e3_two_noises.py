@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _noises
 from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
@@ -84,7 +84,7 @@ def _figure(results: Results) -> Figure:
     )
     for index, (name, kind) in enumerate(kinds.items()):
         for column, what in ((1, "steps_loss"), (2, "test_loss")):
-            look = {"name": _noises.LABELS[name], "index": index, "legend": column == 1}
+            look: dict[str, Any] = {"name": _noises.LABELS[name], "index": index, "legend": column == 1}
             add_band(figure, runs.curves(what, **kind), panel=(1, column), **look)
     return figure
 

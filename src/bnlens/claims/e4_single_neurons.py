@@ -131,7 +131,7 @@ def _figure(results: Results) -> Figure:
         height=760,
     )
     for index, (carrier, kind) in enumerate(_noises.kinds_of(runs).items()):
-        look = {"name": _noises.LABELS[carrier], "index": index}
+        look: dict[str, Any] = {"name": _noises.LABELS[carrier], "index": index}
         for panel, what in (((1, 1), "loss_increase"), ((2, 1), "kurtosis"), ((2, 2), "correlation")):
             points = list(_layers(runs, what, kind).values())
             x = [str(number) for number in range(1, len(points) + 1)]

@@ -69,7 +69,7 @@ def bracket(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _boundaries(results: Results, kind: str) -> NDArray[np.float64]:
-    """Return the logarithm to base 2 of the boundary, the middle of the bracket, (seeds,); half a step beyond the grid at its ends."""
+    """Return log 2 of the boundary, the middle of the bracket, (seeds,); half a step beyond the grid at its ends."""
     found = []
     for result in _trials(results, kind):
         rates = [trial["lr"] for trial in result["trials"]]
