@@ -78,20 +78,25 @@ class Case:
             "norm": f"{self.L:g}, frozen" if self.freeze_norm else "free",
         }
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of the system."""
+        zeta = {} if self.zeta is None else {"zeta": self.zeta}
+        names = ("unit", "learning_rate", "batch_size", "label_noise")
+        return {**{name: getattr(self, name) for name in names}, **zeta}
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """Where it starts."""
+        return {"gamma": self.gamma, "R": self.R, "L": self.L, "freeze_norm": self.freeze_norm}
+
     def system(self) -> System:
         """Return the system."""
-        return make_system(
-            self.kind,
-            unit=self.unit,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            label_noise=self.label_noise,
-            **({} if self.zeta is None else {"zeta": self.zeta}),
-        )
+        return make_system(self.kind, **self.parameters)
 
     def solve(self) -> Trajectory:
         """Return the solution of the equations at the times."""
-        return self.system().solve(self.times, gamma=self.gamma, R=self.R, L=self.L, freeze_norm=self.freeze_norm)
+        return self.system().solve(self.times, **self.start)
 
     def as_gamma_decay(self) -> Case:
         """Return the paper's model of a case of BN."""
@@ -102,18 +107,7 @@ class Case:
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that say the case to `bnlens.experiments.dynamics.simulate_trajectory`."""
-        return {
-            "kind": self.kind,
-            "parameters": {
-                "unit": self.unit,
-                "learning_rate": self.learning_rate,
-                "batch_size": self.batch_size,
-                "label_noise": self.label_noise,
-                **({} if self.zeta is None else {"zeta": self.zeta}),
-            },
-            "start": {"gamma": self.gamma, "R": self.R, "L": self.L, "freeze_norm": self.freeze_norm},
-            "times": list(self.times),
-        }
+        return {"kind": self.kind, "parameters": self.parameters, "start": self.start, "times": list(self.times)}
 
     def job(self, scale: Scale, seed: int, *, size: int | None = None, runs: int | None = None) -> Job:
         """Return the job that simulates the case."""

@@ -111,14 +111,7 @@ CLAIM = Claim(
         "steps by two standard errors or more. Holds approximately: all four in that direction, or those of the train loss by "
         "two standard errors."
     ),
-    works=(
-        "ioffe2015batch",
-        "hoffer2017train",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "hoffer2017train", *_dial.WORKS),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
 from bnlens.claims._losses import LOSSES, grade_strengths
@@ -62,14 +63,7 @@ CLAIM = Claim(
     statement="A network with population normalization and gamma decay in every layer trains as with BN over M samples.",
     source="arXiv 1809.00846, Theorem 1 taken to whole networks, as in its experiments with explicit regularisers",
     agreement=common.AGREEMENT,
-    works=(
-        "ioffe2015batch",
-        "ioffe2017renormalization",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "ioffe2017renormalization", *_dial.WORKS),
     core=False,
     jobs=_jobs,
     judge=_judge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
 from bnlens.claims._losses import LOSSES, grade_strengths
@@ -56,16 +57,7 @@ CLAIM = Claim(
     ),
     source="theory sheet D.2; goes beyond arXiv 1809.00846, whose regulariser is diagonal and layer by layer",
     agreement=common.AGREEMENT,
-    works=(
-        "ioffe2015batch",
-        "ioffe2017renormalization",
-        "schraudolph2002fast",
-        "martens2020new",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "ioffe2017renormalization", "schraudolph2002fast", "martens2020new", *_dial.WORKS),
     core=False,
     jobs=_jobs,
     judge=_judge,
