@@ -6,22 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from bnlens.claims import Results, get_claims
 from bnlens.claims import _learning as common
-from bnlens.claims import (
-    l1_order_parameters,
-    l2_fixed_point,
-    l3_maximum_learning_rate,
-    l4_effective_learning_rate,
-)
 from bnlens.theory.dynamics import COLUMNS
 from bnlens.theory.learning_rate import stationary_state
 
-L1, L2, L3, L4 = CLAIMS = [
-    l1_order_parameters.CLAIM,
-    l2_fixed_point.CLAIM,
-    l3_maximum_learning_rate.CLAIM,
-    l4_effective_learning_rate.CLAIM,
-]
+L1, L2, L3, L4 = CLAIMS = get_claims(["L1", "L2", "L3", "L4"])
 
 
 def by_id(claim):
@@ -35,19 +25,15 @@ def case_of(config):
 
 def results(claim, change=lambda case, values, size: values):
     """Results with standard errors of 1e-4 that follow the equations, up to a change of the order parameters."""
-    made = {}
-    for job in claim.plan("quick", None):
+    made = []
+    for job in claim.plan():
         case, size = case_of(job.config), job.config["size"]
         path = case.solve()
         values = change(case, {name: np.array(getattr(path, name)) for name in COLUMNS}, size)
-        errors = {f"{name}_stderr": [1e-4] * len(path.tau) for name in COLUMNS}
-        made[job.name] = {
-            **{name: value.tolist() for name, value in values.items()},
-            **errors,
-            "tau": path.tau.tolist(),
-            "size": size,
-        }
-    return made
+        result = {name: value.tolist() for name, value in values.items()}
+        result |= {f"{name}_stderr": [1e-4] * len(path.tau) for name in COLUMNS}
+        made.append((job.config, {**result, "tau": path.tau.tolist(), "size": size}))
+    return Results(made)
 
 
 def with_finite_size(case, values, size):
@@ -56,7 +42,7 @@ def with_finite_size(case, values, size):
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_plan_is_data_and_full_is_the_same_but_larger(claim):
-    quick, full = claim.plan("quick", None), claim.plan("full", None)
+    quick, full = claim.plan("quick"), claim.plan("full")
     assert len({job.name for job in quick}) == len(quick)
     assert len({job.config["seed"] for job in quick}) == len(quick)
     for small, large in zip(quick, full, strict=True):
@@ -70,10 +56,9 @@ def test_plan_is_data_and_full_is_the_same_but_larger(claim):
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
 def test_small_simulation_gives_finite_numbers_and_a_figure(claim):
-    made = {}
-    for job in claim.plan("quick", None):
-        config = {**job.config, "size": min(job.config["size"], 40), "runs": 3}
-        made[job.name] = json.loads(json.dumps(job.function(**config)))
+    configs = [{**job.config, "size": min(job.config["size"], 40), "runs": 3} for job in claim.plan()]
+    jobs = zip(claim.plan(), configs, strict=True)
+    made = Results((job.config, json.loads(json.dumps(job.function(**config)))) for job, config in jobs)
     finding = claim.judge(made)
     assert all(math.isfinite(v) for v in (finding.measured, finding.predicted, finding.stderr, finding.ratio))
     assert finding.stderr > 0

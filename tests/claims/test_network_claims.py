@@ -6,15 +6,14 @@ import math
 
 import numpy as np
 import pytest
-from network_results import run, runs, trials
+from network_results import runs, trials
 
 from bnlens.claims import get_claims
-from bnlens.claims._content import job_key
-from bnlens.claims._network_runs import NetworkRuns
 from bnlens.claims._noises import effects
 from bnlens.claims.e5_learning_rates import bracket
 from bnlens.claims.e7_gap_and_generalization import correlation
 from bnlens.errors import DataError, UsageError
+from bnlens.runs.key import job_key
 
 CLAIMS = {claim.id: claim for claim in get_claims(["E1", "E2", "E3", "E4", "E5", "E6", "E7"])}
 HOLDS, ROUGHLY, NOT = "holds", "holds approximately", "does not hold here"
@@ -33,9 +32,9 @@ def normalised(decay, *, bn=((0.5, 1.1), (0.3, 1.3)), curvature=(0.5, 1.1)):
     """BN at M = 4 and 16, PN at (0.2, 1.4), gamma decay at both M, the curvature penalty."""
     kinds = [{"train": 0.2, "test": 1.4}]
     for M, (train, test), of_decay in zip((4, 16), bn, decay, strict=True):
-        kinds.append({"train": train, "test": test, "statistics_batch_size": M})
+        kinds.append({"train": train, "test": test, "M": M})
         for name, pair in (("gamma-decay", of_decay), ("curvature", curvature)):
-            kinds.append({"train": pair[0], "test": pair[1], "statistics_batch_size": M, "regulariser": name})
+            kinds.append({"train": pair[0], "test": pair[1], "M": M, "regulariser": name})
     return runs(kinds)
 
 
@@ -68,7 +67,7 @@ def test_where_bn_is_pn_nothing_is_judged():
 def by_batch(plain, dial):
     """Test accuracies at batches of 16, 64 and 256; M is held at 64."""
     kinds = [
-        {"train": 0.2, "test": 1.4, "accuracy": accuracy, "batch_size": batch, "statistics_batch_size": M}
+        {"train": 0.2, "test": 1.4, "accuracy": accuracy, "batch_size": batch, "M": M}
         for series, size in ((plain, None), (dial, 64))
         for batch, accuracy in zip((16, 64, 256), series, strict=True)
         if (M := batch if size is None else size) != 64 or size is not None
@@ -93,8 +92,7 @@ def test_batch_sizes(plain, dial, verdict):
 
 
 def noisy(both, mean, std, none, *, neurons=((0.1, 1.0, 0.2),) * 4):
-    kinds = ({"statistics_batch_size": 8}, {"statistics_batch_size": 8, "noise": "mean"})
-    kinds += ({"statistics_batch_size": 8, "noise": "std"}, {})
+    kinds = ({"M": 8}, {"M": 8, "noise": "mean"}, {"M": 8, "noise": "std"}, {})
     losses = zip(kinds, (both, mean, std, none), neurons, strict=True)
     return runs([{**kind, "train": pair[0], "test": pair[1], "neurons": of} for kind, pair, of in losses])
 
@@ -151,12 +149,9 @@ RATES = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 def rated(bn, pn, none):
     """Largest stable rates by seed, with the whole runs of BN and PN."""
-    results = {
-        f"{kind}-{seed}": trials(kind, seed, RATES, largest)
-        for kind, seeds in (("bn", bn), ("pn", pn), ("none", none))
-        for seed, largest in enumerate(seeds)
-    }
-    return results | runs([{"train": 0.2, "test": 1.4, "statistics_batch_size": 256}, {"train": 0.2, "test": 1.4}], 2)
+    kinds = {"bn": bn, "pn": pn, "none": none}.items()
+    tried = [trials(kind, seed, RATES, largest) for kind, seeds in kinds for seed, largest in enumerate(seeds)]
+    return runs([{"train": 0.2, "test": 1.4, "M": 256}, {"train": 0.2, "test": 1.4}], 2, tried)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +174,7 @@ def test_largest_rates(bn, pn, none, verdict):
 
 
 def test_brackets_at_the_ends_of_the_grid():
-    made = [trials("bn", 0, RATES, largest)["trials"] for largest in (0.1, 8.0)]
+    made = [trials("bn", 0, RATES, largest)[1]["trials"] for largest in (0.1, 8.0)]
     assert bracket(made[0]) == (0.0, 0.5)
     assert bracket(made[1]) == (8.0, math.inf)
     finding = judged("E5", rated((8.0, 8.0), (4.0, 4.0), (0.1, 0.1)))
@@ -195,11 +190,11 @@ def large(plain, smaller, dropout):
     batch = {"batch_size": 512}
     return runs(
         [
-            {**batch, "statistics_batch_size": 512, "train": plain[0], "test": plain[1]},
-            {**batch, "statistics_batch_size": 64, "train": smaller[0], "test": smaller[1]},
-            {**batch, "statistics_batch_size": 16, "train": 0.9, "test": 2.0},
-            {**batch, "statistics_batch_size": 512, "dropout": 0.2, "train": dropout[0], "test": dropout[1]},
-            {"batch_size": 32, "statistics_batch_size": 32, "train": 0.3, "test": 1.2},
+            {**batch, "M": 512, "train": plain[0], "test": plain[1]},
+            {**batch, "M": 64, "train": smaller[0], "test": smaller[1]},
+            {**batch, "M": 16, "train": 0.9, "test": 2.0},
+            {**batch, "M": 512, "dropout": 0.2, "train": dropout[0], "test": dropout[1]},
+            {"batch_size": 32, "M": 32, "train": 0.3, "test": 1.2},
         ]
     )
 
@@ -227,7 +222,7 @@ def predicted(falls):
     for net, gap, of_net in zip(("a", "b", "c", "d"), (1.0, 2.0, 4.0, 8.0), falls, strict=True):
         kinds.append({"net": net, "train": 0.2, "test": 2.4, "gap": gap})
         kinds += [
-            {"net": net, "statistics_batch_size": M, "train": 0.2 + gap / M, "test": 2.4 - fall}
+            {"net": net, "M": M, "train": 0.2 + gap / M, "test": 2.4 - fall}
             for M, fall in zip((4, 16), of_net, strict=True)
         ]
     return runs(kinds)
@@ -254,17 +249,6 @@ def test_correlation_without_variation_is_nan():
     assert math.isnan(correlation(np.ones(3), np.arange(3.0)))
 
 
-def test_runs_are_selected_by_what_was_trained():
-    results = {"x": run(0, 1, train=0.1, test=0.2), "y": run(0, 0, train=0.3, test=0.4)}
-    results["z"] = run(0, 0, train=0.5, test=0.6, noise="mean", statistics_batch_size=8)
-    made = NetworkRuns(results)
-    assert made.values("train_loss", M="inf") == pytest.approx([0.302, 0.098])
-    assert made.seeds(M=8) == 0
-    assert made.distinct("statistics_batch_size") == [8, "inf"]
-    with pytest.raises(ValueError, match="several runs of one seed"):
-        made.select(noise="mean", M=8) and NetworkRuns({**results, "w": results["x"]}).select(M="inf")
-
-
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 def test_plans(claim, tmp_path):
     jobs = claim.plan()
@@ -286,7 +270,7 @@ def test_plans(claim, tmp_path):
 
 
 def test_claims_share_what_they_have_in_common():
-    keys = {claim: {job_key(job) for job in CLAIMS[claim].plan()} for claim in CLAIMS}
+    keys = {name: {job_key(job) for job in claim.plan()} for name, claim in CLAIMS.items()}
     assert keys["E3"] == keys["E4"]
     assert len(keys["E3"] & keys["E1"]) == 8  # BN at M = 4 and PN, four seeds
     assert len(keys["E2"] & keys["E1"]) == 4
@@ -298,7 +282,8 @@ def test_the_learning_rate_goes_with_the_batch():
     for job in CLAIMS["E2"].plan():
         assert job.config["lr"] == pytest.approx(0.3 * job.config["batch_size"] / 256)
         assert job.config["batch_size"] % job.config["device_batch_size"] == 0
-    plain = next(job for job in CLAIMS["E6"].plan() if job.name == "cnn-1000-epochs60-batch512-M512-seed0")
+    plain = CLAIMS["E6"].plan()[0]
+    assert plain.name == "cnn-1000-epochs60-batch512-M512-seed0"
     assert plain.config["device_batch_size"] == 512
     assert plain.config["lr"] == pytest.approx(0.6)
 

@@ -63,11 +63,11 @@ def panels(titles: Sequence[Sequence[str]], axes: Sequence[Sequence[tuple[str, s
 
 def add_band(
     figure: Figure,
-    x: Iterable[Any],
     values: NDArray[np.float64],
     *,
     name: str,
     index: int,
+    x: Iterable[Any] | None = None,
     panel: Panel = (1, 1),
     legend: bool = True,
 ) -> None:
@@ -75,16 +75,16 @@ def add_band(
 
     Args:
         figure: of :func:`panels`.
-        x: positions, (T,).
         values: (seeds, T).
         name: of the curve; curves of one name are switched on and off together.
         index: of the series, which sets its colour and dash.
+        x: positions, (T,); by default epochs, from 1.
         panel: where it goes.
         legend: whether the legend lists it.
     """
     mean = values.mean(0)
     error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(mean)
-    x = list(x)
+    x = list(range(1, len(mean) + 1) if x is None else x)
     tone = color(index)
     red, green, blue = (int(tone[at : at + 2], 16) for at in (1, 3, 5))
     row, column = panel

@@ -9,10 +9,13 @@ from bnlens.claims._claim import Job, Setup
 from bnlens.claims._plans import check_full_scale
 from bnlens.experiments.training import train_net
 
-__all__ = ["BATCH", "jobs_of"]
+__all__ = ["BATCH", "WORKS", "jobs_of"]
 
 BATCH = 256
 """Images per optimizer step."""
+
+WORKS = ("wu2021rethinking", "he2015delving", "alpaydin1998optical", "krizhevsky2009learning")
+"""What the recipe, the net and the data come from."""
 
 _DIGITS: Mapping[str, Any] = {"net": "cnn", "data": "digits", "samples": 1000, "steps": 60, "lr": 0.3}
 _CIFAR: Mapping[str, Any] = {"net": "cnn", "samples": 5000, "steps": 600, "lr": 0.3}

@@ -59,9 +59,9 @@ def share_of_distance(part: NDArray[np.float64], whole: NDArray[np.float64]) -> 
     return Estimate(float(part.mean() / whole.mean()), float(np.sqrt(spread)))
 
 
-def grade(deviations: Iterable[Estimate], *, close: float = 0.05, near: float = 0.15) -> Verdict:
-    """Return the verdict on relative deviations, of each of which two standard errors are forgiven."""
-    worst = max(abs(deviation.value) - 2 * deviation.stderr for deviation in deviations)
+def grade(deviations: Iterable[Estimate], *, close: float = 0.05, near: float = 0.15, forgiven: float = 2) -> Verdict:
+    """Return the verdict on relative deviations, of each of which some standard errors are forgiven."""
+    worst = max(abs(deviation.value) - forgiven * deviation.stderr for deviation in deviations)
     if worst <= close:
         return "holds"
     return "holds approximately" if worst <= near else "does not hold here"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims._claim import Job, Scale
+from bnlens.claims._estimate import Estimate
 from bnlens.claims._results import Results
 from bnlens.experiments.dynamics import make_system, simulate_trajectory
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from bnlens.theory.dynamics import System, Trajectory
 
 RUNS: Mapping[Scale, int] = {"quick": 16, "full": 64}
@@ -75,20 +78,25 @@ class Case:
             "norm": f"{self.L:g}, frozen" if self.freeze_norm else "free",
         }
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of the system."""
+        zeta = {} if self.zeta is None else {"zeta": self.zeta}
+        names = ("unit", "learning_rate", "batch_size", "label_noise")
+        return {**{name: getattr(self, name) for name in names}, **zeta}
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """Where it starts."""
+        return {"gamma": self.gamma, "R": self.R, "L": self.L, "freeze_norm": self.freeze_norm}
+
     def system(self) -> System:
         """Return the system."""
-        return make_system(
-            self.kind,
-            unit=self.unit,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            label_noise=self.label_noise,
-            **({} if self.zeta is None else {"zeta": self.zeta}),
-        )
+        return make_system(self.kind, **self.parameters)
 
     def solve(self) -> Trajectory:
         """Return the solution of the equations at the times."""
-        return self.system().solve(self.times, gamma=self.gamma, R=self.R, L=self.L, freeze_norm=self.freeze_norm)
+        return self.system().solve(self.times, **self.start)
 
     def as_gamma_decay(self) -> Case:
         """Return the paper's model of a case of BN."""
@@ -99,18 +107,7 @@ class Case:
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that say the case to `bnlens.experiments.dynamics.simulate_trajectory`."""
-        return {
-            "kind": self.kind,
-            "parameters": {
-                "unit": self.unit,
-                "learning_rate": self.learning_rate,
-                "batch_size": self.batch_size,
-                "label_noise": self.label_noise,
-                **({} if self.zeta is None else {"zeta": self.zeta}),
-            },
-            "start": {"gamma": self.gamma, "R": self.R, "L": self.L, "freeze_norm": self.freeze_norm},
-            "times": list(self.times),
-        }
+        return {"kind": self.kind, "parameters": self.parameters, "start": self.start, "times": list(self.times)}
 
     def job(self, scale: Scale, seed: int, *, size: int | None = None, runs: int | None = None) -> Job:
         """Return the job that simulates the case."""
@@ -126,6 +123,26 @@ def result_of(case: Case, results: Results, **more: Any) -> Mapping[str, Any]:
     return results.one(**case.config(), **more)
 
 
-def last(result: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """Return an order parameter at the last time with its standard error."""
-    return result[name][-1], result[f"{name}_stderr"][-1]
+def last(result: Mapping[str, Any], name: str) -> Estimate:
+    """Return an order parameter at the last time."""
+    return Estimate(result[name][-1], result[f"{name}_stderr"][-1])
+
+
+def draw_equations(figure: Figure, x: Iterable[float], y: Iterable[float], *, name: str, color: str) -> None:
+    """Add a line of the equations."""
+    figure.add_scatter(x=x, y=y, mode="lines", line_color=color, name=f"{name}, equations")
+
+
+def draw_simulated(figure: Figure, x: Iterable[float], found: Iterable[Estimate], *, name: str, color: str) -> None:
+    """Add simulated points."""
+    from bnlens.render import ROLES
+
+    points = list(found)
+    figure.add_scatter(
+        x=x,
+        y=[point.value for point in points],
+        error_y={"array": [point.stderr for point in points]},
+        mode="markers",
+        marker={"color": color, "symbol": ROLES["measured"]["symbol"]},
+        name=f"{name}, simulated",
+    )

@@ -11,53 +11,58 @@ from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Job, Scale, Setup
+from bnlens.claims._losses import sizes_of
 from bnlens.claims._results import TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["EFFECTS", "effects", "jobs_of", "kinds_of", "parameters"]
+__all__ = ["EFFECTS", "LABELS", "effects", "jobs_of", "kinds_of", "parameters"]
 
-_LABELS = {"both": "both (BN)", "mean": "mean alone", "std": "standard deviation alone", "none": "none (PN)"}
-EFFECTS = ("mean's noise", "standard deviation's noise", "interaction")
+LABELS = {"both": "both (BN)", "mean": "mean alone", "std": "standard deviation alone", "none": "none (PN)"}
+"""What carries noise, and what the tables call it."""
+
+EFFECTS = {"mean": "mean's noise", "std": "standard deviation's noise", "interaction": "interaction"}
+"""Effects, and what the tables call them."""
 
 
 def parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    """Parameters of E3 and E4: the common ones, and M."""
+    """Return the parameters of E3 and E4: the common ones, and M."""
     return plans.parameters(scale, data, M={"digits": 4, "quick": 8, "full": 8})
 
 
 def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:
-    """Two by two: noise in the mean or not, in the standard deviation or not."""
+    """Return the jobs of two by two kinds: noise in the mean or not, in the standard deviation or not."""
     plans.check_setup(claim, setup)
     M = setup.parameters["M"]
     if setup.parameters["batch_size"] <= M:
         raise UsageError(
             f"{claim}: M = {M} leaves no groups in a batch of {setup.parameters['batch_size']}; give a smaller parameter 'M'"
         )
-    kinds = [{"M": M}, {"M": M, "noise": "mean"}, {"M": M, "noise": "std"}, {"M": plans.POPULATION}]
-    return [plans.network_job(setup, seed, **kind) for kind in kinds for seed in plans.seeds_of(setup)]
+    return [plans.network_job(setup, seed, **kind) for kind in _kinds(M).values() for seed in plans.seeds_of(setup)]
 
 
 def kinds_of(runs: TrainingRuns) -> dict[str, dict[str, Any]]:
-    """Label of each kind to what selects its runs, in the order both, mean, std, none."""
-    M = next(size for size in runs.distinct("statistics_batch_size") if size != plans.POPULATION)
-    selections: tuple[dict[str, Any], ...] = (
-        {"M": M},
-        {"M": M, "noise": "mean"},
-        {"M": M, "noise": "std"},
-        {"M": plans.POPULATION},
-    )
-    return dict(zip(_LABELS.values(), selections, strict=True))
+    """Return the kinds of run by what carries noise, in the order both, mean, std, none."""
+    return _kinds(sizes_of(runs)[0])
+
+
+def _kinds(M: int) -> dict[str, dict[str, Any]]:
+    return {
+        "both": {"M": M},
+        "mean": {"M": M, "noise": "mean"},
+        "std": {"M": M, "noise": "std"},
+        "none": {"M": plans.POPULATION},
+    }
 
 
 def effects(values: Sequence[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """Main effects of the two noises and their interaction, (seeds,) each, from values with both, mean, std and none.
+    """Return the effects of the two noises and their interaction, (seeds,) each, from values with both, mean, std and none.
 
     A main effect is the difference that a noise makes, averaged over the other one on and off; the interaction is what both
     make beyond the sum of what each makes alone.
 
     >>> found = effects([np.array([6.0]), np.array([3.0]), np.array([2.0]), np.array([0.0])])
     >>> {name: float(value[0]) for name, value in found.items()}
-    {"mean's noise": 3.5, "standard deviation's noise": 2.5, 'interaction': 1.0}
+    {'mean': 3.5, 'std': 2.5, 'interaction': 1.0}
     """
     both, mean, std, none = values
     parts = ((both + mean - std - none) / 2, (both + std - mean - none) / 2, both - mean - std + none)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from bnlens.claims import _network_plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._network_runs import NetworkRuns, against, loss_columns
-from bnlens.claims._paired import Estimate, estimate, share_of_distance
+from bnlens.claims import _plans as plans
+from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._losses import (
+    LOSSES,
+    Losses,
+    difference,
+    gamma_text,
+    grade_strengths,
+    losses_of,
+    sizes_of,
+    strength,
+)
+from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["CLAIM"]
 
 _PENALTIES = {"gamma-decay": "PN + gamma decay", "curvature": "PN + curvature penalty"}
-_JUDGED = (("train loss", "train_loss"), ("test loss", "test_loss"))
 _PN: Mapping[str, Any] = {"M": plans.POPULATION}
 
 
@@ -42,57 +49,76 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return [plans.network_job(setup, seed, **kind) for kind in kinds for seed in plans.seeds_of(setup)]
 
 
-def _methods(runs: NetworkRuns) -> list[tuple[str, str | None]]:
-    """Name and penalty of what stands for BN over M, BN itself first."""
+class _Method(NamedTuple):
+    """A way of normalising at one M: its losses, and how it stands to PN and BN over M, by entry of the results.
+
+    A penalty has ``less_bn``, and ``strength`` where BN differs from PN by two standard errors.
+    """
+
+    label: str
+    M: int
+    losses: Losses
+    less_pn: Mapping[str, Estimate]
+    less_bn: Mapping[str, Estimate]
+    strength: Mapping[str, Estimate]
+    gamma: str
+
+    @property
+    def row(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"method": self.label, "M": self.M, **self.losses.columns}
+        for what, loss in LOSSES.items():
+            for name, found in (
+                (f"{loss} less PN's", self.less_pn),
+                (f"{loss} less BN's", self.less_bn),
+                (f"{loss}, strength", self.strength),
+            ):
+                if what in found:
+                    row |= found[what].columns(name)
+        return {**row, "rms gamma": self.gamma}
+
+
+def _labels(runs: TrainingRuns) -> dict[str, str | None]:
+    """Return the penalty, by label, of what stands for BN over M, BN itself first."""
     present = runs.distinct("regulariser")
-    return [("BN", None), *((label, name) for name, label in _PENALTIES.items() if name in present)]
+    return {"BN": None, **{label: name for name, label in _PENALTIES.items() if name in present}}
 
 
-def _sizes(runs: NetworkRuns) -> list[int]:
-    return [M for M in runs.distinct("statistics_batch_size") if plans.POPULATION != M]
+def _methods(runs: TrainingRuns) -> list[_Method]:
+    methods = []
+    for M in sizes_of(runs):
+        bn = {"M": M}
+        apart = [what for what in LOSSES if abs(difference(runs, what, bn, _PN).in_errors) >= 2]
+        for label, penalty in _labels(runs).items():
+            kind = {**bn, "regulariser": penalty}
+            less_pn = {what: difference(runs, what, kind, _PN) for what in LOSSES}
+            less_bn = {what: difference(runs, what, kind, bn) for what in LOSSES if penalty}
+            strengths = {what: strength(runs, what, kind, bn, _PN) for what in apart if penalty}
+            losses, gamma = losses_of(runs, **kind), gamma_text(runs, **kind)
+            methods.append(_Method(label, M, losses, less_pn, less_bn, strengths, gamma))
+    return methods
 
 
-def _rows(runs: NetworkRuns) -> list[dict[str, Any]]:
-    """One row per way of normalising; strength where BN differs from PN by two standard errors."""
-    rows: list[dict[str, Any]] = [{"method": "PN", **loss_columns(runs, **_PN)}]
-    for M in _sizes(runs):
-        for label, penalty in _methods(runs):
-            kind = {"M": M, "regulariser": penalty}
-            row: dict[str, Any] = {"method": label, "M": M, **loss_columns(runs, **kind)}
-            for loss, what in _JUDGED:
-                row |= against(runs, what, kind, _PN).columns(f"{loss} less PN's")
-                bn = runs.values(what, M=M) - runs.values(what, **_PN)
-                if penalty is not None:
-                    row |= against(runs, what, kind, {"M": M}).columns(f"{loss} less BN's")
-                    if abs(estimate(bn).in_errors) >= 2:
-                        part = runs.values(what, **kind) - runs.values(what, **_PN)
-                        row |= share_of_distance(part, bn).columns(f"{loss}, strength")
-            row["rms gamma"] = ", ".join(f"{gamma:.2f}" for gamma in runs.values("gamma", **kind).mean(0))
-            rows.append(row)
-    return rows
-
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = NetworkRuns(results)
-    rows = _rows(runs)
-    label = _methods(runs)[1][0]
-    judged = [row for row in rows if row["method"] == label]
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
+    methods, pn = _methods(runs), losses_of(runs, **_PN)
+    labels = _labels(runs)
+    _, (label, penalty), *_ = labels.items()
     strengths = {
-        (row["M"], loss): Estimate(row[f"{loss}, strength"], row[f"{loss}, strength stderr"])
-        for row in judged
-        for loss, _ in _JUDGED
-        if f"{loss}, strength" in row
+        (method.M, LOSSES[what]): value
+        for method in methods
+        if method.label == label
+        for what, value in method.strength.items()
     }
-    verdict = _verdict(list(strengths.values()))
+    verdict = grade_strengths(strengths.values()) if strengths else "does not hold here"
     headline = next(iter(strengths.values()), Estimate(float("nan"), float("nan")))
-    smallest = _sizes(runs)[0]
     told = ", ".join(
         f"{value.value:.2f}({value.stderr:.2f}) in {loss} at M = {M}" for (M, loss), value in strengths.items()
     )
-    losses = {row["method"]: row for row in rows if row.get("M", smallest) == smallest}
+    smallest = methods[0].M
+    losses = {"PN": pn, **{method.label: method.losses for method in methods[: len(labels)]}}
     at_smallest = "; ".join(
-        f"{name} {row['train loss']:.3f} / {row['test loss']:.3f} / {100 * row['test accuracy']:.1f}%"
-        for name, row in losses.items()
+        f"{name} {found.train_loss.value:.3f} / {found.test_loss.value:.3f} / {100 * found.test_accuracy.value:.1f}%"
+        for name, found in losses.items()
     )
     return Finding(
         verdict=verdict,
@@ -101,12 +127,11 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
         stderr=headline.stderr,
         summary=(
             f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at M = {smallest}: {at_smallest}. "
-            f"Strength of {label}, 1 being BN's: {told or 'BN is told apart from PN nowhere'}; {runs.seeds(**_PN)} paired "
-            "seeds."
+            f"Strength of {label}, 1 being BN's: {told or 'BN is told apart from PN nowhere'}; {pn.seeds} paired seeds."
         ),
-        rows=rows,
+        rows=[{"method": "PN", **pn.columns}, *(method.row for method in methods)],
         corrects_paper=None
-        if verdict == "holds" or not strengths or label != _PENALTIES["gamma-decay"]
+        if verdict == "holds" or not strengths or penalty != "gamma-decay"
         else (
             "In a convolutional network, population normalization with gamma decay, zeta from the formula, has a strength of "
             f"its own: {told}, where that of BN over M is 1."
@@ -114,20 +139,11 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     )
 
 
-def _verdict(strengths: Sequence[Estimate]) -> Verdict:
-    if not strengths:
-        return "does not hold here"
-    off = max(abs(strength.value - 1) - strength.stderr for strength in strengths)
-    if off <= 0.25:
-        return "holds"
-    return "holds approximately" if off <= 0.5 else "does not hold here"
-
-
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import add_band, add_points, panels
 
-    runs = NetworkRuns(results)
-    sizes = _sizes(runs)
+    runs = TrainingRuns(results)
+    sizes = sizes_of(runs)
     smallest = sizes[0]
     nats = "nats per image"
     size = "statistics batch size M"
@@ -139,13 +155,12 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         ],
         height=760,
     )
-    kinds = [(label, {"M": smallest, "regulariser": penalty}) for label, penalty in _methods(runs)] + [("PN", {**_PN})]
-    for index, (label, kind) in enumerate(kinds):
+    kinds = {label: {"M": smallest, "regulariser": penalty} for label, penalty in _labels(runs).items()}
+    for index, (label, kind) in enumerate([*kinds.items(), ("PN", {**_PN})]):
         for column, what in ((1, "steps_loss"), (2, "test_loss")):
             curves = runs.curves(what, **kind)
-            epochs = np.arange(1, curves.shape[1] + 1)
-            add_band(figure, epochs, curves, name=label, index=index, panel=(1, column), legend=column == 1)
-        for column, (_, what) in enumerate(_JUDGED, start=1):
+            add_band(figure, curves, name=label, index=index, panel=(1, column), legend=column == 1)
+        for column, what in enumerate(LOSSES, start=1):
             if label == "PN":
                 x, values = ["inf"], [estimate(runs.values(what, **kind))]
             else:

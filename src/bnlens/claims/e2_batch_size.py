@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims import _network_plans as plans
+from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._network_runs import NetworkRuns, loss_columns
-from bnlens.claims._paired import Estimate, estimate
+from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._losses import losses_of
+from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,17 +38,17 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return list(jobs.values())
 
 
-def _batches(runs: NetworkRuns) -> list[int]:
+def _batches(runs: TrainingRuns) -> list[int]:
     return runs.distinct("batch_size")
 
 
-def _dials(runs: NetworkRuns) -> list[int | str]:
+def _dials(runs: TrainingRuns) -> list[int | str]:
     """Statistics batch sizes that are held: those with a run at every batch size; finite ones first."""
     sizes = runs.distinct("statistics_batch_size")
     return [M for M in sizes if all(runs.seeds(M=M, batch_size=batch) for batch in _batches(runs))]
 
 
-def _series(runs: NetworkRuns) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _series(runs: TrainingRuns) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Name and runs by batch size: plain BN, then each dial."""
     batches = _batches(runs)
     yield "plain BN, M = batch", [{"M": batch, "batch_size": batch} for batch in batches]
@@ -56,20 +57,20 @@ def _series(runs: NetworkRuns) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield name, [{"M": M, "batch_size": batch} for batch in batches]
 
 
-def _fall(runs: NetworkRuns, series: Sequence[Mapping[str, Any]]) -> Any:
+def _fall(runs: TrainingRuns, series: Sequence[Mapping[str, Any]]) -> Any:
     """Test accuracy at the smallest batch less that at the largest, (seeds,)."""
     return runs.values("test_accuracy", **series[0]) - runs.values("test_accuracy", **series[-1])
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = NetworkRuns(results)
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
     series = dict(_series(runs))
     rows: list[dict[str, Any]] = []
     for name, kinds in series.items():
         for kind in kinds:
-            result = runs.select(**kind)[0]
-            row = {"statistics": name, "batch size": kind["batch_size"], "M": kind["M"], "lr": result["config"]["lr"]}
-            rows.append({**row, "steps": result["steps"], **loss_columns(runs, **kind)})
+            config, result = runs.select(**kind)[0]
+            row = {"statistics": name, "batch size": kind["batch_size"], "M": kind["M"], "lr": config["lr"]}
+            rows.append({**row, "steps": result["steps"], **losses_of(runs, **kind).columns})
     (_, plain), (name, dial), *_ = series.items()
     of_plain, of_dial = _fall(runs, plain), _fall(runs, dial)
     fall, less = estimate(of_plain), estimate(of_plain - of_dial)
@@ -99,10 +100,10 @@ def _verdict(fall: Estimate, less: Estimate) -> Verdict:
     return "holds" if less.value >= fall.value / 2 else "holds approximately"
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import add_points, panels
 
-    runs = NetworkRuns(results)
+    runs = TrainingRuns(results)
     figure = panels(
         [["Test accuracy", "Train and test loss"]],
         [[("batch size", "test accuracy (%)"), ("batch size", "loss (nats per image)")]],

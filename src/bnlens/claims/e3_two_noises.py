@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from bnlens.claims import _noises
 from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._network_runs import LOSSES, NetworkRuns, loss_columns
-from bnlens.claims._paired import Estimate, estimate, share_of_distance
+from bnlens.claims._estimate import Estimate, estimate, share_of_distance
+from bnlens.claims._losses import MEASURES, difference, losses_of
+from bnlens.claims._results import Results, TrainingRuns
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -22,45 +21,40 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return _noises.jobs_of("E3", setup)
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = NetworkRuns(results)
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
     kinds = _noises.kinds_of(runs)
-    rows: list[dict[str, Any]] = []
-    changes: dict[tuple[str, str], Estimate] = {}
-    *_, none = kinds.values()
-    for label, kind in kinds.items():
-        row = {"noise of": label, "M": kind["M"], **loss_columns(runs, **kind)}
-        for name, what in LOSSES:
-            change = estimate(runs.values(what, **kind) - runs.values(what, **none))
-            if kind is not none:
-                changes[label, what] = change
-                row |= change.columns(f"{name} less PN's")
+    none = kinds["none"]
+    noisy = [carrier for carrier in kinds if carrier != "none"]
+    changes = {(name, what): difference(runs, what, kinds[name], none) for name in noisy for what in MEASURES}
+    values = {what: [runs.values(what, **kind) for kind in kinds.values()] for what in MEASURES}
+    effects = {what: _noises.effects(values[what]) for what in MEASURES}
+    both, mean, std, pn = values["train_loss"]
+    share = share_of_distance(mean + std - 2 * pn, both - pn)
+    rows = []
+    for name, kind in kinds.items():
+        row = {"noise of": _noises.LABELS[name], "M": kind["M"], **losses_of(runs, **kind).columns}
+        for what, measure in MEASURES.items():
+            if name in noisy:
+                row |= changes[name, what].columns(f"{measure} less PN's")
         rows.append(row)
-    effects, of_effects = {}, dict[str, dict[str, Any]]()
-    for name, what in LOSSES:
-        effects[what] = _noises.effects([runs.values(what, **kind) for kind in kinds.values()])
-        for effect, values in effects[what].items():
-            of_effects.setdefault(effect, {"noise of": f"effect: {effect}"}).update(estimate(values).columns(name))
-    rows += of_effects.values()
-    both, mean, std, _ = kinds
-    train = [runs.values("train_loss", **kind) for kind in kinds.values()]
-    sum_of_two, of_both = train[1] + train[2] - 2 * train[3], train[0] - train[3]
-    share = share_of_distance(sum_of_two, of_both)
+    for effect, label in _noises.EFFECTS.items():
+        row = {"noise of": f"effect: {label}"}
+        for what, measure in MEASURES.items():
+            row |= estimate(effects[what][effect]).columns(measure)
+        rows.append(row)
     told = "; ".join(
-        f"{label}: {changes[label, 'train_loss'].value:+.3f} train, {changes[label, 'test_loss'].value:+.3f} test"
-        for label in (mean, std, both)
+        f"{_noises.LABELS[name]}: {changes[name, 'train_loss'].value:+.3f} train, {changes[name, 'test_loss'].value:+.3f} test"
+        for name in ("mean", "std", "both")
     )
+    train, test = ([changes[name, what] for name in ("mean", "std")] for what in ("train_loss", "test_loss"))
     return Finding(
-        verdict=_verdict(
-            [changes[label, "train_loss"] for label in (mean, std)],
-            [changes[label, "test_loss"] for label in (mean, std)],
-            estimate(effects["train_loss"]["interaction"]),
-        ),
+        verdict=_verdict(train, test, estimate(effects["train_loss"]["interaction"])),
         measured=share.value,
         predicted=1.0,
         stderr=share.stderr,
         summary=(
-            f"On {runs.data} ({runs.images} images) at M = {kinds[both]['M']}, loss less that of PN, by what carries noise: "
+            f"On {runs.data} ({runs.images} images) at M = {kinds['both']['M']}, loss less that of PN, by what carries noise: "
             f"{told}. Headline: the train loss that the two add alone, summed, over what they add together; "
             f"{runs.seeds(**none)} paired seeds."
         ),
@@ -77,22 +71,21 @@ def _verdict(train: Sequence[Estimate], test: Sequence[Estimate], interaction: E
     return "does not hold here"
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import add_band, panels
 
-    runs = NetworkRuns(results)
+    runs = TrainingRuns(results)
     kinds = _noises.kinds_of(runs)
-    M = next(iter(kinds.values()))["M"]
+    M = kinds["both"]["M"]
     figure = panels(
         [[f"Training, M = {M}", f"Test, M = {M}"]],
         [[("epoch", "loss of the steps (nats per image)"), ("epoch", "test loss (nats per image)")]],
         height=460,
     )
-    for index, (label, kind) in enumerate(kinds.items()):
+    for index, (name, kind) in enumerate(kinds.items()):
         for column, what in ((1, "steps_loss"), (2, "test_loss")):
-            curves = runs.curves(what, **kind)
-            epochs = np.arange(1, curves.shape[1] + 1)
-            add_band(figure, epochs, curves, name=label, index=index, panel=(1, column), legend=column == 1)
+            look: dict[str, Any] = {"name": _noises.LABELS[name], "index": index, "legend": column == 1}
+            add_band(figure, runs.curves(what, **kind), panel=(1, column), **look)
     return figure
 
 

@@ -6,83 +6,92 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bnlens.claims import _noises
 from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._network_runs import NetworkRuns
-from bnlens.claims._paired import Estimate, estimate
+from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._results import Results, TrainingRuns
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
-_RELIANCE, _KURTOSIS, _CORRELATION = "loss increase without one neuron", "kurtosis", "correlation"
 _MEASURES = {
-    _RELIANCE: "loss_increase",
-    "accuracy drop without one neuron": "accuracy_drop",
-    _KURTOSIS: "kurtosis",
-    "mean kurtosis": "kurtosis_mean",
-    _CORRELATION: "correlation",
+    "loss_increase": "loss increase without one neuron",
+    "accuracy_drop": "accuracy drop without one neuron",
+    "kurtosis": "kurtosis",
+    "kurtosis_mean": "mean kurtosis",
+    "correlation": "correlation",
 }
-_MEAN, _STD, _ = _noises.EFFECTS
-_CLAIMED = ((_RELIANCE, _MEAN), (_KURTOSIS, _STD), (_CORRELATION, _STD))
+_CLAIMED = (("loss_increase", "mean"), ("kurtosis", "std"), ("correlation", "std"))
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
     return _noises.jobs_of("E4", setup)
 
 
-def _together(runs: NetworkRuns, what: str, kind: Mapping[str, Any]) -> tuple[list[float], Any]:
-    """Shares of neurons ablated together, and loss or accuracy then, (seeds, shares); the intact net's first."""
-    results = [result["neurons"] for result in runs.select(**kind)]
+def _together(runs: TrainingRuns, kind: Mapping[str, Any]) -> tuple[list[float], NDArray[np.float64]]:
+    """Return shares of neurons ablated together, and accuracy then, (seeds, shares); the intact net's first."""
+    results = [run.result["neurons"] for run in runs.select(**kind)]
     shares = [0.0, *(one["share"] for one in results[0]["together"])]
-    return shares, np.array([[result[what], *(one[what] for one in result["together"])] for result in results])
+    accuracies = [[result["accuracy"], *(one["accuracy"] for one in result["together"])] for result in results]
+    return shares, np.array(accuracies)
 
 
-def _effects(runs: NetworkRuns) -> dict[tuple[str, str], Estimate]:
+def _layers(runs: TrainingRuns, what: str, kind: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return a measure by name of the layer."""
+    results = [run.result["neurons"]["layers"] for run in runs.select(**kind)]
+    values = np.array([[layer[what] for layer in layers] for layers in results])
+    return {layer["layer"]: estimate(of_layer) for layer, of_layer in zip(results[0], values.T, strict=True)}
+
+
+def _effects(runs: TrainingRuns) -> dict[tuple[str, str], Estimate]:
+    """Return effects by measure and noise."""
     kinds = list(_noises.kinds_of(runs).values())
-    found = {}
-    for name, what in _MEASURES.items():
-        for effect, values in _noises.effects([runs.neurons(what, **kind) for kind in kinds]).items():
-            found[name, effect] = estimate(values)
-    return found
+    return {
+        (what, effect): estimate(values)
+        for what in _MEASURES
+        for effect, values in _noises.effects([runs.neurons(what, **kind) for kind in kinds]).items()
+    }
 
 
-def _rows(runs: NetworkRuns) -> list[dict[str, Any]]:
-    rows = []
-    for label, kind in _noises.kinds_of(runs).items():
+def _rows(runs: TrainingRuns, effects: Mapping[tuple[str, str], Estimate]) -> list[dict[str, Any]]:
+    over_layers, of_layers = [], []
+    for carrier, kind in _noises.kinds_of(runs).items():
+        label = _noises.LABELS[carrier]
         row: dict[str, Any] = {"noise of": label, "layer": "(mean over layers)"}
-        for name, what in _MEASURES.items():
+        for what, name in _MEASURES.items():
             row |= estimate(runs.neurons(what, **kind)).columns(name)
-        shares, accuracies = _together(runs, "accuracy", kind)
+        shares, accuracies = _together(runs, kind)
         for share, values in zip(shares, accuracies.T, strict=True):
             row |= estimate(values).columns(f"accuracy without {100 * share:g}% of neurons")
-        rows.append(row)
-    for effect in _noises.EFFECTS:
-        row = {"noise of": f"effect: {effect}", "layer": "(mean over layers)"}
-        for name in _MEASURES:
-            row |= _effects(runs)[name, effect].columns(name)
-        rows.append(row)
-    for label, kind in _noises.kinds_of(runs).items():
-        results = [result["neurons"]["layers"] for result in runs.select(**kind)]
-        for index, layer in enumerate(results[0]):
-            row = {"noise of": label, "layer": layer["layer"]}
-            for name, what in _MEASURES.items():
-                row |= estimate(np.array([layers[index][what] for layers in results])).columns(name)
-            rows.append(row)
-    return rows
+        over_layers.append(row)
+        by_measure = {what: _layers(runs, what, kind) for what in _MEASURES}
+        for layer in by_measure["kurtosis"]:
+            row = {"noise of": label, "layer": layer}
+            for what, name in _MEASURES.items():
+                row |= by_measure[what][layer].columns(name)
+            of_layers.append(row)
+    for effect, label in _noises.EFFECTS.items():
+        row = {"noise of": f"effect: {label}", "layer": "(mean over layers)"}
+        for what, name in _MEASURES.items():
+            row |= effects[what, effect].columns(name)
+        over_layers.append(row)
+    return over_layers + of_layers
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = NetworkRuns(results)
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
     found = _effects(runs)
-    lowers = [Estimate(-found[key].value, found[key].stderr) for key in _CLAIMED]
+    claimed = {key: found[key] for key in _CLAIMED}
+    lowers = [Estimate(-effect.value, effect.stderr) for effect in claimed.values()]
     weakest = min(lowers, key=lambda effect: effect.in_errors)
-    both = next(iter(_noises.kinds_of(runs).values()))
+    both = _noises.kinds_of(runs)["both"]
     told = ", ".join(
-        f"{name} by {found[name, effect].value:+.4f}({found[name, effect].stderr:.4f}) through the {effect}"
-        for name, effect in _CLAIMED
+        f"{_MEASURES[what]} by {effect.value:+.4f}({effect.stderr:.4f}) through the {_noises.EFFECTS[noise]}"
+        for (what, noise), effect in claimed.items()
     )
     return Finding(
         verdict=_verdict(lowers),
@@ -93,7 +102,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
             f"On {runs.data} ({runs.images} images) at M = {both['M']}, noise changes {told}. Headline: the weakest of the "
             f"three falls that are claimed, in its standard errors, over {runs.seeds(**both)} paired seeds."
         ),
-        rows=_rows(runs),
+        rows=_rows(runs, found),
     )
 
 
@@ -106,11 +115,10 @@ def _verdict(lowers: Sequence[Estimate]) -> Verdict:
     return "does not hold here"
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import add_band, add_points, panels
 
-    runs = NetworkRuns(results)
-    kinds = _noises.kinds_of(runs)
+    runs = TrainingRuns(results)
     figure = panels(
         [
             ["Without one neuron", "Without several neurons"],
@@ -122,23 +130,15 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         ],
         height=760,
     )
-    for index, (label, kind) in enumerate(kinds.items()):
-        layers = [result["neurons"]["layers"] for result in runs.select(**kind)]
-        x = [str(number) for number in range(1, len(layers[0]) + 1)]
+    for index, (carrier, kind) in enumerate(_noises.kinds_of(runs).items()):
+        look: dict[str, Any] = {"name": _noises.LABELS[carrier], "index": index}
         for panel, what in (((1, 1), "loss_increase"), ((2, 1), "kurtosis"), ((2, 2), "correlation")):
-            values = np.array([[layer[what] for layer in one] for one in layers])
-            points = [estimate(column) for column in values.T]
-            add_points(figure, x, points, name=label, index=index, panel=panel, legend=panel == (1, 1))
-        shares, accuracies = _together(runs, "accuracy", kind)
-        add_band(
-            figure,
-            [100 * share for share in shares],
-            100 * accuracies,
-            name=label,
-            index=index,
-            panel=(1, 2),
-            legend=False,
-        )
+            points = list(_layers(runs, what, kind).values())
+            x = [str(number) for number in range(1, len(points) + 1)]
+            add_points(figure, x, points, panel=panel, legend=panel == (1, 1), **look)
+        shares, accuracies = _together(runs, kind)
+        percent = [100 * share for share in shares]
+        add_band(figure, 100 * accuracies, x=percent, panel=(1, 2), legend=False, **look)
     return figure
 
 

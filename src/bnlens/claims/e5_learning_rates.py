@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens.claims import _network_plans as plans
+from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._network_runs import NetworkRuns
-from bnlens.claims._paired import Estimate, estimate
-from bnlens.claims._rates import try_rates
+from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
+from bnlens.experiments.rates import try_rates
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -51,13 +51,14 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return jobs
 
 
-def _trials(results: Mapping[str, dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    found = [result for result in results.values() if result.get("normalisation") == kind]
-    return sorted(found, key=lambda result: int(result["seed"]))
+def _trials(results: Results, kind: str) -> list[Mapping[str, Any]]:
+    """Return the results of `try_rates` for a normalisation, in the order of their seeds."""
+    found = sorted(results.select(normalisation=kind), key=lambda job: int(job.config["seed"]))
+    return [job.result for job in found]
 
 
 def bracket(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """The largest rate below which nothing diverged, and the smallest that diverged; 0 and infinity beyond the grid.
+    """Return the largest rate below which nothing diverged, and the smallest that diverged; 0 and infinity beyond the grid.
 
     >>> bracket([{"lr": 1.0, "diverged": False}, {"lr": 2.0, "diverged": True}, {"lr": 4.0, "diverged": False}])
     (1.0, 2.0)
@@ -67,8 +68,8 @@ def bracket(trials: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return below, trials[first]["lr"] if first < len(trials) else math.inf
 
 
-def _boundaries(results: Mapping[str, dict[str, Any]], kind: str) -> NDArray[np.float64]:
-    """Logarithm to base 2 of the boundary, the middle of the bracket, (seeds,); half a step beyond the grid at its ends."""
+def _boundaries(results: Results, kind: str) -> NDArray[np.float64]:
+    """Return log 2 of the boundary, the middle of the bracket, (seeds,); half a step beyond the grid at its ends."""
     found = []
     for result in _trials(results, kind):
         rates = [trial["lr"] for trial in result["trials"]]
@@ -79,19 +80,19 @@ def _boundaries(results: Mapping[str, dict[str, Any]], kind: str) -> NDArray[np.
     return np.array(found)
 
 
-def _step(results: Mapping[str, dict[str, Any]]) -> float:
-    """The largest step of the grid, log 2."""
+def _step(results: Results) -> float:
+    """Return the largest step of the grid, log 2."""
     rates = [trial["lr"] for trial in _trials(results, "bn")[0]["trials"]]
     return max(math.log2(after / before) for before, after in pairwise(rates))
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+def _judge(results: Results) -> Finding:
     bounds = {kind: _boundaries(results, kind) for kind in _LABELS}
     over_none = {kind: estimate(bounds[kind] - bounds["none"]) for kind in ("bn", "pn")}
     over_pn = estimate(bounds["bn"] - bounds["pn"])
     first = _trials(results, "bn")[0]
     told = ", ".join(f"{label} {_range(results, kind)}" for kind, label in _LABELS.items())
-    runs = NetworkRuns(results)
+    runs = TrainingRuns(results)
     return Finding(
         verdict=_verdict(over_none, over_pn, _step(results)),
         measured=over_pn.value,
@@ -107,7 +108,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     )
 
 
-def _range(results: Mapping[str, dict[str, Any]], kind: str) -> str:
+def _range(results: Results, kind: str) -> str:
     brackets = [bracket(result["trials"]) for result in _trials(results, kind)]
     lows, highs = ([f"{value:.3g}" for value in sorted({pair[end] for pair in brackets})] for end in (0, 1))
     return f"{lows[0]}{'' if len(lows) == 1 else ' to ' + lows[-1]} / {highs[0]}{'' if len(highs) == 1 else ' to ' + highs[-1]}"
@@ -124,7 +125,7 @@ def _verdict(over_none: Mapping[str, Estimate], over_pn: Estimate, step: float) 
     return "holds approximately" if over_pn.value >= -step * (1 + 1e-9) else "does not hold here"
 
 
-def _bracket_rows(results: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _bracket_rows(results: Results) -> list[dict[str, Any]]:
     rows = []
     for kind, label in _LABELS.items():
         for result in _trials(results, kind):
@@ -134,7 +135,7 @@ def _bracket_rows(results: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]
     return rows
 
 
-def _rate_rows(results: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _rate_rows(results: Results) -> list[dict[str, Any]]:
     rows = []
     for kind, label in _LABELS.items():
         for trials in zip(*(result["trials"] for result in _trials(results, kind)), strict=True):
@@ -148,19 +149,19 @@ def _rate_rows(results: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _effective_rates(runs: NetworkRuns, kind: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Learning rate over squared norm of each weight, (seeds, epochs, layers)."""
+def _effective_rates(runs: TrainingRuns, kind: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the learning rate over the squared norm of each weight, (seeds, epochs, layers)."""
     lr = runs.curves("lr", **kind)[..., np.newaxis]
     rates: NDArray[np.float64] = lr / runs.curves("weight_norm", **kind) ** 2
     return rates
 
 
-def _kinds(runs: NetworkRuns) -> dict[str, dict[str, Any]]:
+def _kinds(runs: TrainingRuns) -> dict[str, dict[str, Any]]:
     sizes = runs.distinct("statistics_batch_size")
     return {"BN": {"M": sizes[0]}, "PN": {"M": sizes[-1]}}
 
 
-def _norm_rows(runs: NetworkRuns) -> list[dict[str, Any]]:
+def _norm_rows(runs: TrainingRuns) -> list[dict[str, Any]]:
     rows = []
     for label, kind in _kinds(runs).items():
         rates, norms = _effective_rates(runs, kind), runs.curves("weight_norm", **kind)
@@ -172,7 +173,7 @@ def _norm_rows(runs: NetworkRuns) -> list[dict[str, Any]]:
     return rows
 
 
-def _effective(runs: NetworkRuns) -> str:
+def _effective(runs: TrainingRuns) -> str:
     grown = []
     for label, kind in _kinds(runs).items():
         norms = runs.curves("weight_norm", **kind)
@@ -180,10 +181,10 @@ def _effective(runs: NetworkRuns) -> str:
     return f"In a whole run, weight norms grow from the first epoch to the last by {' and '.join(grown)} times."
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import add_band, add_points, panels
 
-    runs = NetworkRuns(results)
+    runs = TrainingRuns(results)
     figure = panels(
         [["Short runs at one rate", "Whole runs"]],
         [
@@ -213,8 +214,7 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     )
     for index, (label, selection) in enumerate(_kinds(runs).items()):
         rates = _effective_rates(runs, selection).mean(2)
-        epochs = np.arange(1, rates.shape[1] + 1)
-        add_band(figure, epochs, rates, name=label, index=index, panel=(1, 2), legend=False)
+        add_band(figure, rates, name=label, index=index, panel=(1, 2), legend=False)
     figure.update_xaxes(type="log", row=1, col=1)
     figure.update_yaxes(type="log", exponentformat="power", row=1, col=2)
     return figure

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from bnlens.claims import _network_plans as plans
+from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._network_runs import LOSSES, NetworkRuns, against, loss_columns
-from bnlens.claims._paired import Estimate, estimate
+from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._losses import MEASURES, Kind, difference, losses_of
+from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
-
-Kind = Mapping[str, Any]
 
 
 def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
@@ -53,49 +50,55 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return [plans.network_job(setup, seed, **kind) for kind in kinds for seed in plans.seeds_of(setup)]
 
 
-def _kinds(results: Mapping[str, dict[str, Any]]) -> dict[str, Kind]:
-    """Label of each kind to what selects its runs: plain, smaller M, dropout, each in the order given, small batch."""
-    configs = [result["config"] for result in results.values()]
-    large = max(config["batch_size"] for config in configs)
-    labels: dict[str, Kind] = {}
-    for config in configs:
+class _Trained(NamedTuple):
+    """A kind of run, what the tables call it, and its role: ``"plain"``, ``"smaller"`` (M), ``"dropout"`` or ``"small"``."""
+
+    role: str
+    label: str
+    kind: Kind
+
+
+def _trained(runs: TrainingRuns) -> list[_Trained]:
+    """Return the kinds of run, as given: plain BN, smaller M, dropout, a small batch."""
+    large = max(runs.distinct("batch_size"))
+    found: dict[str, _Trained] = {}
+    for config, _ in runs:
         M, batch, rate = config["statistics_batch_size"], config["batch_size"], config["dropout"]
         if batch < large:
-            label = f"small batch, {batch}"
+            role, label = "small", f"small batch, {batch}"
         elif rate:
-            label = f"dropout {rate:g}"
+            role, label = "dropout", f"dropout {rate:g}"
         else:
-            label = "plain BN" if large == M else f"M = {M}"
-        labels.setdefault(label, {"M": M, "batch_size": batch, "dropout": rate})
-    return labels
+            role, label = ("plain", "plain BN") if large == M else ("smaller", f"M = {M}")
+        found.setdefault(label, _Trained(role, label, {"M": M, "batch_size": batch, "dropout": rate}))
+    return list(found.values())
 
 
-def _first(kinds: Mapping[str, Kind], start: str) -> str:
-    return next(label for label in kinds if label.startswith(start))
-
-
-def _excess(runs: NetworkRuns, kind: Kind) -> Any:
-    """Test loss less train loss, (seeds,)."""
+def _excess(runs: TrainingRuns, kind: Kind) -> Any:
+    """Return test loss less train loss, (seeds,)."""
     return runs.values("test_loss", **kind) - runs.values("train_loss", **kind)
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs, kinds = NetworkRuns(results), _kinds(results)
-    plain = kinds["plain BN"]
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
+    trained = _trained(runs)
+    losses = {one.label: losses_of(runs, **one.kind) for one in trained}
+    first = {one.role: one for one in reversed(trained)}
+    plain, cures, small = first["plain"].kind, (first["smaller"], first["dropout"]), first["small"]
+    lost = estimate(_excess(runs, plain) - _excess(runs, cures[0].kind))
+    gains = [difference(runs, "test_loss", plain, cure.kind) for cure in cures]
     rows = []
-    for label, kind in kinds.items():
+    for _, label, kind in trained:
         row = {"at the large batch": label, "batch size": kind["batch_size"], "M": kind["M"]}
-        row |= {"lr": runs.select(**kind)[0]["config"]["lr"], **loss_columns(runs, **kind)}
+        row |= {"lr": runs.select(**kind)[0].config["lr"], **losses[label].columns}
         if kind is not plain:
-            for name, what in LOSSES:
-                row |= against(runs, what, kind, plain).columns(f"{name} less plain BN's")
+            for what, name in MEASURES.items():
+                row |= difference(runs, what, kind, plain).columns(f"{name} less plain BN's")
         rows.append(row)
-    smaller, dropout, small = (_first(kinds, start) for start in ("M = ", "dropout", "small"))
-    lost = estimate(_excess(runs, plain) - _excess(runs, kinds[smaller]))
-    gains = [against(runs, "test_loss", plain, kinds[label]) for label in (smaller, dropout)]
     told = "; ".join(
-        f"{label} {row['train loss']:.3f} / {row['test loss']:.3f}" for label, row in zip(kinds, rows, strict=True)
+        f"{label} {found.train_loss.value:.3f} / {found.test_loss.value:.3f}" for label, found in losses.items()
     )
+    smaller, dropout = (cure.label for cure in cures)
     return Finding(
         verdict=_verdict(lost, gains),
         measured=gains[0].value,
@@ -106,7 +109,7 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
             f"excess of test over train loss is {lost.value:+.3f}({lost.stderr:.3f}) against {smaller}'s; test loss falls by "
             f"{gains[0].value:+.3f}({gains[0].stderr:.3f}) with {smaller} and {gains[1].value:+.3f}({gains[1].stderr:.3f}) "
             f"with {dropout}. Headline: the fall with {smaller}, beside that with {dropout}; {runs.seeds(**plain)} paired "
-            f"seeds. The {small} takes {plain['batch_size'] // kinds[small]['batch_size']} times as many steps."
+            f"seeds. The {small.label} takes {plain['batch_size'] // small.kind['batch_size']} times as many steps."
         ),
         rows=rows,
     )
@@ -119,10 +122,10 @@ def _verdict(lost: Estimate, gains: Sequence[Estimate]) -> Verdict:
     return "holds" if all(cures) else "holds approximately"
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import add_band, add_points, panels
 
-    runs, kinds = NetworkRuns(results), _kinds(results)
+    runs = TrainingRuns(results)
     figure = panels(
         [["Test loss in training", "At the end"]],
         [
@@ -133,9 +136,8 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         ],
         height=480,
     )
-    for index, (label, kind) in enumerate(kinds.items()):
-        curves = runs.curves("test_loss", **kind)
-        add_band(figure, np.arange(1, curves.shape[1] + 1), curves, name=label, index=index)
+    for index, (_, label, kind) in enumerate(_trained(runs)):
+        add_band(figure, runs.curves("test_loss", **kind), name=label, index=index)
         excess = estimate(_excess(runs, kind))
         point = [estimate(runs.values("test_loss", **kind))]
         add_points(figure, [excess.value], point, name=label, index=index, panel=(1, 2), legend=False, lines=False)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens.claims import _network_plans as plans
+from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._network_runs import NetworkRuns, loss_columns
-from bnlens.claims._paired import estimate
+from bnlens.claims._estimate import estimate
+from bnlens.claims._losses import losses_of, sizes_of
+from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,15 +83,14 @@ class _Point:
     test_fall: NDArray[np.float64]
 
 
-def _points(runs: NetworkRuns) -> list[_Point]:
+def _points(runs: TrainingRuns) -> list[_Point]:
     points = []
-    sizes = [M for M in runs.distinct("statistics_batch_size") if plans.POPULATION != M]
     for net in runs.distinct("net"):
         for samples in runs.distinct("samples", net=net):
             here = {"net": net, "samples": samples}
             population = runs.select(M=plans.POPULATION, **here)
-            coefficients = {kind: np.array([run["gap"][kind] for run in population]) for kind in _KINDS}
-            for M in sizes:
+            coefficients = {kind: np.array([run.result["gap"][kind] for run in population]) for kind in _KINDS}
+            for M in sizes_of(runs):
                 train, test = (
                     runs.values(what, M=M, **here) - runs.values(what, M=plans.POPULATION, **here)
                     for what in ("train_loss", "test_loss")
@@ -154,7 +154,7 @@ def _with_interval(value: float, drawn: NDArray[np.float64]) -> _Correlation:
     return _Correlation(value, float(kept.std(ddof=1)), float(low), float(high))
 
 
-def _rows(runs: NetworkRuns, points: Sequence[_Point]) -> list[dict[str, Any]]:
+def _rows(runs: TrainingRuns, points: Sequence[_Point]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for point in points:
         row: dict[str, Any] = {"net": point.net, "images": point.samples, "M": point.M}
@@ -162,7 +162,7 @@ def _rows(runs: NetworkRuns, points: Sequence[_Point]) -> list[dict[str, Any]]:
             row |= estimate(point.predicted[kind]).columns(f"predicted gap, {kind.replace('_', '-')}")
         row |= estimate(point.train_rise).columns("rise of train loss")
         row |= estimate(point.test_fall).columns("fall of test loss")
-        rows.append(row | loss_columns(runs, net=point.net, samples=point.samples, M=point.M))
+        rows.append(row | losses_of(runs, net=point.net, samples=point.samples, M=point.M).columns)
     for kind in _KINDS:
         for name, outcome in (("fall of test loss", "test_fall"), ("rise of train loss", "train_rise")):
             for where, found in zip(("all points", "at one M"), _correlations(points, kind, outcome), strict=True):
@@ -172,8 +172,8 @@ def _rows(runs: NetworkRuns, points: Sequence[_Point]) -> list[dict[str, Any]]:
     return rows
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = NetworkRuns(results)
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
     points = _points(runs)
     overall, within = _correlations(points, "exact", "test_fall")
     train, _ = _correlations(points, "exact", "train_rise")
@@ -207,10 +207,10 @@ def _verdict(overall: _Correlation, within: _Correlation) -> Verdict:
     return "holds approximately" if overall.low > 0 else "does not hold here"
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.claims._curves import SYMBOLS, add_points, panels
 
-    runs = NetworkRuns(results)
+    runs = TrainingRuns(results)
     points = _points(runs)
     x_title = "predicted gap at fixed weights (nats per image)"
     figure = panels(

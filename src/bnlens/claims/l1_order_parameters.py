@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate
+from bnlens.claims._results import Results
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -31,7 +33,7 @@ _CASES = [
     *(_case("BatchNorm", unit, batch_size=8, learning_rate=4.0) for unit in common.UNITS),
     *(_case("BatchNorm", unit, batch_size=32) for unit in common.UNITS),
 ]
-_HEADLINE = _CASES[9]  # BN, ReLU, M = 8, eta = 1
+_HEADLINE = 9  # BN, ReLU, M = 8, eta = 1
 
 # Where the distance is far above its error: its order in N.
 _DISTANT = _case("WeightNorm", "linear", label_noise=1.0, times=(4.0,))
@@ -44,91 +46,86 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return [*jobs, *distant]
 
 
-def _points(case: common.Case, result: Mapping[str, Any], path: Trajectory) -> list[bool]:
-    """Whether each order parameter at each time lies within three standard errors and c/N of the path."""
-    inside = []
-    for name in common.LETTERS:
-        if name == "L" and case.kind == "SGD":
-            continue  # it is gamma
-        allowed = [3 * error + common.FINITE_SIZE / result["size"] for error in result[f"{name}_stderr"]]
-        inside += [
-            bool(abs(value - exact) <= most)
-            for value, exact, most in zip(result[name], getattr(path, name), allowed, strict=True)
-        ]
-    return inside
+class _Compared(NamedTuple):
+    """A case as simulated and by the equations."""
 
+    case: common.Case
+    result: Mapping[str, Any]
+    path: Trajectory
 
-def _distances(results: Mapping[str, dict[str, Any]]) -> list[tuple[float, float]]:
-    """N times the distance of the generalization error to the equations, with its error, at the two sizes."""
-    exact = float(_DISTANT.solve().generalization_error[-1])
-    found = []
-    for size in _SIZES:
-        value, error = common.last(results[f"{_DISTANT.key}-N{size}"], "generalization_error")
-        found.append((size * (value - exact), size * error))
-    return found
+    def inside(self, path: Trajectory) -> list[bool]:
+        """Return whether each order parameter at each time lies within three standard errors and 2/N of a path."""
+        inside = []
+        for name in common.LETTERS:
+            if name == "L" and self.case.kind == "SGD":
+                continue  # it is gamma
+            values, errors = self.result[name], self.result[f"{name}_stderr"]
+            inside += [
+                bool(abs(value - exact) <= 3 * error + common.FINITE_SIZE / self.result["size"])
+                for value, exact, error in zip(values, getattr(path, name), errors, strict=True)
+            ]
+        return inside
 
-
-def _rows(results: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for case in _CASES:
-        result, path = common.result_of(case, results), case.solve()
-        inside = _points(case, result, path)
-        row = {**case.columns, "points within": f"{sum(inside)} of {len(inside)}"}
+    @property
+    def row(self) -> dict[str, Any]:
+        inside = self.inside(self.path)
+        row = {**self.case.columns, "points within": f"{sum(inside)} of {len(inside)}"}
         for name, letter in common.LETTERS.items():
-            row[f"{letter}, simulated"], row[f"{letter}, simulated stderr"] = common.last(result, name)
-            row[f"{letter}, equations"] = float(getattr(path, name)[-1])
-        rows.append(row)
-    return rows
+            row |= common.last(self.result, name).columns(f"{letter}, simulated")
+            row[f"{letter}, equations"] = float(getattr(self.path, name)[-1])
+        return row
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    inside, of_model = [], []
-    for case in _CASES:
-        result = common.result_of(case, results)
-        inside += _points(case, result, case.solve())
-        if case.kind == "BatchNorm":
-            of_model += _points(case, result, case.as_gamma_decay().solve())
+def _distances(results: Results) -> list[Estimate]:
+    """Return N times the distance of the generalization error to the equations at the two sizes."""
+    exact = float(_DISTANT.solve().generalization_error[-1])
+    ends = (common.last(common.result_of(_DISTANT, results, size=size), "generalization_error") for size in _SIZES)
+    return [Estimate(size * (end.value - exact), size * end.stderr) for size, end in zip(_SIZES, ends, strict=True)]
+
+
+def _judge(results: Results) -> Finding:
+    compared = [_Compared(case, common.result_of(case, results), case.solve()) for case in _CASES]
+    inside = [point for one in compared for point in one.inside(one.path)]
+    of_model = [
+        point
+        for one in compared
+        if one.case.kind == "BatchNorm"
+        for point in one.inside(one.case.as_gamma_decay().solve())
+    ]
     share = sum(inside) / len(inside)
-    (far, far_error), (near, near_error) = _distances(results)
-    falls = abs(near - far) <= 3 * (far_error**2 + near_error**2) ** 0.5
-    verdict = "holds" if share >= 0.95 and falls else "holds approximately" if share >= 0.85 else "does not hold here"
-    measured, stderr = common.last(common.result_of(_HEADLINE, results), "generalization_error")
+    far, near = _distances(results)
+    falls = abs(near.value - far.value) <= 3 * (far.stderr**2 + near.stderr**2) ** 0.5
+    verdict: Verdict = "does not hold here"
+    if share >= 0.85:
+        verdict = "holds" if share >= 0.95 and falls else "holds approximately"
+    headline = compared[_HEADLINE]
+    error = common.last(headline.result, "generalization_error")
     return Finding(
-        verdict=verdict,  # type: ignore[arg-type]
-        measured=measured,
-        predicted=float(_HEADLINE.solve().generalization_error[-1]),
-        stderr=stderr,
+        verdict=verdict,
+        measured=error.value,
+        predicted=float(headline.path.generalization_error[-1]),
+        stderr=error.stderr,
         summary=(
             f"{sum(inside)} of {len(inside)} simulated points ({share:.1%}) of {len(_CASES)} configurations are within 3 "
             f"standard errors and {common.FINITE_SIZE:g}/N of the equations. Where the distance is largest, N times it is "
-            f"{far:.2f} +- {far_error:.2f} at N = {_SIZES[0]} and {near:.2f} +- {near_error:.2f} at N = {_SIZES[1]}: it falls "
-            f"as {'1/N' if falls else 'something other than 1/N'}. For true BN the decay model accounts for "
-            f"{sum(of_model)} of {len(of_model)} points. Headline: generalization error of a ReLU unit with true BN, M = 8, at "
-            f"tau = {_TIMES[-1]:g}."
+            f"{far.value:.2f} +- {far.stderr:.2f} at N = {_SIZES[0]} and {near.value:.2f} +- {near.stderr:.2f} at "
+            f"N = {_SIZES[1]}: it falls as {'1/N' if falls else 'something other than 1/N'}. For true BN the decay model "
+            f"accounts for {sum(of_model)} of {len(of_model)} points. Headline: generalization error of a ReLU unit with true "
+            f"BN, M = 8, at tau = {_TIMES[-1]:g}."
         ),
-        rows=_rows(results),
+        rows=[one.row for one in compared],
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    from bnlens.render import PALETTE, ROLES, new_figure
+def _figure(results: Results) -> Figure:
+    from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(x="tau = steps / N", y="overlap R of student and teacher", height=480)
     shown = [case for case in _CASES if case.unit == "relu" and case.learning_rate == 1 and case.batch_size < 32]
     for case, color in zip(shown, PALETTE, strict=False):
-        result = common.result_of(case, results)
-        style = {"color": color}
-        figure.add_scatter(
-            x=list(case.times), y=case.solve().R, mode="lines", line=style, name=f"{common.NAMES[case.kind]}, equations"
-        )
-        figure.add_scatter(
-            x=result["tau"],
-            y=result["R"],
-            error_y={"array": result["R_stderr"]},
-            mode="markers",
-            marker={**style, "symbol": ROLES["measured"]["symbol"]},
-            name=f"{common.NAMES[case.kind]}, simulated",
-        )
+        result, look = common.result_of(case, results), {"name": common.NAMES[case.kind], "color": color}
+        common.draw_equations(figure, case.times, case.solve().R, **look)
+        common.draw_simulated(figure, result["tau"], map(Estimate, result["R"], result["R_stderr"]), **look)
     return figure
 
 

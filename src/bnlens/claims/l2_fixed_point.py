@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate
+from bnlens.claims._results import Results
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+    from bnlens.theory.learning_rate import StationaryState
 
 _ZETA = 0.1
 _GAMMAS = {"linear": 1 / (1 + 2 * _ZETA), "relu": 1 / (1 + 4 * _ZETA)}
@@ -25,82 +29,84 @@ _TRUE = common.Case(
     "BatchNorm", "linear", batch_size=8, gamma=0.9027033336764101, R=1.0, freeze_norm=True, times=(_NORMS[1.0],)
 )
 _CASES = [*_DECAY, _TRUE]
-_HEADLINE = _DECAY[3]  # ReLU, L = 1
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
     return [case.job(setup.scale, seed) for seed, case in enumerate(_CASES, start=700)]
 
 
-def _row(case: common.Case, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+class _Settled(NamedTuple):
+    """Where a student put at the claimed point settles, as simulated and by the equations."""
+
+    case: common.Case
+    R: Estimate
+    gamma: Estimate
+    state: StationaryState
+
+    @property
+    def lost(self) -> float:
+        """1 - R."""
+        return 1 - self.R.value
+
+    @property
+    def row(self) -> dict[str, Any]:
+        row = {**self.case.columns}
+        for name, claimed in (("R", 1.0), ("gamma", self.case.gamma)):
+            found: Estimate = getattr(self, name)
+            row |= {f"{name}, claimed": claimed, **found.columns(f"{name}, simulated")}
+            row[f"{name}, equations"] = getattr(self.state, name)
+        return row
+
+
+def _settled(case: common.Case, results: Results) -> _Settled:
     from bnlens.theory.learning_rate import stationary_state
 
-    result, state = common.result_of(case, results), stationary_state(case.system(), norm=case.L)
-    row = {**case.columns}
-    for name, claimed, expected in (("R", 1.0, state.R), ("gamma", case.gamma, state.gamma)):
-        row[f"{name}, claimed"] = claimed
-        row[f"{name}, simulated"], row[f"{name}, simulated stderr"] = common.last(result, name)
-        row[f"{name}, equations"] = expected
-    return row
+    result = common.result_of(case, results)
+    R, gamma = (common.last(result, name) for name in ("R", "gamma"))
+    return _Settled(case, R, gamma, stationary_state(case.system(), norm=case.L))
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = {case: _row(case, results) for case in _CASES}
-    lost = {
-        case: max(1 - row["R, simulated"] - 2 * row["R, simulated stderr"], 0)
-        for case, row in rows.items()
-        if case != _TRUE
-    }
-    worst = max(lost.values())
-    verdict = "holds" if worst <= 1e-3 else "holds approximately" if worst <= 1e-2 else "does not hold here"
-    headline, largest = rows[_HEADLINE], rows[_DECAY[5]]
-    falls = ", ".join(f"{1 - rows[case]['R, simulated']:.4f} at L = {case.L:g}" for case in _DECAY[3:])
+def _judge(results: Results) -> Finding:
+    *decay, true = points = [_settled(case, results) for case in _CASES]
+    worst = max(max(point.lost - 2 * point.R.stderr, 0) for point in decay)
+    verdict: Verdict = "does not hold here"
+    if worst <= 1e-2:
+        verdict = "holds" if worst <= 1e-3 else "holds approximately"
+    relu = decay[len(_NORMS) :]
+    headline, largest = relu[0], relu[-1]
+    falls = ", ".join(f"{point.lost:.4f} at L = {point.case.L:g}" for point in relu)
     correction = (
         "(gamma0, R = 1) is no fixed point of WN with gamma decay at any finite norm: the errors that the shrunk gamma leaves "
         f"keep turning the weights, and 1 - R settles at {falls} for a ReLU unit. It is reached only as L grows. True BN "
         f"without label noise does have one for a linear unit, at gamma = c_M."
     )
     return Finding(
-        verdict=verdict,  # type: ignore[arg-type]
-        measured=headline["R, simulated"],
+        verdict=verdict,
+        measured=headline.R.value,
         predicted=1.0,
-        stderr=headline["R, simulated stderr"],
+        stderr=headline.R.stderr,
         summary=(
             f"Started at the claimed point with zeta = {_ZETA:g} and frozen norm, a ReLU student settles at 1 - R = {falls}, "
-            f"where the equations have {1 - headline['R, equations']:.4f} to {1 - largest['R, equations']:.4f}. A linear unit "
-            f"with true BN, M = {_TRUE.batch_size}, stays at 1 - R = {1 - rows[_TRUE]['R, simulated']:.1e}. Headline: R of the "
-            "ReLU student at L = 1."
+            f"where the equations have {1 - headline.state.R:.4f} to {1 - largest.state.R:.4f}. A linear unit with true BN, "
+            f"M = {_TRUE.batch_size}, stays at 1 - R = {true.lost:.1e}. Headline: R of the ReLU student at L = 1."
         ),
-        rows=list(rows.values()),
+        rows=[point.row for point in points],
         corrects_paper=None if verdict == "holds" else correction,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    from bnlens.render import PALETTE, ROLES, new_figure
+def _figure(results: Results) -> Figure:
+    from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(
         x="norm L", y="1 − R, stationary", xaxis_type="log", yaxis_type="log", height=480, xaxis_tickvals=list(_NORMS)
     )
     for (unit, label), color in zip(common.UNITS.items(), cycle(PALETTE), strict=False):
-        chosen = [case for case in _DECAY if case.unit == unit]
-        rows = [_row(case, results) for case in chosen]
-        norms = [case.L for case in chosen]
-        figure.add_scatter(
-            x=norms,
-            y=[1 - row["R, simulated"] for row in rows],
-            error_y={"array": [row["R, simulated stderr"] for row in rows]},
-            mode="markers",
-            marker={"color": color, "symbol": ROLES["measured"]["symbol"]},
-            name=f"{label}, simulated",
-        )
-        figure.add_scatter(
-            x=norms,
-            y=[1 - row["R, equations"] for row in rows],
-            mode="lines",
-            line_color=color,
-            name=f"{label}, equations",
-        )
+        points = [_settled(case, results) for case in _DECAY if case.unit == unit]
+        norms, look = [point.case.L for point in points], {"name": label, "color": color}
+        lost = [Estimate(point.lost, point.R.stderr) for point in points]
+        common.draw_simulated(figure, norms, lost, **look)
+        common.draw_equations(figure, norms, [1 - point.state.R for point in points], **look)
     return figure
 
 

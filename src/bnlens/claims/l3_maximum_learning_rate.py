@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate
+from bnlens.claims._results import Results
+from bnlens.experiments.dynamics import make_system
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -40,104 +43,81 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return [case.job(setup.scale, seed) for seed, case in enumerate(cases, start=800)]
 
 
-def _square(case: common.Case, results: Mapping[str, dict[str, Any]]) -> tuple[float, float]:
-    """R^2, averaged over the times, and its standard error, as if the times said the same."""
+def _square(case: common.Case, results: Results) -> Estimate:
+    """Return R^2, averaged over the times, and its standard error, as if the times said the same."""
     result = common.result_of(case, results)
     R, error = (sum(result[name]) / len(_TIMES) for name in ("R", "R_stderr"))
-    return R**2, 2 * R * error
+    return Estimate(R**2, 2 * R * error)
 
 
-def _maximum(kind: str, results: Mapping[str, dict[str, Any]]) -> tuple[float, float]:
-    """eta_max = eta R^2 from the learning rates above it, weighted by their errors."""
-    found = []
-    for case in _CASES[kind]:
-        if case.learning_rate in _ABOVE:
-            square, error = _square(case, results)
-            found.append((case.learning_rate * square, case.learning_rate * max(error, 1e-9)))
-    weights = [error**-2 for _, error in found]
-    mean = sum(value * weight for (value, _), weight in zip(found, weights, strict=True)) / sum(weights)
-    return mean, sum(weights) ** -0.5
+def _maximum(kind: str, results: Results) -> Estimate:
+    """Return eta_max = eta R^2 from the learning rates above it, weighted by their errors."""
+    rates = {case.learning_rate: _square(case, results) for case in _CASES[kind] if case.learning_rate in _ABOVE}
+    weights = [(rate * max(square.stderr, 1e-9)) ** -2 for rate, square in rates.items()]
+    values = [rate * square.value for rate, square in rates.items()]
+    mean = sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+    return Estimate(mean, sum(weights) ** -0.5)
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _row(case: common.Case, results: Results) -> dict[str, Any]:
     from bnlens.theory.learning_rate import max_learning_rate, stationary_state
 
-    rows = []
-    for cases in _CASES.values():
-        for case in cases:
-            square, error = _square(case, results)
-            system = case.system()
-            rows.append(
-                {
-                    **case.columns,
-                    "R^2, simulated": square,
-                    "R^2, simulated stderr": error,
-                    "R^2, equations": stationary_state(system).R ** 2,
-                    "eta_max, equations": max_learning_rate(system),
-                }
-            )
-    return rows
+    system = case.system()
+    return {
+        **case.columns,
+        **_square(case, results).columns("R^2, simulated"),
+        "R^2, equations": stationary_state(system).R ** 2,
+        "eta_max, equations": max_learning_rate(system),
+    }
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
+def _judge(results: Results) -> Finding:
     from bnlens.theory.learning_rate import orderings
 
-    found, error = _maximum("BatchNorm", results)
-    plain, plain_error = _maximum("WeightNorm", results)
-    bound = plain + 2 * _ZETA
-    slack = 2 * (error**2 + plain_error**2) ** 0.5
-    holds = found + slack >= bound
-    verdict = "holds" if holds else "holds approximately" if found + slack >= plain else "does not hold here"
+    found, plain = (_maximum(kind, results) for kind in ("BatchNorm", "WeightNorm"))
+    bound = plain.value + 2 * _ZETA
+    reached = found.value + 2 * (found.stderr**2 + plain.stderr**2) ** 0.5
+    verdict: Verdict = "does not hold here"
+    if reached >= plain.value:
+        verdict = "holds" if reached >= bound else "holds approximately"
     model, true = orderings("linear", _M)[:2]
-    bent = _square(_CASES["GammaDecay"][2], results)[0], _square(_CASES["BatchNorm"][2], results)[0]
+    of_model, of_true = (_square(_CASES[kind][len(_BELOW)], results).value for kind in ("GammaDecay", "BatchNorm"))
     correction = (
         f"The ordering is one of the decay model at frozen norm, not of BN: with batches of {_M} true BN turns away from the "
-        f"teacher from eta = {found:.1f} on, before WN ({plain:.1f}), where the model promises {model.rate:.1f}. With a free "
-        "norm none of them has a maximum."
+        f"teacher from eta = {found.value:.1f} on, before WN ({plain.value:.1f}), where the model promises {model.rate:.1f}. "
+        "With a free norm none of them has a maximum."
     )
     return Finding(
-        verdict=verdict,  # type: ignore[arg-type]
-        measured=found,
+        verdict=verdict,
+        measured=found.value,
         predicted=bound,
-        stderr=error,
+        stderr=found.stderr,
         summary=(
-            f"Maximum learning rates at frozen norm, linear unit, M = {_M}, from eta R^2 above them: true BN {found:.2f} +- "
-            f"{error:.2f} (equations {true.rate:.2f}), WN {plain:.2f} +- {plain_error:.2f} ({2 * _M}); the claim asks for "
-            f"{bound:.2f}. The decay model keeps R^2 = {bent[0]:.3f} at eta = {_ABOVE[0]:g}, true BN {bent[1]:.3f}. "
-            "Headline: eta_max of true BN."
+            f"Maximum learning rates at frozen norm, linear unit, M = {_M}, from eta R^2 above them: true BN "
+            f"{found.value:.2f} +- {found.stderr:.2f} (equations {true.rate:.2f}), WN {plain.value:.2f} +- {plain.stderr:.2f} "
+            f"({2 * _M}); the claim asks for {bound:.2f}. The decay model keeps R^2 = {of_model:.3f} at eta = {_ABOVE[0]:g}, "
+            f"true BN {of_true:.3f}. Headline: eta_max of true BN."
         ),
-        rows=_rows(results),
+        rows=[_row(case, results) for cases in _CASES.values() for case in cases],
         corrects_paper=None if verdict == "holds" else correction,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     import numpy as np
 
-    from bnlens.render import PALETTE, ROLES, new_figure
+    from bnlens.render import PALETTE, new_figure
     from bnlens.theory.learning_rate import stationary_state
 
     figure = new_figure(x="learning rate, norm frozen at 1", y="R², stationary", height=480)
     rates = np.linspace(_BELOW[0] - 1, _ABOVE[-1] + 1, 61)
     for (kind, cases), color in zip(_CASES.items(), PALETTE, strict=False):
-        squares = [_square(case, results) for case in cases]
         parameters = {"unit": "linear", "batch_size": _M, **({"zeta": _ZETA} if kind == "GammaDecay" else {})}
-        systems = [common.make_system(kind, learning_rate=float(rate), **parameters) for rate in rates]
-        figure.add_scatter(
-            x=rates,
-            y=[stationary_state(system).R ** 2 for system in systems],
-            mode="lines",
-            line_color=color,
-            name=f"{common.NAMES[kind]}, equations",
-        )
-        figure.add_scatter(
-            x=[case.learning_rate for case in cases],
-            y=[square for square, _ in squares],
-            error_y={"array": [error for _, error in squares]},
-            mode="markers",
-            marker={"color": color, "symbol": ROLES["measured"]["symbol"]},
-            name=f"{common.NAMES[kind]}, simulated",
-        )
+        systems = [make_system(kind, learning_rate=float(rate), **parameters) for rate in rates]
+        look = {"name": common.NAMES[kind], "color": color}
+        common.draw_equations(figure, rates, [stationary_state(system).R ** 2 for system in systems], **look)
+        squares = [_square(case, results) for case in cases]
+        common.draw_simulated(figure, [case.learning_rate for case in cases], squares, **look)
     return figure
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate
+from bnlens.claims._results import Results
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -37,86 +39,68 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return [case.job(setup.scale, seed, size=size) for seed, case in enumerate(_CASES.values(), start=900)]
 
 
-def _rate(case: common.Case, results: Mapping[str, dict[str, Any]]) -> tuple[float, float]:
+def _rate(case: common.Case, results: Results) -> Estimate:
     """Return eta gamma/L^2 at the last time; the errors of gamma and L as if independent."""
     result = common.result_of(case, results)
-    (gamma, gamma_error), (norm, norm_error) = common.last(result, "gamma"), common.last(result, "L")
-    rate = case.learning_rate * gamma / norm**2
-    return rate, rate * ((gamma_error / gamma) ** 2 + (2 * norm_error / norm) ** 2) ** 0.5
+    gamma, norm = common.last(result, "gamma"), common.last(result, "L")
+    rate = case.learning_rate * gamma.value / norm.value**2
+    return Estimate(rate, rate * ((gamma.stderr / gamma.value) ** 2 + (2 * norm.stderr / norm.value) ** 2) ** 0.5)
 
 
-def _rows(results: Mapping[str, dict[str, Any]]) -> dict[tuple[str, bool, str], dict[str, Any]]:
-    rows = {}
-    for (unit, frozen, kind), case in _CASES.items():
-        rate, error = _rate(case, results)
-        bound = _rate(_CASES[unit, frozen, "WeightNorm"], results)[0] + _ZETAS[unit]
-        rows[unit, frozen, kind] = {
-            **case.columns,
-            "eta_eff, simulated": rate,
-            "eta_eff, simulated stderr": error,
-            "eta_eff, equations": float(case.solve().effective_learning_rate[-1]),
-            "claimed at least": None if kind == "WeightNorm" else bound,
-        }
-    return rows
-
-
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    rows = _rows(results)
+def _judge(results: Results) -> Finding:
+    rates = {key: _rate(case, results) for key, case in _CASES.items()}
     shortfalls = []
     for unit, frozen in {(unit, frozen) for unit, frozen, _ in _CASES}:
-        true, plain = (rows[unit, frozen, kind] for kind in ("BatchNorm", "WeightNorm"))
-        slack = 2 * (true["eta_eff, simulated stderr"] ** 2 + plain["eta_eff, simulated stderr"] ** 2) ** 0.5
-        shortfall = plain["eta_eff, simulated"] - true["eta_eff, simulated"] - slack
+        of_bn, of_wn = (rates[unit, frozen, kind] for kind in ("BatchNorm", "WeightNorm"))
+        shortfall = of_wn.value - of_bn.value - 2 * (of_bn.stderr**2 + of_wn.stderr**2) ** 0.5
         shortfalls.append((shortfall, shortfall + _ZETAS[unit]))
-    holds = all(with_zeta <= 0 for _, with_zeta in shortfalls)
-    verdict = (
-        "holds" if holds else "holds approximately" if all(s <= 0 for s, _ in shortfalls) else "does not hold here"
-    )
-    true, model, plain = (rows[(*_HEADLINE, kind)] for kind in ("BatchNorm", "GammaDecay", "WeightNorm"))
-    values = {name: row["eta_eff, simulated"] for name, row in (("true", true), ("model", model), ("plain", plain))}
+    verdict: Verdict = "does not hold here"
+    if all(below_wn <= 0 for below_wn, _ in shortfalls):
+        verdict = "holds" if all(below_bound <= 0 for _, below_bound in shortfalls) else "holds approximately"
+    plain, model, true = (rates[(*_HEADLINE, kind)] for kind in _KINDS)
+    bound = plain.value + _ZETAS[_HEADLINE[0]]
     correction = (
         "At one learning rate and norm BN has a lower effective learning rate than WN, in the decay model and in truth, "
-        f"because gamma is smaller: {values['true']:.3f} with true BN and {values['model']:.3f} with gamma decay against "
-        f"{values['plain']:.3f} (linear unit, M = {_M}, tau = {_TIMES[-1]:g})."
+        f"because gamma is smaller: {true.value:.3f} with true BN and {model.value:.3f} with gamma decay against "
+        f"{plain.value:.3f} (linear unit, M = {_M}, tau = {_TIMES[-1]:g})."
     )
     return Finding(
-        verdict=verdict,  # type: ignore[arg-type]
-        measured=values["true"],
-        predicted=true["claimed at least"],
-        stderr=true["eta_eff, simulated stderr"],
+        verdict=verdict,
+        measured=true.value,
+        predicted=bound,
+        stderr=true.stderr,
         summary=(
-            f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {values['true']:.3f} with "
-            f"true BN, {values['model']:.3f} with gamma decay, {values['plain']:.3f} with WN; the claim asks of BN for "
-            f"{true['claimed at least']:.3f}. Headline: true BN."
+            f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {true.value:.3f} with "
+            f"true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for "
+            f"{bound:.3f}. Headline: true BN."
         ),
-        rows=list(rows.values()),
+        rows=[_row(key, rates) for key in _CASES],
         corrects_paper=None if verdict == "holds" else correction,
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    from bnlens.render import PALETTE, ROLES, new_figure
+def _row(key: tuple[str, bool, str], rates: Mapping[tuple[str, bool, str], Estimate]) -> dict[str, Any]:
+    unit, frozen, kind = key
+    return {
+        **_CASES[key].columns,
+        **rates[key].columns("eta_eff, simulated"),
+        "eta_eff, equations": float(_CASES[key].solve().effective_learning_rate[-1]),
+        "claimed at least": None if kind == "WeightNorm" else rates[unit, frozen, "WeightNorm"].value + _ZETAS[unit],
+    }
 
-    unit, frozen = _HEADLINE
+
+def _figure(results: Results) -> Figure:
+    from bnlens.render import PALETTE, new_figure
+
     figure = new_figure(x="tau = steps / N", y="effective learning rate η γ / L²", height=480)
     for kind, color in zip(_KINDS, PALETTE, strict=False):
-        case = _CASES[unit, frozen, kind]
+        case = _CASES[(*_HEADLINE, kind)]
         result, path = common.result_of(case, results), case.solve()
-        figure.add_scatter(
-            x=path.tau,
-            y=path.effective_learning_rate,
-            mode="lines",
-            line_color=color,
-            name=f"{common.NAMES[kind]}, equations",
-        )
-        figure.add_scatter(
-            x=result["tau"],
-            y=[case.learning_rate * gamma / norm**2 for gamma, norm in zip(result["gamma"], result["L"], strict=True)],
-            error_y={"array": [case.learning_rate * error for error in result["gamma_stderr"]]},
-            mode="markers",
-            marker={"color": color, "symbol": ROLES["measured"]["symbol"]},
-            name=f"{common.NAMES[kind]}, simulated",
-        )
+        look = {"name": common.NAMES[kind], "color": color}
+        common.draw_equations(figure, path.tau, path.effective_learning_rate, **look)
+        rates = [case.learning_rate * gamma / norm**2 for gamma, norm in zip(result["gamma"], result["L"], strict=True)]
+        errors = [case.learning_rate * error for error in result["gamma_stderr"]]
+        common.draw_simulated(figure, result["tau"], map(Estimate, rates, errors), **look)
     return figure
 
 

@@ -4,60 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnlens.claims import _dial
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._paired import Estimate, Runs, check_full_scale, estimate
-from bnlens.claims._training import POPULATION, job_of_run, recipe_of
+from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._plans import POPULATION
+from bnlens.claims._results import Results, TrainingRuns
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
-_BATCH = 256
-_SIZES: tuple[float | str, ...] = (4, 16, 64, 256, POPULATION)
+_SIZES: tuple[int | str, ...] = (4, 16, 64, _dial.BATCH, POPULATION)
 _JUDGED = 2  # steps: 4 to 16 and 16 to 64
 _SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    check_full_scale("N1", setup.scale, setup.data)
-    recipe = recipe_of(setup.data)
-    return [job_of_run(recipe, M, _BATCH, seed) for M in _SIZES for seed in range(setup.parameters["seeds"])]
+    return _dial.jobs_of("N1", setup, [{"M": M} for M in _SIZES])
 
 
-def _steps(runs: Runs, what: str) -> list[Estimate]:
-    """Change of a loss from one M to the next, paired by seed."""
-    values = [runs.values(what, M, _BATCH) for M in _SIZES]
-    return [estimate(after - before) for before, after in pairwise(values)]
+class _Loss(NamedTuple):
+    """A loss at each M, and its changes from one M to the next, paired by seed."""
+
+    name: str
+    at: Sequence[Estimate]
+    steps: Sequence[Estimate]
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = Runs(results)
-    train, test = _steps(runs, "train_loss"), _steps(runs, "test_loss")
-    claimed = [Estimate(-step.value, step.stderr) for step in train[:_JUDGED]] + test[:_JUDGED]
+def _losses(runs: TrainingRuns) -> list[_Loss]:
+    found = []
+    for name in ("train", "test"):
+        values = [runs.values(f"{name}_loss", M=M) for M in _SIZES]
+        steps = [estimate(after - before) for before, after in pairwise(values)]
+        found.append(_Loss(name, [estimate(one) for one in values], steps))
+    return found
+
+
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
+    train, test = losses = _losses(runs)
+    claimed = [Estimate(-step.value, step.stderr) for step in train.steps[:_JUDGED]] + [*test.steps[:_JUDGED]]
     weakest = min(claimed, key=lambda step: step.in_errors)
     rows = []
     for index, M in enumerate(_SIZES):
         row: dict[str, Any] = {"M": M}
-        for name, what, steps in (("train loss", "train_loss", train), ("test loss", "test_loss", test)):
-            row |= estimate(runs.values(what, M, _BATCH)).columns(name)
+        for loss in losses:
+            row |= loss.at[index].columns(f"{loss.name} loss")
             if index:
-                row |= steps[index - 1].columns(f"change of {name}")
-        row |= estimate(runs.values("test_accuracy", M, _BATCH)).columns("test accuracy")
+                row |= loss.steps[index - 1].columns(f"change of {loss.name} loss")
+        row |= estimate(runs.values("test_accuracy", M=M)).columns("test accuracy")
         rows.append(row)
-    first, last = rows[0], rows[_JUDGED]
     return Finding(
         verdict=_verdict(claimed),
         measured=weakest.in_errors,
         predicted=2.0,
         stderr=1.0,
         summary=(
-            f"On {runs.data}, from M = {first['M']} to {last['M']} train loss goes from {first['train loss']:.3f} to "
-            f"{last['train loss']:.3f} and test loss from {first['test loss']:.3f} to {last['test loss']:.3f} at optimizer "
-            f"batch {_BATCH}. Headline: the weakest of the four steps, in its standard errors, over "
-            f"{len(runs.seeds(_SIZES[0], _BATCH))} paired seeds."
+            f"On {runs.data}, from M = {_SIZES[0]} to {_SIZES[_JUDGED]} train loss goes from {train.at[0].value:.3f} to "
+            f"{train.at[_JUDGED].value:.3f} and test loss from {test.at[0].value:.3f} to {test.at[_JUDGED].value:.3f} at "
+            f"optimizer batch {_dial.BATCH}. Headline: the weakest of the four steps, in its standard errors, over "
+            f"{runs.seeds(M=_SIZES[0])} paired seeds."
         ),
         rows=rows,
     )
@@ -71,21 +80,17 @@ def _verdict(claimed: Sequence[Estimate]) -> Verdict:
     return "does not hold here"
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
 
-    runs = Runs(results)
     figure = new_figure(x="statistics batch size M", y="cross-entropy (nats per image)", xaxis_type="category")
-    for name, what, color, symbol in (
-        ("train", "train_loss", PALETTE[0], "circle"),
-        ("test", "test_loss", PALETTE[1], "diamond"),
-    ):
-        estimates = [estimate(runs.values(what, M, _BATCH)) for M in _SIZES]
+    looks = zip(_losses(TrainingRuns(results)), PALETTE, ("circle", "diamond"), strict=False)
+    for loss, color, symbol in looks:
         figure.add_scatter(
-            name=name,
+            name=loss.name,
             x=[str(M) for M in _SIZES],
-            y=[e.value for e in estimates],
-            error_y={"array": [e.stderr for e in estimates]},
+            y=[one.value for one in loss.at],
+            error_y={"array": [one.stderr for one in loss.at]},
             mode="lines+markers",
             line={"color": color},
             marker={"color": color, "symbol": symbol},
@@ -106,14 +111,7 @@ CLAIM = Claim(
         "steps by two standard errors or more. Holds approximately: all four in that direction, or those of the train loss by "
         "two standard errors."
     ),
-    works=(
-        "ioffe2015batch",
-        "hoffer2017train",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "hoffer2017train", *_dial.WORKS),
     core=True,
     jobs=_jobs,
     judge=_judge,

@@ -2,148 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnlens.claims import _dial
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._paired import Estimate, Runs, check_full_scale, estimate, share_of_distance
-from bnlens.claims._training import SHARED, job_of_run, recipe_of
+from bnlens.claims._estimate import Estimate, estimate, share_of_distance
+from bnlens.claims._losses import LOSSES
+from bnlens.claims._results import Results, TrainingRuns
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
-_BATCH = 256
 _DIGITS, _CIFAR = 16, 64  # the statistics batch size that is set
 _SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}
 _DEVICES = {_DIGITS: (8, 4), _CIFAR: (32, 16, 8, 4, 2)}
 _CLOSED = {4: 0.75, 8: 0.6}  # least share closed at a device batch of M over this
 _WINDOWS = 4  # windows are run down to a device batch of M over this, below which the layers warn
-_LOSSES = {"train loss": "train_loss", "test loss": "test_loss"}
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
     from bnlens.nn import matching_window
 
-    check_full_scale("N2", setup.scale, setup.data)
-    recipe = recipe_of(setup.data)
     M = _DIGITS if setup.data is None else _CIFAR
-    kinds: list[tuple[int, int, str | None]] = [(M, M, None), (M, _BATCH, None)]
+    kinds: list[dict[str, Any]] = [{"M": M, "device_batch_size": M}, {"M": M}]
     for device in _DEVICES[M]:
-        kinds += [(device, _BATCH, None), (M, device, SHARED)]  # BN over this many samples is run as ghost groups
+        # BN over this many samples is run as ghost groups
+        kinds += [{"M": device}, {"M": M, "device_batch_size": device, "share_statistics": True}]
         if _WINDOWS * device >= M:
-            kinds.append((matching_window(M, device), device, None))
-    return [
-        job_of_run(recipe, size, device, seed, way)
-        for size, device, way in kinds
-        for seed in range(setup.parameters["seeds"])
-    ]
+            kinds.append({"M": matching_window(M, device), "device_batch_size": device})
+    return _dial.jobs_of("N2", setup, kinds)
 
 
-def _dialled(runs: Runs) -> int:
-    """The statistics batch size that was set."""
-    return _CIFAR if runs.seeds(_CIFAR, _CIFAR) else _DIGITS
+class _Device(NamedTuple):
+    """A device batch: by way to train and by loss, the distance from BN over M, and the share closed of plain BN's.
+
+    The ways are ``"plain"``, below M, ``"shared"`` and, where they are run, ``"windows"`` of ``window`` images.
+    """
+
+    batch: int
+    M: int
+    window: int | None
+    distance: Mapping[tuple[str, str], Estimate]
+    closed: Mapping[tuple[str, str], Estimate]
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether train loss with shared statistics differs from that of BN over M by more than two standard errors."""
+        shared = self.distance["shared", "train_loss"]
+        return abs(shared.value) > 2 * shared.stderr
+
+    @property
+    def row(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"device batch": self.batch, "M": self.M}
+        if self.window is not None:
+            row["window"] = self.window
+        for loss, name in LOSSES.items():
+            for (way, what), distance in self.distance.items():
+                if what == loss:
+                    row |= distance.columns(f"{name}, {'plain BN' if way == 'plain' else way}")
+                    if (way, what) in self.closed:
+                        row |= self.closed[way, what].columns(f"{name}, {way}, closed")
+        return row
 
 
-def _rows(runs: Runs) -> Iterator[dict[str, Any]]:
-    """One row per device batch: distance of plain BN and of the two ways to keep M from BN over M, and the shares closed."""
+def _devices(runs: TrainingRuns) -> list[_Device]:
+    """Return the device batches, that of the optimizer first."""
+    M = _CIFAR if runs.seeds(M=_CIFAR, device_batch_size=_CIFAR) else _DIGITS
+    return [_device(runs, M, batch) for batch in (_dial.BATCH, *_DEVICES[M])]
+
+
+def _device(runs: TrainingRuns, M: int, batch: int) -> _Device:
     from bnlens.nn import matching_window
 
-    M = _dialled(runs)
-    for device in (_BATCH, *_DEVICES[M]):
-        window = matching_window(M, device)
-        row: dict[str, Any] = {"device batch": device, "M": M}
-        if device < M and runs.seeds(window, device):
-            row["window"] = window
-        for name, what in _LOSSES.items():
-            target = runs.values(what, M, M)
-            # a device batch above M has its statistics in ghost groups
-            ways = {"shared": runs.values(what, M, device, SHARED if device < M else None) - target}
-            if "window" in row:
-                ways["windows"] = runs.values(what, window, device) - target
-            if device < M:
-                plain = runs.values(what, device, _BATCH) - target
-                row |= estimate(plain).columns(f"{name}, plain BN")
-            for way, distance in ways.items():
-                row |= estimate(distance).columns(f"{name}, {way}")
-                if device < M:
-                    left = share_of_distance(distance, plain)
-                    row |= Estimate(1 - left.value, left.stderr).columns(f"{name}, {way}, closed")
-        yield row
+    ways: dict[str, dict[str, Any]] = {"shared": {"M": M, "device_batch_size": batch}}
+    window = None
+    if batch < M:  # else its statistics are in ghost groups
+        shared = {**ways["shared"], "share_statistics": True}
+        ways = {"plain": {"M": batch, "device_batch_size": _dial.BATCH}, "shared": shared}
+        kind = {"M": matching_window(M, batch), "device_batch_size": batch}
+        if runs.seeds(**kind):
+            window, ways["windows"] = int(kind["M"]), kind
+    distance, closed = {}, {}
+    for loss in LOSSES:
+        target = runs.values(loss, M=M, device_batch_size=M)
+        values = {way: runs.values(loss, **kind) - target for way, kind in ways.items()}
+        for way, value in values.items():
+            distance[way, loss] = estimate(value)
+            if batch < M and way != "plain":
+                left = share_of_distance(value, values["plain"])
+                closed[way, loss] = Estimate(1 - left.value, left.stderr)
+    return _Device(batch, M, window, distance, closed)
 
 
-def _told_apart(row: Mapping[str, Any]) -> bool:
-    """Whether train loss with shared statistics differs from that of BN over M by more than two standard errors."""
-    return bool(abs(row["train loss, shared"]) > 2 * row["train loss, shared stderr"])
-
-
-def _verdict(by_device: Mapping[int, Mapping[str, Any]], M: int) -> Verdict:
-    if not any(map(_told_apart, by_device.values())):
+def _verdict(devices: Mapping[int, _Device], M: int) -> Verdict:
+    if not any(device.told_apart for device in devices.values()):
         return "holds"
-    near = [row for device, row in by_device.items() if 2 * device >= M]
-    least = {M // part: share for part, share in _CLOSED.items() if M // part in by_device}
-    closes = [by_device[device]["train loss, shared, closed"] >= share for device, share in least.items()]
-    if not any(map(_told_apart, near)) and all(closes):
+    near = [device for batch, device in devices.items() if 2 * batch >= M]
+    least = {M // part: share for part, share in _CLOSED.items() if M // part in devices}
+    closes = [devices[batch].closed["shared", "train_loss"].value >= share for batch, share in least.items()]
+    if not any(device.told_apart for device in near) and all(closes):
         return "holds approximately"
     return "does not hold here"
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = Runs(results)
-    M = _dialled(runs)
-    rows = list(_rows(runs))
-    by_device = {row["device batch"]: row for row in rows}
-    quarter = by_device[M // 4]
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
+    devices = {device.batch: device for device in _devices(runs)}
+    M = next(iter(devices.values())).M
+    headline = devices[M // 4].closed["shared", "train_loss"]
 
     def closed(way: str) -> str:
-        column = f"train loss, {way}, closed"
-        shares = [f"{100 * row[column]:.0f}% at {device}" for device, row in by_device.items() if column in row]
-        return ", ".join(shares)
+        found = {batch: device.closed.get((way, "train_loss")) for batch, device in devices.items()}
+        return ", ".join(f"{100 * share.value:.0f}% at {batch}" for batch, share in found.items() if share)
 
-    same = [device for device, row in by_device.items() if not _told_apart(row)]
+    same = [batch for batch, device in devices.items() if not device.told_apart]
     return Finding(
-        verdict=_verdict(by_device, M),
-        measured=quarter["train loss, shared, closed"],
+        verdict=_verdict(devices, M),
+        measured=headline.value,
         predicted=1.0,
-        stderr=quarter["train loss, shared, closed stderr"],
+        stderr=headline.stderr,
         summary=(
             f"On {runs.data} with M = {M}, of plain BN's distance in train loss shared statistics close {closed('shared')}; "
             f"windows {closed('windows')}. With shared statistics train loss differs from that of BN over {M} by less than "
             f"two standard errors at device batch {', '.join(map(str, same)) or 'none'}. Headline: the share they close at "
-            f"{M // 4}, over {len(runs.seeds(M, M))} paired seeds. Plain BN at a device batch is run as ghost groups of as "
-            f"many images, the same operation; so is, at {_BATCH}, BN over {M} itself."
+            f"{M // 4}, over {runs.seeds(M=M, device_batch_size=M)} paired seeds. Plain BN at a device batch is run as ghost "
+            f"groups of as many images, the same operation; so is, at {_dial.BATCH}, BN over {M} itself."
         ),
-        rows=rows,
+        rows=[device.row for device in devices.values()],
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
+def _figure(results: Results) -> Figure:
     from bnlens.render import ROLES, new_figure
 
-    runs = Runs(results)
-    M = _dialled(runs)
-    rows = list(_rows(runs))
+    devices = _devices(TrainingRuns(results))
+    M = devices[0].M
     figure = new_figure(
         x="device batch", y=f"train loss less that of BN over {M} (nats per image)", xaxis_type="category"
     )
-    for name, column, role in (
-        ("plain BN", "plain BN", "paper"),
+    for name, way, role in (
+        ("plain BN", "plain", "paper"),
         (f"windows, M = {M}", "windows", "predicted"),
         (f"shared statistics, M = {M}", "shared", "measured"),
     ):
-        some = [row for row in rows if f"train loss, {column}" in row]
+        found = {str(device.batch): device.distance.get((way, "train_loss")) for device in devices}
+        shown = {batch: distance for batch, distance in found.items() if distance}
         look = ROLES[role]
         figure.add_scatter(
             name=name,
-            x=[str(row["device batch"]) for row in some],
-            y=[row[f"train loss, {column}"] for row in some],
-            error_y={"array": [row[f"train loss, {column} stderr"] for row in some]},
+            x=list(shown),
+            y=[distance.value for distance in shown.values()],
+            error_y={"array": [distance.stderr for distance in shown.values()]},
             mode="lines+markers",
             line={"color": look["color"], "dash": look["dash"]},
             marker={"color": look["color"], "symbol": look["symbol"]},
         )
-    figure.update_xaxes(categoryorder="array", categoryarray=[str(row["device batch"]) for row in rows])
+    figure.update_xaxes(categoryorder="array", categoryarray=[str(device.batch) for device in devices])
     figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": ROLES["paper"]["color"]})
     return figure
 
@@ -164,16 +181,7 @@ CLAIM = Claim(
         "down to M/4 (digits) or M/32 (CIFAR-10), differs by more than two standard errors. Holds approximately: that is so "
         "from M/2 up, and at M/4 they close at least 75%, at M/8 at least 60% of the distance that plain BN has there."
     ),
-    works=(
-        "ioffe2015batch",
-        "hoffer2017train",
-        "ioffe2017renormalization",
-        "yan2020towards",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "hoffer2017train", "ioffe2017renormalization", "yan2020towards", *_dial.WORKS),
     core=True,
     jobs=_jobs,
     judge=_judge,

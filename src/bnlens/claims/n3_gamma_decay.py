@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._paired import Runs
+from bnlens.claims._losses import LOSSES, grade_strengths
+from bnlens.claims._results import Results, TrainingRuns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,26 +24,25 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return common.jobs_of("N3", _KIND, _FACTORS, setup)
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = Runs(results)
-    M = common.target_of(runs)
-    rows = common.rows_of(runs, _KIND, _FACTORS, _LABEL)
-    bn, decay = rows[0], rows[-1]
-    verdict = common.verdict_of(decay)
-    train, test = (common.strength_of(decay, loss) for loss in ("train loss", "test loss"))
-    gamma = [runs.values("gamma", M, common.BATCH, kind).mean(0) for kind in (None, _KIND)]
-    share = gamma[1][:-1] / gamma[0][:-1]
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
+    ways = common.ways_of(runs, _KIND, _FACTORS, _LABEL)
+    bn, _, decay = ways
+    verdict = grade_strengths(decay.strength.values())
+    train, test = (decay.strength[what] for what in LOSSES)
+    share = decay.gamma[:-1] / bn.gamma[:-1]
     return Finding(
         verdict=verdict,
         measured=train.value,
         predicted=1.0,
         stderr=train.stderr,
         summary=(
-            f"On {runs.data} at M = {M}, gamma decay covers {train.value:.2f} of the distance from PN to BN in train loss and "
-            f"{test.value:.2f} in test loss; test loss {decay['test loss']:.3f} against BN's {bn['test loss']:.3f}. It leaves "
-            f"rms gamma in the layers before the last at {share.min():.2f} to {share.max():.2f} times BN's."
+            f"On {runs.data} at M = {common.target_of(runs)}, gamma decay covers {train.value:.2f} of the distance from PN to "
+            f"BN in train loss and {test.value:.2f} in test loss; test loss {decay.loss['test_loss'].value:.3f} against BN's "
+            f"{bn.loss['test_loss'].value:.3f}. It leaves rms gamma in the layers before the last at {share.min():.2f} to "
+            f"{share.max():.2f} times BN's."
         ),
-        rows=rows,
+        rows=[way.row for way in ways],
         corrects_paper=None
         if verdict == "holds"
         else (
@@ -53,8 +53,8 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    return common.figure_of(common.rows_of(Runs(results), _KIND, _FACTORS, _LABEL))
+def _figure(results: Results) -> Figure:
+    return common.figure_of(common.ways_of(TrainingRuns(results), _KIND, _FACTORS, _LABEL))
 
 
 CLAIM = Claim(
@@ -63,14 +63,7 @@ CLAIM = Claim(
     statement="A network with population normalization and gamma decay in every layer trains as with BN over M samples.",
     source="arXiv 1809.00846, Theorem 1 taken to whole networks, as in its experiments with explicit regularisers",
     agreement=common.AGREEMENT,
-    works=(
-        "ioffe2015batch",
-        "ioffe2017renormalization",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "ioffe2017renormalization", *_dial.WORKS),
     core=False,
     jobs=_jobs,
     judge=_judge,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
 from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._paired import Runs
+from bnlens.claims._losses import LOSSES, grade_strengths
+from bnlens.claims._results import Results, TrainingRuns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,15 +24,13 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     return common.jobs_of("N4", _KIND, _FACTORS, setup)
 
 
-def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
-    runs = Runs(results)
+def _judge(results: Results) -> Finding:
+    runs = TrainingRuns(results)
     M = common.target_of(runs)
-    rows = common.rows_of(runs, _KIND, _FACTORS, _LABEL)
-    at_M, at_twice = (
-        [common.strength_of(row, loss) for loss in ("train loss", "test loss")] for row in rows[-len(_FACTORS) :]
-    )
+    ways = common.ways_of(runs, _KIND, _FACTORS, _LABEL)
+    at_M, at_twice = ([way.strength[what] for what in LOSSES] for way in ways[-len(_FACTORS) :])
     return Finding(
-        verdict=common.verdict_of(rows[-len(_FACTORS)]),
+        verdict=grade_strengths(at_M),
         measured=at_M[0].value,
         predicted=1.0,
         stderr=at_M[0].stderr,
@@ -41,12 +40,12 @@ def _judge(results: Mapping[str, dict[str, Any]]) -> Finding:
             f"{at_twice[1].value:.2f}. The penalty has the value of the quadratic term of BN's gap; its slope is larger than "
             "the whole gap's, which an image's share in its own batch flattens (theory sheet A.3: by half for single units)."
         ),
-        rows=rows,
+        rows=[way.row for way in ways],
     )
 
 
-def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
-    return common.figure_of(common.rows_of(Runs(results), _KIND, _FACTORS, _LABEL))
+def _figure(results: Results) -> Figure:
+    return common.figure_of(common.ways_of(TrainingRuns(results), _KIND, _FACTORS, _LABEL))
 
 
 CLAIM = Claim(
@@ -58,16 +57,7 @@ CLAIM = Claim(
     ),
     source="theory sheet D.2; goes beyond arXiv 1809.00846, whose regulariser is diagonal and layer by layer",
     agreement=common.AGREEMENT,
-    works=(
-        "ioffe2015batch",
-        "ioffe2017renormalization",
-        "schraudolph2002fast",
-        "martens2020new",
-        "wu2021rethinking",
-        "he2015delving",
-        "alpaydin1998optical",
-        "krizhevsky2009learning",
-    ),
+    works=("ioffe2015batch", "ioffe2017renormalization", "schraudolph2002fast", "martens2020new", *_dial.WORKS),
     core=False,
     jobs=_jobs,
     judge=_judge,

