@@ -1,10 +1,9 @@
-"""Claims N1 to N4: their judges on losses made by hand, and their plans."""
+"""Claims N1 to N4: their judges on losses made by hand."""
 
 import pytest
 from network_results import runs
 
 from bnlens.claims import get_claims
-from bnlens.errors import DataError, UsageError
 from bnlens.nn import matching_window
 
 CLAIMS = {claim.id: claim for claim in get_claims(["N1", "N2", "N3", "N4"])}
@@ -100,14 +99,6 @@ def test_explicit_regularisers(claim, penalty, train, test, verdict):
     assert len(CLAIMS[claim].figure(results).data) == len(finding.rows) == len(kinds)
 
 
-def test_plans(tmp_path):
-    for claim in CLAIMS.values():
-        jobs = claim.plan()
-        assert len({job.name for job in jobs}) == len(jobs)
-        assert {job.config["data"] for job in jobs} == {"digits"}
-        with pytest.raises(UsageError, match=f"{claim.id} at scale full .*--data DIR"):
-            claim.plan("full")
-        with pytest.raises(DataError):
-            claim.plan("quick", tmp_path)
+def test_claims_share_what_they_have_in_common():
     shared = {str(job.config) for job in CLAIMS["N1"].plan()}
     assert sum(str(job.config) in shared for job in CLAIMS["N4"].plan()) == 6
