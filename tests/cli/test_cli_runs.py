@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from cli_runs import SCRIPT, assert_one_sentence, bnlens, toy_bnlens
 
-from bnlens.claims import records_frame
-from bnlens.claims.store import Record, Store, run_lock
 from bnlens.errors import UsageError
+from bnlens.runs import records_frame
+from bnlens.runs.store import Record, Store, run_lock
 
 
 def runs(tmp_path: Path, *arguments: object, answer: str = "") -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from bnlens.claims import read_records
+from bnlens.runs import read_records
 from bnlens.web import create_app
 from web import fake_claims
 from web.readers import URL, cancel, events, form_token, start, token

@@ -7,7 +7,7 @@ from typing import Any
 
 from bnlens.claims._claim import Job, Setup
 from bnlens.claims._plans import check_full_scale
-from bnlens.experiments.training import train_net
+from bnlens.experiments import training
 
 __all__ = ["BATCH", "WORKS", "jobs_of"]
 
@@ -20,6 +20,12 @@ WORKS = ("wu2021rethinking", "he2015delving", "alpaydin1998optical", "krizhevsky
 _DIGITS: Mapping[str, Any] = {"net": "cnn", "data": "digits", "samples": 1000, "steps": 60, "lr": 0.3}
 _CIFAR: Mapping[str, Any] = {"net": "cnn", "samples": 5000, "steps": 600, "lr": 0.3}
 
+_FUNCTIONS = {
+    None: training.train_net,
+    "gamma-decay": training.train_net_with_gamma_decay,
+    "curvature": training.train_net_with_curvature_penalty,
+}
+
 
 def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]]) -> Sequence[Job]:
     """Return a job for each kind of run and seed; claims that ask for the same run share its result.
@@ -28,7 +34,7 @@ def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]]) -> Seq
         claim: id of the claim, for messages.
         setup: of the claim, with a parameter ``seeds``.
         kinds: for each kind ``M``, an int or ``"inf"``, and any of ``device_batch_size`` (256), ``share_statistics`` (False)
-            and ``regulariser`` (None); see `bnlens.experiments.training.train_net`.
+            and ``regulariser`` (None); see `bnlens.experiments.training`.
 
     Raises:
         UsageError: the scale is full and there are no data.
@@ -59,4 +65,4 @@ def _job(
     way = "-shared" if share_statistics else f"-{regulariser}" if regulariser else ""
     passes = recipe["steps"] * BATCH / device_batch_size
     cost = recipe["steps"] * recipe["samples"] / 40_000 * (1.3 if share_statistics else 1) + passes * 0.004
-    return Job(f"M{M}-device{device_batch_size}{way}-seed{seed}", train_net, config, cost=cost)
+    return Job(f"M{M}-device{device_batch_size}{way}-seed{seed}", _FUNCTIONS[regulariser], config, cost=cost)

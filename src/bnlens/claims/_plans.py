@@ -8,7 +8,7 @@ from typing import Any
 
 from bnlens.claims._claim import Job, Scale, Setup
 from bnlens.errors import UsageError
-from bnlens.experiments.networks import train_network
+from bnlens.experiments import networks
 
 __all__ = [
     "POPULATION",
@@ -31,6 +31,11 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 # Seconds on one core for 256 images of CIFAR-10, forward and backward; of the digits a twelfth.
 _SECONDS = {"mlp": 0.007, "cnn": 0.07, "resnet": 0.055, "resnet14": 0.35, "resnet20": 0.5, "resnet18": 4.0}
+_FUNCTIONS = {
+    None: networks.train_network,
+    "gamma-decay": networks.train_network_with_gamma_decay,
+    "curvature": networks.train_network_with_curvature_penalty,
+}
 _FACTORS = {None: 1.0, "gamma-decay": 1.7, "curvature": 4.6}
 
 
@@ -127,9 +132,9 @@ def network_job(
         setup: of the claim; its parameters give what all runs have in common.
         seed: of the run.
         M: statistics batch size.
-        regulariser: see `train_network`.
-        noise: see `train_network`.
-        dropout: see `train_network`.
+        regulariser: see `bnlens.experiments.networks.train_network`.
+        noise: likewise.
+        dropout: likewise.
         **changes: in place of the parameters ``net``, ``samples``, ``epochs``, ``batch_size``.
     """
     given = {**setup.parameters, **changes}
@@ -152,7 +157,8 @@ def network_job(
         "dropout": float(dropout),
         "seed": seed,
     }
-    return Job(_name(config), train_network, config, cost=_cost(config))
+    function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
+    return Job(_name(config), function, config, cost=_cost(config))
 
 
 def _name(config: Mapping[str, Any]) -> str:
