@@ -71,7 +71,7 @@ class _Redocumented(ast.NodeTransformer):
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source, for one test to change and to leave as it was."""
     root = tmp_path_factory.mktemp("source") / "bnlens"
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("__pycache__", "data", "static", "templates"))
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
     return root
 
 
