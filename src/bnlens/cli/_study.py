@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -162,7 +162,5 @@ def _checked(path: Path, key: str, value: Any) -> Any:
 
 
 def _unknown(place: Path | str, key: str, valid: Sequence[str]) -> str:
-    lower = {name.lower(): name for name in valid}
-    near = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.4)
-    hint = f"did you mean {lower[near[0]]!r}?" if near else f"use one of {', '.join(valid)}"
+    hint = did_you_mean(key, valid, f"use one of {', '.join(valid)}")
     return f"{place}: unknown key {key!r}; {hint}"

@@ -98,8 +98,9 @@ def change_class(
             layer._non_persistent_buffers_set.discard(name)
         return
     vars(layer).update({name: vars(state)[name] for name in attributes}, _converted_path=path)
-    for name in sorted(buffers):
-        layer.register_buffer(name, state._buffers[name], persistent=name not in state._non_persistent_buffers_set)
+    for name, buffer in state._buffers.items():
+        if name in buffers:
+            layer.register_buffer(name, buffer, persistent=name not in state._non_persistent_buffers_set)
 
 
 def _restore(

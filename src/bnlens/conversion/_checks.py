@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
+from bnlens._names import did_you_mean
 from bnlens.conversion._changes import names_of_ours
 from bnlens.conversion._registry import full_name
 from bnlens.errors import (
@@ -106,8 +106,7 @@ def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[
     known = [path for several in paths.values() for path in several]
     for path in chosen:
         if path not in known:
-            near = difflib.get_close_matches(str(path), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "paths are those of model.named_modules()"
+            hint = did_you_mean(str(path), known, "paths are those of model.named_modules()", cutoff=0.6)
             raise UsageError(f"layers names {path!r}, which {type(model).__name__} has not; {hint}")
 
     def path_if_chosen(module: nn.Module) -> str | None:

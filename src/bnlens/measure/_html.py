@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import plotly.graph_objects as go
 
 from bnlens import render
+from bnlens._plain import csv_text
 from bnlens.measure._frame import gap_columns
 from bnlens.render import ROLES, Html
 
@@ -209,8 +210,10 @@ def _details(report: Report) -> str:
 
 
 def _download(report: Report) -> Html:
-    csv = report.to_frame().to_csv()
-    table = render.download(csv, filename="bnlens-report.csv", label="All numbers (CSV)", media_type="text/csv")
+    rows = cast("list[dict[str, Any]]", report.to_frame().reset_index().to_dict("records"))
+    table = render.download(
+        csv_text(rows), filename="bnlens-report.csv", label="All numbers (CSV)", media_type="text/csv"
+    )
     document = render.download(
         report.to_json(), filename="bnlens-report.json", label="The report (JSON)", media_type="application/json"
     )

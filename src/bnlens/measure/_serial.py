@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnlens._plain import plain
 from bnlens.errors import StoreError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ SCHEMA = 1
 
 def to_json(report: Report) -> str:
     """JSON text of a report: the fields of its dataclasses, with a schema number; numbers that do not exist are null."""
-    return json.dumps({"schema": SCHEMA, "kind": "bnlens report", **_plain(report)}, indent=1, allow_nan=False)
+    return json.dumps({"schema": SCHEMA, "kind": "bnlens report", **plain(report)}, indent=1, allow_nan=False)
 
 
 def from_json(path: str | os.PathLike[str]) -> Report:
@@ -82,18 +83,8 @@ def _check(report: Report) -> None:
             raise ValueError(f"no measured gap at M = {missing[0] if missing else min(gaps.measured)}")
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _build(annotation: Any, value: Any) -> Any:
-    """The value of type ``annotation`` that ``_plain`` made ``value`` of."""
+    """The value of type ``annotation`` that ``plain`` made ``value`` of."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)

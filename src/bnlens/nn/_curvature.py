@@ -64,7 +64,7 @@ class CurvaturePenalty(Regulariser):
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
         noise = _Noise(self.statistics_batch_size)
-        device = next(iter(self.layers.values())).window.device
+        device = next(iter(self.layers.values())).skipped_batches.device
         with _forward_mode(device), self._observed(noise.enter):
             try:
                 output = self.model(*inputs, **keywords)

@@ -44,7 +44,7 @@ class _PartialNoise(DialBatchNorm):
             raise UsageError(f"one value per channel in training, input shape {tuple(input.shape)}; give more samples")
         M = self.statistics_batch_size
         sizes = [samples] if M is None or samples <= M else group_sizes(samples, int(M))
-        gamma, beta = self._affine()
+        gamma, beta = self._affine(input)
         # Moments of each image around the batch's mean, so that nothing cancels in their squares.
         centre = input.detach().transpose(0, 1).flatten(1).mean(1).to(gamma.dtype)
         centred = (input.to(gamma.dtype) - _spread(centre.unsqueeze(0), input.ndim)).reshape(*input.shape[:2], -1)
@@ -64,6 +64,9 @@ class _PartialNoise(DialBatchNorm):
         offset = beta + gamma * shift - scale * used_mean
         y = centred * scale.unsqueeze(-1) + offset.unsqueeze(-1)
         return y.reshape(input.shape).to(input.dtype)
+
+    def _has_window(self) -> bool:
+        return True
 
     def extra_repr(self) -> str:
         """The layer's arguments and its noise."""
