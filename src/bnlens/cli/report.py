@@ -115,7 +115,12 @@ def report_command(
         result.to_json(save)
     if html is not None:
         result.to_html(html)
-    typer.echo(result.to_json() if as_json else repr(result))
+    if sys.stdout.isatty() and not as_json:
+        from rich import print as draw
+
+        draw(result)
+    else:
+        typer.echo(result.to_json() if as_json else repr(result))
     for path in (html, save):
         if path is not None:
             typer.echo(f"Written: {path}", err=as_json)

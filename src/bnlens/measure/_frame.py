@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from bnlens.measure._estimate import Estimate
-
-if TYPE_CHECKING:
-    from bnlens.measure._report import Report
-    from bnlens.measure._results import Gaps, LayerResult
+from bnlens.measure._results import Gaps, LayerResult, ReportData
 
 __all__ = ["gap_columns", "report_frame"]
 
 _DESCRIPTIVE = ("effective_samples_mean", "effective_samples_std", "kurtosis", "stale_mean", "stale_std")
 
 
-def report_frame(report: Report) -> pd.DataFrame:
+def report_frame(report: ReportData) -> pd.DataFrame:
     """One row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
     layers = {layer.name: layer for layer in report.layers}
     rows = []

@@ -1,14 +1,17 @@
-"""What a report holds of one BN layer and of the whole network."""
+"""The content of a report: results of each BN layer and of the whole network, and how they were made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
 from bnlens.theory.noise import noise_scale
 
-__all__ = ["Description", "Gaps", "LayerResult", "NetworkResult", "Note"]
+__all__ = ["NETWORK", "Description", "Gaps", "LayerResult", "NetworkResult", "Note", "ReportData"]
+
+NETWORK = "(network)"
 
 
 @dataclass(frozen=True)
@@ -136,3 +139,40 @@ class Note:
     kind: str
     layer: str
     text: str
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """The content of a `Report`, which documents it."""
+
+    model: str
+    layers: tuple[LayerResult, ...]
+    network: NetworkResult
+    notes: tuple[Note, ...]
+    statistics_batch_sizes: tuple[int, ...]
+    prediction_batch_size: int
+    samples: int
+    rounds: int
+    likelihood: str | None
+    population_passes: int
+    seed: int
+    seconds: float
+    version: str
+    created: str
+
+    def __getitem__(self, name: str) -> LayerResult:
+        """The layer of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
+
+    def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
+        """(name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
+        named = [(NETWORK, self.network.gaps)]
+        named += [(layer.name, layer.gaps) for layer in self.layers if layer.gaps is not None]
+        return [(name, size, gaps) for name, gaps in named for size in (sizes or self.statistics_batch_sizes)]
