@@ -1,4 +1,4 @@
-"""What is to be computed, from a TOML file and the command line; the command line wins."""
+"""Studies: the settings of a run, from a TOML file and the command line, which wins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BARE = re.compile(r"[A-Za-z_][\w.-]*")
 
 @dataclass(frozen=True)
 class Study:
-    """What a TOML file or a command line asks for; None where it says nothing.
+    """The settings that a TOML file or a command line gives; None for those it leaves open.
 
     Attributes:
         claims: ids of claims.

@@ -1,4 +1,4 @@
-"""What must hold before anything is changed, and what to say where it does not."""
+"""Checks before anything is changed, with a sentence for each that fails."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_layer(path: str, layer: _BatchNorm) -> None:
 
 
 def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[[nn.Module], str | None]:
-    """A function that gives a chosen module's path, and None for others.
+    """Return a function that gives a chosen module's path, and None for others.
 
     A path chooses the module and everything in it. A module that is used in several places is chosen by any of its paths,
     and its first one is given.
@@ -119,7 +119,7 @@ def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[
 
 
 def nothing_to_convert(model: nn.Module, layers: Iterable[str] | str | None) -> ModelError:
-    """The error for a model, or a choice of its layers, without a layer to convert."""
+    """Return the error for a model, or a choice of its layers, without a layer to convert."""
     name = type(model).__name__
     if layers is not None:
         return ModelError(
@@ -143,7 +143,7 @@ def nothing_to_convert(model: nn.Module, layers: Iterable[str] | str | None) -> 
 
 
 def parameter_pairs(path: str, old: nn.Module, new: nn.Module) -> Mapping[nn.Parameter, nn.Parameter]:
-    """Parameters of ``old`` that ``new`` does not have, with those of the same name in ``new``.
+    """Return the parameters of ``old`` that ``new`` does not have, with those of the same name in ``new``.
 
     Raises:
         ConversionError: there is none of this name and shape.

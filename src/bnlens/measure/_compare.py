@@ -73,7 +73,7 @@ class Comparison:
         return text
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer and M."""
+        """Return one row per layer and M."""
         import pandas as pd
 
         return pd.DataFrame(

@@ -15,7 +15,7 @@ _DESCRIPTIVE = ("effective_samples_mean", "effective_samples_std", "kurtosis", "
 
 
 def report_frame(report: ReportData) -> pd.DataFrame:
-    """One row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
+    """Return one row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
     layers = {layer.name: layer for layer in report.layers}
     rows = []
     for name, size, gaps in report.gap_rows():
@@ -27,7 +27,7 @@ def report_frame(report: ReportData) -> pd.DataFrame:
 
 
 def gap_columns(gaps: Gaps, size: int) -> dict[str, float]:
-    """Measured and predicted gaps at ``size``, the predictions for the report's own population."""
+    """Return the measured and predicted gaps at ``size``, the predictions for the report's own population."""
     row = _columns("measured", gaps.measured.get(size))
     for kind in ("exact", "fisher", "two_term"):
         row |= _columns(kind, gaps.predicted(size, kind, population=gaps.population))

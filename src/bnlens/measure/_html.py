@@ -31,7 +31,7 @@ _LEAD = (
 
 
 def report_page(report: ReportData) -> str:
-    """The page: the whole network over M, the layers, what describes them, notes, and how it was made."""
+    """Return the page: the whole network over M, the layers, what describes them, notes, and how it was made."""
     layers = [layer for layer in report.layers if layer.gaps is not None]
     body = [
         render.section("Whole network", _network(report), anchor="network"),
@@ -44,7 +44,7 @@ def report_page(report: ReportData) -> str:
 
 
 def gap_by_size(gaps: Gaps) -> go.Figure:
-    """Gap over M: points measured, curves predicted from groups of M0."""
+    """Return the gap over M: points measured, curves predicted from groups of M0."""
     figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type="log")
     sizes = sorted(gaps.measured)
     lowest, highest = min(*sizes, gaps.source) / 2, max(*sizes, gaps.source) * 2
@@ -66,7 +66,7 @@ def gap_by_size(gaps: Gaps) -> go.Figure:
 
 
 def gap_by_layer(report: ReportData, size: int) -> go.Figure:
-    """Gap of each layer alone at one M, measured and predicted side by side."""
+    """Return the gap of each layer alone at one M, measured and predicted side by side."""
     figure = render.new_figure(x="layer", y=_GAP, scattermode="group", height=440)
     named = [(layer.name, layer.gaps) for layer in report.layers if layer.gaps is not None]
     names = [name for name, _ in named]

@@ -66,7 +66,7 @@ class Measurement:
     bar: Bar
 
     def of(self, active: list[str], label: str) -> Gaps:
-        """Gaps with the calls ``active`` on group statistics."""
+        """Return the gaps with the calls ``active`` on group statistics."""
         measured = {}
         for size in self.sizes:
             rounds = Rounds(self.rounds, self.seed + size)
@@ -95,7 +95,7 @@ class Measurement:
         return first_order_by_group(members, statistics, self.data.given)
 
     def layer(self, name: str, module: _BatchNorm, per_layer: bool) -> LayerResult:
-        """Everything about one call."""
+        """Return all results of one call."""
         statistics, law = self.data.statistics[name], self.data.laws[name]
         scale = float(noise_scale(self.source, len(self.probe.pool)))
         description = describe(module, statistics, self.populations[name])

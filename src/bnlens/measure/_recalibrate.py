@@ -23,7 +23,7 @@ __all__ = ["Recalibration", "recalibrate"]
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What ``recalibrate`` did.
+    """The outcome of ``recalibrate``.
 
     Attributes:
         layers: BN layers whose running statistics were set.

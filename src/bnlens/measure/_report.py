@@ -46,7 +46,7 @@ class Prediction:
         return prediction_text(self.statistics_batch_size, self.kind, {NETWORK: self.network, **self.layers})
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer and one for the network: columns ``gap`` and ``stderr``."""
+        """Return one row per layer and one for the network: columns ``gap`` and ``stderr``."""
         import pandas as pd
 
         rows = {NETWORK: self.network, **self.layers}
@@ -56,7 +56,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Report(ReportData):
-    """How much batch normalization regularises a network, measured and predicted; made by ``bnlens.report``.
+    """The regularisation of a network by batch normalization, measured and predicted; made by ``bnlens.report``.
 
     The gap of M is the mean loss with the batch statistics of groups of M samples less that with population statistics, at
     fixed weights, in nats per sample. ``repr`` is the table.
@@ -119,13 +119,13 @@ class Report(ReportData):
         return Prediction(statistics_batch_size, at(self.network.gaps), layers, kind)
 
     def to_frame(self) -> pd.DataFrame:
-        """All numbers as a data frame: a row per layer and M, the network's under ``(network)``; see `bnlens.measure`."""
+        """Return all numbers: a row per layer and M, the network's under ``(network)``; see `bnlens.measure` for columns."""
         from bnlens.measure._frame import report_frame
 
         return report_frame(self)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The report as JSON text, also written to ``path`` if given.
+        """Return the report as JSON text, also written to ``path`` if given.
 
         Raises:
             StoreError: ``path`` cannot be written.
@@ -174,7 +174,7 @@ class Report(ReportData):
         return gap_by_size(gaps)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The report as one self-contained HTML file with figures, which works offline; also written to ``path``.
+        """Return the report as one self-contained HTML file with figures, which works offline; also written to ``path``.
 
         Raises:
             StoreError: ``path`` cannot be written.
@@ -187,7 +187,7 @@ class Report(ReportData):
         return text
 
     def compare(self, other: Report) -> Comparison:
-        """Differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
+        """Return differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
         from bnlens.measure._compare import compare
 
         return compare(self, other)

@@ -35,11 +35,11 @@ class Gaps:
     population: int
 
     def scale(self, batch_size: int, population: int | None) -> float:
-        """Factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
+        """Return the factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
         return float(noise_scale(batch_size, population)) / float(noise_scale(self.source, self.population))
 
     def predicted(self, batch_size: int, kind: str = "exact", *, population: int | None = None) -> Estimate | None:
-        """Prediction ``kind`` (``"exact"``, ``"fisher"`` or ``"two_term"``) at ``batch_size``.
+        """Return the prediction ``kind`` (``"exact"``, ``"fisher"`` or ``"two_term"``) at ``batch_size``.
 
         Args:
             batch_size: M.
@@ -50,7 +50,7 @@ class Gaps:
         return None if estimate is None else estimate * self.scale(batch_size, population)
 
     def ratio(self, batch_size: int) -> Estimate | None:
-        """The exact prediction over the measured gap at a measured M.
+        """Return the exact prediction over the measured gap at a measured M.
 
         None where the measured gap is not three standard errors from zero (an untrained network, say): a ratio to it would
         say nothing.
@@ -63,7 +63,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Description:
-    """What one call of a BN layer sees under population statistics, whatever the gap.
+    """The inputs of one call of a BN layer under population statistics, in numbers.
 
     Attributes:
         effective_samples_mean: independent samples per sample for mu_B: variance of a pixel over that of a sample's mean.
@@ -161,7 +161,7 @@ class ReportData:
     created: str
 
     def __getitem__(self, name: str) -> LayerResult:
-        """The layer of that name.
+        """Return the layer of that name.
 
         Raises:
             UsageError: there is none.
@@ -172,7 +172,7 @@ class ReportData:
         raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
 
     def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
-        """(name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
+        """Return (name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
         named = [(NETWORK, self.network.gaps)]
         named += [(layer.name, layer.gaps) for layer in self.layers if layer.gaps is not None]
         return [(name, size, gaps) for name, gaps in named for size in (sizes or self.statistics_batch_sizes)]

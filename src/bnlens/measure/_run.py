@@ -173,7 +173,7 @@ def _first_look(probe: Probe, layers: dict[str, nn.modules.batchnorm._BatchNorm]
 
 
 def _by_running_statistics(layers: dict[str, nn.modules.batchnorm._BatchNorm]) -> Handler:
-    """A handler that does what the layers do in eval mode."""
+    """Return a handler that does what the layers do in eval mode."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         layer = layers[_path(name)]
@@ -186,7 +186,7 @@ def _by_running_statistics(layers: dict[str, nn.modules.batchnorm._BatchNorm]) -
 
 
 def _check_samples(pool: SamplePool, largest: int) -> int:
-    """Samples per forward pass: the loader's own batch, or one group where that is larger."""
+    """Return the samples per forward pass: the loader's own batch, or one group where that is larger."""
     if len(pool) < 2 * largest:
         raise DataError(
             f"the loader gave {len(pool)} samples, fewer than twice the group size {largest}; give at least {2 * largest} "
@@ -214,7 +214,7 @@ def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[
 
 
 def _source(sizes: tuple[int, ...], samples: int) -> int:
-    """M0 where the user gives none: between the measured M, or twice (half, if samples are few) a single one."""
+    """Return M0 where the user gives none: between the measured M, or twice (half, if samples are few) a single one."""
     smallest, largest = sizes[0], sizes[-1]
     if smallest < largest:
         source = round(math.sqrt(smallest * largest))
@@ -226,7 +226,7 @@ def _source(sizes: tuple[int, ...], samples: int) -> int:
 
 
 def _at_least(name: str, value: Any, least: int) -> int:
-    """The value as an int; NumPy's integers count as such."""
+    """Return the value as an int; NumPy's integers count as such."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name} is {value!r}; it must be an integer of at least {least}")
     return int(value)

@@ -24,7 +24,7 @@ _Report = TypeVar("_Report", bound=ReportData)
 
 
 def to_json(report: ReportData) -> str:
-    """JSON text of a report: the fields of its dataclasses, with a schema number; numbers that do not exist are null."""
+    """Return a report as JSON: the fields of its dataclasses, with a schema number; numbers that do not exist are null."""
     return json.dumps({"schema": SCHEMA, "kind": "bnlens report", **plain(report)}, indent=1, allow_nan=False)
 
 
@@ -82,7 +82,7 @@ def _check(report: ReportData) -> None:
 
 
 def _build(annotation: Any, value: Any) -> Any:
-    """The value of type ``annotation`` that ``plain`` made ``value`` of."""
+    """Return the value of type ``annotation`` that ``plain`` made ``value`` of."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)

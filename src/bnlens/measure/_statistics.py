@@ -17,7 +17,7 @@ __all__ = ["SampleStatistics", "collect_statistics"]
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """What each sample contributes to the batch statistics of one BN call; xhat = (h - mu_P) / sigma_P.
+    """The contribution of each sample to the batch statistics of one BN call; xhat = (h - mu_P) / sigma_P.
 
     Attributes:
         mean: a, mean over pixels of xhat, (P, C), float32.
@@ -52,7 +52,7 @@ class SampleStatistics:
 def collect_statistics(
     probe: Probe, populations: Mapping[str, Population], advance: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, dict[str, SampleStatistics]]:
-    """One forward pass over the pool under population statistics.
+    """Make one forward pass over the pool under population statistics.
 
     Returns:
         The loss of each sample, (P,), float64, nats; and the statistics by call name.

@@ -19,7 +19,7 @@ _Part = str | list[list[str]]  # a paragraph, or the rows of a table, headings f
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as columns two spaces apart: the first column to the left, the others to the right."""
+    """Return rows of text as columns two spaces apart: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -75,7 +75,7 @@ def _parts(report: ReportData) -> list[_Part]:
 
 
 def prediction_text(batch_size: int, kind: str, rows: Mapping[str, Estimate]) -> str:
-    """The table that ``repr`` of a prediction is."""
+    """Return the table that ``repr`` of a prediction is."""
     table = [["layer", "gap"], *([name, str(estimate)] for name, estimate in rows.items())]
     return f"Gap predicted at M = {batch_size} ({kind}), nats per sample\n{aligned(table)}"
 

@@ -14,7 +14,7 @@ __all__ = ["CrossEstimates", "CrossSums", "compute_cross", "merge_cross", "updat
 
 @dataclass(frozen=True, eq=False)
 class CrossSums(Sums):
-    r"""What is kept of the samples seen so far to give the covariance of their channels.
+    r"""The sums over samples that the covariance of their channels follows from.
 
     With sample vectors :math:`x_i` and their mean :math:`\bar x`, ``comoment`` is
     :math:`\sum_i (x_i - \bar x)(x_i - \bar x)^T`. The cross covariance of two vectors is a block of the covariance of
@@ -31,7 +31,7 @@ class CrossSums(Sums):
 
     @classmethod
     def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> CrossSums:
-        """Sums over no samples: the neutral element of :func:`merge_cross`.
+        """Return sums over no samples: the neutral element of :func:`merge_cross`.
 
         Args:
             num_features: number of channels C.
@@ -86,7 +86,7 @@ def update_cross(sums: CrossSums, batch: Tensor) -> CrossSums:
 
 
 def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
-    r"""Cross sums over the samples of both, whatever the two counts; either may be empty.
+    r"""Return cross sums over the samples of both, whatever the two counts; either may be empty.
 
     .. math:: C = C_1 + C_2 + \frac{n_1 n_2}{n_1 + n_2} \delta \delta^T, \qquad \delta = \bar x_2 - \bar x_1.
 
@@ -114,7 +114,7 @@ def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
 
 
 def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
-    """The mean and the covariance matrix that the cross sums describe.
+    """Return the mean and the covariance matrix that the cross sums describe.
 
     Args:
         sums: cross sums over C channels.
@@ -138,7 +138,7 @@ def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
 
 
 def _sums_of(piece: Tensor) -> CrossSums:
-    """Cross sums over one float64 piece (samples, C), which is overwritten."""
+    """Return cross sums over one float64 piece (samples, C), which is overwritten."""
     mean = piece.mean(0)
     centred = piece.sub_(mean)
     zero = torch.zeros((), dtype=torch.int64, device=piece.device)

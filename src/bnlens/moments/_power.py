@@ -14,7 +14,7 @@ __all__ = ["MomentSums", "merge_moments", "update_moments"]
 
 @dataclass(frozen=True, eq=False)
 class MomentSums(Sums):
-    r"""What is kept of the samples seen so far, per channel: everything that moments to order four need.
+    r"""The sums over samples, per channel, that moments to order four follow from.
 
     With :math:`n` samples :math:`x_i` of a channel and their mean :math:`\bar x`, ``sum2``, ``sum3`` and ``sum4`` are
     :math:`\sum_i (x_i - \bar x)^p` for p = 2, 3, 4. A sample is one value of the channel: an image of H x W pixels
@@ -35,7 +35,7 @@ class MomentSums(Sums):
 
     @classmethod
     def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> MomentSums:
-        """Sums over no samples: the neutral element of :func:`merge_moments`.
+        """Return sums over no samples: the neutral element of :func:`merge_moments`.
 
         Args:
             num_features: number of channels C.
@@ -72,7 +72,7 @@ def update_moments(sums: MomentSums, batch: Tensor) -> MomentSums:
 
 
 def merge_moments(first: MomentSums, second: MomentSums) -> MomentSums:
-    r"""Sums over the samples of both, whatever the two counts; either may be empty.
+    r"""Return sums over the samples of both, whatever the two counts; either may be empty.
 
     With :math:`\delta = \bar x_2 - \bar x_1`, :math:`n = n_1 + n_2` and the shares :math:`w_k = n_k / n`, for order two
     (Chan, Golub, LeVeque 1979) and, in the same way, three and four (Pebay 2008)
@@ -116,7 +116,7 @@ def merge_moments(first: MomentSums, second: MomentSums) -> MomentSums:
 
 
 def _sums_of(piece: Tensor) -> MomentSums:
-    """Sums over one float64 piece (samples, C), which is overwritten."""
+    """Return sums over one float64 piece (samples, C), which is overwritten."""
     mean = piece.mean(0)
     centred = piece.sub_(mean)
     squares = centred * centred

@@ -52,13 +52,13 @@ class Moments:
         self.sums = merge_moments(self.sums, other.sums)
 
     def all_merge(self, group: ProcessGroup | None = None) -> Moments:
-        """The moments over all ranks as a new object; this one keeps its own samples. See :func:`all_merge`."""
+        """Return the moments over all ranks as a new object; this one keeps its own samples. See :func:`all_merge`."""
         merged = Moments(self.sums.num_features)
         merged.sums = all_merge(self.sums, merge_moments, group)
         return merged
 
     def compute(self, *, bessel: bool = False) -> MomentEstimates:
-        """The estimates for the samples so far; see :func:`compute_moments`."""
+        """Return the estimates for the samples so far; see :func:`compute_moments`."""
         return compute_moments(self.sums, bessel=bessel)
 
     def reset(self) -> None:
@@ -98,13 +98,13 @@ class CrossMoments:
         self.sums = merge_cross(self.sums, other.sums)
 
     def all_merge(self, group: ProcessGroup | None = None) -> CrossMoments:
-        """The cross moments over all ranks as a new object; this one keeps its own samples. See :func:`all_merge`."""
+        """Return the cross moments over all ranks as a new object; this one keeps its own samples. See :func:`all_merge`."""
         merged = CrossMoments(self.sums.num_features)
         merged.sums = all_merge(self.sums, merge_cross, group)
         return merged
 
     def compute(self, *, bessel: bool = False) -> CrossEstimates:
-        """The mean and covariance of the samples so far; see :func:`compute_cross`."""
+        """Return the mean and covariance of the samples so far; see :func:`compute_cross`."""
         return compute_cross(self.sums, bessel=bessel)
 
     def reset(self) -> None:

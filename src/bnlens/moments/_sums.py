@@ -1,4 +1,4 @@
-"""What every kind of sums shares: its fields, its reading of a batch, its rule for values that are not finite."""
+"""The base of all sums: the common fields, how a batch is read, and the rule for values that are not finite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sums:
         return self.mean.shape[0]
 
     def to(self: AnySums, device: torch.device | str) -> AnySums:
-        """The same sums on another device."""
+        """Return the same sums on another device."""
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
@@ -96,7 +96,7 @@ def check_mergeable(first: Sums, second: Sums) -> None:
 
 
 def _float64_pieces(batch: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Copies of shape (samples, C) that together hold each value of the batch once."""
+    """Yield copies of shape (samples, C) that together hold each value of the batch once."""
     batch = batch.unsqueeze(-1) if batch.dim() == 2 else batch.flatten(2)  # (N, C, L)
     _, channels, length = batch.shape
     elements = _PIECE_CPU if device.type == "cpu" else _PIECE_ACCELERATOR

@@ -222,7 +222,7 @@ class DialBatchNorm(_BatchNorm):
         return sync_group(self._sync)
 
     def _advance(self, batch: BatchStatistics, samples: int, M: float) -> Tensor:
-        """The window with ``batch`` in it, kept unless this is a forward pass run again."""
+        """Return the window with ``batch`` in it, kept unless this is a forward pass run again."""
         if 4 * samples < M < math.inf:
             self._warn(samples, M)
         earlier = self._earlier_window if _in_backward() else None
@@ -236,7 +236,7 @@ class DialBatchNorm(_BatchNorm):
         return window
 
     def _has_window(self) -> bool:
-        """Whether this layer can come to normalise by a window: with an M, batches may be smaller than it."""
+        """Return whether the layer may have to normalise by a window: with an M, batches can be smaller than it."""
         return self._statistics_batch_size is not None
 
     def _allocated(self, empty: Callable[..., Tensor]) -> Tensor:
@@ -250,7 +250,7 @@ class DialBatchNorm(_BatchNorm):
         return {"device": device, "dtype": _at_least_float32(dtype)}
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
+        """Return gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
         like = x.new_empty(x.shape[1]) if self.weight is None else self.weight
         weight = torch.ones_like(like) if self.weight is None else self.weight
         bias = torch.zeros_like(like) if self.bias is None else self.bias
@@ -294,7 +294,7 @@ class DialBatchNorm(_BatchNorm):
         )
 
     def extra_repr(self) -> str:
-        """Torch's arguments, then what differs from a plain BN layer."""
+        """Return torch's arguments, then those that differ from a plain BN layer's."""
         parts = [super().extra_repr()]  # type: ignore[no-untyped-call]
         if self._statistics_batch_size is not None:
             parts.append(f"statistics_batch_size={self._statistics_batch_size}")
@@ -333,5 +333,5 @@ def _at_least_float32(dtype: torch.dtype | None) -> torch.dtype:
 
 
 def _in_backward() -> bool:
-    """Whether this is a forward pass run again by activation checkpointing, whose statistics are in already."""
+    """Return whether activation checkpointing runs this forward pass again, whose statistics are in already."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -69,7 +69,7 @@ class _PartialNoise(DialBatchNorm):
         return True
 
     def extra_repr(self) -> str:
-        """The layer's arguments and its noise."""
+        """Return the layer's arguments and its noise."""
         return f"{super().extra_repr()}, noise={self.noise}"
 
 
@@ -150,7 +150,7 @@ def use_partial_noise(model: nn.Module, noise: Noise) -> int:
 
 
 def _by_groups(first: Tensor, second: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each image's group, (N, C) each, from the moments of the images."""
+    """Return the mean and biased variance of each image's group, (N, C) each, from the moments of the images."""
     members = torch.tensor(sizes, device=first.device)
     group = torch.arange(len(sizes), device=first.device).repeat_interleave(members)
     share = torch.zeros(len(sizes), len(group), dtype=first.dtype, device=first.device)
@@ -160,5 +160,5 @@ def _by_groups(first: Tensor, second: Tensor, sizes: list[int]) -> tuple[Tensor,
 
 
 def _spread(table: Tensor, ndim: int) -> Tensor:
-    """``table`` (N or 1, C) over the pixels."""
+    """Return ``table`` (N or 1, C) over the pixels."""
     return table.reshape(*table.shape, *(1 for _ in range(ndim - 2)))

@@ -69,7 +69,7 @@ def _references(item: Mapping[str, Any]) -> Iterator[str | Mapping[str, Any]]:
 
 
 def _reference_node(entry: Mapping[str, Any]) -> Node:
-    """A work of which only what its citer says is known."""
+    """Return a cited work of which nothing is known but the citing record's entry."""
     doi = text_of(entry.get("DOI")).lower()
     title = next(
         (found for name in ("article-title", "volume-title", "unstructured") if (found := text_of(entry.get(name)))), ""

@@ -1,4 +1,4 @@
-"""What the readers of all exports do alike."""
+"""Steps that the readers of all exports have in common."""
 
 from __future__ import annotations
 

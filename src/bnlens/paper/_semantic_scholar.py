@@ -17,7 +17,7 @@ _HOME = "https://www.semanticscholar.org/paper/"
 
 
 class _Graph:
-    """What was found so far."""
+    """The papers and citations found so far."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}

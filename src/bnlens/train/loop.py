@@ -34,7 +34,7 @@ Regulariser: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class _Objective(nn.Module):
-    """What runs on a micro-batch: the model or its regulariser, in one module that accelerate can wrap."""
+    """The model or its regulariser as one module that accelerate can wrap; runs on micro-batches."""
 
     def __init__(self, model: nn.Module, regulariser: Regulariser | None) -> None:
         super().__init__()

@@ -60,11 +60,11 @@ class Process:
         return cast("AbstractContextManager[None]", self._accelerator.no_sync(module))
 
     def mean(self, value: Tensor) -> float:
-        """Mean of a scalar over the processes, the same on each."""
+        """Return the mean of a scalar over the processes, the same on each."""
         return float(self._accelerator.reduce(value, "mean") if self.count > 1 else value)
 
     def gathered(self, value: Any) -> list[Any]:
-        """The objects of all processes, in their order, on each."""
+        """Return the objects of all processes, in their order, on each."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count

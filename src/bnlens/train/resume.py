@@ -92,7 +92,7 @@ def describe_model(model: nn.Module) -> dict[str, str]:
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, those that are not in a ``state_dict`` (the windows of BN layers) included."""
+    """Return the parameters and buffers by name, those that are not in a ``state_dict`` (the windows of BN layers) included."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 

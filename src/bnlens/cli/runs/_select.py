@@ -1,4 +1,4 @@
-"""Which stored jobs a command is about."""
+"""The choice of stored jobs, for all commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "runs.sqlite"
 
 
 class StatusName(str, Enum):
-    """How a job ended."""
+    """Ends of a job."""
 
     done = "done"
     failed = "failed"
@@ -56,7 +56,7 @@ def select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | N
 
 
 def is_stale(record: Record) -> bool:
-    """Whether another version of the code computed this job, so that it would be computed anew."""
+    """Return whether another version of the code computed this job, so that it would be computed anew."""
     import importlib
 
     from bnlens.claims import code_version

@@ -18,7 +18,7 @@ __all__ = ["export_command"]
 
 
 class FormatName(str, Enum):
-    """How the table is written."""
+    """Formats of the table."""
 
     csv = "csv"
     json = "json"
@@ -76,7 +76,7 @@ def export_command(
 
 
 def _of_one_type(column: Series) -> Series:
-    """Parquet wants one type per column: 8 and "inf" become texts."""
+    """Return the column with values of one type, as parquet wants it: 8 and "inf" become texts."""
     kinds = {
         bool if isinstance(value, bool) else float if isinstance(value, (int, float)) else str
         for value in column.dropna()

@@ -45,7 +45,7 @@ class PreActivationBlock(nn.Module):
         return cast("Tensor", self.conv2(F.relu(self.bn2(self.conv1(a))))) + shortcut
 
     def extra_repr(self) -> str:
-        """What the layers inside do not show."""
+        """Return the settings that the layers inside do not show."""
         return f"stride={self.stride}, added_channels={self.added_channels}, shared={self.shared}"
 
 
