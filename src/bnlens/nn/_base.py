@@ -79,7 +79,9 @@ class DialBatchNorm(_BatchNorm):
 
     @property
     def statistics_batch_size(self) -> float | None:
-        """M: None for the batch at hand, an int from 2 on, or ``math.inf``. Setting it empties the window.
+        """M, the ghost or virtual batch size: None for the batch at hand, an int from 2 on, or ``math.inf``.
+
+        Setting it empties the window.
 
         Raises:
             UsageError: (when set) the value is none of these.
