@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnlens.moments._sums import Sums, check_mergeable, check_num_features, update_sums
+from bnlens.moments._sums import Sums, check_mergeable, update_sums
 
 __all__ = ["CrossEstimates", "CrossSums", "compute_cross", "merge_cross", "update_cross"]
 
@@ -27,23 +27,9 @@ class CrossSums(Sums):
         comoment: (C, C) float64.
     """
 
+    _order = 2
+
     comoment: Tensor
-
-    @classmethod
-    def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> CrossSums:
-        """Return sums over no samples: the neutral element of :func:`merge_cross`.
-
-        Args:
-            num_features: number of channels C.
-            device: where the sums live, and where batches are brought to; it must know float64.
-
-        Raises:
-            UsageError: ``num_features`` is below one.
-        """
-        check_num_features(num_features)
-        zero = torch.zeros((), dtype=torch.int64, device=device)
-        mean = torch.zeros(num_features, dtype=torch.float64, device=device)
-        return cls(zero, zero, mean, mean.new_zeros(num_features, num_features))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnlens.moments._sums import Sums, check_mergeable, check_num_features, update_sums
+from bnlens.moments._sums import Sums, check_mergeable, update_sums
 
 __all__ = ["MomentSums", "merge_moments", "update_moments"]
 
@@ -32,22 +32,6 @@ class MomentSums(Sums):
     sum2: Tensor
     sum3: Tensor
     sum4: Tensor
-
-    @classmethod
-    def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> MomentSums:
-        """Return sums over no samples: the neutral element of :func:`merge_moments`.
-
-        Args:
-            num_features: number of channels C.
-            device: where the sums live, and where batches are brought to; it must know float64.
-
-        Raises:
-            UsageError: ``num_features`` is below one.
-        """
-        check_num_features(num_features)
-        zero = torch.zeros((), dtype=torch.int64, device=device)
-        zeros = torch.zeros(num_features, dtype=torch.float64, device=device)
-        return cls(zero, zero, zeros, zeros, zeros, zeros)
 
 
 def update_moments(sums: MomentSums, batch: Tensor) -> MomentSums:

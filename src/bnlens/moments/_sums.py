@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import reduce
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from bnlens.errors import UsageError
 
-__all__ = ["AnySums", "Sums", "check_mergeable", "check_num_features", "update_sums"]
+__all__ = ["AnySums", "Sums", "check_mergeable", "update_sums"]
 
 # Elements of one float64 piece: on a CPU it stays in the second-level cache, elsewhere it bounds the memory.
 _PIECE_CPU = 2**17
@@ -29,9 +29,29 @@ class Sums:
         mean: (C,) float64, zero where nothing was seen.
     """
 
+    _order: ClassVar[int] = 1  # dimensions of a kind's own tensors, each of length C
+
     count: Tensor
     skipped_batches: Tensor
     mean: Tensor
+
+    @classmethod
+    def empty(cls: type[AnySums], num_features: int, *, device: torch.device | str | None = None) -> AnySums:
+        """Return sums over no samples: the neutral element of merging.
+
+        Args:
+            num_features: number of channels C.
+            device: where the sums live, and where batches are brought to; it must know float64.
+
+        Raises:
+            UsageError: ``num_features`` is below one.
+        """
+        if num_features < 1:
+            raise UsageError(f"num_features is {num_features}; give the number of channels, at least 1")
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        mean = torch.zeros(num_features, dtype=torch.float64, device=device)
+        own = len(fields(cls)) - len(fields(Sums))
+        return cls(zero, zero, mean, *(mean.new_zeros([num_features] * cls._order) for _ in range(own)))
 
     @property
     def num_features(self) -> int:
@@ -78,12 +98,6 @@ def update_sums(
     # Chosen by `where`, not `if`, so that an accelerator need not be waited for.
     kept = type(sums)(*(torch.where(finite, getattr(merged, name), getattr(sums, name)) for name in names))
     return replace(kept, skipped_batches=sums.skipped_batches + (~finite).long())
-
-
-def check_num_features(num_features: int) -> None:
-    """Raise UsageError unless there is at least one channel."""
-    if num_features < 1:
-        raise UsageError(f"num_features is {num_features}; give the number of channels, at least 1")
 
 
 def check_mergeable(first: Sums, second: Sums) -> None:
