@@ -58,6 +58,9 @@ def build_net(
         dropout: share of the inputs of the last layer that are dropped in training.
         seed: of the initial weights; torch's global generator is left as it was.
 
+    Shape of the net's input and output:
+        (N, C, H, W) and (N, K), logits.
+
     Raises:
         UsageError: the name or ``norm`` is unknown, a depth is not 6n + 2, or a size or ``dropout`` is out of range.
 
