@@ -13,9 +13,6 @@ import typer
 if TYPE_CHECKING:
     from torch import nn
 
-    from bnlens.measure import Report
-    from bnlens.train import ImageData
-
 __all__ = ["report_command"]
 
 _MAX_SAMPLES = 4096  # measured, unless the user says how many
@@ -94,8 +91,11 @@ def report_command(
 
     The gap of batch normalization, layer by layer and for the whole network, in nats of the cross-entropy per image.
     """
+    from torch.nn.functional import cross_entropy
+
     from bnlens._files import check_writable
-    from bnlens.train import load_data, ready_net
+    from bnlens.measure import report
+    from bnlens.train import load_data, loader, ready_net
 
     for path in (html, save):
         if path is not None:
@@ -110,7 +110,17 @@ def report_command(
         seed=seed,
         progress=sys.stderr.isatty(),
     )
-    result = _report(network, images, sizes or [16, 64], source, rounds, per_layer, samples or _MAX_SAMPLES, seed)
+    result = report(
+        network,
+        loader(images, 256, shuffle=True, seed=seed),
+        cross_entropy,
+        statistics_batch_size=sizes or [16, 64],
+        prediction_batch_size=source,
+        rounds=rounds,
+        per_layer=per_layer,
+        max_samples=samples or _MAX_SAMPLES,
+        seed=seed,
+    )
     if save is not None:
         result.to_json(save)
     if html is not None:
@@ -124,34 +134,6 @@ def report_command(
     for path in (html, save):
         if path is not None:
             typer.echo(f"Written: {path}", err=as_json)
-
-
-def _report(
-    network: nn.Module,
-    images: ImageData,
-    sizes: list[int],
-    source: int | None,
-    rounds: int,
-    per_layer: bool,
-    max_samples: int,
-    seed: int,
-) -> Report:
-    import torch.nn.functional as F
-
-    from bnlens.measure import report
-    from bnlens.train import loader
-
-    return report(
-        network,
-        loader(images, 256, shuffle=True, seed=seed),
-        F.cross_entropy,
-        statistics_batch_size=sizes,
-        prediction_batch_size=source,
-        rounds=rounds,
-        per_layer=per_layer,
-        max_samples=max_samples,
-        seed=seed,
-    )
 
 
 def _from_factory(name: str) -> nn.Module:
