@@ -15,10 +15,9 @@ from bnlens.errors import UsageError
 from bnlens.train._optional import require
 from bnlens.train.evaluate import device_of
 
-__all__ = ["PRECISIONS", "Precision", "Process", "entered"]
+__all__ = ["Precision", "Process", "entered"]
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("no", "bf16", "fp16")
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
