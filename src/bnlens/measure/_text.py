@@ -47,7 +47,7 @@ def _drawn(rows: list[list[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for index, heading in enumerate(rows[0]):
         table.add_column(heading, justify="right" if index else "left", overflow="fold")
     for row in rows[1:]:
