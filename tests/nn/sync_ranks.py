@@ -38,7 +38,8 @@ def steps_of(job: tuple[nn.Module, list[Batch]]) -> list[dict[str, Tensor]]:
     layer, given = job
 
     def statistics() -> dict[str, Tensor]:
-        return {name: value.clone() for name in STATISTICS if (value := getattr(layer, name)) is not None}
+        found = {name: getattr(layer, name) for name in STATISTICS}
+        return {name: torch.zeros(()) if value is None else value.clone() for name, value in found.items()}
 
     return [results(layer, *batch) | statistics() for batch in given]
 

@@ -106,33 +106,8 @@ def test_compiled_layers_keep_layout_and_precision(M, dtype):
         assert found[name].dtype == dtype
         assert found[name].is_contiguous(memory_format=torch.channels_last)
     assert_same(found, expected, 2e-6 if dtype == torch.float32 else 2 * torch.finfo(dtype).eps)
-    torch.testing.assert_close(buffers(layer), buffers(eager), rtol=2e-6, atol=2e-6)
-
-
-def test_a_window_is_there_where_the_regime_can_need_it():
-    layer = bnlens.nn.BatchNorm2d(3, dtype=torch.float64)
-    plain = [name for name, _ in layer.named_buffers()]
-    assert plain == [name for name, _ in nn.BatchNorm2d(3).named_buffers()] + ["skipped_batches"]
-    layer(batch(dtype=torch.float64))
-    assert (layer.window, layer.responses, layer.window_samples) == (None, None, 0)
-    for M in (20, 3, math.inf):
-        layer.statistics_batch_size = M
-        layer(batch(dtype=torch.float64))
-        assert (layer.window.dtype, layer.responses) == (torch.float64, None)
-        assert layer.window_samples == pytest.approx(8)
-    layer.statistics_batch_size = None
-    assert [name for name, _ in layer.named_buffers()] == plain
-
-
-def test_a_layer_that_was_saved_with_both_buffers_goes_on():
-    layer, other = (bnlens.nn.BatchNorm2d(3) for _ in range(2))
-    state = vars(layer)
-    state["_buffers"] = {**state["_buffers"], "window": torch.zeros(4, 3), "responses": torch.zeros(3, 3)}
-    loaded = pickle.loads(pickle.dumps(layer)).to(torch.float32)
-    assert_same(results(loaded, batch(), batch(seed=1)), results(other, batch(), batch(seed=1)), 0)
-    loaded.statistics_batch_size = other.statistics_batch_size = 20
-    for seed in range(2):
-        assert torch.equal(loaded(batch(seed=seed)), other(batch(seed=seed)))
+    for name in BUFFERS:
+        torch.testing.assert_close(getattr(layer, name), getattr(eager, name), rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("M", REGIMES)
@@ -311,3 +286,29 @@ def test_meta_layers_can_be_shown_and_filled():
     layer = layer.to_empty(device="cpu")
     layer.reset_parameters()
     assert layer(batch()).isfinite().all()
+
+
+def test_a_window_is_there_where_the_regime_can_need_it():
+    layer = bnlens.nn.BatchNorm2d(3, dtype=torch.float64)
+    plain = [name for name, _ in layer.named_buffers()]
+    assert plain == [name for name, _ in nn.BatchNorm2d(3).named_buffers()] + ["skipped_batches"]
+    layer(batch(dtype=torch.float64))
+    assert (layer.window, layer.responses, layer.window_samples) == (None, None, 0)
+    for M in (20, 3, math.inf):
+        layer.statistics_batch_size = M
+        layer(batch(dtype=torch.float64))
+        assert (layer.window.dtype, layer.responses) == (torch.float64, None)
+        assert layer.window_samples == pytest.approx(8)
+    layer.statistics_batch_size = None
+    assert [name for name, _ in layer.named_buffers()] == plain
+
+
+def test_a_layer_that_was_saved_with_both_buffers_goes_on():
+    layer, other = (bnlens.nn.BatchNorm2d(3) for _ in range(2))
+    state = vars(layer)
+    state["_buffers"] = {**state["_buffers"], "window": torch.zeros(4, 3), "responses": torch.zeros(3, 3)}
+    loaded = pickle.loads(pickle.dumps(layer)).to(torch.float32)
+    assert_same(results(loaded, batch(), batch(seed=1)), results(other, batch(), batch(seed=1)), 0)
+    loaded.statistics_batch_size = other.statistics_batch_size = 20
+    for seed in range(2):
+        assert torch.equal(loaded(batch(seed=seed)), other(batch(seed=seed)))

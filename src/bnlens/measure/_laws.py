@@ -88,7 +88,7 @@ def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[T
 
 
 def _two_term(noise: Tensor, drawn: Tensor) -> Estimate:
-    """Return 1/2 sum_d E_j[g_jd^2] E_i[v_id^2]."""
+    """1/2 sum_d E_j[g_jd^2] E_i[v_id^2]."""
     return mean_estimate(drawn.double().square() @ noise.double().square().mean(0) / 2)
 
 

@@ -56,7 +56,7 @@ def select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | N
 
 
 def is_stale(record: Record) -> bool:
-    """Return whether another version of the code computed this job, so that it would be computed anew."""
+    """Whether another version of the code computed this job, so that it would be computed anew."""
     import importlib
 
     from bnlens.claims import code_version
