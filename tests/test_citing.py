@@ -43,8 +43,8 @@ def test_claims_works_and_lists_are_taken_together_and_each_work_once() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("D10", "'D10' is neither a claim nor a work; did you mean D1?"),
-        ("wu2018groups", "'wu2018groups' is neither a claim nor a work; did you mean wu2018group?"),
+        ("D10", "'D10' is neither a claim nor a work; did you mean 'D1'?"),
+        ("wu2018groups", "'wu2018groups' is neither a claim nor a work; did you mean 'wu2018group'?"),
         ("§", "'§' is neither a claim nor a work; the claims are D1, D2"),
     ],
 )

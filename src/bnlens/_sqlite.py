@@ -1,4 +1,4 @@
-"""How an SQLite file of ours is opened: checked before it is touched, shared by processes, every failure one sentence."""
+"""SQLite files: checked before they are touched, shared by processes, every failure one sentence."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.paper import Citation, get_works, record, works
 
@@ -61,9 +61,8 @@ def _named(name: str) -> Sequence[str]:
     register = {claim.id.lower(): claim for claim in claims().values()}
     if name.lower() in register:
         return register[name.lower()].works
-    valid = {key: claim.id for key, claim in register.items()} | {key: key for key in works()}
-    near = difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.4)
-    hint = f"did you mean {valid[near[0]]}?" if near else f"the claims are {', '.join(c.id for c in register.values())}"
+    ids = [claim.id for claim in register.values()]
+    hint = did_you_mean(name, [*ids, *works()], f"the claims are {', '.join(ids)}")
     raise UsageError(f"{name!r} is neither a claim nor a work; {hint}")
 
 

@@ -23,7 +23,7 @@ LIKELIHOODS: tuple[Likelihood, ...] = ("cross_entropy", "binary_cross_entropy", 
 
 
 def terms_per_sample(output: Tensor, likelihood: Likelihood) -> int:
-    """Losses that one sample's outputs make: its pixels, say, or its outputs where there are no classes.
+    """Return how many losses one sample's outputs make: its pixels, say, or its outputs where there are no classes.
 
     Args:
         output: (N, ...), of cross-entropy (N, K, ...).

@@ -47,7 +47,7 @@ def test_a_file_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["D10"], "Error: 'D10' is neither a claim nor a work; did you mean D1?\n"),
+        (["D10"], "Error: 'D10' is neither a claim nor a work; did you mean 'D1'?\n"),
         (["D1", "--out", "."], "Error: cannot write .: it is a folder; give a file name\n"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bnlens.errors import StoreError, UsageError
 from bnlens.measure import Difference, Estimate, Gaps, LayerResult, NetworkResult, Note, Report
@@ -127,6 +129,18 @@ def test_text_is_as_agreed(name: str, shown: Callable[[], Any]) -> None:
 
 
 # JSON
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_terminal_shows_what_the_text_says(width: int) -> None:
+    """Also where it is narrow: cells are folded, not cut."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(full())
+    shown = [word for line in console.file.getvalue().splitlines() for word in line.split()]
+    if width == 200:
+        assert set(repr(full()).split()) <= set(shown)
+    assert "…" not in "".join(shown)
+    assert "3 of 64 channels" in " ".join(shown)
 
 
 def test_json_round_trip(report: Report, tmp_path: Path) -> None:

@@ -36,7 +36,12 @@ def batches(shape: Sequence[int], steps: int, *, dtype: torch.dtype = torch.floa
 def steps_of(job: tuple[nn.Module, list[Batch]]) -> list[dict[str, Tensor]]:
     """Runs on every rank: outputs, gradients and statistics after each batch."""
     layer, given = job
-    return [results(layer, *batch) | {name: getattr(layer, name).clone() for name in STATISTICS} for batch in given]
+
+    def statistics() -> dict[str, Tensor]:
+        found = {name: getattr(layer, name) for name in STATISTICS}
+        return {name: torch.zeros(()) if value is None else value.clone() for name, value in found.items()}
+
+    return [results(layer, *batch) | statistics() for batch in given]
 
 
 def over_ranks(pool: GlooPool, layer: nn.Module, given: list[Batch], counts: Sequence[int]) -> list[dict[str, Tensor]]:

@@ -26,7 +26,7 @@ def batch(samples: int = 8, *, dtype: torch.dtype = torch.float32, seed: int = 0
 
 
 def buffers(layer: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: getattr(layer, name).clone() for name in BUFFERS}
+    return {name: value.clone() for name in BUFFERS if (value := getattr(layer, name)) is not None}
 
 
 @pytest.mark.parametrize("M", REGIMES)
@@ -68,7 +68,8 @@ def test_copies_continue_alike(M, how):
     assert copied.statistics_batch_size == M
     x, cotangent = batch(seed=1), batch(seed=2)
     assert_same(results(copied, x, cotangent), results(layer, x, cotangent), 0)
-    assert torch.equal(copied.window, layer.window)
+    assert copied.window_samples == layer.window_samples
+    assert all(torch.equal(value, buffers(layer)[name]) for name, value in buffers(copied).items())
 
 
 @pytest.mark.parametrize("M", REGIMES)
@@ -141,9 +142,9 @@ def test_statistics_are_float32_under_autocast(M, dtype):
     assert x.grad.dtype == dtype
     assert layer.weight.grad.isfinite().all()
     exact.double()(x.detach().double())
-    for name in BUFFERS:
-        assert getattr(layer, name).dtype in (torch.float32, torch.int64)
-        torch.testing.assert_close(getattr(layer, name).double(), getattr(exact, name).double(), rtol=1e-5, atol=1e-4)
+    for name, value in buffers(layer).items():
+        assert value.dtype in (torch.float32, torch.int64)
+        torch.testing.assert_close(value.double(), getattr(exact, name).double(), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("M", REGIMES)
@@ -152,7 +153,7 @@ def test_a_layer_in_half_precision_keeps_a_wide_window(M):
     y = layer(batch(dtype=torch.bfloat16))
     y.float().sum().backward()
     assert y.dtype == layer.weight.grad.dtype == layer.running_mean.dtype == torch.bfloat16
-    assert layer.window.dtype == torch.float32
+    assert M is None or layer.window.dtype == torch.float32
     assert y.float().mean().abs() < 0.05
 
 
@@ -285,3 +286,29 @@ def test_meta_layers_can_be_shown_and_filled():
     layer = layer.to_empty(device="cpu")
     layer.reset_parameters()
     assert layer(batch()).isfinite().all()
+
+
+def test_a_window_is_there_where_the_regime_can_need_it():
+    layer = bnlens.nn.BatchNorm2d(3, dtype=torch.float64)
+    plain = [name for name, _ in layer.named_buffers()]
+    assert plain == [name for name, _ in nn.BatchNorm2d(3).named_buffers()] + ["skipped_batches"]
+    layer(batch(dtype=torch.float64))
+    assert (layer.window, layer.responses, layer.window_samples) == (None, None, 0)
+    for M in (20, 3, math.inf):
+        layer.statistics_batch_size = M
+        layer(batch(dtype=torch.float64))
+        assert (layer.window.dtype, layer.responses) == (torch.float64, None)
+        assert layer.window_samples == pytest.approx(8)
+    layer.statistics_batch_size = None
+    assert [name for name, _ in layer.named_buffers()] == plain
+
+
+def test_a_layer_that_was_saved_with_both_buffers_goes_on():
+    layer, other = (bnlens.nn.BatchNorm2d(3) for _ in range(2))
+    state = vars(layer)
+    state["_buffers"] = {**state["_buffers"], "window": torch.zeros(4, 3), "responses": torch.zeros(3, 3)}
+    loaded = pickle.loads(pickle.dumps(layer)).to(torch.float32)
+    assert_same(results(loaded, batch(), batch(seed=1)), results(other, batch(), batch(seed=1)), 0)
+    loaded.statistics_batch_size = other.statistics_batch_size = 20
+    for seed in range(2):
+        assert torch.equal(loaded(batch(seed=seed)), other(batch(seed=seed)))

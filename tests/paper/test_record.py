@@ -56,7 +56,7 @@ def test_works_are_found_by_id() -> None:
         "wu2018group",
         "ba2016layer",
     ]
-    with pytest.raises(UsageError, match=r"unknown work 'wu2018groups'; did you mean wu2018group\?"):
+    with pytest.raises(UsageError, match=r"unknown work 'wu2018groups'; did you mean 'wu2018group'\?"):
         get_works(["wu2018groups"])
     with pytest.raises(UsageError, match=r"unknown work '§'; bnlens\.paper\.works\(\) lists the table"):
         get_works(["§"])

@@ -1,14 +1,16 @@
-"""Shows on standard error how a run of claims goes."""
+"""Show on standard error how a run of claims goes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from bnlens._progress import Bar, progress_bar
 
-from bnlens.runs import Job, Record
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnlens.runs import Job, Record
 
 __all__ = ["RunProgress"]
 
@@ -27,35 +29,23 @@ class RunProgress:
         self.done = self.total = 0
         self._console = console
         self._running: list[str] = []
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.fields[jobs]}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}", style="dim"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            speed_estimate_period=3600,  # long jobs finish rarely; remember them all
-        )
-        self._task = self._bar.add_task("", total=None, jobs="planning")
+        self._cost = self._spent = 0.0
+        self._context = progress_bar(console.is_terminal, counted=False, console=console)
+        self._bar = Bar()
 
     def __enter__(self) -> RunProgress:
-        self._bar.start()
+        self._bar = self._context.__enter__()
+        self._bar.stage("planning")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
 
     def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
         """Show what will be computed."""
         self.done, self.total = stored, stored + len(jobs)
         self._say(f"{len(jobs)} of {self.total} jobs to compute" if jobs else f"all {self.total} jobs are stored")
-        self._bar.update(self._task, total=sum(job.cost for _, job in jobs))
+        self._cost = sum(job.cost for _, job in jobs)
         self._show()
 
     def started(self, owner: str, job: Job) -> None:
@@ -69,7 +59,7 @@ class RunProgress:
         if name in self._running:
             self._running.remove(name)
         self.done += record.status == "done"
-        self._bar.advance(self._task, job.cost)
+        self._spent += job.cost
         self._show()
         if record.status == "done":
             self._say(f"[{self.done}/{self.total}] {name}, {record.seconds:.1f} s")
@@ -78,7 +68,7 @@ class RunProgress:
 
     def _show(self) -> None:
         running = ", ".join(dict.fromkeys(self._running))
-        self._bar.update(self._task, jobs=f"{self.done}/{self.total} jobs", description=running)
+        self._bar.update(self._spent, self._cost, title=f"{self.done}/{self.total} jobs", note=running)
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:

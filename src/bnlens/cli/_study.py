@@ -1,8 +1,7 @@
-"""What is to be computed, from a TOML file and the command line; the command line wins."""
+"""Studies: the settings of a run, from a TOML file and the command line, which wins."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -34,7 +34,7 @@ _BARE = re.compile(r"[A-Za-z_][\w.-]*")
 
 @dataclass(frozen=True)
 class Study:
-    """What a TOML file or a command line asks for; None where it says nothing.
+    """The settings that a TOML file or a command line gives; None for those it leaves open.
 
     Attributes:
         claims: ids of claims.
@@ -162,7 +162,5 @@ def _checked(path: Path, key: str, value: Any) -> Any:
 
 
 def _unknown(place: Path | str, key: str, valid: Sequence[str]) -> str:
-    lower = {name.lower(): name for name in valid}
-    near = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.4)
-    hint = f"did you mean {lower[near[0]]!r}?" if near else f"use one of {', '.join(valid)}"
+    hint = did_you_mean(key, valid, f"use one of {', '.join(valid)}")
     return f"{place}: unknown key {key!r}; {hint}"

@@ -12,7 +12,7 @@ __all__ = ["cite_command"]
 
 
 class CitationFormat(str, Enum):
-    """How works are written."""
+    """Formats of works."""
 
     text = "text"
     ris = "ris"

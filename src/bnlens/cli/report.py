@@ -13,14 +13,9 @@ import typer
 if TYPE_CHECKING:
     from torch import nn
 
-    from bnlens.measure import Report
-    from bnlens.train import ImageData
-
 __all__ = ["report_command"]
 
 _MAX_SAMPLES = 4096  # measured, unless the user says how many
-_RATE = 0.1
-_GROUP = 16  # images that BN sees at once in training
 
 
 class SplitName(str, Enum):
@@ -96,78 +91,49 @@ def report_command(
 
     The gap of batch normalization, layer by layer and for the whole network, in nats of the cross-entropy per image.
     """
+    from torch.nn.functional import cross_entropy
+
     from bnlens._files import check_writable
-    from bnlens.train import load_data
+    from bnlens.measure import report
+    from bnlens.train import load_data, loader, ready_net
 
     for path in (html, save):
         if path is not None:
             check_writable(path)
     images = load_data(data, split=split.value, samples=samples, seed=seed)
-    network = _network(model, images, checkpoint, train_steps, seed)
-    result = _report(network, images, sizes or [16, 64], source, rounds, per_layer, samples or _MAX_SAMPLES, seed)
+    network = ready_net(
+        _from_factory(model) if ":" in model else model,
+        images,
+        name=model,
+        checkpoint=checkpoint,
+        steps=train_steps,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+    result = report(
+        network,
+        loader(images, 256, shuffle=True, seed=seed),
+        cross_entropy,
+        statistics_batch_size=sizes or [16, 64],
+        prediction_batch_size=source,
+        rounds=rounds,
+        per_layer=per_layer,
+        max_samples=samples or _MAX_SAMPLES,
+        seed=seed,
+    )
     if save is not None:
         result.to_json(save)
     if html is not None:
         result.to_html(html)
-    typer.echo(result.to_json() if as_json else repr(result))
+    if sys.stdout.isatty() and not as_json:
+        from rich import print as draw
+
+        draw(result)
+    else:
+        typer.echo(result.to_json() if as_json else repr(result))
     for path in (html, save):
         if path is not None:
             typer.echo(f"Written: {path}", err=as_json)
-
-
-def _report(
-    network: nn.Module,
-    images: ImageData,
-    sizes: list[int],
-    source: int | None,
-    rounds: int,
-    per_layer: bool,
-    max_samples: int,
-    seed: int,
-) -> Report:
-    import torch.nn.functional as F
-
-    from bnlens.measure import report
-    from bnlens.train import loader
-
-    return report(
-        network,
-        loader(images, 256, shuffle=True, seed=seed),
-        F.cross_entropy,
-        statistics_batch_size=sizes,
-        prediction_batch_size=source,
-        rounds=rounds,
-        per_layer=per_layer,
-        max_samples=max_samples,
-        seed=seed,
-    )
-
-
-def _network(model: str, images: ImageData, checkpoint: Path | None, train_steps: int, seed: int) -> nn.Module:
-    from bnlens.train import build_net, fit, load_checkpoint
-
-    built_in = ":" not in model
-    if built_in:
-        network = build_net(model, input_shape=images.input_shape, num_classes=images.num_classes, seed=seed)
-    else:
-        network = _from_factory(model)
-        _check_runs(network, images, model)
-    if checkpoint is not None:
-        load_checkpoint(network, checkpoint)
-    elif built_in and train_steps:
-        # a net without training has hardly a gap to speak of
-        batch = max(_GROUP, min(256, len(images) // _GROUP * _GROUP))
-        fit(
-            network,
-            images,
-            statistics_batch_size=_GROUP,
-            batch_size=batch,
-            steps=train_steps,
-            lr=_RATE,
-            seed=seed,
-            progress=sys.stderr.isatty(),
-        )
-    return network
 
 
 def _from_factory(name: str) -> nn.Module:
@@ -190,21 +156,3 @@ def _from_factory(name: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ModelError(f"{name!r} gives {type(network).__name__}, not a torch.nn.Module; return the model from it")
     return network
-
-
-def _check_runs(network: nn.Module, images: ImageData, name: str) -> None:
-    """Run a foreign model on two images, in eval mode, before long work is done with it."""
-    import torch
-
-    from bnlens.errors import ModelError
-    from bnlens.train.evaluate import device_of, restored_modes
-
-    with restored_modes(network), torch.no_grad():
-        try:
-            network.eval()(images.images[:2].to(device_of(network)))
-        except Exception as error:
-            shape = "x".join(map(str, images.input_shape))
-            cause = " ".join(str(error).split())
-            raise ModelError(
-                f"{name!r} cannot be run on images of {shape} ({type(error).__name__}: {cause}); give a model for such images"
-            ) from error

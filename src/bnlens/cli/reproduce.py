@@ -23,7 +23,7 @@ _STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold her
 
 
 class ScaleName(str, Enum):
-    """How much is computed."""
+    """Amounts of computing."""
 
     quick = "quick"
     full = "full"

@@ -48,15 +48,8 @@ def serve_command(
 
 
 def _export(folder: Path, target: Path) -> Path:
-    import sys
-
-    from rich.console import Console
-    from rich.progress import Progress
-
     from bnlens import web
+    from bnlens._progress import counter
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("writing pages", total=None)
-        return web.export_site(
-            folder, target, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with counter("writing pages") as progress:
+        return web.export_site(folder, target, progress=progress)

@@ -34,14 +34,14 @@ _WATCHING = {"_converted_path", "_normalised"}
 
 @cache
 def added_names() -> tuple[frozenset[str], frozenset[str]]:
-    """Names of the attributes and of the buffers that an instance of our layers has and one of torch's has not."""
+    """Return the names of the attributes and of the buffers that an instance of our layers has and one of torch's has not."""
     ours, torchs = bnlens.nn.BatchNorm1d(1), nn.BatchNorm1d(1)
     attributes = frozenset(vars(ours)) - frozenset(vars(torchs))
     return attributes, frozenset(ours._buffers) - frozenset(torchs._buffers)
 
 
 def names_of_ours() -> frozenset[str]:
-    """All names that our layers use and torch's do not: attributes, buffers and methods."""
+    """Return all names that our layers use and torch's do not: attributes, buffers and methods."""
     attributes, buffers = added_names()
     return (attributes | buffers | set(vars(DialBatchNorm))) - set(dir(_BatchNorm))
 
@@ -49,7 +49,7 @@ def names_of_ours() -> frozenset[str]:
 def new_state(
     layer: _BatchNorm, statistics_batch_size: float | None, sync: bool | dist.ProcessGroup, device: torch.device
 ) -> DialBatchNorm:
-    """A layer of ours whose added attributes and buffers suit ``layer``: channels, device, dtype and mode.
+    """Return a layer of ours whose added attributes and buffers suit ``layer``: channels, device, dtype and mode.
 
     Raises:
         UsageError: ``statistics_batch_size`` or ``sync`` cannot be used.
@@ -98,8 +98,9 @@ def change_class(
             layer._non_persistent_buffers_set.discard(name)
         return
     vars(layer).update({name: vars(state)[name] for name in attributes}, _converted_path=path)
-    for name in sorted(buffers):
-        layer.register_buffer(name, state._buffers[name], persistent=name not in state._non_persistent_buffers_set)
+    for name, buffer in state._buffers.items():
+        if name in buffers:
+            layer.register_buffer(name, buffer, persistent=name not in state._non_persistent_buffers_set)
 
 
 def _restore(

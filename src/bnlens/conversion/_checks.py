@@ -1,8 +1,7 @@
-"""What must hold before anything is changed, and what to say where it does not."""
+"""Checks before anything is changed, with a sentence for each that fails."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
+from bnlens._names import did_you_mean
 from bnlens.conversion._changes import names_of_ours
 from bnlens.conversion._registry import full_name
 from bnlens.errors import (
@@ -89,7 +89,7 @@ def check_layer(path: str, layer: _BatchNorm) -> None:
 
 
 def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[[nn.Module], str | None]:
-    """A function that gives a chosen module's path, and None for others.
+    """Return a function that gives a chosen module's path, and None for others.
 
     A path chooses the module and everything in it. A module that is used in several places is chosen by any of its paths,
     and its first one is given.
@@ -106,8 +106,7 @@ def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[
     known = [path for several in paths.values() for path in several]
     for path in chosen:
         if path not in known:
-            near = difflib.get_close_matches(str(path), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "paths are those of model.named_modules()"
+            hint = did_you_mean(str(path), known, "paths are those of model.named_modules()", cutoff=0.6)
             raise UsageError(f"layers names {path!r}, which {type(model).__name__} has not; {hint}")
 
     def path_if_chosen(module: nn.Module) -> str | None:
@@ -120,7 +119,7 @@ def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[
 
 
 def nothing_to_convert(model: nn.Module, layers: Iterable[str] | str | None) -> ModelError:
-    """The error for a model, or a choice of its layers, without a layer to convert."""
+    """Return the error for a model, or a choice of its layers, without a layer to convert."""
     name = type(model).__name__
     if layers is not None:
         return ModelError(
@@ -144,7 +143,7 @@ def nothing_to_convert(model: nn.Module, layers: Iterable[str] | str | None) -> 
 
 
 def parameter_pairs(path: str, old: nn.Module, new: nn.Module) -> Mapping[nn.Parameter, nn.Parameter]:
-    """Parameters of ``old`` that ``new`` does not have, with those of the same name in ``new``.
+    """Return the parameters of ``old`` that ``new`` does not have, with those of the same name in ``new``.
 
     Raises:
         ConversionError: there is none of this name and shape.

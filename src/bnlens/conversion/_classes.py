@@ -27,7 +27,7 @@ _GENERATED: dict[type, tuple[Rule, type[DialBatchNorm]]] = {}  # by the original
 
 
 def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
-    """The class that a layer of class ``cls`` takes on.
+    """Return the class that a layer of class ``cls`` takes on.
 
     Raises:
         NeedsRuleError: ``cls`` overrides ``forward`` and does not call ``super().forward``, or uses a name that our layers use.
@@ -70,7 +70,7 @@ def converted_class(cls: type[nn.Module], path: str) -> type[DialBatchNorm]:
 
 
 def original_class(cls: type) -> type[nn.Module] | None:
-    """The class that `converted_class` would turn into ``cls``; None for a class that somebody derived from ours."""
+    """Return the class that `converted_class` would turn into ``cls``; None for a class that somebody derived from ours."""
     if "_original" in vars(cls):
         original: type[nn.Module] = vars(cls)["_original"]
         return original
@@ -86,7 +86,7 @@ def _ready_classes() -> list[type]:
 
 
 def _plain_kind(cls: type) -> type[nn.Module]:
-    """The nearest class, from ``cls`` on, for which there is a layer that normalises and does nothing else."""
+    """Return the nearest class, from ``cls`` on, for which there is a layer that normalises and does nothing else."""
     for base in cls.__mro__:
         found = find_rule(base)
         if found is not None and found[0] is base and found[1].layer_class is not None:
@@ -95,7 +95,7 @@ def _plain_kind(cls: type) -> type[nn.Module]:
 
 
 def _calls_super(forward: Any) -> bool:
-    """Whether the code names ``super``; True for what is no Python function, which is watched as it runs."""
+    """Return whether a ``forward`` names ``super``; of one that is no Python function this is taken to be so."""
     code = getattr(inspect.unwrap(forward), "__code__", None)
     return code is None or "super" in code.co_names
 

@@ -110,7 +110,7 @@ def convert(
         cls = converted_class(type(module), path)
         over_ranks = isinstance(module, nn.SyncBatchNorm) if sync is None else sync
         state = new_state(module, statistics_batch_size, over_ranks, device)
-        changes.append(partial(_take_on, module, cls, state, path))
+        changes.append(partial(change_class, module, cls, state=state, path=path))
     if not changes:
         raise nothing_to_convert(model, layers)
     _all_or_none(changes)
@@ -154,15 +154,11 @@ def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module
             inner.update(module.modules())
             result = new if module is model else result
         elif isinstance(module, DialBatchNorm):
-            changes.append(partial(_take_on, module, _class_before(path, module), None, path))
+            changes.append(partial(change_class, module, _class_before(path, module), state=None, path=path))
     if not changes:
         raise ModelError(f"{type(model).__name__} has no bnlens layer to revert; nothing was converted in it")
     _all_or_none(changes)
     return result
-
-
-def _take_on(layer: _BatchNorm, cls: type[nn.Module], state: DialBatchNorm | None, path: str, undo: ExitStack) -> None:
-    change_class(layer, cls, undo, state=state, path=path)
 
 
 def _replacement(path: str, layer: nn.Module, rule: Rule, to: Callable[[nn.Module], nn.Module]) -> nn.Module:

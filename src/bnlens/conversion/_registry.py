@@ -17,7 +17,7 @@ __all__ = ["Rule", "find_rule", "register", "register_rule", "registered", "unre
 
 @dataclass(frozen=True)
 class Rule:
-    """What `convert` and `revert` do with layers of a kind and with its subclasses; at most one of the first three is set.
+    """The treatment of layers of a kind, and of its subclasses; at most one of the first three after the kind is set.
 
     Attributes:
         kind: the class, or its full name (``"timm.layers.norm_act.BatchNormAct2d"``), which spares the import.
@@ -45,7 +45,7 @@ _RULES: dict[str, Rule] = {}
 
 
 def full_name(cls: type) -> str:
-    """Module and qualified name of a class."""
+    """Return the module and qualified name of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -55,12 +55,12 @@ def register(rule: Rule) -> None:
 
 
 def registered(name: str) -> Rule | None:
-    """The rule for the kind of this full name."""
+    """Return the rule for the kind of this full name."""
     return _RULES.get(name)
 
 
 def find_rule(cls: type) -> tuple[type[nn.Module], Rule] | None:
-    """The nearest kind among a class and its bases, in the order of method resolution, and its rule."""
+    """Return the nearest kind among a class and its bases, in the order of method resolution, and its rule."""
     for base in cls.__mro__:
         rule = _RULES.get(full_name(base))
         if rule is not None and (isinstance(rule.kind, str) or rule.kind is base):

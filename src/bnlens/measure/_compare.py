@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
+from bnlens.measure._results import ReportData
 from bnlens.measure._text import aligned
 from bnlens.render import number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bnlens.measure._report import Report
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -73,7 +73,7 @@ class Comparison:
         return text
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer and M."""
+        """Return one row per layer and M."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -91,7 +91,7 @@ class Comparison:
         ).set_index(["layer", "statistics_batch_size"])
 
 
-def compare(first: Report, second: Report) -> Comparison:
+def compare(first: ReportData, second: ReportData) -> Comparison:
     """Compare measured gaps.
 
     Raises:

@@ -20,7 +20,7 @@ _GROUPS_PER_CONTROL = 10
 def first_order_by_group(
     members: Tensor, statistics: Mapping[str, SampleStatistics], gradients: Mapping[str, SampleGradients]
 ) -> Tensor:
-    """Per group and BN call, (mean gradient of the group) . (mean noise of the group), less its exact expectation.
+    """Return per group and BN call, (mean gradient of the group) . (mean noise of the group), less its exact expectation.
 
     The gap of a group is this plus terms of second order. With v centred over the pool, a group of M of the P samples
     drawn without replacement has the expectation f(M, P) E_j[g_j . v_j] (theory sheet A.2), whatever the network.
@@ -44,7 +44,7 @@ def first_order_by_group(
 
 
 def with_control(values: Tensor, controls: Tensor) -> Estimate:
-    """Mean of ``values`` (n,), with the part explained by ``controls`` (n, k), of expectation zero, taken out.
+    """Return the mean of ``values`` (n,), with the part explained by ``controls`` (n, k), of expectation zero, taken out.
 
     Regression on the controls leaves the mean unbiased up to O(k/n) of its standard error. With fewer than ten groups
     for each control they are added up to a single one.

@@ -33,20 +33,20 @@ def describe(layer: _BatchNorm, statistics: SampleStatistics, population: Popula
 
 
 def _effective_mean(statistics: SampleStatistics) -> Estimate:
-    """Sum over channels of E x^2 over pixels, over that of a^2 (theory sheet D.1)."""
+    """Return the sum over channels of E x^2 over pixels, over that of a^2 (theory sheet D.1)."""
     pixel = statistics.square + 2 * statistics.half_square.double()
     return _ratio(pixel, statistics.mean, statistics.pixels)
 
 
 def _effective_std(statistics: SampleStatistics) -> Estimate:
-    """The same with (x^2 - E x^2) / 2 in place of x: Var x^2 / 4 over E q^2."""
+    """Return the same with (x^2 - E x^2) / 2 in place of x: Var x^2 / 4 over E q^2."""
     square, half_square = statistics.square, statistics.half_square.double()
     pixel = (statistics.fourth_by_sample.double() - square.square()) / 4 - square * half_square
     return _ratio(pixel, statistics.half_square, statistics.pixels)
 
 
 def _ratio(pixel: Tensor, by_sample: Tensor, pixels: int) -> Estimate:
-    """Mean of ``pixel`` over that of ``by_sample`` squared, (P, C) each, summed over channels; 1 if there is one pixel.
+    """Return mean of ``pixel`` over that of ``by_sample`` squared, (P, C) each, summed over channels; 1 if there is one pixel.
 
     The error is by the influence of each sample on both, which are correlated.
     """
@@ -60,7 +60,7 @@ def _ratio(pixel: Tensor, by_sample: Tensor, pixels: int) -> Estimate:
 
 
 def _kurtosis(statistics: SampleStatistics) -> Estimate:
-    """Excess kurtosis averaged over live channels, error from the influence of each sample on m4 / m2^2.
+    """Return the excess kurtosis averaged over live channels, error from the influence of each sample on m4 / m2^2.
 
     The influence of the mean enters through m3, that of the variance through m4.
     """
@@ -79,7 +79,7 @@ def _kurtosis(statistics: SampleStatistics) -> Estimate:
 def _staleness(
     layer: _BatchNorm, statistics: SampleStatistics, population: Population
 ) -> tuple[Estimate | None, Estimate | None]:
-    """Root mean square distances with the error that the finite pool gives the population statistics."""
+    """Return the root mean square distances with the error that the finite pool gives the population statistics."""
     if layer.running_mean is None or layer.running_var is None:
         return None, None
     sigma = population.sigma.double().cpu()
@@ -93,7 +93,7 @@ def _staleness(
 
 
 def _root_mean_square(distance: Tensor, variance: Tensor) -> Estimate:
-    """Rms of d (C,), each d known to ``variance`` (C,); the error by the delta method, at most the noise itself."""
+    """Return the rms of d (C,), each d known to ``variance`` (C,); the error by the delta method, at most the noise itself."""
     rms = distance.square().mean().sqrt()
     noise = variance.mean().sqrt()
     if rms == 0:

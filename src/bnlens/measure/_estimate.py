@@ -25,19 +25,19 @@ class Estimate:
     stderr: float
 
     def __add__(self, other: Estimate) -> Estimate:
-        """Sum with an independent estimate."""
+        """Return the sum with an independent estimate."""
         return Estimate(self.value + other.value, math.hypot(self.stderr, other.stderr))
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """Difference to an independent estimate."""
+        """Return the difference to an independent estimate."""
         return Estimate(self.value - other.value, math.hypot(self.stderr, other.stderr))
 
     def __mul__(self, factor: float) -> Estimate:
-        """The estimate times an exact factor."""
+        """Return the estimate times an exact factor."""
         return Estimate(self.value * factor, self.stderr * abs(factor))
 
     def over(self, other: Estimate) -> Estimate:
-        """Ratio to an independent estimate, standard error by the delta method.
+        """Return the ratio to an independent estimate, standard error by the delta method.
 
         >>> Estimate(1.0, 0.03).over(Estimate(2.0, 0.08))
         Estimate(value=0.5, stderr=0.025)
@@ -52,7 +52,7 @@ class Estimate:
 
 
 def mean_estimate(values: Tensor) -> Estimate:
-    """Mean of independent values (n,), with the standard error s / sqrt(n); nan error for fewer than two."""
+    """Return the mean of independent values (n,), with the standard error s / sqrt(n); nan error for fewer than two."""
     values = values.double()
     error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
     return Estimate(float(values.mean()), error)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from bnlens.measure._estimate import Estimate
-
-if TYPE_CHECKING:
-    from bnlens.measure._report import Report
-    from bnlens.measure._results import Gaps, LayerResult
+from bnlens.measure._results import Gaps, LayerResult, ReportData
 
 __all__ = ["gap_columns", "report_frame"]
 
 _DESCRIPTIVE = ("effective_samples_mean", "effective_samples_std", "kurtosis", "stale_mean", "stale_std")
 
 
-def report_frame(report: Report) -> pd.DataFrame:
-    """One row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
+def report_frame(report: ReportData) -> pd.DataFrame:
+    """Return one row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
     layers = {layer.name: layer for layer in report.layers}
     rows = []
     for name, size, gaps in report.gap_rows():
@@ -30,7 +27,7 @@ def report_frame(report: Report) -> pd.DataFrame:
 
 
 def gap_columns(gaps: Gaps, size: int) -> dict[str, float]:
-    """Measured and predicted gaps at ``size``, the predictions for the report's own population."""
+    """Return the measured and predicted gaps at ``size``, the predictions for the report's own population."""
     row = _columns("measured", gaps.measured.get(size))
     for kind in ("exact", "fisher", "two_term"):
         row |= _columns(kind, gaps.predicted(size, kind, population=gaps.population))

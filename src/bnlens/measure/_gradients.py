@@ -41,7 +41,7 @@ def collect_gradients(
     drawn: torch.Generator | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, SampleGradients], dict[str, SampleGradients]]:
-    """One forward pass over the pool, and one backward pass for each kind of label, under population statistics.
+    """Make one forward pass over the pool, and one backward pass for each kind of label, under population statistics.
 
     A hook on each BN layer's output reduces its gradient dy to per-sample sums as soon as it arrives. No weight gradient is
     formed and no per-sample backward is run, so a pass costs less than a training step on the same data. Tensors outside
@@ -79,7 +79,7 @@ def collect_gradients(
 
 @dataclass
 class _Sink:
-    """Where the hooks of one forward pass put the rows ``indices`` of the per-sample gradients.
+    """Takes the rows ``indices`` of the per-sample gradients from the hooks of one forward pass.
 
     ``starts`` are the tensors in which the graph of the pass starts, the inputs of its first BN layers.
     """

@@ -32,7 +32,7 @@ class Perturbation:
 
 
 def random_groups(size: int, group_size: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Disjoint random groups of ``group_size`` of ``size`` samples, several to a forward pass; the rest is left out.
+    """Yield disjoint random groups of ``group_size`` of ``size`` samples, several to a forward pass; the rest is left out.
 
     Yields:
         Indices of whole groups, (k group_size,), one group after another, at most about ``batch_size`` in all.
@@ -63,7 +63,7 @@ def ghost_handler(
     group_size: int,
     record: dict[str, Perturbation] | None = None,
 ) -> Handler:
-    """Group statistics in the ``active`` calls, population statistics in the others; what it used goes to ``record``."""
+    """Return a handler: group statistics in the ``active`` calls, noted in ``record``; population statistics in the others."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in active:
@@ -79,7 +79,7 @@ def ghost_handler(
 def mirrored_handler(
     populations: Mapping[str, Population], recorded: Mapping[str, Perturbation], group_size: int
 ) -> Handler:
-    """PN at (beta, gamma) minus each group's recorded perturbation: the antithetic twin of ``ghost_handler``."""
+    """Return the antithetic twin of ``ghost_handler``: PN at (beta, gamma) minus each group's recorded perturbation."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in recorded:
@@ -98,13 +98,13 @@ def mirrored_handler(
 
 @dataclass(frozen=True)
 class Rounds:
-    """How groups are drawn: ``count`` shuffles of the pool, reproducible from ``seed``."""
+    """Shuffles of the pool into groups: ``count`` of them, reproducible from ``seed``."""
 
     count: int
     seed: int
 
     def groups(self, probe: Probe, group_size: int, advance: Callable[[], None]) -> Iterator[Tensor]:
-        """Indices of whole groups, round by round; the same groups for the same seed and group size."""
+        """Yield indices of whole groups, round by round; the same groups for the same seed and group size."""
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.count):
             yield from random_groups(len(probe.pool), group_size, probe.batch_size, generator)
@@ -133,7 +133,7 @@ def group_gaps(
     rounds: Rounds,
     advance: Callable[[], None] = lambda: None,
 ) -> GroupRuns:
-    """Measured gap of every group: mean loss with the group's own statistics less that with population statistics.
+    """Return the measured gap of every group: mean loss with the group's own statistics less that with population statistics.
 
     Args:
         probe: the model on its samples.
@@ -174,7 +174,7 @@ def second_order(
     rounds: Rounds,
     advance: Callable[[], None] = lambda: None,
 ) -> SecondOrder:
-    """The antithetic second order of theory sheet D.1 and D.2, with eps recorded under BN propagation.
+    """Return the antithetic second order of theory sheet D.1 and D.2, with eps recorded under BN propagation.
 
     A BN net on a group computes exactly what the PN net does at (beta, gamma) + eps, eps being the group's
     ``Perturbation`` in each active call. So one forward pass with the group's statistics gives loss(eps), and one with the

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import plotly.graph_objects as go
 
 from bnlens import render
-from bnlens.measure._frame import gap_columns
+from bnlens._plain import csv_text
+from bnlens.measure._estimate import Estimate
+from bnlens.measure._frame import gap_columns, report_frame
+from bnlens.measure._results import Gaps, ReportData
+from bnlens.measure._serial import to_json
 from bnlens.render import ROLES, Html
-
-if TYPE_CHECKING:
-    from bnlens.measure._estimate import Estimate
-    from bnlens.measure._report import Report
-    from bnlens.measure._results import Gaps
 
 __all__ = ["gap_by_layer", "gap_by_size", "report_page"]
 
@@ -31,8 +30,8 @@ _LEAD = (
 )
 
 
-def report_page(report: Report) -> str:
-    """The page: the whole network over M, the layers, what describes them, notes, and how it was made."""
+def report_page(report: ReportData) -> str:
+    """Return the page: the whole network over M, the layers, what describes them, notes, and how it was made."""
     layers = [layer for layer in report.layers if layer.gaps is not None]
     body = [
         render.section("Whole network", _network(report), anchor="network"),
@@ -45,7 +44,7 @@ def report_page(report: Report) -> str:
 
 
 def gap_by_size(gaps: Gaps) -> go.Figure:
-    """Gap over M: points measured, curves predicted from groups of M0."""
+    """Return the gap over M: points measured, curves predicted from groups of M0."""
     figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type="log")
     sizes = sorted(gaps.measured)
     lowest, highest = min(*sizes, gaps.source) / 2, max(*sizes, gaps.source) * 2
@@ -66,8 +65,8 @@ def gap_by_size(gaps: Gaps) -> go.Figure:
     return figure
 
 
-def gap_by_layer(report: Report, size: int) -> go.Figure:
-    """Gap of each layer alone at one M, measured and predicted side by side."""
+def gap_by_layer(report: ReportData, size: int) -> go.Figure:
+    """Return the gap of each layer alone at one M, measured and predicted side by side."""
     figure = render.new_figure(x="layer", y=_GAP, scattermode="group", height=440)
     named = [(layer.name, layer.gaps) for layer in report.layers if layer.gaps is not None]
     names = [name for name, _ in named]
@@ -97,7 +96,7 @@ def _look(role: str) -> dict[str, Any]:
     return dict(_FISHER if role == "fisher" else ROLES[role])
 
 
-def _network(report: Report) -> str:
+def _network(report: ReportData) -> str:
     gaps = report.network.gaps
     caption = (
         f"The gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. Curves: predicted "
@@ -110,7 +109,7 @@ def _network(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _layers(report: Report) -> str:
+def _layers(report: ReportData) -> str:
     size = report.statistics_batch_sizes[0]
     caption = (
         f"The gap of each layer alone at M = {size}, all others on population statistics. The layers do not add up to the "
@@ -135,7 +134,7 @@ _GAP_HEADINGS = {
 }
 
 
-def _gap_rows(report: Report, *, network: bool) -> list[dict[str, Any]]:
+def _gap_rows(report: ReportData, *, network: bool) -> list[dict[str, Any]]:
     rows = []
     for name, size, gaps in report.gap_rows():
         if (gaps is report.network.gaps) != network:
@@ -147,7 +146,7 @@ def _gap_rows(report: Report, *, network: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def _descriptions(report: Report) -> str:
+def _descriptions(report: ReportData) -> str:
     headings = {
         "layer": "Layer",
         "kind": "Class",
@@ -179,7 +178,7 @@ def _descriptions(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _notes(report: Report) -> str:
+def _notes(report: ReportData) -> str:
     items = (
         f"<li><strong>{render.escape(note.layer or 'Network')}</strong> "
         f"({render.escape(note.kind)}): {render.escape(note.text)}</li>"
@@ -188,7 +187,7 @@ def _notes(report: Report) -> str:
     return "<ul>\n" + "\n".join(items) + "\n</ul>"
 
 
-def _details(report: Report) -> str:
+def _details(report: ReportData) -> str:
     discrepancy = report.network.running_discrepancy
     details = {
         "Samples": report.samples,
@@ -208,10 +207,12 @@ def _details(report: Report) -> str:
     return str(render.definitions(details))
 
 
-def _download(report: Report) -> Html:
-    csv = report.to_frame().to_csv()
-    table = render.download(csv, filename="bnlens-report.csv", label="All numbers (CSV)", media_type="text/csv")
+def _download(report: ReportData) -> Html:
+    rows = cast("list[dict[str, Any]]", report_frame(report).reset_index().to_dict("records"))
+    table = render.download(
+        csv_text(rows), filename="bnlens-report.csv", label="All numbers (CSV)", media_type="text/csv"
+    )
     document = render.download(
-        report.to_json(), filename="bnlens-report.json", label="The report (JSON)", media_type="application/json"
+        to_json(report), filename="bnlens-report.json", label="The report (JSON)", media_type="application/json"
     )
     return Html(f"{table} {document}")

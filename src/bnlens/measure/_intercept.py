@@ -28,7 +28,7 @@ Handler = Callable[[str, Tensor, Tensor, Tensor, float], Tensor]
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` wrappers."""
+    """Return the module inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` wrappers."""
     while True:
         if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
             model = inner
@@ -39,12 +39,12 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
-    """All BN layers by module path; a shared module appears once, under its first path."""
+    """Return all BN layers by module path; a shared module appears once, under its first path."""
     return {name or "(model)": module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
 
 
 def is_frozen(model: nn.Module, layer: _BatchNorm) -> bool:
-    """Whether training uses the layer's running statistics: it is in eval mode inside a model in train mode."""
+    """Return whether training uses the layer's running statistics: it is in eval mode inside a model in train mode."""
     return model.training and not layer.training and layer.running_mean is not None
 
 
@@ -177,6 +177,6 @@ def handed_back(model: nn.Module) -> Iterator[None]:
 
 
 def _eager() -> AbstractContextManager[Any]:
-    """Compiled submodules run eagerly, so that the interceptor sees them (torch 2.6 and newer)."""
+    """Run compiled submodules eagerly, so that the interceptor sees them (torch 2.6 and newer)."""
     set_stance = getattr(torch.compiler, "set_stance", None)
     return nullcontext() if set_stance is None else set_stance("force_eager")

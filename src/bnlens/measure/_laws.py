@@ -49,7 +49,7 @@ class LayerLaw:
 
 
 def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: SampleGradients | None) -> LayerLaw:
-    """All first-order terms of one BN call (theory sheet D.1).
+    """Return all first-order terms of one BN call (theory sheet D.1).
 
     Args:
         statistics: per-sample statistics of the call under population propagation.
@@ -66,7 +66,7 @@ def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: Sampl
 
 
 def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """1/2 E_j E_i (sum over calls of g_j . v_i)^2, as its averages over i for each j and over j for each i.
+    """Return 1/2 E_j E_i (sum over calls of g_j . v_i)^2, as its averages over i for each j and over j for each i.
 
     Args:
         gradients: g of each call, (P, D_call).
@@ -93,7 +93,7 @@ def _two_term(noise: Tensor, drawn: Tensor) -> Estimate:
 
 
 def _shift(statistics: SampleStatistics, given: SampleGradients) -> float:
-    """sum_c gamma (E[g_beta] E[a q] + E[g_gamma] (3 E[q^2] + E[a^2]) / 2)."""
+    """Return sum_c gamma (E[g_beta] E[a q] + E[g_gamma] (3 E[q^2] + E[a^2]) / 2)."""
     a, q, gamma = statistics.mean.double(), statistics.half_square.double(), statistics.gamma.double()
     of_beta = given.beta.double().mean(0) * (a * q).mean(0)
     of_gamma = given.gamma.double().mean(0) * (3 * q * q + a * a).mean(0) / 2
@@ -101,7 +101,7 @@ def _shift(statistics: SampleStatistics, given: SampleGradients) -> float:
 
 
 def linear_by_group(runs: SecondOrder, given: Mapping[str, SampleGradients]) -> Tensor:
-    """Mean over each group's samples of g_j . eps, summed over the calls that were active; (groups,), float64."""
+    """Return the mean over each group's samples of g_j . eps, summed over the calls that were active; (groups,), float64."""
     total = torch.zeros(len(runs.members), dtype=torch.float64)
     for name, perturbation in runs.perturbations.items():
         gradients = given[name]
@@ -111,7 +111,7 @@ def linear_by_group(runs: SecondOrder, given: Mapping[str, SampleGradients]) -> 
 
 
 def network_fisher(runs: SecondOrder, drawn: Mapping[str, SampleGradients]) -> Estimate:
-    """1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one joint form over all active calls (theory sheet D.2)."""
+    """Return 1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one form over all active calls (theory sheet D.2)."""
     noise = [torch.cat([p.shift, p.scale], dim=1).float() for p in runs.perturbations.values()]
     by_gradient, by_noise = fisher_term([drawn[name].stacked for name in runs.perturbations], noise)
     error = math.hypot(mean_estimate(by_gradient).stderr, mean_estimate(by_noise).stderr)

@@ -1,4 +1,4 @@
-"""What a report needs of a loss: its value per sample, and draws of its curvature in the outputs."""
+"""A loss as a report uses it: its value per sample, and draws of its curvature in the outputs."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class SampleLoss:
             )
 
     def per_sample(self, output: Tensor, target: Any) -> Tensor:
-        """Loss of each sample, (N,), float32 or wider.
+        """Return the loss of each sample, (N,), float32 or wider.
 
         Raises:
             LossError: a value is not finite, or a label is out of range.
@@ -179,14 +179,14 @@ class SampleLoss:
         return value
 
     def total(self, output: Tensor, target: Any) -> Tensor:
-        """Sum over the batch of the per-sample losses, a scalar that can be differentiated."""
+        """Return the sum over the batch of the per-sample losses, a scalar that can be differentiated."""
         value = self.loss_fn(output, target)
         if self.reduction == "none":
             return value.flatten(1).mean(1).sum() if value.ndim > 1 else value.sum()
         return value * len(output) if self.reduction == "mean" else value
 
     def curvature_draw(self, output: Tensor, target: Any, generator: torch.Generator) -> Tensor:
-        """A random v of the outputs' shape with E[v v^T] = the Hessian of the per-sample loss in its outputs.
+        """Return a random v of the outputs' shape with E[v v^T] = the Hessian of the per-sample loss in its outputs.
 
         Back-propagating v gives gradients whose second moment is the true Fisher matrix. (The empirical Fisher, at the given
         labels, is far too small on networks that fit their training data.) For a named likelihood v is
@@ -215,12 +215,12 @@ class SampleLoss:
 
 
 def _rows(target: Any, rows: slice | Tensor) -> Any:
-    """The samples ``rows`` of a target, a tensor or a tree of tensors."""
+    """Return the samples ``rows`` of a target, a tensor or a tree of tensors."""
     return pytree.tree_map(lambda leaf: leaf[rows] if isinstance(leaf, Tensor) and leaf.ndim else leaf, target)
 
 
 def _plain(loss_fn: LossFunction) -> LossFunction:
-    """The function inside a ``functools.partial`` that adds nothing."""
+    """Return the function inside a ``functools.partial`` that adds nothing."""
     while isinstance(loss_fn, functools.partial) and not loss_fn.args and not loss_fn.keywords:
         loss_fn = loss_fn.func
     return loss_fn
@@ -239,7 +239,7 @@ def _declared_reduction(loss_fn: LossFunction) -> Reduction | None:
 
 
 def _recognise(loss_fn: LossFunction) -> Likelihood | None:
-    """The likelihood of a plain loss of PyTorch; None for a weighted one, whose curvature depends on the label."""
+    """Return the likelihood of a plain loss of PyTorch; None for a weighted one, whose curvature depends on the label."""
     if isinstance(loss_fn, functools.partial):
         plain = not loss_fn.args and set(loss_fn.keywords) <= {"reduction", "label_smoothing", "ignore_index"}
         return _recognise(loss_fn.func) if plain else None
@@ -250,7 +250,7 @@ def _recognise(loss_fn: LossFunction) -> Likelihood | None:
 
 
 def _without_reduction(loss_fn: LossFunction) -> LossFunction | None:
-    """The same loss per output element, for PyTorch's own losses; None where it has to be called sample by sample."""
+    """Return the same loss per output element, for PyTorch's own losses; None where it has to be called sample by sample."""
     if _recognise(loss_fn) is None:
         return None
     if isinstance(loss_fn, functools.partial):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._progress import Bar
 from bnlens.measure._control import first_order_by_group, with_control
 from bnlens.measure._description import describe
 from bnlens.measure._estimate import Estimate, mean_estimate
@@ -16,7 +17,6 @@ from bnlens.measure._groups import Rounds, group_gaps, second_order
 from bnlens.measure._laws import LayerLaw, layer_law, linear_by_group, network_fisher
 from bnlens.measure._population import Population
 from bnlens.measure._probe import Probe
-from bnlens.measure._progress import Tracker
 from bnlens.measure._results import Gaps, LayerResult
 from bnlens.measure._statistics import SampleStatistics, collect_statistics
 from bnlens.theory.noise import noise_scale
@@ -36,11 +36,11 @@ class Collected:
     unreached: tuple[str, ...]
 
     @classmethod
-    def collect(cls, probe: Probe, populations: dict[str, Population], seed: int, track: Tracker) -> Collected:
+    def collect(cls, probe: Probe, populations: dict[str, Population], seed: int, bar: Bar) -> Collected:
         batches = -(-len(probe.pool) // probe.batch_size)
-        baseline, statistics = collect_statistics(probe, populations, track.stage("statistics, batches", batches))
+        baseline, statistics = collect_statistics(probe, populations, bar.stage("statistics, batches", batches))
         generator = torch.Generator().manual_seed(seed) if probe.loss.likelihood is not None else None
-        advance = track.stage("gradients, batches", batches)
+        advance = bar.stage("gradients, batches", batches)
         given, drawn = collect_gradients(probe, populations, drawn=generator, advance=advance)
         unreached = tuple(name for name in populations if name not in given)
         for name in unreached:
@@ -63,18 +63,18 @@ class Measurement:
     source: int
     rounds: int
     seed: int
-    track: Tracker
+    bar: Bar
 
     def of(self, active: list[str], label: str) -> Gaps:
-        """Gaps with the calls ``active`` on group statistics."""
+        """Return the gaps with the calls ``active`` on group statistics."""
         measured = {}
         for size in self.sizes:
             rounds = Rounds(self.rounds, self.seed + size)
-            advance = self.track.stage(f"{label}: gap at M = {size}, rounds", self.rounds)
+            advance = self.bar.stage(f"{label}: gap at M = {size}, rounds", self.rounds)
             groups = group_gaps(self.probe, self.populations, self.data.baseline, active, size, rounds, advance)
             measured[size] = with_control(groups.gaps, self._controls(groups.members, active))
         rounds = Rounds(self.rounds, self.seed + self.source)
-        advance = self.track.stage(f"{label}: second order at M0 = {self.source}, rounds", self.rounds)
+        advance = self.bar.stage(f"{label}: second order at M0 = {self.source}, rounds", self.rounds)
         runs = second_order(self.probe, self.populations, self.data.baseline, active, self.source, rounds, advance)
         scale = float(noise_scale(self.source, len(self.probe.pool)))
         if len(active) == 1:
@@ -95,7 +95,7 @@ class Measurement:
         return first_order_by_group(members, statistics, self.data.given)
 
     def layer(self, name: str, module: _BatchNorm, per_layer: bool) -> LayerResult:
-        """Everything about one call."""
+        """Return all results of one call."""
         statistics, law = self.data.statistics[name], self.data.laws[name]
         scale = float(noise_scale(self.source, len(self.probe.pool)))
         description = describe(module, statistics, self.populations[name])

@@ -1,4 +1,4 @@
-"""What users get wrong about BN layers, read off a model and its report."""
+"""Notes on common mistakes with BN layers, from a model and its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST_ORDER = 0.2
 
 
 def model_notes(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[Note]:
-    """Notes that need the model alone: frozen layers, and layers that only look frozen."""
+    """Yield notes that need the model alone: frozen layers, and layers that only look frozen."""
     for name, layer in layers.items():
         parameters = list(layer.parameters(recurse=False))
         if is_frozen(model, layer):
@@ -41,7 +41,7 @@ def model_notes(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[
 
 
 def gradient_notes(unreached: Sequence[str]) -> Iterator[Note]:
-    """Notes on calls that no gradient of the loss reaches."""
+    """Yield notes on calls that no gradient of the loss reaches."""
     for name in unreached:
         yield Note(
             "no gradient",
@@ -58,7 +58,7 @@ def result_notes(
     optimizer: torch.optim.Optimizer | None,
     batch_size: int,
 ) -> Iterator[Note]:
-    """Notes that need the measurements: shared layers, stale statistics, dead channels, limits of the law, weight decay."""
+    """Yield notes on measurements: shared layers, stale statistics, dead channels, limits of the law, weight decay."""
     for layer in layers:
         if "#" in layer.name:
             path, _, call = layer.name.partition("#")

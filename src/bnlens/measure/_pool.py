@@ -62,11 +62,11 @@ class SamplePool:
         return self.size
 
     def take(self, indices: Tensor, device: torch.device | None = None) -> Any:
-        """The samples at ``indices``, as one batch of the loader's own structure, on ``device``."""
+        """Return the samples at ``indices``, as one batch of the loader's own structure, on ``device``."""
         return pytree.tree_unflatten([_rows(leaf, indices, device) for leaf in self._leaves], self._spec)
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Indices of all samples in order, in the fewest batches of at most ``batch_size``, equal to within one sample.
+        """Yield indices of all samples in order, in the fewest batches of at most ``batch_size``, equal to within one sample.
 
         A short last batch could be a single sample, and one sample has no batch statistics.
         """

@@ -47,7 +47,7 @@ def normalise(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) ->
 
 
 def population_handler(populations: Mapping[str, Population]) -> Handler:
-    """A handler that normalises every call by its population statistics.
+    """Return a handler that normalises every call by its population statistics.
 
     Raises:
         ModelError: (when run) the model calls a layer more often than it did when the statistics were taken.
@@ -66,7 +66,7 @@ def population_handler(populations: Mapping[str, Population]) -> Handler:
 def estimate_population(
     probe: Probe, *, tolerance: float = 1e-5, max_passes: int | None = None, advance: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Population], int]:
-    """Statistics of all calls over the whole pool; ``settle_population`` with the probe's samples."""
+    """Run `settle_population` over the whole pool."""
 
     def run(handler: Handler) -> None:
         for indices in probe.pool.batches(probe.batch_size):
@@ -84,7 +84,7 @@ def settle_population(
     merge: Callable[[Moments], Moments] = lambda moments: moments,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Population], int]:
-    """Statistics of all calls over all samples, each with all earlier layers normalised by theirs.
+    """Return the statistics of all calls over all samples, each with all earlier layers normalised by theirs.
 
     The first pass normalises by batch statistics; each later one by the statistics of the pass before, and makes at least
     one more layer exact. A layer whose statistics still move by more than a tenth keeps to batch statistics, or errors
@@ -142,7 +142,7 @@ def settle_population(
 
 
 def _unsettled(changes: Mapping[str, float], tolerance: float) -> set[str]:
-    """Calls that moved too far to be used; not the first one that moved, whose statistics are exact by now."""
+    """Return calls that moved too far to be used; not the first one that moved, whose statistics are exact by now."""
     chosen, exact = set(), True
     for name, change in changes.items():  # in the order of execution
         if not exact and not change <= _SETTLED:

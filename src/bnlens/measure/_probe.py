@@ -93,7 +93,7 @@ class Probe:
         self.device = torch.device("cpu") if first is None else first.device
 
     def outputs(self, indices: Tensor, handler: Handler) -> tuple[Tensor, Any]:
-        """Output, float32 or wider, and target of the samples at ``indices``.
+        """Return the output, float32 or wider, and target of the samples at ``indices``.
 
         Raises:
             ModelError: the output, or the input of a BN layer, does not have one row per sample.
@@ -112,7 +112,7 @@ class Probe:
 
     @torch.no_grad()
     def losses(self, indices: Tensor, handler: Handler) -> Tensor:
-        """Loss of each sample, (len(indices),), float64, on the CPU, from one forward pass."""
+        """Return the loss of each sample, (len(indices),), float64, on the CPU, from one forward pass."""
         output, target = self.outputs(indices, handler)
         return self.loss.per_sample(output, target).double().cpu()
 

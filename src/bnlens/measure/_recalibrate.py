@@ -11,11 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._progress import progress_bar
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
 from bnlens.measure._population import settle_population
 from bnlens.measure._probe import run_inputs
-from bnlens.measure._progress import tracker
 from bnlens.moments import Moments
 
 __all__ = ["Recalibration", "recalibrate"]
@@ -23,7 +23,7 @@ __all__ = ["Recalibration", "recalibrate"]
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What ``recalibrate`` did.
+    """The outcome of ``recalibrate``.
 
     Attributes:
         layers: BN layers whose running statistics were set.
@@ -87,8 +87,8 @@ def recalibrate(
             "(build layers with track_running_stats=True, or unfreeze them)"
         )
     run = _Passes(model, loader, forward, Interceptor(layers))
-    with tracker(progress) as track, handed_back(model), run.interceptor.attached():
-        advance = track.stage("population statistics, passes", None)
+    with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():
+        advance = bar.stage("population statistics, passes", None)
         populations, passes = settle_population(run, tolerance=tolerance, merge=_merge, advance=advance)
     written = 0
     with torch.no_grad():

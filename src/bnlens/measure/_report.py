@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note
+from bnlens.measure._results import NETWORK, Gaps, ReportData
 from bnlens.measure._serial import from_json, from_text, to_json
-from bnlens.measure._text import prediction_text, report_text
+from bnlens.measure._text import prediction_text, report_table, report_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
+    from rich.console import Group
 
     from bnlens.measure._compare import Comparison
 
 __all__ = ["Prediction", "Report"]
-
-NETWORK = "(network)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Prediction:
         return prediction_text(self.statistics_batch_size, self.kind, {NETWORK: self.network, **self.layers})
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer and one for the network: columns ``gap`` and ``stderr``."""
+        """Return one row per layer and one for the network: columns ``gap`` and ``stderr``."""
         import pandas as pd
 
         rows = {NETWORK: self.network, **self.layers}
@@ -57,8 +55,8 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Report:
-    """How much batch normalization regularises a network, measured and predicted; made by ``bnlens.report``.
+class Report(ReportData):
+    """The regularisation of a network by batch normalization, measured and predicted; made by ``bnlens.report``.
 
     The gap of M is the mean loss with the batch statistics of groups of M samples less that with population statistics, at
     fixed weights, in nats per sample. ``repr`` is the table.
@@ -80,34 +78,12 @@ class Report:
         created: ISO 8601 time, UTC.
     """
 
-    model: str
-    layers: tuple[LayerResult, ...]
-    network: NetworkResult
-    notes: tuple[Note, ...]
-    statistics_batch_sizes: tuple[int, ...]
-    prediction_batch_size: int
-    samples: int
-    rounds: int
-    likelihood: str | None
-    population_passes: int
-    seed: int
-    seconds: float
-    version: str
-    created: str
-
     def __repr__(self) -> str:
         return report_text(self)
 
-    def __getitem__(self, name: str) -> LayerResult:
-        """The layer of that name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
+    def __rich__(self) -> Group:
+        """Return the tables for ``rich.print``."""
+        return report_table(self)
 
     def predict(
         self,
@@ -143,13 +119,13 @@ class Report:
         return Prediction(statistics_batch_size, at(self.network.gaps), layers, kind)
 
     def to_frame(self) -> pd.DataFrame:
-        """All numbers as a data frame: a row per layer and M, the network's under ``(network)``; see `bnlens.measure`."""
+        """Return all numbers: a row per layer and M, the network's under ``(network)``; see `bnlens.measure` for columns."""
         from bnlens.measure._frame import report_frame
 
         return report_frame(self)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The report as JSON text, also written to ``path`` if given.
+        """Return the report as JSON text, also written to ``path`` if given.
 
         Raises:
             StoreError: ``path`` cannot be written.
@@ -166,7 +142,7 @@ class Report:
         Raises:
             StoreError: the file is missing, is not a report, or was written by a newer bnlens.
         """
-        return from_json(path)
+        return from_json(cls, path)
 
     @classmethod
     def loads(cls, text: str, *, name: str = "the text") -> Report:
@@ -179,7 +155,7 @@ class Report:
         Raises:
             StoreError: the text is not a report, is damaged, or was written by a newer bnlens.
         """
-        return from_text(text, name)
+        return from_text(cls, text, name)
 
     def plot(self, layer: str | None = None) -> Figure:
         """Return a Plotly figure of the gap over M, points measured and curves predicted.
@@ -198,7 +174,7 @@ class Report:
         return gap_by_size(gaps)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The report as one self-contained HTML file with figures, which works offline; also written to ``path``.
+        """Return the report as one self-contained HTML file with figures, which works offline; also written to ``path``.
 
         Raises:
             StoreError: ``path`` cannot be written.
@@ -211,13 +187,7 @@ class Report:
         return text
 
     def compare(self, other: Report) -> Comparison:
-        """Differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
+        """Return differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
         from bnlens.measure._compare import compare
 
         return compare(self, other)
-
-    def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
-        """(name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
-        named = [(NETWORK, self.network.gaps)]
-        named += [(layer.name, layer.gaps) for layer in self.layers if layer.gaps is not None]
-        return [(name, size, gaps) for name, gaps in named for size in (sizes or self.statistics_batch_sizes)]

@@ -1,14 +1,17 @@
-"""What a report holds of one BN layer and of the whole network."""
+"""The content of a report: results of each BN layer and of the whole network, and how they were made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
 from bnlens.theory.noise import noise_scale
 
-__all__ = ["Description", "Gaps", "LayerResult", "NetworkResult", "Note"]
+__all__ = ["NETWORK", "Description", "Gaps", "LayerResult", "NetworkResult", "Note", "ReportData"]
+
+NETWORK = "(network)"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ class Gaps:
     population: int
 
     def scale(self, batch_size: int, population: int | None) -> float:
-        """Factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
+        """Return the factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
         return float(noise_scale(batch_size, population)) / float(noise_scale(self.source, self.population))
 
     def predicted(self, batch_size: int, kind: str = "exact", *, population: int | None = None) -> Estimate | None:
-        """Prediction ``kind`` (``"exact"``, ``"fisher"`` or ``"two_term"``) at ``batch_size``.
+        """Return the prediction ``kind`` (``"exact"``, ``"fisher"`` or ``"two_term"``) at ``batch_size``.
 
         Args:
             batch_size: M.
@@ -47,7 +50,7 @@ class Gaps:
         return None if estimate is None else estimate * self.scale(batch_size, population)
 
     def ratio(self, batch_size: int) -> Estimate | None:
-        """The exact prediction over the measured gap at a measured M.
+        """Return the exact prediction over the measured gap at a measured M.
 
         None where the measured gap is not three standard errors from zero (an untrained network, say): a ratio to it would
         say nothing.
@@ -60,7 +63,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Description:
-    """What one call of a BN layer sees under population statistics, whatever the gap.
+    """The inputs of one call of a BN layer under population statistics, in numbers.
 
     Attributes:
         effective_samples_mean: independent samples per sample for mu_B: variance of a pixel over that of a sample's mean.
@@ -136,3 +139,40 @@ class Note:
     kind: str
     layer: str
     text: str
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """The content of a `Report`, which documents it."""
+
+    model: str
+    layers: tuple[LayerResult, ...]
+    network: NetworkResult
+    notes: tuple[Note, ...]
+    statistics_batch_sizes: tuple[int, ...]
+    prediction_batch_size: int
+    samples: int
+    rounds: int
+    likelihood: str | None
+    population_passes: int
+    seed: int
+    seconds: float
+    version: str
+    created: str
+
+    def __getitem__(self, name: str) -> LayerResult:
+        """Return the layer of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
+
+    def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
+        """Return (name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
+        named = [(NETWORK, self.network.gaps)]
+        named += [(layer.name, layer.gaps) for layer in self.layers if layer.gaps is not None]
+        return [(name, size, gaps) for name, gaps in named for size in (sizes or self.statistics_batch_sizes)]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from bnlens._progress import progress_bar
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._estimate import mean_estimate
 from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
@@ -24,7 +25,6 @@ from bnlens.measure._notes import gradient_notes, model_notes, result_notes
 from bnlens.measure._pool import SamplePool
 from bnlens.measure._population import estimate_population
 from bnlens.measure._probe import Forward, Probe, default_forward
-from bnlens.measure._progress import tracker
 from bnlens.measure._report import Report
 from bnlens.measure._results import NetworkResult
 
@@ -122,18 +122,18 @@ def report(
     notes = list(model_notes(model, layers))
     loss = SampleLoss(loss_fn, reduction, likelihood)
     interceptor = Interceptor(active)
-    with tracker(progress) as track, handed_back(model), interceptor.attached():
+    with progress_bar(progress) as bar, handed_back(model), interceptor.attached():
         pool = SamplePool.from_loader(loader, max_samples)
         source = _source(sizes, len(pool)) if source is None else source
         batch_size = _check_samples(pool, max(*sizes, source))
         probe = Probe(model, interceptor, pool, loss, forward, batch_size)
         running = _first_look(probe, active)
-        advance = track.stage("population statistics, passes", None)
+        advance = bar.stage("population statistics, passes", None)
         populations, passes = estimate_population(probe, advance=advance)
         if not populations:
             raise ModelError("no BN layer of the model runs in its forward pass, or all are frozen; nothing to report")
-        data = Collected.collect(probe, populations, seed, track)
-        gaps = Measurement(probe, populations, data, sizes, source, rounds, seed, track)
+        data = Collected.collect(probe, populations, seed, bar)
+        gaps = Measurement(probe, populations, data, sizes, source, rounds, seed, bar)
         network = NetworkResult(
             gaps.of(list(populations), "network"),
             mean_estimate(data.baseline),
@@ -173,7 +173,7 @@ def _first_look(probe: Probe, layers: dict[str, nn.modules.batchnorm._BatchNorm]
 
 
 def _by_running_statistics(layers: dict[str, nn.modules.batchnorm._BatchNorm]) -> Handler:
-    """A handler that does what the layers do in eval mode."""
+    """Return a handler that does what the layers do in eval mode."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         layer = layers[_path(name)]
@@ -186,7 +186,7 @@ def _by_running_statistics(layers: dict[str, nn.modules.batchnorm._BatchNorm]) -
 
 
 def _check_samples(pool: SamplePool, largest: int) -> int:
-    """Samples per forward pass: the loader's own batch, or one group where that is larger."""
+    """Return the samples per forward pass: the loader's own batch, or one group where that is larger."""
     if len(pool) < 2 * largest:
         raise DataError(
             f"the loader gave {len(pool)} samples, fewer than twice the group size {largest}; give at least {2 * largest} "
@@ -214,7 +214,7 @@ def _check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[
 
 
 def _source(sizes: tuple[int, ...], samples: int) -> int:
-    """M0 where the user gives none: between the measured M, or twice (half, if samples are few) a single one."""
+    """Return M0 where the user gives none: between the measured M, or twice (half, if samples are few) a single one."""
     smallest, largest = sizes[0], sizes[-1]
     if smallest < largest:
         source = round(math.sqrt(smallest * largest))
@@ -226,7 +226,7 @@ def _source(sizes: tuple[int, ...], samples: int) -> int:
 
 
 def _at_least(name: str, value: Any, least: int) -> int:
-    """The value as an int; NumPy's integers count as such."""
+    """Return the value as an int; NumPy's integers count as such."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name} is {value!r}; it must be an integer of at least {least}")
     return int(value)

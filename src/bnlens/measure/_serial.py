@@ -10,25 +10,26 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
+from bnlens._plain import plain
 from bnlens.errors import StoreError
-
-if TYPE_CHECKING:
-    from bnlens.measure._report import Report
+from bnlens.measure._results import ReportData
 
 __all__ = ["SCHEMA", "from_json", "from_text", "to_json"]
 
 SCHEMA = 1
 
-
-def to_json(report: Report) -> str:
-    """JSON text of a report: the fields of its dataclasses, with a schema number; numbers that do not exist are null."""
-    return json.dumps({"schema": SCHEMA, "kind": "bnlens report", **_plain(report)}, indent=1, allow_nan=False)
+_Report = TypeVar("_Report", bound=ReportData)
 
 
-def from_json(path: str | os.PathLike[str]) -> Report:
-    """Read what ``to_json`` wrote.
+def to_json(report: ReportData) -> str:
+    """Return a report as JSON: the fields of its dataclasses, with a schema number; numbers that do not exist are null."""
+    return json.dumps({"schema": SCHEMA, "kind": "bnlens report", **plain(report)}, indent=1, allow_nan=False)
+
+
+def from_json(cls: type[_Report], path: str | os.PathLike[str]) -> _Report:
+    """Read what ``to_json`` wrote as an object of ``cls``.
 
     Raises:
         StoreError: the file is missing, is not a report, or is of a newer schema.
@@ -39,17 +40,15 @@ def from_json(path: str | os.PathLike[str]) -> Report:
         raise StoreError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:
         raise StoreError(f"{path} is not a bnlens report (no valid JSON); write one with Report.to_json") from error
-    return from_text(text, str(path))
+    return from_text(cls, text, str(path))
 
 
-def from_text(text: str, path: str) -> Report:
+def from_text(cls: type[_Report], text: str, path: str) -> _Report:
     """Read what ``to_json`` returned; ``path`` is what errors call it.
 
     Raises:
         StoreError: the text is not a report, is damaged, or is of a newer schema.
     """
-    from bnlens.measure._report import Report
-
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -62,15 +61,15 @@ def from_text(text: str, path: str) -> Report:
     if schema > SCHEMA:
         raise StoreError(f"{path} has schema {schema}, newer than {SCHEMA} of this bnlens; update bnlens")
     try:
-        result = _build(Report, {key: value for key, value in document.items() if key not in ("schema", "kind")})
-        assert isinstance(result, Report)  # noqa: S101 - for the type checker
+        result = _build(cls, {key: value for key, value in document.items() if key not in ("schema", "kind")})
+        assert isinstance(result, cls)  # noqa: S101 - for the type checker
         _check(result)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(f"{path} is damaged ({error}); write the report anew") from error
     return result
 
 
-def _check(report: Report) -> None:
+def _check(report: ReportData) -> None:
     """Raise ValueError where numbers that later divide or index cannot be what a report holds."""
     if not report.statistics_batch_sizes:
         raise ValueError("no statistics batch sizes")
@@ -82,23 +81,13 @@ def _check(report: Report) -> None:
             raise ValueError(f"no measured gap at M = {missing[0] if missing else min(gaps.measured)}")
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _build(annotation: Any, value: Any) -> Any:
-    """The value of type ``annotation`` that ``_plain`` made ``value`` of."""
+    """Return the value of type ``annotation`` that ``plain`` made ``value`` of."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        hints = typing.get_type_hints(annotation, _namespace())
+        hints = typing.get_type_hints(annotation)
         return annotation(
             **{field.name: _build(hints[field.name], value[field.name]) for field in dataclasses.fields(annotation)}
         )
@@ -111,10 +100,3 @@ def _build(annotation: Any, value: Any) -> Any:
     if not isinstance(value, annotation):
         raise TypeError(f"{value!r} is not {annotation.__name__}")
     return value
-
-
-def _namespace() -> dict[str, Any]:
-    from bnlens.measure import _results
-    from bnlens.measure._estimate import Estimate
-
-    return {**vars(_results), "Estimate": Estimate, "Mapping": Mapping}

@@ -17,7 +17,7 @@ __all__ = ["SampleStatistics", "collect_statistics"]
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """What each sample contributes to the batch statistics of one BN call; xhat = (h - mu_P) / sigma_P.
+    """The contribution of each sample to the batch statistics of one BN call; xhat = (h - mu_P) / sigma_P.
 
     Attributes:
         mean: a, mean over pixels of xhat, (P, C), float32.
@@ -29,7 +29,6 @@ class SampleStatistics:
         fourth_by_sample: mean over pixels of xhat^4, (P, C), float32.
         pixels: pixels per sample.
         gamma: (C,), ones where the layer has none.
-        beta: (C,), zeros where the layer has none.
     """
 
     mean: Tensor
@@ -40,7 +39,6 @@ class SampleStatistics:
     fourth_by_sample: Tensor
     pixels: int
     gamma: Tensor
-    beta: Tensor
 
     @property
     def noise(self) -> Tensor:
@@ -52,21 +50,21 @@ class SampleStatistics:
 def collect_statistics(
     probe: Probe, populations: Mapping[str, Population], advance: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, dict[str, SampleStatistics]]:
-    """One forward pass over the pool under population statistics.
+    """Make one forward pass over the pool under population statistics.
 
     Returns:
         The loss of each sample, (P,), float64, nats; and the statistics by call name.
     """
     rows: dict[str, list[dict[str, Tensor]]] = {}
-    affine: dict[str, tuple[Tensor, Tensor, int]] = {}
+    scales: dict[str, tuple[Tensor, int]] = {}
     losses = []
     for indices in probe.pool.batches(probe.batch_size):
-        losses.append(probe.losses(indices, _reducing(populations, rows, affine)))
+        losses.append(probe.losses(indices, _reducing(populations, rows, scales)))
         advance()
     statistics = {}
     for name, parts in rows.items():
         column = {key: torch.cat([part[key] for part in parts]).cpu() for key in parts[0]}
-        gamma, beta, pixels = affine[name]
+        gamma, pixels = scales[name]
         square = column["square"].double().mean(0)
         statistics[name] = SampleStatistics(
             mean=column["mean"].float(),
@@ -77,7 +75,6 @@ def collect_statistics(
             fourth_by_sample=column["fourth"].float(),
             pixels=pixels,
             gamma=gamma.float().cpu(),
-            beta=beta.float().cpu(),
         )
     return torch.cat(losses), statistics
 
@@ -85,7 +82,7 @@ def collect_statistics(
 def _reducing(
     populations: Mapping[str, Population],
     rows: dict[str, list[dict[str, Tensor]]],
-    affine: dict[str, tuple[Tensor, Tensor, int]],
+    scales: dict[str, tuple[Tensor, int]],
 ) -> Handler:
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         population = populations[name]
@@ -101,7 +98,7 @@ def _reducing(
                 "fourth": (square * square).mean(2),
             }
         )
-        affine[name] = (gamma, beta, x.shape[2])
+        scales[name] = (gamma, x.shape[2])
         return normalise(h, population, gamma, beta)
 
     return handle

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnlens.moments._sums import Sums, check_mergeable, check_num_features, update_sums
+from bnlens.moments._sums import Sums, check_mergeable, update_sums
 
 __all__ = ["CrossEstimates", "CrossSums", "compute_cross", "merge_cross", "update_cross"]
 
 
 @dataclass(frozen=True, eq=False)
 class CrossSums(Sums):
-    r"""What is kept of the samples seen so far to give the covariance of their channels.
+    r"""The sums over samples that the covariance of their channels follows from.
 
     With sample vectors :math:`x_i` and their mean :math:`\bar x`, ``comoment`` is
     :math:`\sum_i (x_i - \bar x)(x_i - \bar x)^T`. The cross covariance of two vectors is a block of the covariance of
@@ -27,23 +27,9 @@ class CrossSums(Sums):
         comoment: (C, C) float64.
     """
 
+    _order = 2
+
     comoment: Tensor
-
-    @classmethod
-    def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> CrossSums:
-        """Sums over no samples: the neutral element of :func:`merge_cross`.
-
-        Args:
-            num_features: number of channels C.
-            device: where the sums live, and where batches are brought to; it must know float64.
-
-        Raises:
-            UsageError: ``num_features`` is below one.
-        """
-        check_num_features(num_features)
-        zero = torch.zeros((), dtype=torch.int64, device=device)
-        mean = torch.zeros(num_features, dtype=torch.float64, device=device)
-        return cls(zero, zero, mean, mean.new_zeros(num_features, num_features))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +72,7 @@ def update_cross(sums: CrossSums, batch: Tensor) -> CrossSums:
 
 
 def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
-    r"""Cross sums over the samples of both, whatever the two counts; either may be empty.
+    r"""Return cross sums over the samples of both, whatever the two counts; either may be empty.
 
     .. math:: C = C_1 + C_2 + \frac{n_1 n_2}{n_1 + n_2} \delta \delta^T, \qquad \delta = \bar x_2 - \bar x_1.
 
@@ -114,7 +100,7 @@ def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
 
 
 def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
-    """The mean and the covariance matrix that the cross sums describe.
+    """Return the mean and the covariance matrix that the cross sums describe.
 
     Args:
         sums: cross sums over C channels.
@@ -138,7 +124,7 @@ def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
 
 
 def _sums_of(piece: Tensor) -> CrossSums:
-    """Cross sums over one float64 piece (samples, C), which is overwritten."""
+    """Return cross sums over one float64 piece (samples, C), which is overwritten."""
     mean = piece.mean(0)
     centred = piece.sub_(mean)
     zero = torch.zeros((), dtype=torch.int64, device=piece.device)

@@ -57,7 +57,7 @@ def _gather(tensor: Tensor, group: dist.ProcessGroup | None) -> list[Tensor]:
 
 
 def _pack(sums: Sums) -> Tensor:
-    """All fields in one float64 vector; counts are exact in it up to 2^53."""
+    """Return all fields in one float64 vector; counts are exact in it up to 2^53."""
     return torch.cat([getattr(sums, field.name).reshape(-1).double() for field in fields(sums)])
 
 

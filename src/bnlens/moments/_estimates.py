@@ -53,7 +53,7 @@ class MomentEstimates:
 
 
 def compute_moments(sums: MomentSums, *, bessel: bool = False) -> MomentEstimates:
-    """The moments per channel that the sums describe; conventions of theory sheet A.0.
+    """Return the moments per channel that the sums describe; conventions of theory sheet A.0.
 
     The standard errors take samples as independent; pixels of one image are not, so for maps they are too small.
 

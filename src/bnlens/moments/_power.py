@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnlens.moments._sums import Sums, check_mergeable, check_num_features, update_sums
+from bnlens.moments._sums import Sums, check_mergeable, update_sums
 
 __all__ = ["MomentSums", "merge_moments", "update_moments"]
 
 
 @dataclass(frozen=True, eq=False)
 class MomentSums(Sums):
-    r"""What is kept of the samples seen so far, per channel: everything that moments to order four need.
+    r"""The sums over samples, per channel, that moments to order four follow from.
 
     With :math:`n` samples :math:`x_i` of a channel and their mean :math:`\bar x`, ``sum2``, ``sum3`` and ``sum4`` are
     :math:`\sum_i (x_i - \bar x)^p` for p = 2, 3, 4. A sample is one value of the channel: an image of H x W pixels
@@ -32,22 +32,6 @@ class MomentSums(Sums):
     sum2: Tensor
     sum3: Tensor
     sum4: Tensor
-
-    @classmethod
-    def empty(cls, num_features: int, *, device: torch.device | str | None = None) -> MomentSums:
-        """Sums over no samples: the neutral element of :func:`merge_moments`.
-
-        Args:
-            num_features: number of channels C.
-            device: where the sums live, and where batches are brought to; it must know float64.
-
-        Raises:
-            UsageError: ``num_features`` is below one.
-        """
-        check_num_features(num_features)
-        zero = torch.zeros((), dtype=torch.int64, device=device)
-        zeros = torch.zeros(num_features, dtype=torch.float64, device=device)
-        return cls(zero, zero, zeros, zeros, zeros, zeros)
 
 
 def update_moments(sums: MomentSums, batch: Tensor) -> MomentSums:
@@ -72,7 +56,7 @@ def update_moments(sums: MomentSums, batch: Tensor) -> MomentSums:
 
 
 def merge_moments(first: MomentSums, second: MomentSums) -> MomentSums:
-    r"""Sums over the samples of both, whatever the two counts; either may be empty.
+    r"""Return sums over the samples of both, whatever the two counts; either may be empty.
 
     With :math:`\delta = \bar x_2 - \bar x_1`, :math:`n = n_1 + n_2` and the shares :math:`w_k = n_k / n`, for order two
     (Chan, Golub, LeVeque 1979) and, in the same way, three and four (Pebay 2008)
@@ -116,7 +100,7 @@ def merge_moments(first: MomentSums, second: MomentSums) -> MomentSums:
 
 
 def _sums_of(piece: Tensor) -> MomentSums:
-    """Sums over one float64 piece (samples, C), which is overwritten."""
+    """Return sums over one float64 piece (samples, C), which is overwritten."""
     mean = piece.mean(0)
     centred = piece.sub_(mean)
     squares = centred * centred

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,15 +12,56 @@ from bnlens.moments._cross import CrossEstimates, CrossSums, compute_cross, merg
 from bnlens.moments._distributed import all_merge
 from bnlens.moments._estimates import MomentEstimates, compute_moments
 from bnlens.moments._power import MomentSums, merge_moments, update_moments
-from bnlens.moments._sums import Sums
+from bnlens.moments._sums import AnySums
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+    from typing_extensions import Self
 
 __all__ = ["CrossMoments", "Moments"]
 
+Estimates = TypeVar("Estimates")
 
-class Moments:
+
+class _Streaming(Generic[AnySums, Estimates]):
+    """Sums of one kind with what is done to them; a subclass names the kind and its three functions."""
+
+    _empty: Callable[..., AnySums]
+    _update: Callable[[AnySums, Tensor], AnySums]
+    _merge: Callable[[AnySums, AnySums], AnySums]
+    _compute: Callable[..., Estimates]
+
+    def __init__(self, num_features: int, *, device: torch.device | str | None = None) -> None:
+        self.sums = self._empty(num_features, device=device)
+
+    def update(self, batch: Tensor) -> None:
+        r"""Add a batch (N, C) or (N, C, \*spatial); see :func:`update_moments` and :func:`update_cross`."""
+        self.sums = self._update(self.sums, batch)
+
+    def merge(self, other: Self) -> None:
+        """Add the samples of ``other``, which stays as it is; see :func:`merge_moments` and :func:`merge_cross`."""
+        self.sums = self._merge(self.sums, other.sums)
+
+    def all_merge(self, group: ProcessGroup | None = None) -> Self:
+        """Return a new object with the samples of all ranks; this one keeps its own. See :func:`all_merge`."""
+        merged = type(self)(self.sums.num_features)
+        merged.sums = all_merge(self.sums, self._merge, group)
+        return merged
+
+    def compute(self, *, bessel: bool = False) -> Estimates:
+        """Return the estimates for the samples so far; see :func:`compute_moments` and :func:`compute_cross`."""
+        return self._compute(self.sums, bessel=bessel)
+
+    def reset(self) -> None:
+        """Forget every sample and every skipped batch."""
+        self.sums = self._empty(self.sums.num_features, device=self.sums.mean.device)
+
+    def __repr__(self) -> str:
+        count, skipped = int(self.sums.count), int(self.sums.skipped_batches)
+        return f"{type(self).__name__}(num_features={self.sums.num_features}, count={count}, skipped_batches={skipped})"
+
+
+class Moments(_Streaming[MomentSums, MomentEstimates]):
     """Streaming moments to order four per channel.
 
     ``update`` adds a batch, ``merge`` the samples of another object, ``compute`` gives the estimates. How the batches
@@ -40,36 +82,13 @@ class Moments:
         (3.0, 4.6667, 1)
     """
 
-    def __init__(self, num_features: int, *, device: torch.device | str | None = None) -> None:
-        self.sums = MomentSums.empty(num_features, device=device)
-
-    def update(self, batch: Tensor) -> None:
-        r"""Add a batch (N, C) or (N, C, \*spatial); see :func:`update_moments`."""
-        self.sums = update_moments(self.sums, batch)
-
-    def merge(self, other: Moments) -> None:
-        """Add the samples of ``other``, which stays as it is; see :func:`merge_moments`."""
-        self.sums = merge_moments(self.sums, other.sums)
-
-    def all_merge(self, group: ProcessGroup | None = None) -> Moments:
-        """The moments over all ranks as a new object; this one keeps its own samples. See :func:`all_merge`."""
-        merged = Moments(self.sums.num_features)
-        merged.sums = all_merge(self.sums, merge_moments, group)
-        return merged
-
-    def compute(self, *, bessel: bool = False) -> MomentEstimates:
-        """The estimates for the samples so far; see :func:`compute_moments`."""
-        return compute_moments(self.sums, bessel=bessel)
-
-    def reset(self) -> None:
-        """Forget every sample and every skipped batch."""
-        self.sums = MomentSums.empty(self.sums.num_features, device=self.sums.mean.device)
-
-    def __repr__(self) -> str:
-        return _describe(self.sums, "Moments")
+    _empty = staticmethod(MomentSums.empty)
+    _update = staticmethod(update_moments)
+    _merge = staticmethod(merge_moments)
+    _compute = staticmethod(compute_moments)
 
 
-class CrossMoments:
+class CrossMoments(_Streaming[CrossSums, CrossEstimates]):
     """Streaming mean and covariance of C channels; the protocol of :class:`Moments`.
 
     Args:
@@ -86,35 +105,7 @@ class CrossMoments:
         [[1.0, 2.0], [2.0, 4.0]]
     """
 
-    def __init__(self, num_features: int, *, device: torch.device | str | None = None) -> None:
-        self.sums = CrossSums.empty(num_features, device=device)
-
-    def update(self, batch: Tensor) -> None:
-        r"""Add a batch (N, C) or (N, C, \*spatial); see :func:`update_cross`."""
-        self.sums = update_cross(self.sums, batch)
-
-    def merge(self, other: CrossMoments) -> None:
-        """Add the samples of ``other``, which stays as it is; see :func:`merge_cross`."""
-        self.sums = merge_cross(self.sums, other.sums)
-
-    def all_merge(self, group: ProcessGroup | None = None) -> CrossMoments:
-        """The cross moments over all ranks as a new object; this one keeps its own samples. See :func:`all_merge`."""
-        merged = CrossMoments(self.sums.num_features)
-        merged.sums = all_merge(self.sums, merge_cross, group)
-        return merged
-
-    def compute(self, *, bessel: bool = False) -> CrossEstimates:
-        """The mean and covariance of the samples so far; see :func:`compute_cross`."""
-        return compute_cross(self.sums, bessel=bessel)
-
-    def reset(self) -> None:
-        """Forget every sample and every skipped batch."""
-        self.sums = CrossSums.empty(self.sums.num_features, device=self.sums.mean.device)
-
-    def __repr__(self) -> str:
-        return _describe(self.sums, "CrossMoments")
-
-
-def _describe(sums: Sums, name: str) -> str:
-    count, skipped = int(sums.count), int(sums.skipped_batches)
-    return f"{name}(num_features={sums.num_features}, count={count}, skipped_batches={skipped})"
+    _empty = staticmethod(CrossSums.empty)
+    _update = staticmethod(update_cross)
+    _merge = staticmethod(merge_cross)
+    _compute = staticmethod(compute_cross)

@@ -1,18 +1,18 @@
-"""What every kind of sums shares: its fields, its reading of a batch, its rule for values that are not finite."""
+"""The base of all sums: the common fields, how a batch is read, and the rule for values that are not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import reduce
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from bnlens.errors import UsageError
 
-__all__ = ["AnySums", "Sums", "check_mergeable", "check_num_features", "update_sums"]
+__all__ = ["AnySums", "Sums", "check_mergeable", "update_sums"]
 
 # Elements of one float64 piece: on a CPU it stays in the second-level cache, elsewhere it bounds the memory.
 _PIECE_CPU = 2**17
@@ -29,9 +29,29 @@ class Sums:
         mean: (C,) float64, zero where nothing was seen.
     """
 
+    _order: ClassVar[int] = 1  # dimensions of a kind's own tensors, each of length C
+
     count: Tensor
     skipped_batches: Tensor
     mean: Tensor
+
+    @classmethod
+    def empty(cls: type[AnySums], num_features: int, *, device: torch.device | str | None = None) -> AnySums:
+        """Return sums over no samples: the neutral element of merging.
+
+        Args:
+            num_features: number of channels C.
+            device: where the sums live, and where batches are brought to; it must know float64.
+
+        Raises:
+            UsageError: ``num_features`` is below one.
+        """
+        if num_features < 1:
+            raise UsageError(f"num_features is {num_features}; give the number of channels, at least 1")
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        mean = torch.zeros(num_features, dtype=torch.float64, device=device)
+        own = len(fields(cls)) - len(fields(Sums))
+        return cls(zero, zero, mean, *(mean.new_zeros([num_features] * cls._order) for _ in range(own)))
 
     @property
     def num_features(self) -> int:
@@ -39,7 +59,7 @@ class Sums:
         return self.mean.shape[0]
 
     def to(self: AnySums, device: torch.device | str) -> AnySums:
-        """The same sums on another device."""
+        """Return the same sums on another device."""
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
@@ -80,12 +100,6 @@ def update_sums(
     return replace(kept, skipped_batches=sums.skipped_batches + (~finite).long())
 
 
-def check_num_features(num_features: int) -> None:
-    """Raise UsageError unless there is at least one channel."""
-    if num_features < 1:
-        raise UsageError(f"num_features is {num_features}; give the number of channels, at least 1")
-
-
 def check_mergeable(first: Sums, second: Sums) -> None:
     """Raise UsageError unless both sums have the same number of channels."""
     if first.num_features != second.num_features:
@@ -96,7 +110,7 @@ def check_mergeable(first: Sums, second: Sums) -> None:
 
 
 def _float64_pieces(batch: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Copies of shape (samples, C) that together hold each value of the batch once."""
+    """Yield copies of shape (samples, C) that together hold each value of the batch once."""
     batch = batch.unsqueeze(-1) if batch.dim() == 2 else batch.flatten(2)  # (N, C, L)
     _, channels, length = batch.shape
     elements = _PIECE_CPU if device.type == "cpu" else _PIECE_ACCELERATOR

@@ -1,7 +1,8 @@
 """Batch normalization whose statistics batch size is a number the user sets, whatever batch the device holds.
 
 The layers subclass torch's, keep their parameters, buffers and ``state_dict`` keys, and take one more argument:
-``statistics_batch_size``, None, an int from 2 on, or ``math.inf``.
+``statistics_batch_size``, None, an int from 2 on, or ``math.inf``. Where it is below the optimizer's batch, the field calls it
+the ghost or virtual batch size.
 """
 
 from bnlens.nn._base import DialBatchNorm as DialBatchNorm

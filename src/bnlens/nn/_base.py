@@ -1,4 +1,4 @@
-"""What the layers of all dimensions share."""
+"""The base of the layers of all dimensions."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def check_statistics_batch_size(value: Any) -> float | None:
 class DialBatchNorm(_BatchNorm):
     """The base of the layers of all dimensions, for ``isinstance``; see :class:`bnlens.nn.BatchNorm2d`."""
 
-    window: Tensor
-    responses: Tensor
+    window: Tensor | None
+    responses: Tensor | None
     skipped_batches: Tensor
 
     def __init__(
@@ -65,13 +65,12 @@ class DialBatchNorm(_BatchNorm):
         self._statistics_batch_size = check_statistics_batch_size(statistics_batch_size)
         self._sync = check_sync(sync)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
-        # Not in the state_dict: its keys are torch's.
-        window = empty_window(num_features, device=device, dtype=_at_least_float32(dtype))
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer(
-            "responses", empty_responses(num_features, device=device, dtype=window.dtype), persistent=False
-        )
+        # Not in the state_dict: its keys are torch's. The last two are None while the layer has no use for them
+        # (last because torch.export cannot name a buffer that follows one of None).
+        window = empty_window(num_features, **self._place(device, dtype)) if self._has_window() else None
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.long, device=device), persistent=False)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("responses", None, persistent=False)
         self.frozen = False
         self._warned = False
         self._earlier_window: Tensor | None = None
@@ -80,7 +79,9 @@ class DialBatchNorm(_BatchNorm):
 
     @property
     def statistics_batch_size(self) -> float | None:
-        """M: None for the batch at hand, an int from 2 on, or ``math.inf``. Setting it empties the window.
+        """M, the ghost or virtual batch size: None for the batch at hand, an int from 2 on, or ``math.inf``.
+
+        Setting it empties the window.
 
         Raises:
             UsageError: (when set) the value is none of these.
@@ -111,7 +112,7 @@ class DialBatchNorm(_BatchNorm):
     @property
     def window_samples(self) -> float:
         """Samples that the window is worth by now, one over the sum of their squared weights; 0 when it is empty."""
-        concentration = float(self.window[3, 0])
+        concentration = 0.0 if self.window is None else float(self.window[3, 0])
         return 1 / concentration if concentration else 0.0
 
     def train(self, mode: bool = True) -> DialBatchNorm:
@@ -121,9 +122,13 @@ class DialBatchNorm(_BatchNorm):
 
     def reset_window(self) -> None:
         """Empty the window and the responses: the next batch is normalised as if it were the first."""
-        self.window.zero_()
-        self.responses.zero_()
-        self._earlier_window = None
+        self.responses = self._earlier_window = None
+        if not self._has_window():
+            self.window = None
+        elif self.window is None:
+            self.window = self._allocated(empty_window)
+        else:
+            self.window.zero_()
 
     def reset_running_stats(self) -> None:
         """Reset the running statistics, the window and the count of skipped batches."""
@@ -145,7 +150,7 @@ class DialBatchNorm(_BatchNorm):
         if values == input.shape[1]:
             raise _one_value(input)
         M = self._statistics_batch_size
-        weight, bias = self._affine()
+        weight, bias = self._affine(input)
         if M is not None and samples < M:
             return self._forward_window(input, weight, bias, samples, M)
         sizes = [samples] if M is None else group_sizes(samples, int(M))
@@ -176,14 +181,17 @@ class DialBatchNorm(_BatchNorm):
             )
         if x.numel() == 0:
             return self._forward_native(x)
-        weight, bias = self._affine()
+        weight, bias = self._affine(x)
         if shared.taken:
-            return normalise_by_shared(x, weight, bias, self.eps, shared.of(x.shape[0]), self.responses)
+            batch = shared.of(x.shape[0])
+            if self.responses is None:
+                self.responses = self._allocated(empty_responses)
+            return normalise_by_shared(x, weight, bias, self.eps, batch, self.responses)
         if x.numel() == x.shape[1]:
             raise _one_value(x)
         y, batch = normalise_by_batch(x, weight, bias, self.eps)
         shared.take(batch, x.shape[0], self._statistics_batch_size)
-        self._track(batch, window_of_batch(batch, x.shape[0]))
+        self._track(batch, window_of_batch(batch, x.shape[0]) if self._has_window() else None)
         return y
 
     @_disable_dynamo
@@ -200,7 +208,7 @@ class DialBatchNorm(_BatchNorm):
             return self._forward_native(x)
         if batch.values == 1:
             raise _one_value(x)
-        weight, bias = self._affine()
+        weight, bias = self._affine(x)
         if M is not None and samples < M:
             return normalise_by_joint_batch(x, weight, bias, self.eps, joint, self._advance(batch, samples, M))
         sizes = [samples] if M is None else group_sizes(samples, int(M))
@@ -216,21 +224,36 @@ class DialBatchNorm(_BatchNorm):
         return sync_group(self._sync)
 
     def _advance(self, batch: BatchStatistics, samples: int, M: float) -> Tensor:
-        """The window with ``batch`` in it, kept unless this is a forward pass run again."""
+        """Return the window with ``batch`` in it, kept unless this is a forward pass run again."""
         if 4 * samples < M < math.inf:
             self._warn(samples, M)
         earlier = self._earlier_window if _in_backward() else None
         before = self.window if earlier is None else earlier
+        assert before is not None  # noqa: S101 - a layer that comes here has a window
         window = advance_window(before, batch, samples, window_weight(samples, M))
         if earlier is None:
             if not torch.compiler.is_compiling():
-                self._earlier_window = self.window.clone()
+                self._earlier_window = before.clone()
             self._track(batch, window)
         return window
 
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        """Gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
-        like = self.window[0] if self.weight is None else self.weight
+    def _has_window(self) -> bool:
+        """Return whether the layer may have to normalise by a window: with an M, batches can be smaller than it."""
+        return self._statistics_batch_size is not None
+
+    def _allocated(self, empty: Callable[..., Tensor]) -> Tensor:
+        like = next((tensor for tensor in (self.weight, self.running_mean, self.window) if tensor is not None), None)
+        with torch.inference_mode(False):  # or it could not be updated outside it
+            dtype = None if like is None else like.dtype
+            return empty(self.num_features, **self._place(self.skipped_batches.device, dtype))
+
+    @staticmethod
+    def _place(device: Any, dtype: torch.dtype | None) -> dict[str, Any]:
+        return {"device": device, "dtype": _at_least_float32(dtype)}
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
+        like = x.new_empty(x.shape[1]) if self.weight is None else self.weight
         weight = torch.ones_like(like) if self.weight is None else self.weight
         bias = torch.zeros_like(like) if self.bias is None else self.bias
         dtype = _at_least_float32(like.dtype)
@@ -242,7 +265,7 @@ class DialBatchNorm(_BatchNorm):
         if window is None and not self.track_running_stats:
             return
         finite = batch.variance.amax() < math.inf  # and no NaN; where a mean is not finite, the variance is not
-        if window is not None:
+        if window is not None and self.window is not None:
             self.window.copy_(torch.where(finite, window, self.window))
         self.skipped_batches.add_(~finite)
         if self.running_mean is None or self.running_var is None or not self.track_running_stats:
@@ -273,7 +296,7 @@ class DialBatchNorm(_BatchNorm):
         )
 
     def extra_repr(self) -> str:
-        """Torch's arguments, then what differs from a plain BN layer."""
+        """Return torch's arguments, then those that differ from a plain BN layer's."""
         parts = [super().extra_repr()]  # type: ignore[no-untyped-call]
         if self._statistics_batch_size is not None:
             parts.append(f"statistics_batch_size={self._statistics_batch_size}")
@@ -281,7 +304,7 @@ class DialBatchNorm(_BatchNorm):
             parts.append(f"sync={self._sync if self._sync is True else type(self._sync).__name__}")
         if self.frozen:
             parts.append("frozen=True")
-        if not self.window.is_meta:
+        if not self.skipped_batches.is_meta:
             if 0 < self.window_samples < (self._statistics_batch_size or 0) < math.inf:
                 parts.append(f"window_samples={self.window_samples:.3g}")
             if skipped := int(self.skipped_batches):
@@ -290,8 +313,9 @@ class DialBatchNorm(_BatchNorm):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DialBatchNorm:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.window = self.window.to(_at_least_float32(self.window.dtype))
-        self.responses = self.responses.to(self.window.dtype)
+        for name in ("window", "responses"):
+            if (buffer := self._buffers[name]) is not None:
+                self._buffers[name] = buffer.to(_at_least_float32(buffer.dtype))
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -311,5 +335,5 @@ def _at_least_float32(dtype: torch.dtype | None) -> torch.dtype:
 
 
 def _in_backward() -> bool:
-    """Whether this is a forward pass run again by activation checkpointing, whose statistics are in already."""
+    """Return whether activation checkpointing runs this forward pass again, whose statistics are in already."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

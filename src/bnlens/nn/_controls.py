@@ -141,7 +141,7 @@ def _check_device_batch_size(value: Any) -> None:
 
 
 def layers_of(model: nn.Module) -> list[DialBatchNorm]:
-    """Every bnlens layer of a model, once.
+    """Return every bnlens layer of a model, once.
 
     Raises:
         UsageError: there is none.

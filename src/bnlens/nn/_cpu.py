@@ -20,7 +20,7 @@ _VALUES_AT_ONCE = 1 << 18  # 1 MiB in float32, which stays in the cache
 
 
 def has_fast_groups(x: Tensor) -> bool:
-    """Whether the functions here take ``x``, and faster than the kernels of batch normalization do."""
+    """Return whether the functions here take ``x``, and faster than the kernels of batch normalization do."""
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
@@ -32,7 +32,7 @@ def has_fast_groups(x: Tensor) -> bool:
 
 @torch.no_grad()
 def group_moments(x: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each group, (k, C) each."""
+    """Return the mean and biased variance of each group, (k, C) each."""
     pooled = []
     for means, variances in zip(*(_by_groups(table, sizes) for table in _image_moments(x)), strict=True):
         mean = means.mean(1)
@@ -43,7 +43,7 @@ def group_moments(x: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def group_gradients(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Sums over each group of ``grad`` times the normalised ``x``, and of ``grad``, (k, C) each."""
+    """Return the sums over each group of ``grad`` times the normalised ``x``, and of ``grad``, (k, C) each."""
     flat = (1, x.shape[0] * x.shape[1], -1)  # each image and channel is a channel of its own
     _, *sums = torch.ops.aten.native_batch_norm_backward(
         grad.reshape(flat), x.view(flat), None, None, None,
@@ -56,7 +56,7 @@ def group_gradients(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, sizes
 
 
 def affine_by_groups(x: Tensor, scale: Tensor, shift: Tensor, sizes: list[int]) -> Tensor:
-    """``scale * x + shift``, both (k, C)."""
+    """Return ``scale * x + shift``, both (k, C)."""
     weight, bias = (_by_images(table, sizes).view(-1) for table in (scale, shift))
     zeros, ones = torch.zeros_like(weight), torch.ones_like(weight)
     flat = (1, len(weight), -1)
@@ -72,7 +72,7 @@ def add_scaled(y: Tensor, grad: Tensor, scale: Tensor, sizes: list[int]) -> Tens
 
 
 def _image_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance over the pixels of each image and channel, (N, C) each."""
+    """Return the mean and biased variance over the pixels of each image and channel, (N, C) each."""
     # Group normalization of one row per image and channel, without epsilon: its statistics are vectorised. Its output is
     # of no use, so the rows are taken in parts.
     primal = forward_ad.unpack_dual(x.detach()).primal  # type: ignore[no-untyped-call]
@@ -87,10 +87,10 @@ def _image_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_groups(table: Tensor, sizes: list[int]) -> list[Tensor]:
-    """Views of ``table`` (N, C) for each run of groups of one size: (groups, size, C)."""
+    """Return the views of ``table`` (N, C) for each run of groups of one size: (groups, size, C)."""
     return [table[samples].view(-1, size, table.shape[1]) for _, samples, size in equal_groups(sizes)]
 
 
 def _by_images(table: Tensor, sizes: list[int]) -> Tensor:
-    """``table`` (k, C) with the row of a group for each of its samples, (N, C)."""
+    """Return ``table`` (k, C) with the row of a group for each of its samples, (N, C)."""
     return table.repeat_interleave(torch.tensor(sizes), 0, output_size=sum(sizes))

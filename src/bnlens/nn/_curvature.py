@@ -64,7 +64,7 @@ class CurvaturePenalty(Regulariser):
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
         noise = _Noise(self.statistics_batch_size)
-        device = next(iter(self.layers.values())).window.device
+        device = next(iter(self.layers.values())).skipped_batches.device
         with _forward_mode(device), self._observed(noise.enter):
             try:
                 output = self.model(*inputs, **keywords)
@@ -85,7 +85,7 @@ class CurvaturePenalty(Regulariser):
 
 @contextmanager
 def _forward_mode(device: torch.device) -> Iterator[None]:
-    """Forward-mode differentiation, in full precision: torch's rules for it mix precisions under autocast."""
+    """Enter forward-mode differentiation, in full precision: torch's rules for it mix precisions under autocast."""
     with warnings.catch_warnings(), torch.autocast(device.type, enabled=False), forward_ad.dual_level():
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)  # by these rules
         yield
@@ -119,7 +119,7 @@ class _Noise:
         return F.batch_norm(x, None, None, gamma * r, beta + gamma * d, True, 0.0, eps)
 
     def _weights_of(self, images: int, like: Tensor) -> Tensor:
-        """Random signs over sqrt(images M), whose sum over images has 1/M of an image's covariance."""
+        """Return random signs over sqrt(images M), whose sum over images has 1/M of an image's covariance."""
         if images not in self._weights:
             signs = torch.randint(2, (images,), device=like.device, dtype=torch.int8).to(like) * 2 - 1
             self._weights[images] = signs / math.sqrt(images * self.statistics_batch_size)
@@ -128,7 +128,7 @@ class _Noise:
 
 @torch.no_grad()
 def _image_statistics(x: Tensor, mean: Tensor, invstd: Tensor) -> tuple[Tensor, Tensor]:
-    """Means over each image's pixels of xhat and (xhat^2 - 1) / 2, (N, C)."""
+    """Return the means over each image's pixels of xhat and (xhat^2 - 1) / 2, (N, C)."""
     pixels = (x.flatten(2) if x.ndim > 2 else x.unsqueeze(2)).to(mean.dtype)
     xhat = (pixels - mean.view(-1, 1)) * invstd.view(-1, 1)
     return xhat.mean(2), (xhat.square().mean(2) - 1) / 2

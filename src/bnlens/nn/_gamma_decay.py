@@ -112,7 +112,7 @@ def _recording(name: str, layer: DialBatchNorm, calls: list[_Call]) -> Normalise
 
 @torch.no_grad()
 def _zeta(xhat: Tensor, dy: Tensor) -> Tensor:
-    """M zeta, (C,)."""
+    """Return M zeta, (C,): the Fisher information stands for the curvature."""
     xhat, dy = (t.flatten(2) if t.ndim > 2 else t.unsqueeze(2) for t in (xhat, dy))  # (N, C, pixels)
     a, q = xhat.mean(2), (xhat.square().mean(2) - 1) / 2
     g_beta, g_gamma = dy.sum(2), (dy * xhat).sum(2)

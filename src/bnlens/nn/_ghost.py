@@ -15,7 +15,7 @@ __all__ = ["group_sizes", "normalise_by_groups"]
 
 
 def group_sizes(samples: int, statistics_batch_size: int) -> list[int]:
-    """Sizes of the groups, which differ by at most one sample and are never 1.
+    """Return the sizes of the groups, which differ by at most one sample and are never 1.
 
     There are k = round(samples / M) groups. The noise of a group's statistics goes as one over its size; its mean over
     samples is k / samples, and this k brings it nearest to 1 / M.
@@ -32,7 +32,7 @@ def group_sizes(samples: int, statistics_batch_size: int) -> list[int]:
 def normalise_by_groups(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]
 ) -> tuple[Tensor, BatchStatistics]:
-    """Batch normalization of each group of ``x`` (N, C, ...), taken in the order of the batch.
+    """Normalise each group of ``x`` (N, C, ...) by its own statistics, in the order of the batch.
 
     Returns:
         The output, and the statistics of the *whole* batch: group variances plus the variance of group means.
@@ -70,7 +70,7 @@ class _Ghost(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """Gradients of ``x``, ``weight`` and ``bias``."""
+        """Return the gradients of ``x``, ``weight`` and ``bias``."""
         x, weight, saved = ctx.saved_tensors
         mean, invstd, _ = saved
         if torch.compiler.is_compiling():
@@ -89,7 +89,7 @@ class _Ghost(torch.autograd.Function):
 
 
 def _forward_sliced(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """One native call per contiguous slice."""
+    """Make one native call per contiguous slice."""
     y = torch.empty_like(x)
     saved = torch.zeros(4, len(sizes), x.shape[1], dtype=statistics_dtype(x), device=x.device)
     for i, (part, out) in enumerate(zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)):
@@ -113,6 +113,6 @@ def _backward_sliced(
 
 
 def _values(x: Tensor, sizes: list[int], like: Tensor) -> Tensor:
-    """Values per channel in each group, (k, 1)."""
+    """Return the values per channel in each group, (k, 1)."""
     pixels = x.numel() // (x.shape[0] * x.shape[1])
     return torch.tensor(sizes, dtype=like.dtype, device=like.device).unsqueeze(1) * pixels

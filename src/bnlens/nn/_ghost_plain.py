@@ -12,7 +12,7 @@ __all__ = ["backward_plain", "forward_plain"]
 
 
 def forward_plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """The output for ``x`` (N, C, ...) and, per group, mean, 1 / sqrt(variance + eps), biased variance: (3, k, C)."""
+    """Return the output for ``x`` (N, C, ...) and, per group, mean, 1 / sqrt(variance + eps), biased variance: (3, k, C)."""
     outputs, saved = [], []
     for _, samples, size in equal_groups(sizes):
         part = x[samples].to(statistics_dtype(x))
@@ -27,7 +27,7 @@ def forward_plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: li
 def backward_plain(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of ``x``, and of ``weight`` and ``bias`` per group, (k, C) each."""
+    """Return the gradient of ``x``, and of ``weight`` and ``bias`` per group, (k, C) each."""
     parts, dweights, dbiases = [], [], []
     for groups, samples, size in equal_groups(sizes):
         g, part = (t[samples].to(mean.dtype) for t in (grad, x))
@@ -46,12 +46,12 @@ def _by_groups(x: Tensor, size: int) -> Tensor:
 
 
 def _within_groups(x: Tensor) -> list[int]:
-    """Dimensions of samples and pixels of ``x``, once its samples are in groups: (k, samples, C, ...)."""
+    """Return the dimensions of samples and pixels of ``x``, once its samples are in groups: (k, samples, C, ...)."""
     return [1, *range(3, x.ndim + 1)]
 
 
 def _spread(table: Tensor, x: Tensor) -> Tensor:
-    """``table`` (k, C) with the row of a group for each of its samples of ``x``, (N, C, 1, ...)."""
+    """Return ``table`` (k, C) with the row of a group for each of its samples of ``x``, (N, C, 1, ...)."""
     # Inductor keeps the layout of x where the tables are brought to its shape, and not where x is brought to theirs.
     by_samples = table.unsqueeze(1).expand(-1, x.shape[0] // table.shape[0], -1)
     return by_samples.reshape(x.shape[0], x.shape[1], *(1 for _ in x.shape[2:]))

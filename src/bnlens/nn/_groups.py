@@ -9,7 +9,7 @@ __all__ = ["equal_groups"]
 
 
 def equal_groups(sizes: list[int]) -> Iterator[tuple[slice, slice, int]]:
-    """Where the groups of one size are among the groups, where among the samples, and the size.
+    """Yield, for each run of groups of one size, its place among the groups, its place among the samples, and the size.
 
     >>> for groups, samples, size in equal_groups([34, 33, 33]):
     ...     print(groups.start, groups.stop, samples.start, samples.stop, size)

@@ -71,9 +71,10 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
 
     Attributes:
         window: the window, (4, C), float32 or wider, not in the ``state_dict``: mean, biased variance, weight seen so far,
-            sum of squared weights of single samples.
+            sum of squared weights of single samples; None where M is None.
         window_samples: samples the window is worth by now; it grows to M.
-        responses: what :func:`bnlens.shared_statistics` averages for the backward pass, (3, C), not in the ``state_dict``.
+        responses: what :func:`bnlens.shared_statistics` averages for the backward pass, (3, C), not in the ``state_dict``;
+            None until it is used.
         skipped_batches: batches that were not finite, not in the ``state_dict``.
 
     Shape:

@@ -44,7 +44,7 @@ class _PartialNoise(DialBatchNorm):
             raise UsageError(f"one value per channel in training, input shape {tuple(input.shape)}; give more samples")
         M = self.statistics_batch_size
         sizes = [samples] if M is None or samples <= M else group_sizes(samples, int(M))
-        gamma, beta = self._affine()
+        gamma, beta = self._affine(input)
         # Moments of each image around the batch's mean, so that nothing cancels in their squares.
         centre = input.detach().transpose(0, 1).flatten(1).mean(1).to(gamma.dtype)
         centred = (input.to(gamma.dtype) - _spread(centre.unsqueeze(0), input.ndim)).reshape(*input.shape[:2], -1)
@@ -65,8 +65,11 @@ class _PartialNoise(DialBatchNorm):
         y = centred * scale.unsqueeze(-1) + offset.unsqueeze(-1)
         return y.reshape(input.shape).to(input.dtype)
 
+    def _has_window(self) -> bool:
+        return True
+
     def extra_repr(self) -> str:
-        """The layer's arguments and its noise."""
+        """Return the layer's arguments and its noise."""
         return f"{super().extra_repr()}, noise={self.noise}"
 
 
@@ -147,7 +150,7 @@ def use_partial_noise(model: nn.Module, noise: Noise) -> int:
 
 
 def _by_groups(first: Tensor, second: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each image's group, (N, C) each, from the moments of the images."""
+    """Return the mean and biased variance of each image's group, (N, C) each, from the moments of the images."""
     members = torch.tensor(sizes, device=first.device)
     group = torch.arange(len(sizes), device=first.device).repeat_interleave(members)
     share = torch.zeros(len(sizes), len(group), dtype=first.dtype, device=first.device)
@@ -157,5 +160,5 @@ def _by_groups(first: Tensor, second: Tensor, sizes: list[int]) -> tuple[Tensor,
 
 
 def _spread(table: Tensor, ndim: int) -> Tensor:
-    """``table`` (N or 1, C) over the pixels."""
+    """Return ``table`` (N or 1, C) over the pixels."""
     return table.reshape(*table.shape, *(1 for _ in range(ndim - 2)))

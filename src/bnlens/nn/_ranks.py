@@ -31,7 +31,7 @@ def check_sync(value: Any) -> bool | dist.ProcessGroup:
 
 
 def sync_group(sync: bool | dist.ProcessGroup) -> dist.ProcessGroup | None:
-    """The process group that a layer with this ``sync`` takes statistics over; None where that is this rank alone.
+    """Return the process group that a layer with this ``sync`` takes statistics over; None where that is this rank alone.
 
     Raises:
         UsageError: no process group is initialised.
@@ -92,7 +92,7 @@ def gather_joint_batch(x: Tensor, group: dist.ProcessGroup, statistics_batch_siz
 
 
 def merged(values: Sequence[int], rows: Tensor) -> Tensor:
-    """Mean and biased variance of samples together, (2, C), from those of their pieces, (pieces, 2, C), and the counts.
+    """Return mean and biased variance of samples together, (2, C), from those of their pieces, (pieces, 2, C), and the counts.
 
     The pairwise update (Chan, Golub and LeVeque 1983), for any number of pieces at once.
     """
@@ -102,7 +102,7 @@ def merged(values: Sequence[int], rows: Tensor) -> Tensor:
 
 
 def gather_rows(row: Tensor, group: dist.ProcessGroup) -> Tensor:
-    """The rows of all ranks, (ranks, length), from this one's, (length,)."""
+    """Return the rows of all ranks, (ranks, length), from this one's, (length,)."""
     gathered = row.new_empty(dist.get_world_size(group), len(row))
     dist.all_gather(list(gathered.unbind(0)), row, group=group)
     return gathered

@@ -1,4 +1,4 @@
-"""What the explicit regularisers share: the layers they act on, and one forward pass of the model with these watched."""
+"""The base of the explicit regularisers: the layers they act on, and a forward pass of the model with these watched."""
 
 from __future__ import annotations
 

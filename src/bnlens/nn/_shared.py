@@ -17,7 +17,7 @@ __all__ = ["Shared", "empty_responses", "normalise_by_shared"]
 
 @dataclass
 class Shared:
-    """What the micro-batches share in one layer.
+    """The statistics that micro-batches share in one layer.
 
     Attributes:
         batch: statistics of all samples; None until the pass over all of them has run the layer.
@@ -47,7 +47,7 @@ class Shared:
         self.batch, self.samples = batch, samples
 
     def of(self, samples: int) -> BatchStatistics:
-        """The statistics, for a micro-batch of this many samples.
+        """Return the statistics, for a micro-batch of this many samples.
 
         Raises:
             UsageError: the pass over all samples did not run the layer, or was over fewer samples.
@@ -62,7 +62,7 @@ class Shared:
 
 
 def empty_responses(num_features: int, *, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
-    """Responses that have seen nothing, (3, C).
+    """Return responses that have seen nothing, (3, C).
 
     Rows: mean over values of dy and of dy xhat, with dy the gradient of the layer's output; total weight of what was seen,
     from 0 to 1. The first two are means only once divided by the third.
@@ -109,7 +109,7 @@ class _Shared(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x``, ``weight`` and ``bias``."""
+        """Return the gradients of ``x``, ``weight`` and ``bias``."""
         x, weight, mean, variance = ctx.saved_tensors
         dx, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, variance, None, None, False, ctx.eps, [True] * 3

@@ -33,12 +33,12 @@ class BatchStatistics(NamedTuple):
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:
-    """float32, or the dtype of ``x`` where that is wider."""
+    """Return float32, or the dtype of ``x`` where that is wider."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def normalise_by_batch(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, BatchStatistics]:
-    """Torch's batch normalization of ``x`` (N, C, ...) by its own statistics, and these statistics.
+    """Normalise ``x`` (N, C, ...) by its own statistics, as torch does, and return these too.
 
     Raises:
         ValueError: (by torch) there is one value per channel.
@@ -52,7 +52,7 @@ def normalise_by_batch(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> t
 
 @torch.no_grad()
 def batch_statistics(x: Tensor) -> BatchStatistics:
-    """Statistics of ``x`` (N, C, ...), without a gradient."""
+    """Return the statistics of ``x`` (N, C, ...), without a gradient."""
     values = x.numel() // x.shape[1]
     if (
         torch.compiler.is_compiling()

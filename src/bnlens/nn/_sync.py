@@ -23,7 +23,7 @@ __all__ = ["Piece", "normalise_by_joint_batch", "normalise_by_joint_groups", "pi
 
 
 class Piece(NamedTuple):
-    """What one rank holds of a group: ``samples`` of them, as its ``part``-th."""
+    """The part of a group that one rank holds: ``samples`` of them, as its ``part``-th."""
 
     rank: int
     part: int
@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 def pieces_of_groups(samples: Sequence[int], sizes: Sequence[int]) -> list[list[Piece]]:
-    """The pieces of each group of the joint batch.
+    """Return the pieces of each group of the joint batch.
 
     Args:
         samples: of each rank.
@@ -59,7 +59,7 @@ def pieces_of_groups(samples: Sequence[int], sizes: Sequence[int]) -> list[list[
 def normalise_by_joint_batch(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, joint: JointBatch, window: Tensor | None = None
 ) -> Tensor:
-    """Batch normalization of this rank's samples by the joint batch, or by the window that it is part of.
+    """Normalise this rank's samples by the joint batch, or by the window that it is part of.
 
     Args:
         x: (N, C, ...), this rank's samples, of which there may be none.
@@ -85,7 +85,7 @@ def normalise_by_joint_batch(
 def normalise_by_joint_groups(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, joint: JointBatch, sizes: Sequence[int]
 ) -> Tensor:
-    """Batch normalization of this rank's samples by the groups of the joint batch that they belong to.
+    """Normalise this rank's samples by the groups of the joint batch that they belong to.
 
     Nothing is exchanged where no group spans ranks, and no statistics where those that do consist of whole ranks.
 
@@ -113,7 +113,7 @@ def normalise_by_joint_groups(
 
 @torch.no_grad()
 def _group_statistics(x: Tensor, joint: JointBatch, groups: list[list[Piece]]) -> Tensor:
-    """Mean and biased variance of the group of each of this rank's parts, (parts, 2, C)."""
+    """Return the mean and biased variance of the group of each of this rank's parts, (parts, 2, C)."""
     parts = [0] * len(joint.samples)
     for group in groups:
         for piece in group:
@@ -141,7 +141,7 @@ def _group_statistics(x: Tensor, joint: JointBatch, groups: list[list[Piece]]) -
 
 
 class _Plan(NamedTuple):
-    """What this rank holds of which groups.
+    """The parts of groups that this rank holds.
 
     Attributes:
         group: the ranks.
@@ -183,7 +183,7 @@ class _Joint(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x``, and of ``weight`` and ``bias`` summed over this rank's samples."""
+        """Return the gradients of ``x``, and of ``weight`` and ``bias`` summed over this rank's samples."""
         x, weight, batch, by = ctx.saved_tensors
         plan: _Plan = ctx.plan
         pairs = list(zip(_split(grad, plan), _split(x, plan), strict=True))
@@ -212,7 +212,7 @@ class _Joint(torch.autograd.Function):
 
 
 def _over_ranks(sums: Tensor, plan: _Plan) -> Tensor:
-    """Sums over the whole groups of the parts. Each rank takes part, whether it has a part in a spanning group or not."""
+    """Return sums over the whole groups of the parts. Each rank takes part, also one without a part in a spanning group."""
     if not plan.spanning:
         return sums
     spanning, whole = sums.new_zeros(plan.spanning, *sums.shape[1:]), sums.clone()

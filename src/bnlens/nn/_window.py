@@ -25,7 +25,7 @@ _INCOHERENCE = 1.5  # benchmarks/window_gap.py measures it
 
 
 def window_weight(samples: int, statistics_batch_size: float) -> float:
-    """Weight a of a batch of m samples in the window.
+    """Return the weight a of a batch of m samples in the window.
 
     a = 2m / (M + m), because an exponential average with weight a over batches of m samples has the variance of
     m (2 - a) / a samples. M = inf stands for max(3 m, 128) samples, so a is at most 0.5.
@@ -39,7 +39,7 @@ def window_weight(samples: int, statistics_batch_size: float) -> float:
 
 
 def matching_window(statistics_batch_size: int, device_batch_size: int) -> int:
-    """Samples W of a window that makes a *network* about as noisy as BN over M, in batches of m samples.
+    """Return the samples W of a window that makes a *network* about as noisy as BN over M, in batches of m samples.
 
     With windows over M each layer has the noise of M samples, but the network more than BN over M: its later layers cannot
     take out what earlier ones did to past batches, whose share is 1 - a = (M - m) / (M + m). So
@@ -57,7 +57,7 @@ def matching_window(statistics_batch_size: int, device_batch_size: int) -> int:
 
 
 def empty_window(num_features: int, *, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
-    """A window that has seen nothing, (4, C).
+    """Return a window that has seen nothing, (4, C).
 
     Rows: mean; biased variance; total weight of what was seen, from 0 to 1, for the correction of the bias towards the
     start; sum of squared weights of single samples, whose inverse is the number of samples the window is worth.
@@ -66,14 +66,14 @@ def empty_window(num_features: int, *, device: Any = None, dtype: torch.dtype | 
 
 
 def window_of_batch(batch: BatchStatistics, samples: int) -> Tensor:
-    """A window that holds one batch and nothing else."""
+    """Return a window that holds one batch and nothing else."""
     return torch.stack(
         [batch.mean, batch.variance, torch.ones_like(batch.mean), torch.full_like(batch.mean, 1 / samples)]
     )
 
 
 def advance_window(window: Tensor, batch: BatchStatistics, samples: int, weight: float) -> Tensor:
-    """The window after a batch of weight ``weight``; the old one is not changed.
+    """Return the window after a batch of weight ``weight``; the old one is not changed.
 
     Averages mean and second moment, written around the mean so that nothing cancels. Its variance has the bias that
     the variance of as many samples as the window is worth has; an average of batch variances would be too low.
@@ -138,7 +138,7 @@ class _Renormalise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x``, ``weight`` and ``bias``."""
+        """Return the gradients of ``x``, ``weight`` and ``bias``."""
         x, weight, mean, variance, mu, var = ctx.saved_tensors
         invstd, invstd_window = (variance + ctx.eps).rsqrt(), (var + ctx.eps).rsqrt()
         r, d = invstd_window / invstd, (mean - mu) * invstd_window

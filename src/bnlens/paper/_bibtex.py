@@ -91,7 +91,7 @@ def _names(names: Sequence[Name]) -> str:
 
 
 def _name(name: Name) -> str:
-    """``von Last, Jr, First``; braces keep together what BibTeX would take apart at a comma or the word *and*."""
+    """Return ``von Last, Jr, First``; braces keep together what BibTeX would take apart at a comma or the word *and*."""
     if name.literal:
         return f"{{{escape(name.literal)}}}"
     family = _kept(name.family)

@@ -1,4 +1,4 @@
-"""What `bnlens.cite` returns: works that can be written for any reference manager."""
+"""Works to cite, as `bnlens.cite` returns them, in the formats of reference managers."""
 
 from __future__ import annotations
 
@@ -52,28 +52,28 @@ class Citation:
         return len(self.items)
 
     def to_text(self) -> str:
-        """One line per work."""
+        """Return one line per work."""
         return to_text(self.items)
 
     def to_ris(self) -> str:
-        """RIS."""
+        """Return the works as RIS."""
         return to_ris(self.items)
 
     def to_endnote(self) -> str:
-        """EndNote's tagged format."""
+        """Return the works in EndNote's tagged format."""
         return to_endnote(self.items)
 
     def to_bibtex(self) -> str:
-        """BibTeX; the keys are the ids where those can serve as keys, and unique."""
+        """Return the works as BibTeX; ids that can serve as keys are kept, and keys are unique."""
         paper = record()
         return to_bibtex(self.items, primary_class={paper.arxiv: paper.primary_category})
 
     def to_csl(self) -> str:
-        """CSL-JSON, a list."""
+        """Return the works as CSL-JSON, a list."""
         return to_csl(self.items)
 
     def to_format(self, name: str) -> str:
-        """One of `FORMATS` by name.
+        """Return the works in one of `FORMATS`, by its name.
 
         Raises:
             UsageError: there is no such format.

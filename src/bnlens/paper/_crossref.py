@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnlens.paper._csl import CslItem
 from bnlens.paper._network import Counts, Edge, Network, Node, csl_node, known_work, make_network, plausible_year
-from bnlens.paper._network_parts import Loose, find_paper, left_out, name_paper, text_of, whole
+from bnlens.paper._network_parts import Loose, find_paper, left_out, name_paper, text_of, title_id, whole
 
 __all__ = ["read_csl"]
 
@@ -52,11 +51,7 @@ def read_csl(items: Sequence[Mapping[str, Any]]) -> Network:
 
 def _item_id(item: Mapping[str, Any]) -> str:
     found = CslItem(item)
-    return found.text("id") or found.doi.lower() or _title_id(found.text("title"))
-
-
-def _title_id(title: str) -> str:
-    return f"title-{hashlib.sha256(title.encode()).hexdigest()[:12]}"
+    return found.text("id") or found.doi.lower() or title_id(found.text("title"))
 
 
 def _references(item: Mapping[str, Any]) -> Iterator[str | Mapping[str, Any]]:
@@ -69,7 +64,7 @@ def _references(item: Mapping[str, Any]) -> Iterator[str | Mapping[str, Any]]:
 
 
 def _reference_node(entry: Mapping[str, Any]) -> Node:
-    """A work of which only what its citer says is known."""
+    """Return a cited work of which nothing is known but the citing record's entry."""
     doi = text_of(entry.get("DOI")).lower()
     title = next(
         (found for name in ("article-title", "volume-title", "unstructured") if (found := text_of(entry.get(name)))), ""
@@ -77,7 +72,7 @@ def _reference_node(entry: Mapping[str, Any]) -> Node:
     year = text_of(entry.get("year"))[:4]
     author = text_of(entry.get("author"))
     return Node(
-        id=doi or (_title_id(title) if title else ""),
+        id=doi or (title_id(title) if title else ""),
         title=title,
         authors=(author,) if author else (),
         year=plausible_year(int(year)) if year.isdecimal() else None,

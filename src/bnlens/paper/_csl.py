@@ -72,7 +72,7 @@ class CslItem:
         self.data = data
 
     def text(self, *names: str) -> str:
-        """The first of these fields that is not empty."""
+        """Return the first of these fields that is not empty."""
         for name in names:
             value = self.data.get(name)
             if isinstance(value, list) and value:  # some programs write titles and ISSNs as lists
@@ -87,13 +87,13 @@ class CslItem:
         return self.text("type")
 
     def names(self, role: str) -> list[Name]:
-        """The people of that role (``"author"``, ``"editor"``), in order; empty names are left out."""
+        """Return the people of that role (``"author"``, ``"editor"``), in order; empty names are left out."""
         found = self.data.get(role)
         names = [_name(entry) for entry in found if isinstance(entry, Mapping)] if isinstance(found, list) else []
         return [name for name in names if name.last]
 
     def date(self, field: str = "issued") -> Date:
-        """The date, the first one of a range."""
+        """Return the date, the first one of a range."""
         found = self.data.get(field)
         return _date(found) if isinstance(found, Mapping) else Date()
 

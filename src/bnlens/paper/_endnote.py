@@ -81,7 +81,7 @@ def _fields(item: CslItem, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _name(name: Name) -> str:
-    """An institution ends with a comma, or EndNote would take it for a person and turn it round."""
+    """Return the name; an institution ends with a comma, or EndNote would take it for a person and turn it round."""
     return f"{name.literal}," if name.literal else name.inverted
 
 

@@ -1,4 +1,4 @@
-"""Where the works of a network are drawn."""
+"""The places at which the works of a network are drawn."""
 
 from __future__ import annotations
 
@@ -57,6 +57,6 @@ def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
 
 
 def _components(igraph: Any, count: int, ends: Iterable[tuple[int, int]]) -> list[int]:
-    """The first node of each component that the paper is not in."""
+    """Return the first node of each component that the paper is not in."""
     members = igraph.Graph(n=count, edges=list(ends)).connected_components()
     return [component[0] for component in members if 0 not in component]

@@ -75,7 +75,7 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """What the source says about the paper, whether or not it lists the works; None where it says nothing."""
+    """The numbers that a source gives for the paper, whether or not it lists the works; None where it gives none."""
 
     references: int | None = None
     citations: int | None = None

@@ -66,7 +66,7 @@ def read_network(path: str | os.PathLike[str], limit: int = MOST_NODES) -> Netwo
 
 
 def parse_network(text: str, name: str = "the text", limit: int = MOST_NODES) -> Network:
-    """As `read_network`, from a file's text; ``name`` is what messages call it."""
+    """Read a network as `read_network` does, from a file's text; ``name`` is what messages call it."""
     items = _items(_json(text, name), name)
     for index, item in enumerate(items, start=1):
         if not isinstance(item, Mapping):
@@ -93,7 +93,7 @@ def _json(text: str, name: str) -> Any:
 
 
 def _items(found: Any, name: str) -> Sequence[Any]:
-    """The works of an answer, of several answers, or of a plain list."""
+    """Return the works of an answer, of several answers, or of a plain list."""
     if isinstance(found, Mapping):
         listed = next((found[key] for key in _LISTS if isinstance(found.get(key), list)), None)
         items = [found] if listed is None else listed

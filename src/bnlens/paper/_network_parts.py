@@ -1,7 +1,8 @@
-"""What the readers of all exports do alike."""
+"""Steps that the readers of all exports have in common."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from bnlens.paper._csl import clean
 from bnlens.paper._network import Node, csl_node
 from bnlens.paper._record import record
 
-__all__ = ["Loose", "find_paper", "left_out", "name_paper", "text_of", "whole"]
+__all__ = ["Loose", "find_paper", "left_out", "name_paper", "text_of", "title_id", "whole"]
 
 
 @dataclass
@@ -27,6 +28,11 @@ class Loose:
 def text_of(value: object) -> str:
     """Return a text field as one clean line; empty if it is none."""
     return clean(value) if isinstance(value, str) else ""
+
+
+def title_id(title: str) -> str:
+    """Return an id for a work that has none of its own."""
+    return f"title-{hashlib.sha256(title.encode()).hexdigest()[:12]}"
 
 
 def whole(records: Sequence[Mapping[str, Any]], name: str) -> int | None:

@@ -17,7 +17,7 @@ __all__ = ["PageFacts", "Paper", "record"]
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What the public page of the paper said when it was read; none of it is computed here.
+    """Facts from the public page of the paper when it was read; none of them is computed here.
 
     Attributes:
         references: works that the paper cites.

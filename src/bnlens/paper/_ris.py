@@ -84,7 +84,7 @@ def _fields(item: CslItem, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _date(date: Date) -> str:
-    """``YYYY/MM/DD/``, the parts that are not known left empty; nothing where the year is all there is."""
+    """Return ``YYYY/MM/DD/``, the parts that are not known left empty; nothing where the year is all there is."""
     if date.year is None or date.month is None:
         return ""
     return f"{date.year:04d}/{date.month:02d}/{'' if date.day is None else f'{date.day:02d}'}/"

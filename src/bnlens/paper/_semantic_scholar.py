@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens.paper._network import Counts, Edge, Network, Node, known_work, make_network, plausible_year
-from bnlens.paper._network_parts import Loose, find_paper, left_out, name_paper, text_of, whole
+from bnlens.paper._network_parts import Loose, find_paper, left_out, name_paper, text_of, title_id, whole
 from bnlens.paper._record import record
 
 __all__ = ["read_semantic_scholar"]
@@ -17,7 +16,7 @@ _HOME = "https://www.semanticscholar.org/paper/"
 
 
 class _Graph:
-    """What was found so far."""
+    """The papers and citations found so far."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
@@ -98,7 +97,7 @@ def _node(item: Mapping[str, Any]) -> Node:
         else ""
     )
     return Node(
-        id=paper_id or (f"title-{hashlib.sha256(title.encode()).hexdigest()[:12]}" if title else ""),
+        id=paper_id or (title_id(title) if title else ""),
         title=title,
         authors=tuple(filter(None, people)),
         year=plausible_year(item.get("year")),

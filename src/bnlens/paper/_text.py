@@ -57,7 +57,7 @@ def _where(item: CslItem) -> str:
 
 
 def _identifier(item: CslItem, place: str) -> str:
-    """The arXiv number or DOI, unless the address shows it."""
+    """Return the arXiv number or DOI, unless the address shows it."""
     known = [text for text, number in ((f"arXiv:{item.arxiv}", item.arxiv), (f"doi:{item.doi}", item.doi)) if number]
     shown = [text for text in known if text.partition(":")[2].lower() not in place.lower()]
     return _stop(", ".join(shown))

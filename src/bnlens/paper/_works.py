@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.paper._data import load
 from bnlens.paper._record import record
@@ -36,8 +36,7 @@ def get_works(ids: Iterable[str]) -> list[Mapping[str, Any]]:
     for work_id in ids:
         known = work_id.lower()
         if known not in table:
-            near = difflib.get_close_matches(known, table, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else "bnlens.paper.works() lists the table"
+            hint = did_you_mean(known, table, "bnlens.paper.works() lists the table")
             raise UsageError(f"unknown work {work_id!r}; {hint}")
         found[known] = table[known]
     return list(found.values())

@@ -67,7 +67,7 @@ def template() -> go.layout.Template:
 
 @lru_cache(maxsize=1)
 def _shared_template() -> go.layout.Template:
-    """The template to build figures from, which copy it: making it anew takes longer than a small figure does."""
+    """Return the template to build figures from, which copy it: making it anew takes longer than a small figure does."""
     return template()
 
 

@@ -67,7 +67,7 @@ def _with_error(value: float, stderr: float) -> str:
 
 
 def _decimals(stderr: float) -> int:
-    """Decimals that show two significant digits of ``stderr``, after rounding (0.0996 is 0.10)."""
+    """Return the decimals that show two significant digits of ``stderr``, after rounding (0.0996 is 0.10)."""
     return 1 - int(f"{stderr:.1e}".partition("e")[2])
 
 

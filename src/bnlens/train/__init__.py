@@ -6,6 +6,7 @@ from bnlens.train.evaluate import Evaluation, evaluate
 from bnlens.train.fit import fit
 from bnlens.train.history import History
 from bnlens.train.nets import NETS, build_net
+from bnlens.train.ready import ready_net
 
 __all__ = [
     "NETS",
@@ -18,5 +19,6 @@ __all__ = [
     "load_checkpoint",
     "load_data",
     "loader",
+    "ready_net",
     "save_checkpoint",
 ]

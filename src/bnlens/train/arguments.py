@@ -1,4 +1,4 @@
-"""What the arguments of `fit` may be."""
+"""Checks of the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_names", "check_numbers", "check_processes", "check_sharing", "
 
 
 def micro_batch(statistics_batch_size: float, device_batch_size: int | None, batch_size: int) -> int:
-    """Images per forward pass."""
+    """Return the number of images per forward pass."""
     if not (statistics_batch_size >= 2 and statistics_batch_size in (math.inf, statistics_batch_size // 1)):
         raise UsageError(f"statistics_batch_size must be an int of at least 2, or inf, got {statistics_batch_size}")
     if device_batch_size is None and statistics_batch_size == math.inf:
@@ -24,7 +24,7 @@ def micro_batch(statistics_batch_size: float, device_batch_size: int | None, bat
 
 
 def check_names(**names: tuple[str, Any]) -> None:
-    """Each value is one of the strings of its ``Literal``."""
+    """Check that each value is one of the strings of its ``Literal``."""
     for name, (value, known) in names.items():
         if value not in get_args(known):
             raise UsageError(f"{name} must be one of {', '.join(map(repr, get_args(known)))}, got {value!r}")
@@ -33,7 +33,7 @@ def check_names(**names: tuple[str, Any]) -> None:
 def check_numbers(
     epochs: int, steps: int | None, checkpoint_every: int | None, momentum: float, **not_negative: float
 ) -> None:
-    """Numbers are in their ranges."""
+    """Check that numbers are in their ranges."""
     if (epochs if steps is None else steps) < 1:
         raise UsageError(f"epochs and steps must be at least 1, got {epochs} and {steps}")
     if checkpoint_every is not None and checkpoint_every < 1:
@@ -46,7 +46,7 @@ def check_numbers(
 
 
 def check_processes(processes: int, together: int, batch_size: int) -> None:
-    """A batch is whole forward passes of all processes, or as many images as share statistics in each."""
+    """Check that a batch is whole forward passes of all processes, or whole sets that share statistics in each."""
     if batch_size % (together * processes):
         raise UsageError(
             f"batch_size must be a multiple of {together * processes}, {together} images on each of {processes} "
@@ -55,7 +55,7 @@ def check_processes(processes: int, together: int, batch_size: int) -> None:
 
 
 def check_sharing(statistics_batch_size: float, device_batch_size: int | None, regulariser: Any) -> None:
-    """Whole forward passes share statistics, and no regulariser runs the model."""
+    """Check that whole forward passes share statistics, and that no regulariser runs the model."""
     if device_batch_size is None or statistics_batch_size == math.inf or statistics_batch_size % device_batch_size:
         raise UsageError(
             f"share_statistics needs a device_batch_size that divides statistics_batch_size, {statistics_batch_size}, got "

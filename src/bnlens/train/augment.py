@@ -14,7 +14,7 @@ _PADDING_SHARE = 8  # 4 pixels on each side of 32, as on CIFAR since He et al. 2
 
 
 def padding(size: int) -> int:
-    """Pixels added on each side of an edge of ``size`` pixels: an eighth of it, at least 1.
+    """Return the pixels added on each side of an edge of ``size`` pixels: an eighth of it, at least 1.
 
     >>> padding(32), padding(8), padding(4)
     (4, 1, 1)
@@ -23,7 +23,7 @@ def padding(size: int) -> int:
 
 
 class Crops(NamedTuple):
-    """Where each image of a batch is cut out of its padded form.
+    """The places at which the images of a batch are cut out of their padded forms.
 
     Attributes:
         top: int64, (N,), rows above the crop, 0 to twice the padding.
@@ -36,7 +36,7 @@ class Crops(NamedTuple):
     flipped: Tensor
 
     def of(self, rows: Tensor) -> Crops:
-        """Those of some images of the batch."""
+        """Return the crops of some images of the batch."""
         return Crops(self.top[rows], self.left[rows], self.flipped[rows])
 
 

@@ -1,4 +1,4 @@
-"""Which images a step is over: the order, each process's share, and where a run stands in it."""
+"""The images of each step: their order, each process's share, and the place of a run in it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Batches:
         return images if crops is None else augment(images, crops), self._data.labels[rows]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, for `load_state_dict`."""
+        """Return the state for `load_state_dict`: the place in the order, and the generators."""
         return {
             "before_order": self._before_order,
             "taken": self._taken,

@@ -19,7 +19,7 @@ __all__ = ["Evaluation", "cross_entropy", "device_of", "evaluate", "restored_mod
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a classifier does on some data.
+    """The cross-entropy and accuracy of a classifier on some data.
 
     Attributes:
         cross_entropy: mean over the images, nats per sample.

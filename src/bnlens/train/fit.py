@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens._files import check_writable
+from bnlens._progress import progress_bar
 from bnlens.errors import DataError, LossError
 from bnlens.measure import recalibrate as recalibrate_statistics
 from bnlens.nn import set_statistics_batch_size
@@ -19,10 +22,9 @@ from bnlens.train.data import ImageData
 from bnlens.train.data import loader as loader_of
 from bnlens.train.evaluate import restored_modes
 from bnlens.train.history import History
-from bnlens.train.loop import Loop, Observer, Regulariser
+from bnlens.train.loop import Loop, Observer, ProgressCallback, Regulariser
 from bnlens.train.optimizer import OptimizerName, Schedule, build_optimizer, default_lr, learning_rate_factor
 from bnlens.train.process import Precision, Process, entered
-from bnlens.train.progress import ProgressCallback, report_to
 from bnlens.train.resume import RunCheckpoint, describe_function, describe_model
 
 __all__ = ["fit"]
@@ -179,7 +181,7 @@ def fit(
         loop = Loop(model, data, batches, stepper, process, learning_rate, total, micro, sharing, regulariser)
         forked = [process.device] if process.device.type == "cuda" else []
         shown = progress if callable(progress) or process.rank == 0 else None
-        with torch.random.fork_rng(devices=forked), report_to(shown) as report:
+        with torch.random.fork_rng(devices=forked), _reporting(shown) as report:
             torch.manual_seed(seed + _RANK_SEEDS * process.rank)
             model.train()
             every = batches.per_epoch if checkpoint_every is None else checkpoint_every
@@ -191,6 +193,17 @@ def fit(
             run.remove()
     rates = tuple(learning_rate(step) for step in range(total))
     return History(tuple(loop.losses), rates, statistics_batch_size, batch_size, micro)
+
+
+@contextmanager
+def _reporting(progress: bool | ProgressCallback | None) -> Iterator[ProgressCallback]:
+    """Yield the function to call after each step: the given one, or that of a bar, which shows for True alone."""
+    if callable(progress):
+        yield progress
+        return
+    with progress_bar(bool(progress), keep=True) as bar:
+        bar.stage("training")
+        yield lambda step, steps, loss: bar.update(step, steps, note=f"loss {loss:.3f}")
 
 
 def _settle(model: nn.Module, data: ImageData, batch_size: int, process: Process, recalibrate: bool) -> None:

@@ -1,4 +1,4 @@
-"""What happened in a training run."""
+"""The record of a training run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["History"]
 
 @dataclass(frozen=True)
 class History:
-    """What happened in training, one entry per optimizer step.
+    """The record of a training run, one entry per optimizer step.
 
     Attributes:
         loss: mean cross-entropy of the step's batch as it was trained on, without a penalty and before the step, nats per

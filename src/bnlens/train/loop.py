@@ -19,20 +19,22 @@ from bnlens.train.data import ImageData
 from bnlens.train.evaluate import cross_entropy
 from bnlens.train.optimizer import set_learning_rate
 from bnlens.train.process import Process
-from bnlens.train.progress import ProgressCallback
 from bnlens.train.resume import RunCheckpoint, restore_tensors
 
-__all__ = ["Loop", "Observer", "Regulariser"]
+__all__ = ["Loop", "Observer", "ProgressCallback", "Regulariser"]
 
 Observer: TypeAlias = Callable[[int, int, float, nn.Module], None]
 """Called after each step with the steps done, the steps in all, the step's loss, and the model after it."""
+
+ProgressCallback: TypeAlias = Callable[[int, int, float], None]
+"""Called after each step with the steps done, the steps in all, and the step's loss."""
 
 Regulariser: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From images to the model's logits and a penalty, such as `bnlens.nn.CurvaturePenalty`."""
 
 
 class _Objective(nn.Module):
-    """What runs on a micro-batch: the model or its regulariser, in one module that accelerate can wrap."""
+    """The model or its regulariser as one module that accelerate can wrap; runs on micro-batches."""
 
     def __init__(self, model: nn.Module, regulariser: Regulariser | None) -> None:
         super().__init__()

@@ -15,10 +15,9 @@ from bnlens.errors import UsageError
 from bnlens.train._optional import require
 from bnlens.train.evaluate import device_of
 
-__all__ = ["PRECISIONS", "Precision", "Process", "entered"]
+__all__ = ["Precision", "Process", "entered"]
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("no", "bf16", "fp16")
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
@@ -60,11 +59,11 @@ class Process:
         return cast("AbstractContextManager[None]", self._accelerator.no_sync(module))
 
     def mean(self, value: Tensor) -> float:
-        """Mean of a scalar over the processes, the same on each."""
+        """Return the mean of a scalar over the processes, the same on each."""
         return float(self._accelerator.reduce(value, "mean") if self.count > 1 else value)
 
     def gathered(self, value: Any) -> list[Any]:
-        """The objects of all processes, in their order, on each."""
+        """Return the objects of all processes, in their order, on each."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count

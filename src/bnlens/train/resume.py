@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bnlens._files import write_atomic
 from bnlens.errors import DataError, UsageError
+from bnlens.train.evaluate import device_of
 
 __all__ = ["RunCheckpoint", "describe_function", "describe_model", "restore_tensors"]
 
@@ -91,15 +92,20 @@ def describe_model(model: nn.Module) -> dict[str, str]:
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, those that are not in a ``state_dict`` (the windows of BN layers) included."""
+    """Return the parameters and buffers by name, those that are not in a ``state_dict`` (the windows of BN layers) included."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def restore_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy what `model_tensors` gave into the model."""
+    """Copy what `model_tensors` gave into the model; a buffer that a layer makes on first use is made."""
+    present, device = model_tensors(model), device_of(model)
     with torch.no_grad():
-        for name, tensor in model_tensors(model).items():
-            tensor.copy_(tensors[name])
+        for name, tensor in tensors.items():
+            if name in present:
+                present[name].copy_(tensor)
+            else:
+                path, _, own = name.rpartition(".")
+                setattr(model.get_submodule(path), own, tensor.to(device))
 
 
 def describe_function(function: Callable[..., Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Which stored jobs a command is about."""
+"""The choice of stored jobs, for all commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Claims", "Folder", "Status", "StatusName", "select"]
 
 
 class StatusName(str, Enum):
-    """How a job ended."""
+    """Ends of a job."""
 
     done = "done"
     failed = "failed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,7 +18,7 @@ __all__ = ["export_command"]
 
 
 class FormatName(str, Enum):
-    """How the table is written."""
+    """Formats of the table."""
 
     csv = "csv"
     json = "json"
@@ -46,6 +46,7 @@ def export_command(
 ) -> None:
     """Write stored jobs as CSV, JSON or parquet: one row per job, its configuration and its results as columns."""
     from bnlens._files import check_writable, write_atomic
+    from bnlens._plain import csv_text
     from bnlens.runs import records_frame
 
     chosen = form.value if form else _by_ending(file)
@@ -55,7 +56,9 @@ def export_command(
         check_writable(file)
     frame = records_frame(select(out, claim, status), series=series)
     if chosen == "csv":
-        text: str | bytes = frame.to_csv(index=False)
+        text: str | bytes = csv_text(
+            cast("list[dict[str, Any]]", frame.to_dict("records")), [str(name) for name in frame]
+        )
     elif chosen == "json":
         text = frame.to_json(orient="records", indent=1) + "\n"
     else:
@@ -73,7 +76,7 @@ def export_command(
 
 
 def _of_one_type(column: Series) -> Series:
-    """Parquet wants one type per column: 8 and "inf" become texts."""
+    """Return the column with values of one type, as parquet wants it: 8 and "inf" become texts."""
     kinds = {
         bool if isinstance(value, bool) else float if isinstance(value, (int, float)) else str
         for value in column.dropna()

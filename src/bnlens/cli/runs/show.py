@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnlens._names import did_you_mean
 from bnlens.cli.runs._select import Claims, Folder, select
 from bnlens.errors import UsageError
 
@@ -55,8 +55,7 @@ def _find(name: str, records: Sequence[Record]) -> Record:
     found = [record for record in records if name in (record.job, record.key)]
     found = found or [record for record in records if len(name) >= 4 and record.key.startswith(name)]
     if not found:
-        near = difflib.get_close_matches(name, [record.job for record in records], n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else "bnlens runs list shows them"
+        hint = did_you_mean(name, [record.job for record in records], "bnlens runs list shows them")
         raise UsageError(f"there is no stored job {name!r}; {hint}")
     if len(found) > 1:
         keys = ", ".join(f"{record.claim} {record.key[:10]}" for record in found)

@@ -12,7 +12,7 @@ __all__ = ["SyncBatchNorm"]
 
 
 class SyncBatchNorm(DialBatchNorm, nn.SyncBatchNorm):
-    """What a ``SyncBatchNorm`` becomes: statistics of M samples over ranks, for inputs of any dimension and any device.
+    """A converted ``SyncBatchNorm``: statistics of M samples over ranks, for inputs of any dimension and any device.
 
     With ``sync=True`` it takes them over the ranks of its ``process_group`` exactly when torch's does: where there is an
     initialised one with several ranks, else over this rank. `bnlens.revert` gives the layer back as it was.

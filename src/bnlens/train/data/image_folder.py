@@ -86,7 +86,7 @@ def _first_image(file: Path) -> tuple[str, tuple[int, int]]:
 
 
 def _moments(files: list[Path], mode: str, size: tuple[int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and biased standard deviation of the pixels per channel, in chunks that fit in memory."""
+    """Return the mean and biased standard deviation of the pixels per channel, in chunks that fit in memory."""
     rows = np.unique(np.linspace(0, len(files) - 1, min(len(files), _MOMENT_IMAGES)).astype(np.int64))
     channels = 1 if mode == "L" else 3
     total, squares = np.zeros(channels), np.zeros(channels)

@@ -1,4 +1,4 @@
-"""What a reader hands over: the labels at once, the pixels of chosen images on demand."""
+"""The result of a reader: the labels at once, the pixels of chosen images on demand."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
+from bnlens._names import nearest
 from bnlens.errors import UsageError
 from bnlens.train.nets.cnn import CNN
 from bnlens.train.nets.mlp import MLP
@@ -58,6 +58,9 @@ def build_net(
         dropout: share of the inputs of the last layer that are dropped in training.
         seed: of the initial weights; torch's global generator is left as it was.
 
+    Shape of the net's input and output:
+        (N, C, H, W) and (N, K), logits.
+
     Raises:
         UsageError: the name or ``norm`` is unknown, a depth is not 6n + 2, or a size or ``dropout`` is out of range.
 
@@ -85,8 +88,8 @@ def _find(name: str) -> Callable[..., nn.Module]:
         return NETS[name]
     match = _DEPTH.fullmatch(name.lower())
     if match is None:
-        nearest = difflib.get_close_matches(name.lower(), NETS, n=1, cutoff=0.0)[0]
-        raise UsageError(f"there is no net {name!r}; did you mean {nearest!r} (of {', '.join(NETS)})?")
+        near = nearest(name, NETS, cutoff=0.0)
+        raise UsageError(f"there is no net {name!r}; did you mean {near!r} (of {', '.join(NETS)})?")
     depth = int(match[1])
     n = max(1, (depth - 2) // 6)
     if name == f"resnet{depth}" and depth == 6 * n + 2:

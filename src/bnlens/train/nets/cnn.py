@@ -19,16 +19,7 @@ class CNN(nn.Module):
     8x8 for CIFAR-10 and 2x2 for 8x8 digits. With C input channels and K classes it has
     ``9 C w + 63 w^2 + 12 w + (2 w + 1) K`` parameters: 66,410 for CIFAR-10 at the default width of 32.
 
-    Args:
-        input_shape: (C, H, W) of one image.
-        num_classes: K.
-        width: w.
-        norm: see `build_net`.
-        dropout: share of the inputs of the last layer that are dropped in training.
-
-    Shape:
-        - Input: (N, C, H, W)
-        - Output: (N, K), logits
+    Arguments and shapes are those of `build_net`.
 
     >>> sum(p.numel() for p in CNN(input_shape=(3, 32, 32), num_classes=10).parameters())
     66410

@@ -20,16 +20,7 @@ class MLP(nn.Module):
     8x8 grey images and ten classes at the default width of 128. Without normalization the hidden layers have biases and
     start from N(0, 2 / fan_in) as convolutions do.
 
-    Args:
-        input_shape: (C, H, W) of one image.
-        num_classes: K.
-        width: w.
-        norm: see `build_net`; a function must make layers for (N, features).
-        dropout: share of the inputs of the last layer that are dropped in training.
-
-    Shape:
-        - Input: (N, C, H, W)
-        - Output: (N, K), logits
+    Arguments and shapes are those of `build_net`; a function for ``norm`` must make layers for (N, features).
 
     >>> sum(p.numel() for p in MLP(input_shape=(1, 8, 8), num_classes=10).parameters())
     43018

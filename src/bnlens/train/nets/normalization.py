@@ -37,12 +37,12 @@ def make_norm(norm: Norm, features: int, *, dimensions: int = 2) -> nn.Module:
 
 
 def has_bias(norm: Norm) -> bool:
-    """Whether layers before the norm have biases: only where nothing centres their outputs and adds a shift."""
+    """Return whether layers before the norm have biases: only where nothing centres their outputs and adds a shift."""
     return norm == "none"
 
 
 def conv(inputs: int, outputs: int, norm: Norm, *, size: int = 3, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the image's size but for the stride."""
+    """Return a convolution that keeps the image's size but for the stride."""
     return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=has_bias(norm))
 
 

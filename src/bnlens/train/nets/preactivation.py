@@ -45,7 +45,7 @@ class PreActivationBlock(nn.Module):
         return cast("Tensor", self.conv2(F.relu(self.bn2(self.conv1(a))))) + shortcut
 
     def extra_repr(self) -> str:
-        """What the layers inside do not show."""
+        """Return the settings that the layers inside do not show."""
         return f"stride={self.stride}, added_channels={self.added_channels}, shared={self.shared}"
 
 
@@ -57,17 +57,7 @@ class PreActivationResNet(nn.Module):
     block. 6n + 1 BN layers. At the default width of 16, three input channels and ten classes it has ``97,216 n - 21,926``
     parameters: 75,290 (depth 8), 172,506 (14), 269,722 (20).
 
-    Args:
-        depth: 6n + 2: the weight layers, n of at least 1.
-        input_shape: (C, H, W) of one image.
-        num_classes: K.
-        width: w.
-        norm: see `build_net`.
-        dropout: share of the inputs of the last layer that are dropped in training.
-
-    Shape:
-        - Input: (N, C, H, W)
-        - Output: (N, K), logits
+    Arguments and shapes are those of `build_net`.
 
     >>> net = PreActivationResNet(depth=20, input_shape=(3, 32, 32), num_classes=10)
     >>> sum(p.numel() for p in net.parameters()), sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from torch import Tensor, nn
@@ -11,8 +12,6 @@ from bnlens.train.nets.initialization import initialize_convolutions
 from bnlens.train.nets.normalization import Norm, conv, make_norm, start_residual_branches
 
 __all__ = ["ResNet", "ResNet18", "ResidualBlock"]
-
-_STEM_STRIDE_FROM = 32  # pixels; at full size the first stage alone would cost as much as the rest
 
 
 class ResidualBlock(nn.Module):
@@ -44,29 +43,35 @@ class ResidualBlock(nn.Module):
 class _Stages(nn.Module):
     """Stem, stages of residual blocks at strides 1, 2, 2, ..., global average pooling, dropout and a linear layer."""
 
+    _width: int  # by default
+    _stages: int
+    _blocks: int  # in each stage
+    _halved_from: float  # pixels on both sides, from which the stem has stride 2
+
     def __init__(
         self,
-        channels: int,
-        num_classes: int,
         *,
-        widths: tuple[int, ...],
-        blocks: int,
-        stem_stride: int,
-        norm: Norm,
-        dropout: float,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        width: int | None = None,
+        norm: Norm = "bn",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.conv = conv(channels, widths[0], norm, stride=stem_stride)
-        self.bn = make_norm(norm, widths[0])
+        channels, *pixels = input_shape
+        width = self._width if width is None else width
+        self.conv = conv(channels, width, norm, stride=2 if min(pixels) >= self._halved_from else 1)
+        self.bn = make_norm(norm, width)
         layers: list[ResidualBlock] = []
-        inputs = widths[0]
-        for stage, outputs in enumerate(widths):
-            for block in range(blocks):
+        inputs = width
+        for stage in range(self._stages):
+            outputs = width * 2**stage
+            for block in range(self._blocks):
                 layers.append(ResidualBlock(inputs, outputs, 2 if stage and not block else 1, norm))
                 inputs = outputs
         self.stages = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(widths[-1], num_classes)
+        self.fc = nn.Linear(inputs, num_classes)
         initialize_convolutions(self)
         if norm == "none":
             start_residual_branches([[block.conv1, block.conv2] for block in layers])
@@ -83,41 +88,15 @@ class ResNet(_Stages):
     Channels w, 2w, 4w at strides 1, 2, 2. The stem is a 3x3 convolution with ``BatchNorm2d``, of stride 2 for images of
     32 pixels or more on both sides. It has 78,042 parameters for CIFAR-10 at the default width of 16.
 
-    Args:
-        input_shape: (C, H, W) of one image.
-        num_classes: K.
-        width: w.
-        norm: see `build_net`.
-        dropout: share of the inputs of the last layer that are dropped in training.
-
-    Shape:
-        - Input: (N, C, H, W)
-        - Output: (N, K), logits
+    Arguments and shapes are those of `build_net`.
 
     >>> net = ResNet(input_shape=(3, 32, 32), num_classes=10)
     >>> sum(p.numel() for p in net.parameters()), sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
     (78042, 9)
     """
 
-    def __init__(
-        self,
-        *,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        width: int = 16,
-        norm: Norm = "bn",
-        dropout: float = 0.0,
-    ) -> None:
-        channels, height, width_pixels = input_shape
-        super().__init__(
-            channels,
-            num_classes,
-            widths=(width, 2 * width, 4 * width),
-            blocks=1,
-            stem_stride=2 if min(height, width_pixels) >= _STEM_STRIDE_FROM else 1,
-            norm=norm,
-            dropout=dropout,
-        )
+    _width, _stages, _blocks = 16, 3, 1
+    _halved_from = 32  # at full size the first stage alone would cost as much as the rest
 
 
 class ResNet18(_Stages):
@@ -126,33 +105,8 @@ class ResNet18(_Stages):
     Four stages of two residual blocks, channels w, 2w, 4w, 8w at strides 1, 2, 2, 2; 20 BN layers; 11,173,962 parameters for
     CIFAR-10 at the default width of 64.
 
-    Args:
-        input_shape: (C, H, W) of one image.
-        num_classes: K.
-        width: w.
-        norm: see `build_net`.
-        dropout: share of the inputs of the last layer that are dropped in training.
-
-    Shape:
-        - Input: (N, C, H, W)
-        - Output: (N, K), logits
+    Arguments and shapes are those of `build_net`.
     """
 
-    def __init__(
-        self,
-        *,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        width: int = 64,
-        norm: Norm = "bn",
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(
-            input_shape[0],
-            num_classes,
-            widths=(width, 2 * width, 4 * width, 8 * width),
-            blocks=2,
-            stem_stride=1,
-            norm=norm,
-            dropout=dropout,
-        )
+    _width, _stages, _blocks = 64, 4, 2
+    _halved_from = math.inf

@@ -1,0 +1,84 @@
+"""A net ready to be measured: built by name or given, with weights from a file or from a short training."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+
+from bnlens.errors import ModelError
+from bnlens.train.checkpoint import load_checkpoint
+from bnlens.train.data import ImageData
+from bnlens.train.evaluate import device_of, restored_modes
+from bnlens.train.fit import fit
+from bnlens.train.nets import build_net
+
+__all__ = ["ready_net"]
+
+_RATE = 0.1
+_GROUP = 16  # images that BN sees at once
+_BATCH = 256  # at most
+
+
+def ready_net(
+    model: str | nn.Module,
+    data: ImageData,
+    *,
+    name: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    steps: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> nn.Module:
+    """Return a classifier of ``data`` that is worth measuring: one without training has hardly a gap to speak of.
+
+    Args:
+        model: name of a net, see `build_net`, or a net, which is returned itself.
+        data: images to train on, or to try a given net on.
+        name: what errors call a given net; its class when not given.
+        checkpoint: file of weights, see `load_checkpoint`.
+        steps: length of the training of a net given by name, if there is no checkpoint: SGD at a rate of 0.1, batches of up to
+            256 images, statistics of BN over 16.
+        seed: of initial weights and training.
+        progress: whether to draw a bar on standard error.
+
+    Raises:
+        UsageError: there is no net of that name.
+        ModelError: a given net cannot be run on two of the images, or a checkpoint does not fit.
+        DataError: the checkpoint cannot be read, or there are fewer than 16 images to train on.
+        LossError: the training diverges.
+    """
+    if isinstance(model, nn.Module):
+        _check_runs(model, data, name or type(model).__name__)
+        network = model
+    else:
+        network = build_net(model, input_shape=data.input_shape, num_classes=data.num_classes, seed=seed)
+    if checkpoint is not None:
+        load_checkpoint(network, checkpoint)
+    elif network is not model and steps:
+        batch = max(_GROUP, min(_BATCH, len(data) // _GROUP * _GROUP))
+        fit(
+            network,
+            data,
+            statistics_batch_size=_GROUP,
+            batch_size=batch,
+            steps=steps,
+            lr=_RATE,
+            seed=seed,
+            progress=progress,
+        )
+    return network
+
+
+def _check_runs(network: nn.Module, data: ImageData, name: str) -> None:
+    """Run a net on two images, in eval mode, before long work is done with it."""
+    with restored_modes(network), torch.no_grad():
+        try:
+            network.eval()(data.images[:2].to(device_of(network)))
+        except Exception as error:
+            shape = "x".join(map(str, data.input_shape))
+            cause = " ".join(str(error).split())
+            raise ModelError(
+                f"{name!r} cannot be run on images of {shape} ({type(error).__name__}: {cause}); give a model for such images"
+            ) from error
