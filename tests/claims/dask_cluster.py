@@ -7,10 +7,11 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from toy_claims import wait_until
 
 HERE = Path(__file__).parent
 
@@ -56,10 +57,7 @@ class DaskCluster:
         return process
 
     def _wait_for_log(self, name: str, pattern: str) -> None:
-        give_up = time.monotonic() + 60
-        while not re.search(pattern, (self.folder / name).read_text()):
-            assert time.monotonic() < give_up, (self.folder / name).read_text()
-            time.sleep(0.02)
+        wait_until(lambda: re.search(pattern, (self.folder / name).read_text()) is not None)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def test_serves_and_ends_cleanly(tmp_path: Path):
         while not any("bnlens.web.worker" in child for child in children(process.pid)):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     reader.join()

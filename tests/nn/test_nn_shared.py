@@ -105,6 +105,7 @@ def test_responses_are_exponential_averages_in_which_a_sample_weighs_as_in_bn():
     torch.testing.assert_close(layer.responses, torch.cat([expected, torch.full((1, 3), seen).double()]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:batches of 4 samples")
 def test_on_average_the_gradient_of_a_network_is_nearly_bns():
     torch.manual_seed(0)

@@ -39,6 +39,7 @@ def test_two_ranks_are_one_process(gloo_pool: GlooPool, counts, shape, M):
     assert_ranks_equal_one_process(gloo_pool, M, shape, counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("M", REGIMES)
 @pytest.mark.parametrize("shape", SHAPES, ids=["2d", "4d"])
 @pytest.mark.parametrize("counts", [(16, 16, 16, 16), (0, 9, 50, 5)], ids=str)
@@ -46,6 +47,7 @@ def test_four_ranks_are_one_process(four_ranks: GlooPool, counts, shape, M):
     assert_ranks_equal_one_process(four_ranks, M, shape, counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("M", REGIMES)
 @pytest.mark.parametrize("counts", [(16, 16, 16, 16), (1, 0, 60, 3)], ids=str)
 def test_in_double_precision(four_ranks: GlooPool, counts, M):
@@ -188,6 +190,7 @@ def exchanges(job):
     return tuple(counts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("M", "expected"), [(None, (1, 1)), (256, (1, 1)), (16, (1, 0)), (8, (1, 0)), (32, (1, 1)), (24, (2, 1))]
 )
@@ -217,6 +220,7 @@ def in_pairs(job):
     return steps, shown
 
 
+@pytest.mark.slow
 def test_a_process_group_takes_statistics_over_its_ranks(four_ranks: GlooPool):
     given = batches((64, 3), 2)
     shares = [[(x.split(16)[rank], c.split(16)[rank]) for x, c in given] for rank in range(4)]

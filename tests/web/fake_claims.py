@@ -19,7 +19,7 @@ from bnlens import render
 from bnlens.claims import Claim, Finding, Job, Setup, claims
 
 GATE = "BNLENS_TEST_GATE"
-PATIENCE = 120.0  # seconds after which a job that waits for a gate fails
+PATIENCE = 600.0  # seconds after which a job that waits for a gate fails
 
 # Claim -> verdict at scale quick; those not listed hold.
 VERDICTS = {
