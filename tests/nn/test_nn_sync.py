@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from nn_twins import assert_same
+from nn_twins import ROUNDING, assert_same
 from sync_ranks import STATISTICS, assert_ranks_equal_one_process, batches, layer_of, over_ranks, steps_of
 from torch import Tensor, nn
 
@@ -156,7 +156,7 @@ def test_half_precision_inputs_have_wide_statistics(gloo_pool: GlooPool, dtype, 
     exact = steps_of((layer_of(4, M), [(x.float(), cotangent.float()) for x, cotangent in given]))
     for step, expected in zip(found, exact, strict=True):
         assert step["output"].dtype == step["input"].dtype == dtype
-        for names, tolerance in ((("output", "input"), 2 * torch.finfo(dtype).eps), (STATISTICS, 1e-6)):
+        for names, tolerance in ((("output", "input"), 2 * torch.finfo(dtype).eps), (STATISTICS, ROUNDING)):
             one, other = ({name: values[name] for name in names} for values in (step, expected))
             assert_same({name: value.to(other[name].dtype) for name, value in one.items()}, other, tolerance)
 
@@ -168,7 +168,9 @@ def test_channels_last_stays(gloo_pool: GlooPool, M):
     layer = layer_of(4, M, sync=True)
     for rank, share in enumerate(gloo_pool.run(layouts, [(layer, last, slice(0, 40)), (layer, last, slice(40, 64))])):
         assert share == [True, True], rank
-    assert_same(over_ranks(gloo_pool, layer, last, (40, 24))[0], over_ranks(gloo_pool, layer, given, (40, 24))[0], 1e-6)
+    assert_same(
+        over_ranks(gloo_pool, layer, last, (40, 24))[0], over_ranks(gloo_pool, layer, given, (40, 24))[0], ROUNDING
+    )
 
 
 def exchanges(job):
