@@ -50,6 +50,7 @@ $(LOWEST)/.installed: pyproject.toml constraints.txt .ci/lowest_versions.py
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/bnlens --help > /dev/null
 	$(LOWEST)/bin/pytest $(IN_TWO) -m "not slow" $(ARGS) $(foreach room,theory moments measure,tests/$(room) src/bnlens/$(room))
 
 $(VENV)/.installed-peers: $(VENV)/.installed-dev

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-
-# Before torch is imported: the workers of pytest-xdist share the cores already, and so do the ranks they start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +11,14 @@ import pytest
 
 if TYPE_CHECKING:
     from gloo_pool import GlooPool
+
+# Before torch is imported: the workers of pytest-xdist share the cores already, and so do the ranks they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The width and the colours of a terminal decide no test.
+for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(_name, None)
+os.environ["TERM"] = "xterm"
 
 # The same examples on every run, and no deadline: how fast the machine is decides no test.
 hypothesis.settings.register_profile("bnlens", derandomize=True, deadline=None)

@@ -102,11 +102,6 @@ def test_a_job_that_kills_its_workers_is_reported_and_the_others_go_on(cluster: 
     assert "3 workers of the cluster died while they ran it" in run.errors[0]
 
 
-def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one with"):
-        reproduce([toys(tmp_path / "m")["T1"]], out=tmp_path / "out", scheduler="tcp://127.0.0.1:9")
-
-
 def test_a_scheduler_lost_in_the_middle_keeps_what_was_finished(cluster: DaskCluster, tmp_path: Path) -> None:
     cluster.start_worker()
     marker, gate, out = tmp_path / "marker", tmp_path / "gate", tmp_path / "out"
