@@ -91,6 +91,7 @@ def test_training_is_the_same_on_both_engines(cluster: DaskCluster, tmp_path: Pa
     assert found["seed0"] != found["seed1"]
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_workers_is_reported_and_the_others_go_on(cluster: DaskCluster, tmp_path: Path) -> None:
     for _ in range(4):
         cluster.start_worker()
