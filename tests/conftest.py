@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 if TYPE_CHECKING:
     from gloo_pool import GlooPool
@@ -23,6 +24,9 @@ os.environ["TERM"] = "xterm"
 # The same examples on every run, and no deadline: how fast the machine is decides no test.
 hypothesis.settings.register_profile("bnlens", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("bnlens")
+# It would also draw from the constants of all modules that are loaded by then: examples that depend on the tests before.
+if hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture(scope="session")
