@@ -48,6 +48,8 @@ class GlooPool:
                 connection.send_bytes(pickle.dumps((function, argument)))
             return self._receive()
         except BaseException:
+            for process, _ in self._ranks:
+                process.kill()  # who waits for the rank that failed does not end by itself
             self.close()
             raise
 
