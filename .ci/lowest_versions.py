@@ -1,4 +1,4 @@
-"""Print a pin for each core dependency of pyproject.toml, at the lowest version it allows, for ``pip install -r``.
+"""Print pins for ``pip install -r``: each core dependency of pyproject.toml at its lowest version (Python 3.11 or newer).
 
 torch is left out: its old releases come from the registry with a CUDA build of several gigabytes alone, so it stays at the
 version of constraints.txt, and torch 2.4 is not tested here.
@@ -6,8 +6,9 @@ version of constraints.txt, and torch 2.4 is not tested here.
 
 import re
 import sys
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
 for requirement in project["dependencies"]:
