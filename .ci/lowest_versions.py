@@ -1,6 +1,6 @@
 """Print pins for ``pip install -r``: each core dependency of pyproject.toml at its lowest version (Python 3.11 or newer).
 
-torch is left out: its old releases come from the registry with a CUDA build of several gigabytes alone, so it stays at the
+torch is left out: its old releases are published with a CUDA build of several gigabytes alone, so it stays at the
 version of constraints.txt, and torch 2.4 is not tested here.
 """
 
