@@ -47,9 +47,8 @@ def _ask(operation: APIOperation, mode: GenerationMode) -> None:
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=12, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Case) -> None:
-        if (
-            case.query and case.query.get("simulate") == "yes"
-        ):  # minutes at some knobs; test_web_labs asks for simulations
+        # Simulations take minutes at some values of the knobs; test_web_labs asks for them.
+        if case.query and case.query.get("simulate") == "yes":
             case.query["simulate"] = "no"
         case.call_and_validate(checks=_CHECKS, timeout=None, **options)
 
