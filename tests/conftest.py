@@ -26,8 +26,10 @@ os.environ["TERM"] = "xterm"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples on every run, and no deadline: how fast the machine is decides no test.
-hypothesis.settings.register_profile("bnlens", derandomize=True, deadline=None)
+# The same examples on every run, and neither a deadline nor a check of speed: how fast the machine is decides no test.
+hypothesis.settings.register_profile(
+    "bnlens", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("bnlens")
 # It would also draw from the constants of all modules that are loaded by then: examples that depend on the tests before.
 if hasattr(providers, "_get_local_constants"):
