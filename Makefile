@@ -2,15 +2,21 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+LOWEST := $(VENV)-lowest
+PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS)
+# Each process takes half of the tests in their order, and at the end some of what the other has left.
+IN_TWO := -n 2 --dist worksteal
 
-.PHONY: reproduce page test test-peers test-browser check format benchmark clean
+.PHONY: reproduce page test test-slow test-lowest test-peers test-browser check format benchmark clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce   run the core claims on embedded data and write bnlens-out/report.html"
 	@echo "make page        open the paper's page and the labs in a browser, with the newest results"
-	@echo "make test        run the tests"
+	@echo "make test        run the tests, but for the slow ones"
+	@echo "make test-slow   run the slow tests"
+	@echo "make test-lowest run tests with the lowest versions of what bnlens needs"
 	@echo "make test-peers  run the tests on models of transformers, monai and timm"
 	@echo "make test-browser run the tests of the page in Chromium (needs chromium and npm)"
 	@echo "make check       lint, format check, types, import floors"
@@ -32,7 +38,20 @@ reproduce: $(VENV)/.installed
 	$(BIN)/bnlens reproduce $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest $(IN_TWO) -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/pytest $(IN_TWO) -m slow $(ARGS)
+
+$(LOWEST)/.installed: pyproject.toml constraints.txt .ci/lowest_versions.py
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python .ci/lowest_versions.py > $(LOWEST)/pins.txt
+	$(LOWEST)/bin/python -m pip install $(PIP_OPTIONS) -r $(LOWEST)/pins.txt -e . pytest pytest-xdist hypothesis
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/bnlens --help > /dev/null
+	$(LOWEST)/bin/pytest $(IN_TWO) -m "not slow" $(ARGS) $(foreach room,theory moments measure,tests/$(room) src/bnlens/$(room))
 
 $(VENV)/.installed-peers: $(VENV)/.installed-dev
 	$(PIP_INSTALL) -e '.[peers]'
@@ -41,7 +60,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 # The import makes a missing package an error; the tests alone would skip.
 test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -c "import monai, transformers, importlib.util as u; assert u.find_spec('timm')"
-	$(BIN)/pytest -n 2 $(ARGS) tests/conversion/test_peers_*.py
+	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/conversion/test_peers_*.py
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
 	$(PIP_INSTALL) -e '.[browser]'
@@ -49,7 +68,7 @@ $(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
 	@touch $@
 
 test-browser: $(VENV)/.installed-browser
-	$(BIN)/pytest -n 2 $(ARGS) tests/browser
+	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/browser
 
 $(VENV)/.installed-page: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[web]'
@@ -80,4 +99,4 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/page_load.py
 
 clean:
-	rm -rf $(VENV) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
-
-# Before torch is imported: the workers of pytest-xdist share the cores already, and so do the ranks they start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 if TYPE_CHECKING:
     from gloo_pool import GlooPool
 
-# The same examples on every run, and no deadline: how fast the machine is decides no test.
-hypothesis.settings.register_profile("bnlens", derandomize=True, deadline=None)
+# Before torch is imported: the workers of pytest-xdist share the cores already, and so do the ranks they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The width and the colours of a terminal decide no test.
+for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(_name, None)
+os.environ["TERM"] = "xterm"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C; the processes that they start listen again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples on every run, and neither a deadline nor a check of speed: how fast the machine is decides no test.
+hypothesis.settings.register_profile(
+    "bnlens", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("bnlens")
+# It would also draw from the constants of all modules that are loaded by then: examples that depend on the tests before.
+if hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture(scope="session")

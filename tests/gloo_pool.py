@@ -9,7 +9,7 @@ import socket
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# A rank that waits for the other gives up first, so that the error names the cause and not the pool's own limit.
-_COLLECTIVE_SECONDS = 60
-_REPLY_SECONDS = 120
+# Far more than a busy machine needs. A rank that waits for the other gives up first, so that the error names the cause.
+_COLLECTIVE_SECONDS = 600
+_REPLY_SECONDS = 660
 _EXIT_SECONDS = 5
 
 
@@ -46,8 +46,10 @@ class GlooPool:
         try:
             for (_, connection), argument in zip(self._ranks, arguments, strict=True):
                 connection.send_bytes(pickle.dumps((function, argument)))
-            return [self._receive(rank) for rank in range(self.world_size)]
+            return self._receive()
         except BaseException:
+            for process, _ in self._ranks:
+                process.kill()  # who waits for the rank that failed does not end by itself
             self.close()
             raise
 
@@ -74,17 +76,23 @@ class GlooPool:
             theirs.close()
             self._ranks.append((process, ours))
 
-    def _receive(self, rank: int) -> Any:
-        _, connection = self._ranks[rank]
-        if not connection.poll(_REPLY_SECONDS):
-            raise RuntimeError(f"gloo rank {rank} gave no answer")
-        try:
-            failed, value = pickle.loads(connection.recv_bytes())
-        except EOFError:
-            raise RuntimeError(f"gloo rank {rank} died") from None
-        if failed:
-            raise RuntimeError(f"gloo rank {rank} failed:\n{value}")
-        return value
+    def _receive(self) -> list[Any]:
+        """The results in rank order; the first failure raises, though other ranks wait for the one that failed."""
+        waiting = {connection: rank for rank, (_, connection) in enumerate(self._ranks)}
+        results: dict[int, Any] = {}
+        while waiting:
+            ready = wait(list(waiting), _REPLY_SECONDS)
+            if not ready:
+                raise RuntimeError(f"gloo ranks {sorted(waiting.values())} gave no answer")
+            for connection in (each for each in list(waiting) if each in ready):
+                rank = waiting.pop(connection)
+                try:
+                    failed, results[rank] = pickle.loads(connection.recv_bytes())
+                except EOFError:
+                    raise RuntimeError(f"gloo rank {rank} died") from None
+                if failed:
+                    raise RuntimeError(f"gloo rank {rank} failed:\n{results[rank]}")
+        return [results[rank] for rank in range(self.world_size)]
 
 
 def _serve(rank: int, world_size: int, rendezvous: str, connection: Connection) -> None:

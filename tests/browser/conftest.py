@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 HERE = Path(__file__).parent
+_PATIENCE = 300_000  # milliseconds, far more than a busy machine needs
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -43,7 +44,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -95,7 +96,8 @@ def axe() -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"], timeout=_PATIENCE)
+        expect.set_options(timeout=_PATIENCE)
         yield browser
         browser.close()
 
@@ -121,5 +123,6 @@ def server(results: Path) -> Iterator[Server]:
 @pytest.fixture
 def reader(browser: Browser) -> Iterator[Reader]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(_PATIENCE)
     yield Reader(context.new_page())
     context.close()

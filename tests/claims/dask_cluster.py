@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from toy_claims import wait_until
 
 HERE = Path(__file__).parent
 
@@ -21,19 +21,15 @@ class DaskCluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{port}"
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-        self._wait_for_log("scheduler-0", r"Scheduler at:")
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.address = self._read_from_log("scheduler-0", r"Scheduler at: +(tcp://[\d.:]+)\s")
 
     def start_worker(self, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
         """Start a worker of one thread without a nanny, so that its process is the one returned."""
         number = len(self.processes)
         more = arguments or ("--nthreads", "1")
         worker = self._start("worker", self.address, "--no-nanny", "--no-dashboard", *more, path=path)
-        self._wait_for_log(f"worker-{number}", r"Registered to:")
+        self._read_from_log(f"worker-{number}", r"(Registered to:)")
         return worker
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
@@ -55,11 +51,12 @@ class DaskCluster:
         self.processes.append(process)
         return process
 
-    def _wait_for_log(self, name: str, pattern: str) -> None:
-        give_up = time.monotonic() + 60
-        while not re.search(pattern, (self.folder / name).read_text()):
-            assert time.monotonic() < give_up, (self.folder / name).read_text()
-            time.sleep(0.02)
+    def _read_from_log(self, name: str, pattern: str) -> str:
+        log, process = self.folder / name, self.processes[-1]
+        wait_until(lambda: re.search(pattern, log.read_text()) is not None or process.poll() is not None)
+        found = re.search(pattern, log.read_text())
+        assert found is not None, log.read_text()
+        return found[1]
 
 
 @contextmanager

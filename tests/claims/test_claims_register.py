@@ -57,6 +57,11 @@ def test_a_claim_of_bnlens_is_said_in_sentences_and_graded_in_words(claim: Claim
     assert re.search(r"Holds: .+ approximately: ", claim.agreement)
 
 
+def test_the_claims_of_bnlens_are_all_found_in_order() -> None:
+    numbers = {"D": 5, "E": 7, "G": 4, "L": 4, "N": 4}
+    assert list(claims()) == [f"{letter}{n}" for letter, last in numbers.items() for n in range(1, last + 1)]
+
+
 def test_listing_the_claims_does_not_load_torch() -> None:
     code = "import sys, bnlens.claims as c; c.claims(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

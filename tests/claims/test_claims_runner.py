@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,11 +14,11 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from toy_claims import claim, die, marks, outlive, squares, toys
+from toy_claims import PATIENCE, claim, die, marks, outlive, squares, toys, wait_until
 
 from bnlens.claims import reproduce
 from bnlens.errors import StoreError, UsageError
-from bnlens.runs import Job
+from bnlens.runs import Job, read_records
 
 SCRIPT = Path(__file__).with_name("toy_bnlens.py")
 
@@ -49,25 +45,7 @@ def start(marker: Path, gate: Path, *arguments: object, **options: Any) -> subpr
 
 
 def wait_for_results(out: Path, count: int) -> None:
-    """Wait until that many results are stored, looking on without writing."""
-    address = f"file:{out / 'runs.sqlite'}?mode=ro"
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
-        try:
-            with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
-                if connection.execute("SELECT count(*) FROM jobs").fetchone()[0] >= count:
-                    return
-        except sqlite3.OperationalError:  # it is being created
-            pass
-        time.sleep(0.02)
-    raise AssertionError(f"no {count} results arrived")
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    wait_until(lambda: len(read_records(out / "runs.sqlite")) >= count)
 
 
 def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
@@ -170,7 +148,7 @@ def test_workers_end_with_a_killed_parent(marker: Path, out: Path, gate: Path) -
     process = start(marker, gate, "reproduce", "T1", "--out", out, "--jobs", 2)
     wait_for_results(out, 3)
     process.kill()
-    process.communicate(timeout=30)  # returns when the last process that holds the pipes has gone
+    process.communicate(timeout=PATIENCE / 2)  # returns when the last process that holds the pipes has gone
     assert not gate.exists()
 
 
@@ -178,7 +156,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(marker: Path, out: Path
     process = start(marker, gate, "reproduce", "T1", "--out", out, "--jobs", 2, start_new_session=True)
     wait_for_results(out, 3)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to workers, too
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=PATIENCE / 2)
     assert process.returncode == 130
     assert stdout == ""
     assert "Traceback" not in stderr

@@ -18,20 +18,28 @@ from bnlens.claims import Claim, Finding, Results, Setup
 from bnlens.errors import DataError
 from bnlens.runs import Job
 
+PATIENCE = 600  # seconds, far more than a busy machine needs for anything here
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
 
 def square(x: float, seed: int, marker: str, gate: str | None = None) -> dict[str, Any]:
     """Square a number; below 3, wait until the gate, a file, is there."""
     mark(marker, f"square {x}")
     print("a job that prints")  # noqa: T201
-    give_up = time.monotonic() + 60
-    while gate is not None and x < 3 and not Path(gate).exists() and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_until(lambda: gate is None or x >= 3 or Path(gate).exists())
     return {"x": x, "square": x * x, "threads": os.environ["OMP_NUM_THREADS"]}
 
 
-def slow_square(x: float, marker: str, seconds: float) -> dict[str, Any]:
+def gated_square(x: float, marker: str, gate: str, free: int) -> dict[str, Any]:
+    """Square a number; once as many as ``free`` have begun, wait until the gate is there."""
     mark(marker, f"square {x}")
-    time.sleep(seconds)
+    wait_until(lambda: len(marks(Path(marker))) <= free or Path(gate).exists())
     return {"x": x, "square": x * x}
 
 
@@ -52,9 +60,7 @@ def lack_data(marker: str) -> dict[str, Any]:
 
 def die(marker: str, once: bool) -> dict[str, Any]:
     """Kill the process; with ``once`` only the first time, when `outlive` runs beside it."""
-    give_up = time.monotonic() + 60
-    while once and "outlive" not in marks(Path(marker)) and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_until(lambda: not once or "outlive" in marks(Path(marker)))
     mark(marker, "die")
     if not once or marks(Path(marker)).count("die") == 1:
         os._exit(9)
@@ -65,7 +71,7 @@ def outlive(marker: str) -> dict[str, Any]:
     """Run, the first time, until the death of another job ends this one, too."""
     mark(marker, "outlive")
     if marks(Path(marker)).count("outlive") == 1:
-        time.sleep(60)
+        time.sleep(PATIENCE)
     return {"x": 0, "square": 0}
 
 
@@ -73,10 +79,8 @@ def count_up(marker: str, stop_at: int, end: int, gate: str | None, scratch: Pat
     """Count to ``end``, one number after the other, from where the scratch folder says; wait at ``stop_at`` for the gate."""
     path = scratch / "count"
     count = int(path.read_text()) if path.exists() else 0
-    give_up = time.monotonic() + 60
     while count < end:
-        while gate is not None and count == stop_at and not Path(gate).exists() and time.monotonic() < give_up:
-            time.sleep(0.02)
+        wait_until(lambda count=count: gate is None or count != stop_at or Path(gate).exists())
         count += 1
         mark(marker, f"count {count}")
         path.write_text(str(count))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,12 +40,18 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    """A folder in which T1 (6 jobs) was run, and T3, one of whose 2 jobs fails."""
-    done = toy_bnlens(tmp_path / "m", "reproduce", "T1", "T3", "--out", out(tmp_path), "--jobs", 2)
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduced")
+    done = toy_bnlens(folder / "m", "reproduce", "T1", "T3", "--out", out(folder), "--jobs", 2)
     assert done.returncode == 1
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def stored(reproduced: Path, tmp_path: Path) -> Path:
+    """A folder in which T1 (6 jobs) was run, and T3, one of whose 2 jobs fails."""
+    return shutil.copytree(reproduced, tmp_path, dirs_exist_ok=True)
 
 
 def test_list_shows_each_job_once(stored: Path) -> None:

@@ -35,7 +35,7 @@ def refused(url: str, status: list[int]) -> None:
 
 
 def children(pid: int) -> list[str]:
-    found = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True)
+    found = subprocess.run(["ps", "-A", "-ww", "-o", "ppid=,args="], capture_output=True, text=True, check=True)
     return [line for line in found.stdout.splitlines() if line.split()[0] == str(pid)]
 
 
@@ -59,10 +59,10 @@ def test_serves_and_ends_cleanly(tmp_path: Path):
         endless = f"{found[0]}api/labs/dynamics?simulate=yes&size=400&tau=40"
         reader = threading.Thread(target=refused, args=(endless, status := []))
         reader.start()
-        while not any("bnlens.web.worker" in child for child in children(process.pid)):
+        while process.poll() is None and not any("bnlens.web.worker" in child for child in children(process.pid)):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     reader.join()

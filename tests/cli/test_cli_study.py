@@ -113,4 +113,6 @@ def test_a_file_says_what_to_run(tmp_path: Path) -> None:
 def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     done = toy_bnlens(tmp_path / "m", "reproduce", "T1", "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("Error: no Dask scheduler answers at tcp://127.0.0.1:9")
+    assert done.stderr.splitlines()[-1].startswith(
+        "Error: no Dask scheduler answers at tcp://127.0.0.1:9; start one with"
+    )

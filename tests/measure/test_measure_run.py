@@ -23,6 +23,11 @@ def report_on(model: nn.Module, loader: Any = None, loss: Any = F.cross_entropy,
     return bnlens.report(model, plain() if loader is None else loader, loss, **(SIZES | options))
 
 
+# What rounding leaves of a gap that is zero. Losses of about one nat are subtracted that were computed in batches of other
+# shapes, so that matrix products and log-softmax add their terms, ten in a loss of these nets, in another order.
+ROUNDING = 10 * torch.finfo(torch.float32).eps
+
+
 def make(**options: Any) -> nn.Module:
     return seeded(lambda: mlp(**options))()
 
@@ -343,10 +348,10 @@ def test_a_layer_without_effect() -> None:
     report = report_on(model)
     assert report["4"].dead_channels == 4
     assert report["4"].gaps is not None
-    assert report["4"].gaps.measured[4].value == 0
-    assert report["4"].gaps.exact.value == 0
+    assert abs(report["4"].gaps.measured[4].value) < ROUNDING
+    assert abs(report["4"].gaps.exact.value) < ROUNDING
     assert report["4"].gaps.two_term is not None
-    assert report["4"].gaps.two_term.value == 0
+    assert report["4"].gaps.two_term.value == 0  # a multiple of gamma^2
 
 
 def test_a_second_call_of_a_shared_layer_has_a_note() -> None:
@@ -382,7 +387,7 @@ def test_a_layer_that_no_gradient_reaches_has_a_note(way: str) -> None:
     assert "predictions leave out its part of first order" in notes(report)["no gradient", "bn"]
     assert report["bn"].self_inclusion == report["bn"].shift == 0
     assert report["bn"].gaps is not None
-    assert (abs(report["bn"].gaps.measured[4].value) < 1e-7) == (way == "unused")
+    assert (abs(report["bn"].gaps.measured[4].value) < ROUNDING) == (way == "unused")
     if way == "unused":
         assert report.network.gaps.exact.value == pytest.approx(report_on(make()).network.gaps.exact.value, abs=1e-6)
 

@@ -28,6 +28,11 @@ def pair(
     return ours, torchs
 
 
+# Relative to the largest value: sums of some hundred values of size one, in another order, differ by the root of their number
+# times eps or so.
+ROUNDING = 32 * torch.finfo(torch.float32).eps
+
+
 def results(layer: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
     """Output, gradients and buffers of torch's names after one forward and backward pass."""
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()

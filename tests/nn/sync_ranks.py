@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from nn_twins import assert_same, results
+from nn_twins import ROUNDING, assert_same, results
 from torch import Tensor, nn
 
 import bnlens.nn
@@ -71,7 +71,7 @@ def assert_ranks_equal_one_process(
     counts: Sequence[int],
     *,
     dtype: torch.dtype = torch.float32,
-    tolerances: tuple[float, float] = (1e-5, 1e-6),
+    tolerances: tuple[float, float] = (1e-5, ROUNDING),
     steps: int = 3,
 ) -> None:
     """Outputs and gradients to the first tolerance, statistics to the second."""

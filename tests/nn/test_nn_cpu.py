@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nn_twins import WindowTwin, assert_same, ghost_twin, pair, results
 
@@ -51,7 +51,6 @@ def test_takes_what_it_is_faster_for():
     values_at_once=st.sampled_from([1, 100, 1 << 18]),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None)
 def test_moments_are_exact_however_groups_and_parts_fall(samples, channels, M, ndim, values_at_once, seed):
     sizes = group_sizes(samples, M)
     x = images((samples, channels, *PIXELS[ndim]), seed=seed)

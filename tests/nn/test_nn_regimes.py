@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nn_twins import LAYERS, WindowTwin, assert_same, ghost_twin, pair, results
+from nn_twins import LAYERS, ROUNDING, WindowTwin, assert_same, ghost_twin, pair, results
 
 import bnlens.nn
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._window import window_weight
 
-TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+TOLERANCE = {torch.float32: ROUNDING, torch.float64: 1e-12}
 
 
 @st.composite
@@ -144,7 +144,7 @@ def test_gradients_of_the_window_to_second_order():
 def test_a_window_of_one_batch_is_torchs():
     ours, torchs = pair(4, 3, statistics_batch_size=16)
     x, cotangent = sample((8, 3, 4, 4), torch.float32, 0)
-    assert_same(results(ours, x, cotangent), results(torchs, x, cotangent), 2e-6)
+    assert_same(results(ours, x, cotangent), results(torchs, x, cotangent), ROUNDING)
 
 
 def test_a_full_batch_replaces_the_window():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from nn_twins import assert_same
+from nn_twins import ROUNDING, assert_same
 from sync_ranks import batches, layer_of, steps_of
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -96,7 +96,7 @@ def test_activation_checkpointing_updates_once_and_waits_for_no_one(gloo_pool: G
     for steps in gloo_pool.run(checkpointed, [(M, reentrant, rank) for rank in (0, 1)]):
         for found, expected in steps:
             for one, other in zip(found, expected, strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+                torch.testing.assert_close(one, other, rtol=ROUNDING, atol=ROUNDING)
 
 
 class Straight(nn.Module):

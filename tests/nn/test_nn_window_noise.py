@@ -70,6 +70,7 @@ def noise_of_network(statistics_batch_size: int, m: int) -> float:
     return float(np.mean(distances[len(distances) // 10 :]))  # the windows have filled by then
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:batches of 4 samples")
 def test_a_network_is_as_noisy_as_batch_normalization_if_its_windows_are_wide_enough():
     """In each layer a window over M has the noise of M samples, but the whole network has more than BN over M."""

@@ -326,7 +326,9 @@ def test_one_image_more_than_whole_batches(data):
     )
 
 
-@pytest.mark.parametrize(("name", "width", "epochs"), [("mlp", 128, 4), ("cnn", 32, 4), ("resnet", 8, 3)])
+@pytest.mark.parametrize(
+    ("name", "width", "epochs"), [("mlp", 128, 4), ("cnn", 32, 4), pytest.param("resnet", 8, 3, marks=pytest.mark.slow)]
+)
 def test_learns_the_digits(name, width, epochs):
     train, test = load_data("digits"), load_data("digits", split="test")
     net = build_net(name, input_shape=train.input_shape, num_classes=10, width=width)

@@ -20,7 +20,7 @@ from bnlens.claims import Claim, Finding, Results, Setup, claims
 from bnlens.runs import Job
 
 GATE = "BNLENS_TEST_GATE"
-PATIENCE = 120.0  # seconds after which a job that waits for a gate fails
+PATIENCE = 600.0  # seconds after which a job that waits for a gate fails
 
 # Claim -> verdict at scale quick; those not listed hold.
 VERDICTS = {

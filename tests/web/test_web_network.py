@@ -209,6 +209,7 @@ def large() -> bytes:
     return json.dumps(papers).encode()
 
 
+@pytest.mark.slow
 def test_an_export_with_a_hundred_thousand_citations_can_be_sent(client: TestClient, large: bytes):
     assert 20 * 2**20 < len(large) < MAX_BYTES
     response = send_file(client, SEND, large, name="large.json")

@@ -239,7 +239,7 @@ WIDE = "|".join("a" * 50) + "\n" + "|".join("-" * 50) + "\na" * 9000
         ("- ", 10_000),
         ("`a", 10_000),
         ("&", 20_000),
-        (WIDE, 1),
+        pytest.param(WIDE, 1, marks=pytest.mark.slow),
     ],
 )
 def test_texts_that_are_hard_to_read_are_drawn(piece: str, times: int):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import schemathesis
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -43,10 +43,14 @@ def _ask(operation: APIOperation, mode: GenerationMode) -> None:
     is_run = operation.path.startswith("/api/runs")  # without a token, so that no run begins
     options = {} if is_run else {"headers": {"X-Bnlens-Token": _TOKEN}, "cookies": {TOKEN_COOKIE: _TOKEN}}
 
+    # Bounded in examples, not in time: the client has no timeout, and a failure is reported as it is found, not shrunk.
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Case) -> None:
-        case.call_and_validate(checks=_CHECKS, **options)
+        # Simulations take minutes at some values of the knobs; test_web_labs asks for them.
+        if case.query and case.query.get("simulate") == "yes":
+            case.query["simulate"] = "no"
+        case.call_and_validate(checks=_CHECKS, timeout=None, **options)
 
     ask()
 
@@ -60,5 +64,5 @@ def test_a_fault_would_be_found() -> None:
 
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     case = schema["/broken"]["GET"].Case(query={"number": 1})
-    with pytest.raises(Exception, match=r"Server error|ZeroDivisionError|division"):
+    with pytest.raises(ZeroDivisionError, match="division"):
         case.call_and_validate(checks=_CHECKS)

@@ -34,6 +34,7 @@ def test_agrees_with_drawn_batches(size, R, gamma, noise):
         assert abs(value - mean) < 4 * stderr + 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 256])
 def test_finer_quadrature_changes_nothing(size):
     table, finer = relu_batch_table(size), relu_batch_table(size, nodes=36, angles=120)

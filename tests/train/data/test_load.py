@@ -106,6 +106,7 @@ def test_layouts_give_the_same_images(tmp_path, write_parquet, write_batches):
     assert (parquet.class_names, parquet.name, parquet.mean) == (pickled.class_names, pickled.name, pickled.mean)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"no CIFAR-10 at {CIFAR10}; set BNLENS_CIFAR10 to its folder")
 def test_the_whole_of_cifar10():
     train, test = load_data(CIFAR10, samples=2000), load_data(CIFAR10, split="test")

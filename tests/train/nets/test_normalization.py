@@ -45,7 +45,7 @@ def test_a_layer_of_ours_is_a_norm_too():
 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "resnet8", "resnet20", "resnet110", "resnet18"])
 def test_without_normalization_nothing_grows_with_the_depth_at_the_start(name):
-    net = build_net(name, norm="none", input_shape=(3, 16, 16), num_classes=10)
+    net = build_net(name, norm="none", width=16, input_shape=(3, 16, 16), num_classes=10)
     images = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     images.requires_grad_()
     inputs = []
@@ -74,6 +74,7 @@ def test_residual_branches_start_at_zero_and_divided_by_their_number():
     assert first.std().item() == pytest.approx((2 / first[0].numel()) ** 0.5 / 3, rel=0.05)
 
 
+@pytest.mark.slow
 def test_learns_without_normalization():
     data = load_data("digits")
     net = build_net("resnet8", norm="none", width=8, **DIGITS)
