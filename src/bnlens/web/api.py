@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from fastapi import Path as ApiPath
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
@@ -16,12 +16,7 @@ from bnlens.web.labs import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
-__all__ = ["BODY", "FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "Token", "router"]
-
-Token = Annotated[
-    str, Header(alias="X-Bnlens-Token", max_length=200, description="What the cookie bnlens_token has, of any value.")
-]
-"""Header of what changes something."""
+__all__ = ["BODY", "FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "router"]
 
 
 class ErrorAnswer(BaseModel):

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from bnlens.citing import cite
 from bnlens.claims import Claim, as_csv
-from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.entries import (
     ClaimAnswer,
@@ -31,7 +31,6 @@ from bnlens.web.entries import (
 from bnlens.web.findings import facets
 from bnlens.web.labs import NotFoundError
 from bnlens.web.results import Snapshot
-from bnlens.web.security import check_token
 from bnlens.web.site import Site
 
 __all__ = ["find_claim", "router"]
@@ -138,7 +137,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
     @routes.post(
         "/runs",
         summary="Start a run of a claim at scale quick",
-        description="One run at a time. It asks for the header X-Bnlens-Token with the value of the cookie bnlens_token.",
+        description="One run at a time.",
         status_code=202,
         tags=["runs"],
         responses={
@@ -149,8 +148,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
             409: {"model": ErrorAnswer, "description": "Another run is going on."},
         },
     )
-    async def start(order: Order, request: Request, token: Token = "") -> RunEntry:
-        check_token(request, token)
+    async def start(order: Order) -> RunEntry:
         claim = find_claim(await site.results.get(), order.claim)
         return run_entry(await run_in_threadpool(site.runs.start, claim))
 
@@ -161,12 +159,11 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
     @routes.delete(
         "/runs/current",
         summary="Cancel the run that goes on",
-        description="Jobs that have finished stay stored. It asks for the same header as the start of a run.",
+        description="Jobs that have finished stay stored.",
         tags=["runs"],
         responses={**_NO_RUN, **INVALID, **FORBIDDEN},
     )
-    async def cancel(request: Request, token: Token = "") -> RunEntry:
-        check_token(request, token)
+    async def cancel() -> RunEntry:
         await run_in_threadpool(site.runs.cancel)
         return current()
 

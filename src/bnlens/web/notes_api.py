@@ -10,17 +10,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from fastapi import Path as ApiPath
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 
-from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer
 from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, Draft, Note
-from bnlens.web.security import check_token
 from bnlens.web.site import Site
 
 __all__ = ["NoteId", "discussion_page", "find_subject", "router"]
 
-_TOKEN = "It asks for the header X-Bnlens-Token with the value of the cookie bnlens_token."  # noqa: S105 - a description
 _MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorAnswer, "description": "There is no such note or subject."}
 }
@@ -112,12 +109,10 @@ def router(site: Site) -> APIRouter:
     @routes.post(
         "",
         summary="Write a note",
-        description=_TOKEN,
         status_code=201,
         responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN},
     )
-    def add(new: NewNote, request: Request, token: Token = "") -> NoteEntry:
-        check_token(request, token)
+    def add(new: NewNote) -> NoteEntry:
         return _entry(site.notes.add(new.draft(find_subject(site, new.subject))))
 
     @routes.get("/{note_id}", summary="One note", responses={**_MISSING, **INVALID})
@@ -127,29 +122,24 @@ def router(site: Site) -> APIRouter:
     @routes.put(
         "/{note_id}",
         summary="Change a note",
-        description=_TOKEN,
         responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
     )
-    def change(note_id: NoteId, changed: ChangedNote, request: Request, token: Token = "") -> NoteEntry:
-        check_token(request, token)
+    def change(note_id: NoteId, changed: ChangedNote) -> NoteEntry:
         subject = find_subject(site, changed.subject, [site.notes.get(note_id).subject])
         return _entry(site.notes.change(note_id, changed.version, changed.draft(subject)))
 
     @routes.delete(
         "/{note_id}",
         summary="Delete a note",
-        description=f"The answer is the note as it was. {_TOKEN}",
+        description="The answer is the note as it was.",
         responses={**_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
     )
     def remove(
         note_id: NoteId,
-        request: Request,
         version: Annotated[
             int | None, Query(ge=1, le=MAX_ID, description="If the note has another by now, 409; without it, any.")
         ] = None,
-        token: Token = "",
     ) -> NoteEntry:
-        check_token(request, token)
         return _entry(site.notes.remove(note_id, version))
 
     return routes

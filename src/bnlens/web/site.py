@@ -20,7 +20,6 @@ from bnlens.web.entries import run_entry
 from bnlens.web.labs import Lab, value_text
 from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
-from bnlens.web.security import keep_token, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,18 +103,14 @@ class Site:
             title: of window and heading.
             status: HTTP status.
             headers: further headers.
-            **context: what the template needs; ``figures=True`` loads plotly.js. A template with a form that is posted puts
-                ``token()`` into it; see `bnlens.web.security.check_token`.
+            **context: what the template needs; ``figures=True`` loads plotly.js.
         """
         text = self.templates.get_template(template).render(
             title=title,
             here=request.url.path,
-            token=lambda: token_of(request),
             **{"figures": False, "description": "", **context},
         )
-        response = HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
-        keep_token(request, response)
-        return response
+        return HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
 
     def _note_count(self, subject: str) -> int | None:
         """How many notes there are on a subject; None if they cannot be read, which the page of the notes explains."""

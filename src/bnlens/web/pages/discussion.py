@@ -16,14 +16,14 @@ from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, ConflictError, Draft, Note
 from bnlens.web.notes_api import NoteId, discussion_page, find_subject
 from bnlens.web.pages._page import Page
-from bnlens.web.security import MAX_BODY, check_length, check_token
+from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
 __all__ = ["PAGE"]
 
 _LEAD = "Notes on the paper and its claims."
 _SHOWN = 50
-_FIELDS = ("token", "text", "author", "subject", "version")
+_FIELDS = ("text", "author", "subject", "version")
 
 
 def _routes(site: Site) -> APIRouter:
@@ -152,7 +152,6 @@ def _words(site: Site, subject: str) -> dict[str, Any]:
 def _add(site: Site, request: Request, sent: Mapping[str, str]) -> Response:
     draft, problems = _looked_at(site, _draft(sent))
     try:
-        check_token(request, sent["token"])
         if not problems:
             return RedirectResponse(_place(site, site.notes.add(draft)), 303)
     except BnlensError as error:
@@ -165,7 +164,6 @@ def _change(site: Site, request: Request, note_id: int, sent: Mapping[str, str])
     problems: Mapping[str, str] = {}
     problem, status, theirs = "", 422, None
     try:
-        check_token(request, sent["token"])
         draft, problems = _looked_at(site, draft, [site.notes.get(note_id).subject])
         if not problems:
             return RedirectResponse(_place(site, site.notes.change(note_id, version, draft)), 303)
@@ -191,7 +189,6 @@ def _change(site: Site, request: Request, note_id: int, sent: Mapping[str, str])
 
 
 def _delete(site: Site, request: Request, note_id: int, sent: Mapping[str, str]) -> Response:
-    check_token(request, sent["token"])
     try:
         note = site.notes.remove(note_id, _version(sent))
     except ConflictError as error:
