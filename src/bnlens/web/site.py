@@ -1,13 +1,14 @@
-"""What all pages share: the folder, the labs, the answers, and how a page is rendered."""
+"""The site: what all pages share, how a page is rendered, and what a page says of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import APIRouter
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -15,24 +16,52 @@ from starlette.responses import HTMLResponse
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
+from bnlens.web.answers import Answers
 from bnlens.web.assets import assets
 from bnlens.web.entries import run_entry
 from bnlens.web.labs import Lab, value_text
 from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
+from bnlens.web.networks import NetworkLibrary
+from bnlens.web.notes import Notes
+from bnlens.web.reports import ReportLibrary
+from bnlens.web.results import Results
+from bnlens.web.runs import Runs
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["Page", "Site"]
 
-    from bnlens.web.answers import Answers
-    from bnlens.web.networks import NetworkLibrary
-    from bnlens.web.notes import Notes
-    from bnlens.web.pages import Page
-    from bnlens.web.reports import ReportLibrary
-    from bnlens.web.results import Results
-    from bnlens.web.runs import Runs
 
-__all__ = ["Site"]
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One entry of the navigation with the routes behind it.
+
+    Attributes:
+        id: stable name.
+        title: what the navigation calls it.
+        path: where it begins.
+        summary: a sentence for the front page.
+        routes: makes its routes.
+        export: addresses that a static export writes besides ``path``.
+        exported_path: whether it writes ``path``; no for routes that only receive.
+        listed: whether the navigation has it.
+    """
+
+    id: str
+    title: str
+    path: str
+    routes: Callable[[Site], APIRouter]
+    summary: str = ""
+    export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
+    exported_path: bool = True
+    listed: bool = True
+
+    def is_at(self, path: str) -> bool:
+        """Whether an address belongs to this page."""
+        return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
+
+    def exported(self, site: Site) -> list[str]:
+        """Return the addresses that a static export writes."""
+        return list(dict.fromkeys((*([self.path] if self.exported_path else []), *self.export(site))))
 
 
 @dataclass(kw_only=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs, sent
-from bnlens.web.pages._page import Page
+from bnlens.web.site import Page
 
-__all__ = ["PAGES", "Page"]
+__all__ = ["PAGES"]
 
 PAGES: tuple[Page, ...] = (
     home.PAGE,

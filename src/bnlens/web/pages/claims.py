@@ -15,9 +15,8 @@ from bnlens.render import Html
 from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.claims_api import find_claim
 from bnlens.web.entries import claim_entry
-from bnlens.web.pages._page import Page
 from bnlens.web.results import Snapshot
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

@@ -15,9 +15,8 @@ from bnlens.errors import BnlensError, StoreError
 from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, ConflictError, Draft, Note
 from bnlens.web.notes_api import NoteId, discussion_page, find_subject
-from bnlens.web.pages._page import Page
 from bnlens.web.security import MAX_BODY, check_length
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

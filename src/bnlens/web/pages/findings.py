@@ -9,9 +9,8 @@ from starlette.responses import Response
 
 from bnlens.web.entries import facet_entry
 from bnlens.web.findings import STANDINGS, facets
-from bnlens.web.pages._page import Page
 from bnlens.web.pages.paper import tally
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from bnlens.claims import tone
 from bnlens.web.entries import claim_entry
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

@@ -15,8 +15,7 @@ from bnlens.render import Html
 from bnlens.web.answers import Answer
 from bnlens.web.jobs import OverloadedError
 from bnlens.web.labs import IncompleteError, Lab, NotFoundError, StateError
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

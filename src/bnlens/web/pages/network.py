@@ -14,8 +14,7 @@ from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.network_api import network_page
 from bnlens.web.network_view import HEIGHT, ROLE_WORDS, WIDTH, graph
 from bnlens.web.networks import MAX_BYTES
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 from bnlens.web.uploads import sent_file
 
 __all__ = ["PAGE"]

@@ -15,9 +15,8 @@ from bnlens.paper import record
 from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.entries import FacetEntry, facet_entry
 from bnlens.web.findings import STANDINGS, facets
-from bnlens.web.pages._page import Page
 from bnlens.web.paper_api import paper_answer
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.web.entries import run_entry
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

@@ -7,9 +7,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from bnlens.web.pages._page import Page
 from bnlens.web.reports import MAX_BYTES
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 from bnlens.web.uploads import sent_file
 
 __all__ = ["PAGE"]
