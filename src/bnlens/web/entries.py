@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -165,7 +166,8 @@ def facet_entry(facet: Facet, snapshot: Snapshot) -> FacetEntry:
 
 def run_entry(run: Run) -> RunEntry:
     """Return how a run stands."""
-    left = run.seconds * (1 - run.fraction) / run.fraction if run.status == "running" and run.fraction > 0 else None
+    fraction, seconds = run.progress.fraction, run.seconds
+    left = seconds * (1 - fraction) / fraction if run.status == "running" and fraction > 0 else None
     return RunEntry(
         id=run.id,
         claim=run.claim.id,
@@ -173,16 +175,11 @@ def run_entry(run: Run) -> RunEntry:
         status=run.status,
         started=run.started,
         ended=run.ended,
-        seconds=round(run.seconds, 1),
+        seconds=round(seconds, 1),
         remaining=None if left is None else round(left, 1),
-        jobs=run.jobs,
-        stored=run.stored,
-        done=run.done,
-        fraction=run.fraction,
-        running=list(run.running),
-        recent=list(run.recent),
         errors=list(run.errors),
         page=f"/claims/{run.claim.id}",
+        **asdict(run.progress),
     )
 
 
