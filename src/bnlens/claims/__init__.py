@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._content import code_version
-from bnlens.claims._data import as_csv, claim_data, run_data
-from bnlens.claims._html import claim_body, seeds_text, tone
+from bnlens.claims._data import TONES, claim_data, run_data, seeds_text
 from bnlens.claims._stored import StoredRun, stored_run
 from bnlens.claims._table import records_frame
 from bnlens.claims.register import claims, get_claims
@@ -16,6 +15,7 @@ from bnlens.claims.runner import ClaimRun, Observer, Reproduction, reproduce
 from bnlens.claims.store import Record, read_records, remove_records
 
 __all__ = [
+    "TONES",
     "Claim",
     "ClaimRun",
     "Finding",
@@ -27,8 +27,6 @@ __all__ = [
     "Setup",
     "StoredRun",
     "Verdict",
-    "as_csv",
-    "claim_body",
     "claim_data",
     "claims",
     "code_version",
@@ -40,5 +38,4 @@ __all__ = [
     "run_data",
     "seeds_text",
     "stored_run",
-    "tone",
 ]

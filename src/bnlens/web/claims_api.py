@@ -14,8 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from bnlens._plain import csv_text
 from bnlens.citing import cite
-from bnlens.claims import Claim, as_csv
+from bnlens.claims import Claim
 from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.entries import (
@@ -108,7 +109,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         if stored is None or stored.run.finding is None:
             raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
         name = f'attachment; filename="bnlens-{found.id.lower()}.csv"'
-        text = as_csv(stored.run.finding.rows)
+        text = csv_text(stored.run.finding.rows)
         return Response(text, media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
 
     @routes.get(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from bnlens import render
-from bnlens.claims import Claim, StoredRun, run_data, seeds_text, tone
+from bnlens._plain import plain
+from bnlens.claims import TONES, Claim, StoredRun, seeds_text
 from bnlens.web.findings import Facet, Finding, Standing, standing
 from bnlens.web.results import Snapshot
 from bnlens.web.runs import Run, Status
@@ -58,7 +57,7 @@ class ResultEntry(BaseModel):
     @property
     def tone(self) -> str:
         """Colour of the verdict."""
-        return tone(self.verdict) if self.verdict != "not judged" or self.errors else "plain"
+        return TONES[self.verdict] if self.verdict != "not judged" or self.errors else "plain"
 
 
 class ClaimEntry(BaseModel):
@@ -153,7 +152,7 @@ def claim_answer(claim: Claim, snapshot: Snapshot) -> ClaimAnswer:
     stored = snapshot.runs.get(claim.id)
     return ClaimAnswer(
         **dict(claim_entry(claim, snapshot)),
-        rows=run_data(stored.run)["rows"] if stored else [],
+        rows=plain(stored.run.finding.rows) if stored and stored.run.finding else [],
         works=[dict(item) for item in cite(claim).items],
     )
 
@@ -200,9 +199,9 @@ def _result(stored: StoredRun) -> ResultEntry:
     run, finding = stored.run, stored.run.finding
     return ResultEntry(
         verdict=finding.verdict if finding else "not judged",
-        measured=_finite([finding.measured] if finding else []),
-        stderr=_finite([finding.stderr] if finding else []),
-        predicted=_finite([finding.predicted] if finding else []),
+        measured=plain(finding.measured) if finding else None,
+        stderr=plain(finding.stderr) if finding else None,
+        predicted=plain(finding.predicted) if finding else None,
         number=render.number(finding.measured, finding.stderr) if finding else "",
         prediction=render.number(finding.predicted) if finding else "",
         summary=finding.summary if finding else "",
@@ -218,10 +217,6 @@ def _result(stored: StoredRun) -> ResultEntry:
         is_current=stored.is_current,
         errors=list(run.errors),
     )
-
-
-def _finite(numbers: Iterable[float]) -> float | None:
-    return next((float(number) for number in numbers if math.isfinite(number)), None)
 
 
 def _date(moment: str) -> str:

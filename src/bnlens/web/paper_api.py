@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from bnlens._plain import plain
 from bnlens.citing import cite
 from bnlens.paper import KeyTerm, TermComparison, compare_terms, record, term_weights
 from bnlens.web.api import ErrorAnswer
@@ -117,7 +117,7 @@ def paper_answer() -> PaperAnswer:
             found=[Term(term=found_term.term, weight=found_term.weight) for found_term in found],
             public=[Term(term=term, weight=weight) for term, weight in paper.page.terms.items()],
             overlap=comparison.overlap,
-            spearman=None if math.isnan(comparison.spearman) else comparison.spearman,
-            kendall=None if math.isnan(comparison.kendall) else comparison.kendall,
+            spearman=plain(comparison.spearman),
+            kendall=plain(comparison.kendall),
         ),
     )

@@ -9,8 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from bnlens import render
 from bnlens.citing import cite
-from bnlens.claims import Claim, StoredRun, claim_body
+from bnlens.claims import Claim, StoredRun
 from bnlens.render import Html
 from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.claims_api import find_claim
@@ -65,17 +66,23 @@ def _claim(site: Site, request: Request, claim: Claim, snapshot: Snapshot) -> Re
         title=f"{claim.id}. {claim.title}",
         figures=True,
         entry=claim_entry(claim, snapshot),
-        body=_body(site, stored) if stored and stored.is_complete else None,
+        finding=stored.run.finding if stored else None,
+        figure=_figure(stored) if stored else None,
         works=cite(claim),
         formats=CITATION_FORMATS,
         problem=snapshot.problem,
     )
 
 
-def _body(site: Site, stored: StoredRun) -> Html:
-    claim = stored.run.claim
-    downloads = site.templates.get_template("_claim_downloads.html").render(claim=claim)
-    return claim_body(stored.run, stored.scale, downloads=Html(downloads))
+def _figure(stored: StoredRun) -> Html | None:
+    claim, finding, figure = stored.run.claim, stored.run.finding, stored.run.figure
+    if finding is None or figure is None:
+        return None
+    return render.figure(
+        figure,
+        caption=f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}.",
+        label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
+    )
 
 
 def _export(site: Site) -> Iterable[str]:

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bnlens.claims import tone
+from bnlens.claims import TONES
 from bnlens.web.entries import claim_entry
 from bnlens.web.site import Page, Site
 
@@ -37,7 +37,7 @@ def _routes(site: Site) -> APIRouter:
                 ),
                 first=next((entry for entry in entries if entry.core), None),
                 claims=len(entries),
-                verdicts=[(verdict, count, tone(verdict)) for verdict, count in counts.most_common()],
+                verdicts=[(verdict, count, TONES[verdict]) for verdict, count in counts.most_common()],
                 newest=max(results, key=lambda result: result.finished, default=None),
                 problem=snapshot.problem,
             )
