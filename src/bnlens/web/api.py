@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Query
 from fastapi import Path as ApiPath
@@ -16,7 +16,10 @@ from bnlens.web.labs import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
-__all__ = ["BODY", "FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "router"]
+__all__ = ["BODY", "CSV", "FORBIDDEN", "INVALID", "BoundedRoute", "Responses", "attachment", "errors", "router"]
+
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+"""Answers of a route beside its usual one, for the schema."""
 
 
 class ErrorAnswer(BaseModel):
@@ -25,14 +28,21 @@ class ErrorAnswer(BaseModel):
     error: str
 
 
-INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "That cannot be."}}
-BODY: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The body cannot be read."},
-    413: {"model": ErrorAnswer, "description": "The body is too large."},
-}
-FORBIDDEN: dict[int | str, dict[str, Any]] = {
-    403: {"model": ErrorAnswer, "description": "The request comes from another site."}
-}
+def errors(sentences: Mapping[int, str]) -> Responses:
+    """Return the errors that a route answers with: status -> when."""
+    return {status: {"model": ErrorAnswer, "description": sentence} for status, sentence in sentences.items()}
+
+
+INVALID = errors({422: "That cannot be."})
+BODY = errors({400: "The body cannot be read.", 413: "The body is too large."})
+FORBIDDEN = errors({403: "The request comes from another site."})
+CSV: Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+
+def attachment(text: str, filename: str, media_type: str = "text/csv") -> Response:
+    """Return a text as a file that a browser saves."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(text, media_type=f"{media_type}; charset=utf-8", headers=headers)
 
 
 class BoundedRoute(APIRoute):
@@ -90,17 +100,17 @@ class LabAnswer(BaseModel):
     python: str
 
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+_REPORT: Responses = {
     200: {"content": {"application/json": {"schema": {"type": "object"}}}},
-    404: {"model": ErrorAnswer, "description": "There is no report of that name."},
-    422: {"model": ErrorAnswer, "description": "The file is damaged."},
+    **errors({404: "There is no report of that name.", 422: "The file is damaged."}),
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "A parameter names something that is not here."},
-    422: {"model": ErrorAnswer, "description": "A parameter cannot have this value."},
-    503: {"model": ErrorAnswer, "description": "Too many simulations wait, or this one took too long."},
-}
-_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+_ERRORS = errors(
+    {
+        404: "A parameter names something that is not here.",
+        422: "A parameter cannot have this value.",
+        503: "Too many simulations wait, or this one took too long.",
+    }
+)
 
 
 def router(site: Site) -> APIRouter:
@@ -126,7 +136,7 @@ def router(site: Site) -> APIRouter:
         "/reports/{name:path}",
         summary="One report, as it was saved",
         tags=["reports"],
-        responses=_NOT_FOUND,
+        responses=_REPORT,
         response_class=Response,
     )
     def report(name: Annotated[str, ApiPath(max_length=200, description="As /api/reports lists it.")]) -> Response:
@@ -145,8 +155,7 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
 
     async def table(state: Any, request: Request) -> Response:
         answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
-        disposition = {"Content-Disposition": f'attachment; filename="bnlens-{lab.id}.csv"'}
-        return Response(answer.result.csv(), media_type="text/csv; charset=utf-8", headers=disposition)
+        return attachment(answer.result.csv(), f"bnlens-{lab.id}.csv")
 
     for function in (numbers, table):
         function.__annotations__["state"] = Annotated[model, Query()]
@@ -155,7 +164,7 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
         f"/labs/{lab.id}.csv",
         summary=f"{lab.title}, CSV",
         description=lab.question,
-        responses={**_ERRORS, **_CSV},
+        responses={**_ERRORS, **CSV},
         response_class=Response,
         name=f"{lab.id}_csv",
     )(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as ApiPath
@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from bnlens._plain import csv_text
 from bnlens.citing import cite
 from bnlens.claims import Claim
-from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer
+from bnlens.web.api import BODY, CSV, FORBIDDEN, INVALID, BoundedRoute, Responses, attachment, errors
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.entries import (
     ClaimAnswer,
@@ -38,10 +38,9 @@ __all__ = ["find_claim", "router"]
 
 _POLL = 0.2  # seconds between looks at the state of a run
 _ALIVE = 15.0  # seconds after which a silent stream says that it is still there
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "There is no such claim."}}
-_NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No run was started yet."}}
-_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
-_STREAM: dict[int | str, dict[str, Any]] = {
+_MISSING = errors({404: "There is no such claim."})
+_NO_RUN = errors({404: "No run was started yet."})
+_STREAM: Responses = {
     200: {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
         "description": "Events named `run`, each with a run as JSON; the stream ends with the run.",
@@ -99,7 +98,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         "/claims/{claim_id}/table.csv",
         summary="The table behind a verdict, CSV",
         tags=["claims"],
-        responses={**_MISSING, **INVALID, **_CSV},
+        responses={**_MISSING, **INVALID, **CSV},
         response_class=Response,
     )
     async def table(claim_id: ClaimId) -> Response:
@@ -108,9 +107,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         stored = snapshot.runs.get(found.id)
         if stored is None or stored.run.finding is None:
             raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
-        name = f'attachment; filename="bnlens-{found.id.lower()}.csv"'
-        text = csv_text(stored.run.finding.rows)
-        return Response(text, media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
+        return attachment(csv_text(stored.run.finding.rows), f"bnlens-{found.id.lower()}.csv")
 
     @routes.get(
         "/claims/{claim_id}/citation/{form}",
@@ -146,7 +143,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
             **INVALID,
             **FORBIDDEN,
             **BODY,
-            409: {"model": ErrorAnswer, "description": "Another run is going on."},
+            **errors({409: "Another run is going on."}),
         },
     )
     async def start(order: Order) -> RunEntry:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from fastapi import Path as ApiPath
 from pydantic import BaseModel, ConfigDict, Field
 
-from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer
+from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, errors
 from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, Draft, Note
 from bnlens.web.site import Site
 
 __all__ = ["NoteId", "discussion_page", "find_subject", "router"]
 
-_MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "There is no such note or subject."}
-}
-_CHANGED: dict[int | str, dict[str, Any]] = {
-    409: {"model": ErrorAnswer, "description": "The note has another version by now."}
-}
+_MISSING = errors({404: "There is no such note or subject."})
+_CHANGED = errors({409: "The note has another version by now."})
 NoteId = Annotated[int, ApiPath(ge=1, le=MAX_ID, description="Id of a note.")]
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from fastapi import APIRouter
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 import bnlens
 from bnlens import render
@@ -25,7 +26,7 @@ from bnlens.web.maths import mathml
 from bnlens.web.networks import NetworkLibrary
 from bnlens.web.notes import Notes
 from bnlens.web.reports import ReportLibrary
-from bnlens.web.results import Results
+from bnlens.web.results import Results, Snapshot
 from bnlens.web.runs import Runs
 
 __all__ = ["Page", "Site"]
@@ -137,9 +138,16 @@ class Site:
         text = self.templates.get_template(template).render(
             title=title,
             here=request.url.path,
-            **{"figures": False, "description": "", **context},
+            **{"figures": False, "description": "", "problem": "", **context},
         )
         return HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
+
+    async def show(self, request: Request, template: str, context: Callable[[Snapshot], Mapping[str, Any]]) -> Response:
+        """Return a page of the newest results; ``context`` makes what `render` needs, in a thread."""
+        snapshot = await self.results.get()
+        return await run_in_threadpool(
+            lambda: self.render(request, template, **{"problem": snapshot.problem, **context(snapshot)})
+        )
 
     def _note_count(self, subject: str) -> int | None:
         """How many notes there are on a subject; None if they cannot be read, which the page of the notes explains."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -27,27 +28,11 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/claims")
     async def claims(request: Request) -> Response:
-        snapshot = await site.results.get()
-
-        def render() -> Response:
-            return site.render(
-                request,
-                "claims.html",
-                title="Claims",
-                description=(
-                    "Every statement that is checked here, with its verdict. What agreement means was written down before the "
-                    "result was looked at."
-                ),
-                entries=[claim_entry(claim, snapshot) for claim in snapshot.claims.values()],
-                problem=snapshot.problem,
-            )
-
-        return await run_in_threadpool(render)
+        return await site.show(request, "claims.html", _claims)
 
     @routes.get("/claims/{claim_id}")
     async def claim(claim_id: str, request: Request) -> Response:
-        snapshot = await site.results.get()
-        return await run_in_threadpool(_claim, site, request, find_claim(snapshot, claim_id), snapshot)
+        return await site.show(request, "claim.html", lambda snapshot: _claim(find_claim(snapshot, claim_id), snapshot))
 
     @routes.post("/claims/{claim_id}/run")
     async def run(claim_id: str) -> Response:
@@ -58,20 +43,28 @@ def _routes(site: Site) -> APIRouter:
     return routes
 
 
-def _claim(site: Site, request: Request, claim: Claim, snapshot: Snapshot) -> Response:
+def _claims(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "title": "Claims",
+        "description": (
+            "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
+            "was looked at."
+        ),
+        "entries": [claim_entry(claim, snapshot) for claim in snapshot.claims.values()],
+    }
+
+
+def _claim(claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
     stored = snapshot.runs.get(claim.id)
-    return site.render(
-        request,
-        "claim.html",
-        title=f"{claim.id}. {claim.title}",
-        figures=True,
-        entry=claim_entry(claim, snapshot),
-        finding=stored.run.finding if stored else None,
-        figure=_figure(stored) if stored else None,
-        works=cite(claim),
-        formats=CITATION_FORMATS,
-        problem=snapshot.problem,
-    )
+    return {
+        "title": f"{claim.id}. {claim.title}",
+        "figures": True,
+        "entry": claim_entry(claim, snapshot),
+        "finding": stored.run.finding if stored else None,
+        "figure": _figure(stored) if stored else None,
+        "works": cite(claim),
+        "formats": CITATION_FORMATS,
+    }
 
 
 def _figure(stored: StoredRun) -> Html | None:

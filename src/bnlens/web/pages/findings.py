@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens.web.entries import facet_entry
 from bnlens.web.findings import STANDINGS, facets
-from bnlens.web.pages.paper import tally
+from bnlens.web.results import Snapshot
 from bnlens.web.site import Page, Site
 
-__all__ = ["PAGE"]
+__all__ = ["PAGE", "standings"]
 
 
 def _routes(site: Site) -> APIRouter:
@@ -20,27 +22,28 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/findings")
     async def findings(request: Request) -> Response:
-        snapshot = await site.results.get()
-
-        def render() -> Response:
-            entries = [facet_entry(facet, snapshot) for facet in facets()]
-            return site.render(
-                request,
-                "findings.html",
-                title="Key findings",
-                description=(
-                    "What the paper says, sentence by sentence, beside what came out when it was computed. The sentences are "
-                    "ours; the verdicts are those of the newest run in the served folder."
-                ),
-                facets=entries,
-                tally=tally(entries),
-                standings=STANDINGS,
-                problem=snapshot.problem,
-            )
-
-        return await run_in_threadpool(render)
+        return await site.show(request, "findings.html", _findings)
 
     return routes
+
+
+def _findings(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "title": "Key findings",
+        "description": (
+            "What the paper says, sentence by sentence, beside what came out when it was computed. The sentences are ours; the "
+            "verdicts are those of the newest run in the served folder."
+        ),
+        **standings(snapshot),
+    }
+
+
+def standings(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the facets with the standing of each finding, how many have which, and the tone of each standing."""
+    entries = [facet_entry(facet, snapshot) for facet in facets()]
+    counts = Counter(finding.standing for facet in entries for finding in facet.findings)
+    tally = {standing: counts[standing] for standing in STANDINGS if counts[standing]}
+    return {"facets": entries, "tally": tally, "standings": STANDINGS}
 
 
 PAGE = Page(

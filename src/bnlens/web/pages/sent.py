@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 
-from bnlens.web.reports import MAX_BYTES
 from bnlens.web.site import Page, Site
-from bnlens.web.uploads import sent_file
+from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
 
@@ -17,13 +13,8 @@ __all__ = ["PAGE"]
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
-    @routes.post("/labs/network/send")
-    async def send(request: Request) -> Response:
-        content, label = await sent_file(request, MAX_BYTES, "a report")
-        name = await run_in_threadpool(site.reports.add, content, label)
-        lab = site.labs["network"]
-        return RedirectResponse(lab.path(lab.read({"report": name})), 303)
-
+    lab = site.labs["network"]
+    add_sending(routes, "/labs/network/send", site.reports, lambda name: lab.path(lab.read({"report": name})))
     return routes
 
 
