@@ -322,6 +322,15 @@ def test_pages_open_and_say_that_the_file_is_damaged(reader: Reader, place: Path
         assert Page(added.text).one("textarea").text == "\ntyped"
 
 
+def refuses(reader: Reader, address: str, sentence: str) -> None:
+    """A form is refused with a sentence, and shows what was typed."""
+    response = reader.send(address, text="typed")
+    assert response.status_code == 422
+    page = Page(response.text)
+    assert sentence in page.one(data_testid="problem").text
+    assert page.one("textarea").text == "\ntyped"
+
+
 def test_a_database_of_another_program_is_left_alone(reader: Reader, place: Path):
     place.mkdir()
     with sqlite3.connect(place / "notes.sqlite") as connection:
@@ -329,9 +338,7 @@ def test_a_database_of_another_program_is_left_alone(reader: Reader, place: Path
     connection.close()
     before = (place / "notes.sqlite").read_bytes()
     assert texts(reader.page()) == []
-    response = reader.send("/discussion", text="typed")
-    assert response.status_code == 422
-    assert "another program" in Page(response.text).one(data_testid="problem").text
+    refuses(reader, "/discussion", "another program")
     assert (place / "notes.sqlite").read_bytes() == before
 
 
@@ -340,21 +347,15 @@ def test_a_file_that_cannot_be_written_is_read_and_nothing_typed_is_lost(reader:
     with (place / "notes.sqlite").open("r+b") as file:
         file.seek(18)  # the header's "write version": SQLite opens a file of an unknown one for reading only
         file.write(b"\x03")
-    assert texts(reader.page()) == ["original"]
     for address in ("/discussion", "/discussion/1/edit"):
-        response = reader.send(address, text="typed")
-        assert response.status_code == 422
-        assert "readonly" in Page(response.text).one(data_testid="problem").text
-        assert Page(response.text).one("textarea").text == "\ntyped"
+        refuses(reader, address, "readonly")
     assert reader.send("/discussion/1/delete", "delete-form").status_code == 422
     assert texts(reader.page()) == ["original"]
 
 
 def test_a_folder_that_cannot_be_made(reader: Reader, place: Path):
     place.write_text("a file")
-    response = reader.send("/discussion", text="typed")
-    assert response.status_code == 422
-    assert Page(response.text).one("textarea").text == "\ntyped"
+    refuses(reader, "/discussion", "cannot write")
 
 
 def test_a_file_that_is_being_written_is_read_and_nothing_typed_is_lost(reader: Reader, place: Path):
@@ -362,10 +363,7 @@ def test_a_file_that_is_being_written_is_read_and_nothing_typed_is_lost(reader: 
     other = sqlite3.connect(place / "notes.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert texts(reader.page()) == ["original"]
-    response = reader.send("/discussion", text="typed")
-    assert response.status_code == 422
-    assert "locked" in Page(response.text).one(data_testid="problem").text
-    assert Page(response.text).one("textarea").text == "\ntyped"
+    refuses(reader, "/discussion", "locked")
     other.execute("ROLLBACK")
     other.close()
     reader.write("typed")
