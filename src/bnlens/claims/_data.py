@@ -25,7 +25,7 @@ TONES: Mapping[str, Tone] = {
 
 
 def claim_data(claim: Claim) -> dict[str, Any]:
-    """Return what is known of a claim before it is run; ``parameters`` are those of scale quick."""
+    """Return a claim as JSON data, without a run; ``parameters`` are those of scale quick."""
     parameters = {} if claim.parameters is None else plain(claim.parameters("quick", None))
     return {**_face(claim), "parameters": parameters}
 

@@ -23,7 +23,7 @@ Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 
 class ErrorAnswer(BaseModel):
-    """What is wrong, in one sentence."""
+    """An error, in one sentence."""
 
     error: str
 
@@ -49,7 +49,7 @@ class BoundedRoute(APIRoute):
     """A route that refuses bodies of more than `MAX_BODY` bytes unread."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
+        """Return the function that answers a request."""
         handle = super().get_route_handler()
 
         async def bounded(request: Request) -> Response:
@@ -150,11 +150,11 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
     model: Any = lab.model
 
     async def numbers(state: Any, request: Request) -> LabAnswer:
-        answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
+        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
         return LabAnswer(lab=lab.id, state=dict(answer.state), page=lab.path(answer.state), **answer.result.data())
 
     async def table(state: Any, request: Request) -> Response:
-        answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
+        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
         return attachment(answer.result.csv(), f"bnlens-{lab.id}.csv")
 
     for function in (numbers, table):

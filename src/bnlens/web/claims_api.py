@@ -51,7 +51,7 @@ ClaimId = Annotated[str, ApiPath(max_length=20, pattern=r"^[A-Za-z]+\d+$", descr
 
 
 class Order(BaseModel):
-    """What is to be computed."""
+    """A claim to compute."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -61,7 +61,7 @@ class ResultEntry(BaseModel):
 
 
 class ClaimEntry(BaseModel):
-    """A claim and what its newest run said."""
+    """A claim with the result of its newest run."""
 
     id: str
     title: str

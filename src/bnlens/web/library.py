@@ -26,7 +26,7 @@ _SENT = "sent-"
 
 
 class Library(ABC, Generic[T]):
-    """Files by name: the path below the folder, or ``sent-`` and a hash for what was sent and lives as long as the server.
+    """Files by name: the path below the folder, or ``sent-`` and a hash for one that was sent, kept while the server runs.
 
     Only names that `names` lists can be opened, so nothing outside the folder can.
 
@@ -54,16 +54,16 @@ class Library(ABC, Generic[T]):
 
     @abstractmethod
     def parse(self, text: str, name: str) -> T:
-        """Return what a file says; raises `BnlensError` if it is damaged."""
+        """Return the content of a file; raises `BnlensError` if it is damaged."""
 
     def names(self) -> dict[str, str]:
-        """Return what can be opened, newest first, with labels."""
+        """Return the names that can be opened, newest first, with labels."""
         with self._lock:
             sent = {name: f"{label} (sent)" for name, (label, _) in reversed(self._sent.items())}
         return sent | {name: name for name in self._files()}
 
     def stamp(self, name: str) -> Hashable:
-        """Return what changes when the file of that name does."""
+        """Return a value that changes when the file of that name does; None if there is none."""
         if name in self._sent:
             return name
         path = self._files().get(name)
@@ -76,7 +76,7 @@ class Library(ABC, Generic[T]):
         return status.st_mtime_ns, status.st_size
 
     def load(self, name: str) -> T:
-        """Return what a file says.
+        """Return the content of a file.
 
         Raises:
             NotFoundError: there is none of that name.
@@ -136,7 +136,7 @@ class Library(ABC, Generic[T]):
         return self.parse(self.text(name), "the file" if stamp == name else name)
 
     def _files(self) -> dict[str, Path]:
-        """The files in the folder by name, newest first; links that lead outside are none."""
+        """Return the files in the folder by name, newest first, without links that lead outside."""
         found: list[tuple[float, str, Path]] = []
         try:
             root = self._folder.resolve()

@@ -49,7 +49,7 @@ class ConflictError(BnlensError):
 
 @dataclass(frozen=True)
 class Draft:
-    """What a reader has written.
+    """A note that a reader has written, before it is stored.
 
     Attributes:
         text: Markdown, 1 to `MAX_TEXT` characters once it is `tidied`.
@@ -72,7 +72,7 @@ class Draft:
         return Draft("\n".join(lines), author, self.subject)
 
     def problems(self) -> dict[str, str]:
-        """Return by field what is wrong with it, in one sentence each; the subject is not looked at."""
+        """Return one sentence for each field that cannot be stored; the subject is not looked at."""
         found = {}
         if not self.text.strip():
             found["text"] = "Write something: the note is empty."
@@ -173,7 +173,7 @@ class Notes:
             return _find(connection, note_id)
 
     def remove(self, note_id: int, version: int | None = None) -> Note:
-        """Delete a note, if given only in this version, and return what it was.
+        """Delete a note, if a version is given only in that one, and return it.
 
         Raises:
             ConflictError: the note has another version.
@@ -194,7 +194,7 @@ class Notes:
 
     @contextlib.contextmanager
     def _writing(self, note_id: int | None = None) -> Iterator[sqlite3.Connection]:
-        """One transaction: whole, or not at all."""
+        """Open the file for one transaction, which is stored whole or not at all."""
         if note_id is not None:
             self.get(note_id)  # no file is made for a note that is not there
         with contextlib.closing(self._database.open()) as connection, self._database.errors():

@@ -180,7 +180,7 @@ class Runs:
 
 
 def _errors(run: Run, kind: Kind, content: Any, code: int | None) -> list[str]:
-    """Return what kept a run from its end, one sentence each."""
+    """Return the reasons why a run did not reach its end, one sentence each."""
     if kind == "result":
         return list(content)
     if kind == "sentence":

@@ -66,7 +66,7 @@ def allowed_names(host: str) -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware: refuses what the module says, and sends the security headers with every answer."""
+    """ASGI middleware that refuses the requests listed above and sends the security headers with every answer."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app

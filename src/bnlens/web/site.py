@@ -1,4 +1,4 @@
-"""The site: what all pages share, how a page is rendered, and what a page says of itself."""
+"""The site, which all pages share and which renders them, and the description of a page."""
 
 from __future__ import annotations
 
@@ -143,14 +143,14 @@ class Site:
         return HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
 
     async def show(self, request: Request, template: str, context: Callable[[Snapshot], Mapping[str, Any]]) -> Response:
-        """Return a page of the newest results; ``context`` makes what `render` needs, in a thread."""
+        """Return a page of the newest results; ``context`` makes the arguments of `render` from them, in a thread."""
         snapshot = await self.results.get()
         return await run_in_threadpool(
             lambda: self.render(request, template, **{"problem": snapshot.problem, **context(snapshot)})
         )
 
     def _note_count(self, subject: str) -> int | None:
-        """How many notes there are on a subject; None if they cannot be read, which the page of the notes explains."""
+        """Return the number of notes on a subject; None if they cannot be read, which the page of the notes explains."""
         try:
             return self.notes.counts().get(subject, 0)
         except StoreError:
@@ -158,7 +158,7 @@ class Site:
 
 
 def _moment(text: str) -> str:
-    """A moment of ISO 8601 in words; what is none stays as it is."""
+    """Return a time in ISO 8601 as words; a text in another form is returned unchanged."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The front page: what this is, and where to begin."""
+"""The front page."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
     except StateError as error:
         return await _page(site, lab, request, shown, problems=error.problems, status=422)
     try:
-        answer = await site.answers.get(lab, state, request)
+        answer = await site.answers.find(lab, state, gone=request.is_disconnected)
     except IncompleteError as error:
         if error.suggestion and not site.static:
             return RedirectResponse(lab.path({**state, **error.suggestion}), 303)

@@ -1,4 +1,4 @@
-"""The paper's page: what it is, what it says, how to cite it."""
+"""The page of the paper: its record, findings and key terms, and how to cite it."""
 
 from __future__ import annotations
 
