@@ -16,7 +16,18 @@ from bnlens.web.labs import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
-__all__ = ["BODY", "CSV", "FORBIDDEN", "INVALID", "BoundedRoute", "Responses", "attachment", "errors", "router"]
+__all__ = [
+    "BODY",
+    "CSV",
+    "FORBIDDEN",
+    "INVALID",
+    "BoundedRoute",
+    "FileEntry",
+    "Responses",
+    "attachment",
+    "errors",
+    "router",
+]
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 """Answers of a route beside its usual one, for the schema."""
@@ -70,12 +81,12 @@ class LabEntry(BaseModel):
     parameters: dict[str, Any] = Field(description="JSON schema of its parameters.")
 
 
-class ReportEntry(BaseModel):
-    """A saved report in the list."""
+class FileEntry(BaseModel):
+    """A file in a list."""
 
     name: str
     label: str
-    page: str = Field(description="Address of the lab that shows it.")
+    page: str = Field(description="Address of the page that shows it.")
 
 
 class Number(BaseModel):
@@ -125,12 +136,10 @@ def router(site: Site) -> APIRouter:
         _add_lab(routes, site, lab)
 
     @routes.get("/reports", summary="Saved reports", tags=["reports"])
-    def reports() -> list[ReportEntry]:
+    def reports() -> list[FileEntry]:
         lab = site.labs["network"]
-        entries = site.reports.names().items()
-        return [
-            ReportEntry(name=name, label=label, page=lab.path(lab.read({"report": name}))) for name, label in entries
-        ]
+        names = site.reports.names().items()
+        return [FileEntry(name=name, label=label, page=lab.path(lab.read({"report": name}))) for name, label in names]
 
     @routes.get(
         "/reports/{name:path}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from bnlens._plain import plain
 from bnlens.claims import TONES, Claim, StoredRun, seeds_text
 from bnlens.web.findings import Facet, Finding, Standing, standing
 from bnlens.web.results import Snapshot
-from bnlens.web.runs import Run, Status
+from bnlens.web.runs import Progress, Run, Status
 
 __all__ = [
     "ClaimAnswer",
@@ -24,7 +23,6 @@ __all__ = [
     "RunEntry",
     "claim_answer",
     "claim_entry",
-    "command",
     "facet_entry",
     "run_entry",
 ]
@@ -103,7 +101,7 @@ class FacetEntry(BaseModel):
     findings: list[FindingEntry]
 
 
-class RunEntry(BaseModel):
+class RunEntry(Progress):
     """A run that a reader started."""
 
     id: int
@@ -114,33 +112,17 @@ class RunEntry(BaseModel):
     ended: str
     seconds: float
     remaining: float | None = Field(description="Seconds left, from what is done so far; null if not known.")
-    jobs: int
-    stored: int = Field(description="Jobs that were stored before it began.")
-    done: int
-    fraction: float = Field(ge=0, le=1, description="Share of the expected work that is done.")
-    running: list[str]
-    recent: list[str]
     errors: list[str]
     page: str
-
-
-def command(claim_id: str) -> str:
-    """Return the command line that computes a claim."""
-    return f"bnlens reproduce {claim_id}"
 
 
 def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
     """Return a claim with its newest run."""
     stored = snapshot.runs.get(claim.id)
     return ClaimEntry(
-        id=claim.id,
-        title=claim.title,
-        statement=claim.statement,
-        source=claim.source,
-        agreement=claim.agreement,
-        core=claim.core,
+        **{name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")},
         page=f"/claims/{claim.id}",
-        command=command(claim.id),
+        command=f"bnlens reproduce {claim.id}",
         result=None if stored is None else _result(stored),
     )
 
@@ -178,7 +160,7 @@ def run_entry(run: Run) -> RunEntry:
         remaining=None if left is None else round(left, 1),
         errors=list(run.errors),
         page=f"/claims/{run.claim.id}",
-        **asdict(run.progress),
+        **run.progress.model_dump(),
     )
 
 

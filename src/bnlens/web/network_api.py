@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from bnlens.paper import Citation, works
-from bnlens.web.api import errors
+from bnlens.web.api import FileEntry, errors
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.labs import NotFoundError
 from bnlens.web.networks import Drawing
@@ -27,14 +27,6 @@ _ERRORS = errors(
         422: "The file is no citation network, or there is no such format.",
     }
 )
-
-
-class NetworkEntry(BaseModel):
-    """A network in the list."""
-
-    name: str
-    label: str
-    page: str
 
 
 class NodeEntry(BaseModel):
@@ -83,9 +75,9 @@ def router(site: Site) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["network"])
 
     @routes.get("/networks", summary="Files with citation networks")
-    def networks() -> list[NetworkEntry]:
+    def networks() -> list[FileEntry]:
         names = site.networks.names().items()
-        return [NetworkEntry(name=name, label=label, page=network_page(name)) for name, label in names]
+        return [FileEntry(name=name, label=label, page=network_page(name)) for name, label in names]
 
     @routes.get("/network", summary="The citation network of the paper", responses=_ERRORS)
     def network(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from bnlens._sqlite import Database
 from bnlens.errors import BnlensError, UsageError
 from bnlens.web.labs import NotFoundError
@@ -83,27 +85,18 @@ class Draft:
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """A note as it is stored.
+class Note(BaseModel):
+    """A note as it is stored."""
 
-    Attributes:
-        id: counted from 1; never given twice.
-        subject: id of a claim; empty for the paper.
-        author: name; empty if none was given.
-        text: Markdown.
-        created: ISO 8601, UTC.
-        edited: likewise; None if it never was.
-        version: grows by one with every change.
-    """
+    model_config = ConfigDict(frozen=True)
 
-    id: int
-    subject: str
-    author: str
-    text: str
-    created: str
-    edited: str | None
-    version: int
+    id: int = Field(description="Counted from 1; never given twice.")
+    subject: str = Field(description="Id of a claim; empty for the paper.")
+    author: str = Field(description="A name; empty if none was given.")
+    text: str = Field(description="Markdown.")
+    created: str = Field(description="ISO 8601, UTC.")
+    edited: str | None = Field(description="Likewise; null if it never was.")
+    version: int = Field(description="Grows by one with every change.")
 
 
 class Notes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -43,16 +42,9 @@ class ChangedNote(NewNote):
     version: int = Field(ge=1, le=MAX_ID, description="That of the note as it was read; if it has another, 409.")
 
 
-class NoteEntry(BaseModel):
-    """A note."""
+class NoteEntry(Note):
+    """A note with the address that shows it."""
 
-    id: int
-    subject: str = Field(description="Id of a claim; empty for the paper.")
-    author: str
-    text: str = Field(description="Markdown.")
-    created: str = Field(description="ISO 8601, UTC.")
-    edited: str | None = Field(description="Likewise; null if it never was.")
-    version: int = Field(description="Grows by one with every change.")
     page: str
 
 
@@ -142,4 +134,4 @@ def router(site: Site) -> APIRouter:
 
 
 def _entry(note: Note) -> NoteEntry:
-    return NoteEntry(**asdict(note), page=discussion_page(note.subject, before=note.id + 1, note=note.id))
+    return NoteEntry(**dict(note), page=discussion_page(note.subject, before=note.id + 1, note=note.id))

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, Field
+
 from bnlens.claims import Claim, Job, Record, reproduce
 from bnlens.errors import BnlensError
 from bnlens.web.results import Register
@@ -36,25 +38,15 @@ class BusyError(BnlensError):
     """Another run is going on; the status is 409."""
 
 
-@dataclass(kw_only=True)
-class Progress:
-    """How far a run has come.
+class Progress(BaseModel):
+    """How far a run has come."""
 
-    Attributes:
-        jobs: jobs of the claim; 0 until it is planned.
-        stored: those that were stored before.
-        done: those stored now, the ones before included.
-        running: names of the jobs at work.
-        fraction: share of the expected work that is done, in [0, 1].
-        recent: the last jobs that ended, one line each.
-    """
-
-    jobs: int = 0
-    stored: int = 0
-    done: int = 0
-    running: list[str] = field(default_factory=list)
-    fraction: float = 0.0
-    recent: list[str] = field(default_factory=list)
+    jobs: int = Field(default=0, description="Jobs of the claim; 0 until it is planned.")
+    stored: int = Field(default=0, description="Jobs that were stored before it began.")
+    done: int = Field(default=0, description="Jobs that are stored now, the ones before included.")
+    running: list[str] = Field(default=[], description="Names of the jobs at work.")
+    fraction: float = Field(default=0.0, ge=0, le=1, description="Share of the expected work that is done.")
+    recent: list[str] = Field(default=[], description="The last jobs that ended, one line each.")
 
 
 @dataclass(kw_only=True)
