@@ -49,7 +49,7 @@ OWN = [
 def changing(app: FastAPI) -> list[tuple[str, str]]:
     """Method and address of every route that may change something: those of the schema, and the forms of the pages."""
     found = [(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods]
-    routes = [route for page in app.state.site.pages for route in page.routes(app.state.site).routes]
+    routes = [route for page in app.state.site.pages for route in page.router(app.state.site).routes]
     found += [(method, route.path) for route in routes if isinstance(route, Route) for method in route.methods or ()]
     safe = {"GET", "HEAD", "OPTIONS"}
     return [(method, path.format(claim_id="D1", note_id=1)) for method, path in found if method not in safe]

@@ -90,7 +90,7 @@ def create_app(
     app.include_router(claims_api.router(site))
     app.include_router(notes_api.router(site))
     for page in site.pages:
-        app.include_router(page.routes(site))
+        app.include_router(page.router(site))
     _handle_errors(app, site)
     app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
     return app

@@ -41,7 +41,9 @@ class Page:
         title: what the navigation calls it.
         path: where it begins.
         summary: a sentence for the front page.
-        routes: makes its routes.
+        context: from the newest results to the arguments of `Site.render`, for a page at ``path`` whose template is
+            ``id`` with the ending ``.html``.
+        routes: makes its other routes.
         export: addresses that a static export writes besides ``path``.
         exported_path: whether it writes ``path``; no for routes that only receive.
         listed: whether the navigation has it.
@@ -50,8 +52,9 @@ class Page:
     id: str
     title: str
     path: str
-    routes: Callable[[Site], APIRouter]
     summary: str = ""
+    context: Callable[[Snapshot], Mapping[str, Any]] | None = None
+    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter(include_in_schema=False))
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
     exported_path: bool = True
     listed: bool = True
@@ -59,6 +62,17 @@ class Page:
     def is_at(self, path: str) -> bool:
         """Whether an address belongs to this page."""
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
+
+    def router(self, site: Site) -> APIRouter:
+        """Return all routes of the page."""
+        routes, context = self.routes(site), self.context
+        if context is not None:
+
+            @routes.get(self.path)
+            async def show(request: Request) -> Response:
+                return await site.show(request, f"{self.id}.html", context)
+
+        return routes
 
     def exported(self, site: Site) -> list[str]:
         """Return the addresses that a static export writes."""

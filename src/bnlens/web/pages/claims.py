@@ -26,10 +26,6 @@ __all__ = ["PAGE"]
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/claims")
-    async def claims(request: Request) -> Response:
-        return await site.show(request, "claims.html", _claims)
-
     @routes.get("/claims/{claim_id}")
     async def claim(claim_id: str, request: Request) -> Response:
         return await site.show(request, "claim.html", lambda snapshot: _claim(find_claim(snapshot, claim_id), snapshot))
@@ -92,6 +88,7 @@ PAGE = Page(
     title="Claims",
     path="/claims",
     summary="The statements behind the findings: figure, table, verdict, and what agreement means.",
+    context=_claims,
     routes=_routes,
     export=_export,
 )

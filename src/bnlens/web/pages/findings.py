@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from bnlens.web.entries import facet_entry
 from bnlens.web.findings import STANDINGS, facets
 from bnlens.web.results import Snapshot
-from bnlens.web.site import Page, Site
+from bnlens.web.site import Page
 
 __all__ = ["PAGE", "standings"]
-
-
-def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
-
-    @routes.get("/findings")
-    async def findings(request: Request) -> Response:
-        return await site.show(request, "findings.html", _findings)
-
-    return routes
 
 
 def _findings(snapshot: Snapshot) -> dict[str, Any]:
@@ -51,6 +37,6 @@ PAGE = Page(
     title="Findings",
     path="/findings",
     summary="Seven facets of the paper; every sentence with the number, error and verdict that back it or do not.",
-    routes=_routes,
+    context=_findings,
     export=lambda site: ("/api/findings",),
 )

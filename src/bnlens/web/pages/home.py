@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from bnlens.claims import TONES
 from bnlens.web.entries import claim_entry
 from bnlens.web.results import Snapshot
-from bnlens.web.site import Page, Site
+from bnlens.web.site import Page
 
 __all__ = ["PAGE"]
-
-
-def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
-
-    @routes.get("/")
-    async def home(request: Request) -> Response:
-        return await site.show(request, "home.html", _home)
-
-    return routes
 
 
 def _home(snapshot: Snapshot) -> dict[str, Any]:
@@ -44,4 +30,4 @@ def _home(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-PAGE = Page(id="home", title="Start", path="/", routes=_routes)
+PAGE = Page(id="home", title="Start", path="/", context=_home)

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
 from bnlens.citing import cite
 from bnlens.paper import record
 from bnlens.web.citations import CITATION_FORMATS
@@ -18,16 +14,6 @@ from bnlens.web.results import Snapshot
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
-
-
-def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
-
-    @routes.get("/paper")
-    async def paper(request: Request) -> Response:
-        return await site.show(request, "paper.html", _paper)
-
-    return routes
 
 
 def _paper(snapshot: Snapshot) -> dict[str, Any]:
@@ -54,6 +40,6 @@ PAGE = Page(
     title="Paper",
     path="/paper",
     summary="What it says, what came of it when it was computed, its key terms, and how to cite it.",
-    routes=_routes,
+    context=_paper,
     export=_export,
 )
