@@ -45,7 +45,7 @@ class Page:
             ``id`` with the ending ``.html``.
         routes: makes its other routes.
         export: addresses that a static export writes besides ``path``.
-        exported_path: whether it writes ``path``; no for routes that only receive.
+        exported_path: whether it writes ``path``.
         listed: whether the navigation has it.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs, sent
+from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs
 from bnlens.web.site import Page
 
 __all__ = ["PAGES"]
@@ -16,7 +16,6 @@ PAGES: tuple[Page, ...] = (
     runs.PAGE,
     labs.PAGE,
     discussion.PAGE,
-    sent.PAGE,
     api.PAGE,
 )
 """In the order of the navigation."""

@@ -16,6 +16,7 @@ from bnlens.web.answers import Answer
 from bnlens.web.jobs import OverloadedError
 from bnlens.web.labs import IncompleteError, Lab, NotFoundError, StateError
 from bnlens.web.site import Page, Site
+from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
 
@@ -38,6 +39,8 @@ def _routes(site: Site) -> APIRouter:
             raise NotFoundError(f"There is no lab {name[:60]!r}; there are {', '.join(site.labs)}.")
         return await _answer(site, site.labs[name], request)
 
+    reports = site.labs["network"]
+    add_sending(routes, "/labs/network/send", site.reports, lambda name: reports.path(reports.read({"report": name})))
     return routes
 
 

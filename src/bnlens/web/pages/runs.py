@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -27,8 +26,8 @@ def _routes(site: Site) -> APIRouter:
         )
 
     @routes.post("/runs/cancel")
-    async def cancel() -> Response:
-        await run_in_threadpool(site.runs.cancel)
+    def cancel() -> Response:
+        site.runs.cancel()
         return RedirectResponse("/runs", 303)
 
     return routes
