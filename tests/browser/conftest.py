@@ -121,6 +121,14 @@ def server(results: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Server]:
+    """A server whose folder does not exist yet."""
+    started = Server(tmp_path / "out")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
 def reader(browser: Browser) -> Iterator[Reader]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(_PATIENCE)

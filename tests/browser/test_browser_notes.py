@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +9,6 @@ from conftest import Reader, Server
 from web.payloads import PAYLOADS
 
 NOTE = "**Why** is $\\gamma^2$ here?\n\n$$\n\\frac{\\rho + 2}{8M}\n$$\n\n| M | gap |\n|--:|--:|\n| 8 | 0.03 |\n\n- one"
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Server]:
-    """A server whose folder does not exist yet."""
-    started = Server(tmp_path / "out")
-    yield started
-    started.stop()
 
 
 def write(page: Page, text: str, author: str = "") -> None:

@@ -1,20 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import expect
 
 from conftest import Reader, Server
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Server]:
-    """A server whose folder holds no results."""
-    started = Server(tmp_path / "out")
-    yield started
-    started.stop()
 
 
 def test_a_claim_runs_to_its_verdict_from_the_button(reader: Reader, empty: Server) -> None:

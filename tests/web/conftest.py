@@ -10,8 +10,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from bnlens.measure import Report
-
-URL = "http://127.0.0.1"
+from web.readers import URL
 
 
 @pytest.fixture(scope="session")

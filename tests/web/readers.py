@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from httpx import Response
 from starlette.testclient import TestClient
 
-from bnlens.web.security import TOKEN_COOKIE
-
 URL = "http://127.0.0.1"
-
-
-def token(client: TestClient) -> str:
-    """The token of the reader's cookie; it comes with the first page that has a form."""
-    if TOKEN_COOKIE not in client.cookies:
-        client.get("/network")
-    return str(client.cookies[TOKEN_COOKIE])
-
-
-def form_token(client: TestClient, page: str) -> str:
-    """The token that a form of the page carries."""
-    found = re.search(r'name="token" value="([^"]+)"', client.get(page).text)
-    assert found, page
-    return found[1]
 
 
 def send_file(client: TestClient, path: str, content: bytes, name: str = "file.json", **options: Any) -> Response:
     """Post a file by a page's form."""
     files = {"file": (name, content, "application/json")}
-    return client.post(path, data={"token": token(client)}, files=files, **options)
+    return client.post(path, files=files, **options)
 
 
-def start(client: TestClient, claim: str, **headers: str) -> Response:
+def start(client: TestClient, claim: str) -> Response:
     """Start a run by the API."""
-    return client.post("/api/runs", json={"claim": claim}, headers={"X-Bnlens-Token": token(client), **headers})
+    return client.post("/api/runs", json={"claim": claim})
 
 
 def cancel(client: TestClient) -> Response:
     """Cancel the run by the API."""
-    return client.delete("/api/runs/current", headers={"X-Bnlens-Token": token(client)})
+    return client.delete("/api/runs/current")
 
 
 def events(text: str) -> list[str]:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +17,7 @@ from bnlens.errors import UsageError
 from bnlens.web.answers import Answers
 from bnlens.web.jobs import GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS
+from bnlens.web.worker import Process, Tell
 
 DYNAMICS = next(lab for lab in LABS if lab.id == "dynamics")
 GAP = LABS[0]
@@ -108,3 +115,72 @@ def test_library_errors_cross_the_process():
         answers.close()
 
     asyncio.run(go())
+
+
+def count(tell: Tell, end: int) -> int:
+    for number in range(end):
+        tell(number)
+    sys.stdout.write("this is no answer")
+    return end
+
+
+def die(tell: Tell, code: int) -> None:
+    os._exit(code)
+
+
+def fail(tell: Tell) -> None:
+    raise ZeroDivisionError("of nothing")
+
+
+def refuse(tell: Tell) -> None:
+    raise UsageError("That cannot be.")
+
+
+def wait(tell: Tell, pipe: Path) -> None:
+    """Have a process of its own hold the pipe."""
+    subprocess.Popen([sys.executable, "-c", f"pipe = open({str(pipe)!r}, 'w'); import time; time.sleep(600)"])
+    tell("waiting")
+    time.sleep(600)
+
+
+def test_a_process_answers_orders_until_it_ends():
+    process, told = Process(), []
+    assert process.ask(count, 3, tell=told.append) == ("result", 3)
+    assert told == [0, 1, 2]
+    assert process.ask(refuse) == ("sentence", "That cannot be.")
+    kind, content = process.ask(fail)
+    assert (kind, content.splitlines()[-1]) == ("traceback", "ZeroDivisionError: of nothing")
+    assert process.ask(count, 1) == ("result", 1)
+    assert process.end() == 0
+    assert process.ask(count, 1) == ("died", None)
+
+
+def test_the_death_of_a_process_is_told():
+    process = Process()
+    assert process.ask(die, 3) == ("died", None)
+    assert process.end() == 3
+
+
+@pytest.mark.parametrize(
+    ("stop", "kind"),
+    [
+        (Process.interrupt, "interrupted"),
+        (Process.kill, "died"),
+        (lambda process: process.start().stdin.close(), "died"),  # as when the server has gone
+    ],
+    ids=["interrupt", "kill", "gone"],
+)
+def test_an_order_is_stopped(tmp_path: Path, stop, kind: str):
+    os.mkfifo(tmp_path / "pipe")
+    process, waiting, found = Process(), threading.Event(), []
+    order = threading.Thread(
+        target=lambda: found.append(process.ask(wait, tmp_path / "pipe", tell=lambda told: waiting.set()))
+    )
+    order.start()
+    with (tmp_path / "pipe").open() as pipe:  # opens when the other side does
+        assert waiting.wait(60)
+        stop(process)
+        order.join()
+        assert found == [(kind, None)]
+        process.kill()
+        assert pipe.read() == ""  # nobody holds it any more

@@ -8,26 +8,51 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from bnlens.measure import Report
 from bnlens.web import create_app
+from bnlens.web.notes import Draft
 from bnlens.web.reports import MAX_BYTES
+from web.readers import URL, send_file
 
-URL = "http://127.0.0.1"
 SEND = "/labs/network/send"
+FOREIGN = [
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "http://["},
+    {"Origin": f"{URL}:9"},
+    {"Origin": f"{URL}.evil.example"},
+    {"Referer": f"http://evil.example/{URL}"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": URL},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.example"},
+    {"Sec-Fetch-Site": "none", "Origin": "null"},
+    {"Origin": "null", "Referer": f"{URL}/discussion"},
+    {"Origin": "http://evil.example", "X-Bnlens-Token": "t" * 32, "Cookie": f"bnlens_token={'t' * 32}"},
+]
+OWN = [
+    {},  # a program
+    {"Origin": URL},
+    {"Origin": URL, "Sec-Fetch-Site": "same-origin"},
+    {"Referer": f"{URL}/discussion"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "http://localhost:1", "Host": "LOCALHOST:1"},
+    {"X-Bnlens-Token": "t" * 300, "Cookie": "bnlens_token=other"},  # as programs had to send it once
+]
 
 
-def token(client: TestClient) -> str:
-    found = re.search(r'name="token" value="([^"]+)"', client.get("/labs/network").text)
-    assert found
-    return found[1]
-
-
-def send(client: TestClient, content: bytes, *, headers: dict | None = None, given: str | None = None):
-    data = {"token": token(client) if given is None else given}
-    files = {"file": ("net.json", content, "application/json")}
-    return client.post(SEND, data=data, files=files, headers=headers or {})
+def changing(app: FastAPI) -> list[tuple[str, str]]:
+    """Method and address of every route that may change something: those of the schema, and the forms of the pages."""
+    found = [(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods]
+    routes = [route for page in app.state.site.pages for route in page.router(app.state.site).routes]
+    found += [(method, route.path) for route in routes if isinstance(route, Route) for method in route.methods or ()]
+    safe = {"GET", "HEAD", "OPTIONS"}
+    return [(method, path.format(claim_id="D1", note_id=1)) for method, path in found if method not in safe]
 
 
 @pytest.mark.parametrize(
@@ -50,26 +75,41 @@ def test_a_server_for_all_addresses_still_refuses_names(folder: Path):
     assert client.get("/api/labs", headers={"Host": "evil.example"}).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Origin": "http://127.0.0.1:9"},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"Sec-Fetch-Site": "cross-site", "Origin": URL},
-    ],
-)
-def test_posts_from_other_sites_are_refused(client: TestClient, report: Report, headers: dict):
-    assert send(client, report.to_json().encode(), headers=headers).status_code == 403
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_nothing_is_changed_from_another_site(tmp_path: Path, report: Report, headers: dict[str, str]):
+    app = create_app(tmp_path)
+    site, client = app.state.site, TestClient(app, base_url=URL)
+    note = site.notes.add(Draft("original"))
+    assert len(changing(app)) >= 12
+    for method, path in changing(app):
+        form = {"version": "1", "text": "evil", "author": "", "subject": ""}
+        json_body = {"text": "evil", "version": 1, "claim": "L4"}
+        body = {"json": json_body} if path.startswith("/api/") else {"data": form}
+        assert client.request(method, path, headers=headers, **body).status_code == 403, (method, path)
+    assert send_file(client, SEND, report.to_json().encode(), headers=headers).status_code == 403
+    assert site.notes.all() == [note]
+    assert (site.runs.all, site.reports.names(), site.networks.names()) == ([], {}, {})
 
 
-def test_posts_need_the_token(client: TestClient, report: Report):
-    for given in ("", "wrong", "é"):
-        assert send(client, report.to_json().encode(), given=given).status_code == 422
-    fresh = TestClient(client.app, base_url=URL)
-    assert send(fresh, report.to_json().encode(), given=token(client)).status_code == 422
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+def test_a_foreign_name_for_this_server_is_refused(client: TestClient, method: str):
+    headers = {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}
+    assert client.request(method, "/api/notes", headers=headers, json={"text": "evil"}).status_code == 400
+
+
+@pytest.mark.parametrize("headers", OWN)
+def test_own_pages_and_programs_may_write(tmp_path: Path, headers: dict[str, str]):
+    client = TestClient(create_app(tmp_path), base_url=URL)
+    assert client.post("/api/notes", json={"text": "one"}, headers=headers).status_code == 201
+    form = {"text": "two", "token": "t" * 32}  # a page that was open before tokens went
+    assert client.post("/discussion", data=form, headers=headers, follow_redirects=False).status_code == 303
+    assert [note["text"] for note in client.get("/api/notes").json()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("path", ["/", "/api/runs/events"])
+def test_no_web_socket_is_opened(client: TestClient, path: str):
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+        pass
 
 
 def test_other_sites_may_link_but_not_embed(client: TestClient):
@@ -103,7 +143,7 @@ def test_pages_load_nothing_from_elsewhere_and_hold_no_script(client: TestClient
 
 def test_a_sent_report_is_shown_and_kept_in_memory(app: FastAPI, client: TestClient, report: Report, folder: Path):
     before = sorted(folder.rglob("*"))
-    response = send(client, report.to_json().encode())
+    response = send_file(client, SEND, report.to_json().encode())
     assert response.status_code == 200
     assert response.url.path == "/labs/network"
     name = dict(response.url.params)["report"]
@@ -138,26 +178,26 @@ def test_files_that_are_no_reports_are_refused(client: TestClient, report: Repor
         damaged(report, "model", value=["not", "text"]),
     ]
     for content in contents:
-        response = send(client, content)
+        response = send_file(client, SEND, content)
         assert response.status_code == 422, content[:60]
         assert 'data-testid="error"' in response.text
 
 
 def test_names_in_a_report_are_text(client: TestClient, report: Report):
     content = damaged(report, "model", value="<script>alert(1)</script>")
-    response = send(client, content)
+    response = send_file(client, SEND, content)
     assert response.status_code == 200
     assert "<script>alert" not in response.text
     document = json.loads(content)
     document["layers"][0]["name"] = "=cmd()"
-    response = send(client, json.dumps(document).encode())
+    response = send_file(client, SEND, json.dumps(document).encode())
     table = client.get("/api/labs/network.csv", params={"report": dict(response.url.params)["report"]}).text
     assert "\n=cmd()" not in table
     assert "'=cmd()" in table
 
 
 def test_too_large_a_file_is_refused_unread(client: TestClient):
-    assert send(client, b" " * (MAX_BYTES + 10_000)).status_code == 413
+    assert send_file(client, SEND, b" " * (MAX_BYTES + 10_000)).status_code == 413
 
 
 @pytest.mark.parametrize(

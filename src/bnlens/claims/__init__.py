@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from bnlens.claims._claim import Claim, Finding, Scale, Setup, Verdict
-from bnlens.claims._data import as_csv, claim_data, run_data
-from bnlens.claims._html import claim_body, seeds_text, tone
+from bnlens.claims._data import TONES, claim_data, run_data, seeds_text
 from bnlens.claims._results import Results
 from bnlens.claims._run import ClaimRun, Reproduction
 from bnlens.claims._stored import StoredRun, stored_run
@@ -15,6 +14,7 @@ from bnlens.claims.register import claims, get_claims
 from bnlens.claims.runner import reproduce
 
 __all__ = [
+    "TONES",
     "Claim",
     "ClaimRun",
     "Finding",
@@ -24,8 +24,6 @@ __all__ = [
     "Setup",
     "StoredRun",
     "Verdict",
-    "as_csv",
-    "claim_body",
     "claim_data",
     "claims",
     "get_claims",
@@ -33,5 +31,4 @@ __all__ = [
     "run_data",
     "seeds_text",
     "stored_run",
-    "tone",
 ]

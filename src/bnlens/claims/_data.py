@@ -1,25 +1,32 @@
-"""Claims and findings as plain data, for JSON and CSV."""
+"""Claims and findings as plain data."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bnlens._plain import plain
 from bnlens.claims._claim import Claim
+from bnlens.render import Tone
+from bnlens.runs import Record
 
 if TYPE_CHECKING:
     from bnlens.claims._run import ClaimRun
 
-__all__ = ["as_csv", "claim_data", "run_data"]
+__all__ = ["TONES", "claim_data", "run_data", "seeds_text"]
+
+TONES: Mapping[str, Tone] = {
+    "holds": "good",
+    "holds approximately": "fair",
+    "does not hold here": "poor",
+    "not judged": "poor",
+}
+"""The verdicts with the tones of their badges; a claim that could not be judged comes last."""
 
 
 def claim_data(claim: Claim) -> dict[str, Any]:
-    """Return what is known of a claim before it is run; ``parameters`` are those of scale quick."""
-    parameters = {} if claim.parameters is None else _json(claim.parameters("quick", None))
+    """Return a claim as JSON data, without a run; ``parameters`` are those of scale quick."""
+    parameters = {} if claim.parameters is None else plain(claim.parameters("quick", None))
     return {**_face(claim), "parameters": parameters}
 
 
@@ -33,8 +40,8 @@ def run_data(run: ClaimRun) -> dict[str, Any]:
     names = ("verdict", "measured", "predicted", "stderr", "ratio", "summary", "corrects_paper")
     return {
         **_face(run.claim),
-        **{name: _json(getattr(finding, name)) if finding else None for name in names},
-        "rows": _json(finding.rows) if finding else [],
+        **{name: plain(getattr(finding, name)) if finding else None for name in names},
+        "rows": plain(finding.rows) if finding else [],
         "seconds": run.seconds,
         "jobs": len(run.records),
         "computed": run.computed,
@@ -46,31 +53,9 @@ def _face(claim: Claim) -> dict[str, Any]:
     return {name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")}
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV with one column per name, in order of appearance.
-
-    >>> print(as_csv([{"M": 16, "gap": 0.5}, {"M": 32, "note": "a, b"}]), end="")
-    M,gap,note
-    16,0.5,
-    32,,"a, b"
-    """
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _json(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json(item) for item in value]
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value) if math.isfinite(value) else None
-    return bool(value) if hasattr(value, "dtype") else str(value)  # NumPy's bool is no number
+def seeds_text(records: Sequence[Record]) -> str:
+    """Return the seeds of these jobs in words."""
+    configs = [item for record in records for item in record.config.items()]
+    seeds = sorted({value for name, value in configs if "seed" in name.lower() and isinstance(value, int)})
+    shown = ", ".join(map(str, seeds[:8]))
+    return f"{shown} and {len(seeds) - 8} more" if len(seeds) > 8 else shown

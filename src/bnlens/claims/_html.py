@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bnlens import render
-from bnlens.claims._data import as_csv, run_data
+from bnlens._plain import csv_text
+from bnlens.claims._data import TONES, run_data, seeds_text
 from bnlens.render import Html
 
 if TYPE_CHECKING:
     from bnlens.claims._claim import Finding
     from bnlens.claims._run import ClaimRun, Reproduction
-    from bnlens.render import Tone
-    from bnlens.runs import Record
 
-__all__ = ["claim_body", "report_page", "seeds_text", "tone"]
+__all__ = ["report_page"]
 
-_TONES: dict[str, Tone] = {"holds": "good", "holds approximately": "fair", "does not hold here": "poor"}
 _LEAD = (
     "Batch normalization regularises: the mean loss with the statistics of M samples differs from the mean loss with "
     "population statistics. Each claim about this gap is computed here and judged by its numbers."
@@ -34,7 +32,7 @@ def report_page(reproduction: Reproduction) -> str:
 
 
 def _overview(runs: Sequence[ClaimRun]) -> Html:
-    counts = [(verdict, sum(_verdict(run) == verdict for run in runs)) for verdict in (*_TONES, "not judged")]
+    counts = [(verdict, sum(_verdict(run) == verdict for run in runs)) for verdict in TONES]
     text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
     rows = [
         {
@@ -68,18 +66,6 @@ def _overview(runs: Sequence[ClaimRun]) -> Html:
 
 
 def _claim(run: ClaimRun, scale: str) -> Html:
-    heading = f"{run.claim.id}. {run.claim.title}"
-    return render.section(heading, claim_body(run, scale), anchor=_anchor(run))
-
-
-def claim_body(run: ClaimRun, scale: str, *, downloads: Html | None = None) -> Html:
-    """Return all that is shown of a claim under its heading.
-
-    Args:
-        run: the claim with its jobs and finding.
-        scale: scale of the run.
-        downloads: links in place of those that hold the files in themselves.
-    """
     claim, finding = run.claim, run.finding
     body = [
         Html(f"<p>{_badge(run)}</p>"),
@@ -96,10 +82,10 @@ def claim_body(run: ClaimRun, scale: str, *, downloads: Html | None = None) -> H
                 label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
             ),
             render.table(finding.rows, caption="The numbers, ± one standard error.") if finding.rows else Html(""),
-            _downloads(run, finding) if downloads is None else downloads,
+            _downloads(run, finding),
         ]
     body.append(render.definitions({"Source": claim.source, "What agreement means": claim.agreement, **_effort(run)}))
-    return Html("\n".join(body))
+    return render.section(f"{claim.id}. {claim.title}", "\n".join(body), anchor=_anchor(run))
 
 
 def _correction(finding: Finding) -> Html:
@@ -111,7 +97,7 @@ def _downloads(run: ClaimRun, finding: Finding) -> Html:
     numbers = json.dumps(run_data(run), indent=2)
     jobs = {record.job: {"config": record.config, "result": record.result} for record in run.records}
     links = [
-        render.download(as_csv(finding.rows), filename=f"{name}.csv", label="Table (CSV)", media_type="text/csv"),
+        render.download(csv_text(finding.rows), filename=f"{name}.csv", label="Table (CSV)", media_type="text/csv"),
         render.download(numbers, filename=f"{name}.json", label="Finding (JSON)", media_type="application/json"),
         render.download(
             json.dumps(jobs, indent=1),
@@ -130,17 +116,6 @@ def _effort(run: ClaimRun) -> dict[str, object]:
     finished = max((record.finished for record in records), default="")
     effort = {"Jobs": jobs, "Seeds": seeds_text(records), "Finished": _date(finished)}
     return {term: value for term, value in effort.items() if value}
-
-
-def _seeds(record: Record) -> Iterable[int]:
-    return (value for name, value in record.config.items() if "seed" in name.lower() and isinstance(value, int))
-
-
-def seeds_text(records: Sequence[Record]) -> str:
-    """Return the seeds of these jobs in words."""
-    seeds = sorted({value for record in records for value in _seeds(record)})
-    shown = ", ".join(map(str, seeds[:8]))
-    return f"{shown} and {len(seeds) - 8} more" if len(seeds) > 8 else shown
 
 
 def _details(reproduction: Reproduction) -> Html:
@@ -184,13 +159,8 @@ def _verdict(run: ClaimRun) -> str:
     return run.finding.verdict if run.finding else "not judged"
 
 
-def tone(verdict: str) -> Tone:
-    """Return the colour of a verdict; what could not be judged is as bad as what does not hold."""
-    return _TONES.get(verdict, "poor")
-
-
 def _badge(run: ClaimRun) -> Html:
-    return render.badge(_verdict(run), tone(_verdict(run)))
+    return render.badge(_verdict(run), TONES[_verdict(run)])
 
 
 def _measured(finding: Finding | None) -> str | None:

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
 from anyio import CapacityLimiter, to_thread
-from starlette.requests import Request
 
 from bnlens.web.jobs import Limits, Workers
 from bnlens.web.labs import Lab, Result, State
@@ -31,7 +30,7 @@ class Answer:
         self._parts: dict[str, str] = {}
 
     def part(self, name: str, make: Callable[[Answer], str]) -> str:
-        """Return what ``make`` made of this answer the first time."""
+        """Return a part of the page, which ``make`` makes of this answer the first time."""
         if name not in self._parts:
             self._parts[name] = make(self)
         return self._parts[name]
@@ -47,18 +46,14 @@ class Answers:
         self._threads = CapacityLimiter(_THREADS)
         self.workers = Workers(limits)
 
-    async def get(self, lab: Lab, state: State, request: Request) -> Answer:
-        """Return the answer to a settled state.
+    async def find(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Answer:
+        """Return the answer to a settled state, for a reader who is gone when ``gone`` says so.
 
         Raises:
             UsageError: the library's sentence about this state.
             OverloadedError: it cannot be computed now.
             GoneError: the reader has gone meanwhile.
         """
-        return await self.find(lab, state, gone=request.is_disconnected)
-
-    async def find(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Answer:
-        """As `get`, for a reader who is gone when ``gone`` says so."""
         key = (lab.id, lab.query(state), lab.stamp(state))
         with self._lock:
             if key in self._kept:
@@ -76,5 +71,5 @@ class Answers:
         return answer
 
     def close(self) -> None:
-        """Stop what still runs."""
+        """Stop all computations."""
         self.workers.close()

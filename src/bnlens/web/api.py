@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from fastapi import Path as ApiPath
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
@@ -16,35 +16,51 @@ from bnlens.web.labs import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
-__all__ = ["BODY", "FORBIDDEN", "INVALID", "BoundedRoute", "ErrorAnswer", "Token", "router"]
-
-Token = Annotated[
-    str, Header(alias="X-Bnlens-Token", max_length=200, description="What the cookie bnlens_token has, of any value.")
+__all__ = [
+    "BODY",
+    "CSV",
+    "FORBIDDEN",
+    "INVALID",
+    "BoundedRoute",
+    "FileEntry",
+    "Responses",
+    "attachment",
+    "errors",
+    "router",
 ]
-"""Header of what changes something."""
+
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+"""Answers of a route beside its usual one, for the schema."""
 
 
 class ErrorAnswer(BaseModel):
-    """What is wrong, in one sentence."""
+    """An error, in one sentence."""
 
     error: str
 
 
-INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "That cannot be."}}
-BODY: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The body cannot be read."},
-    413: {"model": ErrorAnswer, "description": "The body is too large."},
-}
-FORBIDDEN: dict[int | str, dict[str, Any]] = {
-    403: {"model": ErrorAnswer, "description": "The request comes from another site."}
-}
+def errors(sentences: Mapping[int, str]) -> Responses:
+    """Return the errors that a route answers with: status -> when."""
+    return {status: {"model": ErrorAnswer, "description": sentence} for status, sentence in sentences.items()}
+
+
+INVALID = errors({422: "That cannot be."})
+BODY = errors({400: "The body cannot be read.", 413: "The body is too large."})
+FORBIDDEN = errors({403: "The request comes from another site."})
+CSV: Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+
+def attachment(text: str, filename: str, media_type: str = "text/csv") -> Response:
+    """Return a text as a file that a browser saves."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(text, media_type=f"{media_type}; charset=utf-8", headers=headers)
 
 
 class BoundedRoute(APIRoute):
     """A route that refuses bodies of more than `MAX_BODY` bytes unread."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
+        """Return the function that answers a request."""
         handle = super().get_route_handler()
 
         async def bounded(request: Request) -> Response:
@@ -65,12 +81,12 @@ class LabEntry(BaseModel):
     parameters: dict[str, Any] = Field(description="JSON schema of its parameters.")
 
 
-class ReportEntry(BaseModel):
-    """A saved report in the list."""
+class FileEntry(BaseModel):
+    """A file in a list."""
 
     name: str
     label: str
-    page: str = Field(description="Address of the lab that shows it.")
+    page: str = Field(description="Address of the page that shows it.")
 
 
 class Number(BaseModel):
@@ -95,17 +111,17 @@ class LabAnswer(BaseModel):
     python: str
 
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+_REPORT: Responses = {
     200: {"content": {"application/json": {"schema": {"type": "object"}}}},
-    404: {"model": ErrorAnswer, "description": "There is no report of that name."},
-    422: {"model": ErrorAnswer, "description": "The file is damaged."},
+    **errors({404: "There is no report of that name.", 422: "The file is damaged."}),
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "A parameter names something that is not here."},
-    422: {"model": ErrorAnswer, "description": "A parameter cannot have this value."},
-    503: {"model": ErrorAnswer, "description": "Too many simulations wait, or this one took too long."},
-}
-_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+_ERRORS = errors(
+    {
+        404: "A parameter names something that is not here.",
+        422: "A parameter cannot have this value.",
+        503: "Too many simulations wait, or this one took too long.",
+    }
+)
 
 
 def router(site: Site) -> APIRouter:
@@ -120,18 +136,16 @@ def router(site: Site) -> APIRouter:
         _add_lab(routes, site, lab)
 
     @routes.get("/reports", summary="Saved reports", tags=["reports"])
-    def reports() -> list[ReportEntry]:
+    def reports() -> list[FileEntry]:
         lab = site.labs["network"]
-        entries = site.reports.names().items()
-        return [
-            ReportEntry(name=name, label=label, page=lab.path(lab.read({"report": name}))) for name, label in entries
-        ]
+        names = site.reports.names().items()
+        return [FileEntry(name=name, label=label, page=lab.path(lab.read({"report": name}))) for name, label in names]
 
     @routes.get(
         "/reports/{name:path}",
         summary="One report, as it was saved",
         tags=["reports"],
-        responses=_NOT_FOUND,
+        responses=_REPORT,
         response_class=Response,
     )
     def report(name: Annotated[str, ApiPath(max_length=200, description="As /api/reports lists it.")]) -> Response:
@@ -145,13 +159,12 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
     model: Any = lab.model
 
     async def numbers(state: Any, request: Request) -> LabAnswer:
-        answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
+        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
         return LabAnswer(lab=lab.id, state=dict(answer.state), page=lab.path(answer.state), **answer.result.data())
 
     async def table(state: Any, request: Request) -> Response:
-        answer = await site.answers.get(lab, lab.settle(state.model_dump()), request)
-        disposition = {"Content-Disposition": f'attachment; filename="bnlens-{lab.id}.csv"'}
-        return Response(answer.result.csv(), media_type="text/csv; charset=utf-8", headers=disposition)
+        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
+        return attachment(answer.result.csv(), f"bnlens-{lab.id}.csv")
 
     for function in (numbers, table):
         function.__annotations__["state"] = Annotated[model, Query()]
@@ -160,7 +173,7 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
         f"/labs/{lab.id}.csv",
         summary=f"{lab.title}, CSV",
         description=lab.question,
-        responses={**_ERRORS, **_CSV},
+        responses={**_ERRORS, **CSV},
         response_class=Response,
         name=f"{lab.id}_csv",
     )(table)

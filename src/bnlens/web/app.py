@@ -43,7 +43,7 @@ def create_app(
     static: bool = False,
     register: Register = claims,
 ) -> FastAPI:
-    """Return the application; ``app.state.site`` has what its pages share.
+    """Return the application; its `Site` is ``app.state.site``.
 
     Args:
         folder: where `bnlens reproduce` writes and saved reports lie; it need not exist.
@@ -90,7 +90,7 @@ def create_app(
     app.include_router(claims_api.router(site))
     app.include_router(notes_api.router(site))
     for page in site.pages:
-        app.include_router(page.routes(site))
+        app.include_router(page.router(site))
     _handle_errors(app, site)
     app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
     return app
@@ -106,15 +106,10 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(BnlensError)
     def own(request: Request, error: BnlensError) -> Response:
-        if isinstance(error, NotFoundError):
-            return answer(request, 404, str(error))
-        if isinstance(error, (BusyError, ConflictError)):
-            return answer(request, 409, str(error))
-        if isinstance(error, OverloadedError):
-            return answer(request, 503, str(error), {"Retry-After": "30"})
         if isinstance(error, GoneError):
             return Response(status_code=_CLIENT_CLOSED)
-        return answer(request, 422, str(error))
+        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
+        return answer(request, status, str(error), {"Retry-After": "30"} if status == 503 else None)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -139,6 +134,7 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
         return answer(request, 500, "This is a fault of bnlens, not yours; the terminal that runs it says more.")
 
 
+_STATUS = {NotFoundError: 404, BusyError: 409, ConflictError: 409, OverloadedError: 503}
 _TITLES = {
     404: "Not found",
     405: "Not here",

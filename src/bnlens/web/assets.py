@@ -32,7 +32,7 @@ class Asset:
 
     @property
     def path(self) -> str:
-        """Address; a cache may keep what lies there for ever."""
+        """Address, which changes with the content, so that a cache may keep the file for ever."""
         stem, _, ending = self.name.rpartition(".")
         return f"/static/{stem}.{self.digest}.{ending}"
 

@@ -7,6 +7,7 @@ from enum import Enum
 from starlette.responses import Response
 
 from bnlens.paper import Citation
+from bnlens.web.api import attachment
 
 __all__ = ["CITATION_FORMATS", "CitationFormat", "citation_response"]
 
@@ -34,5 +35,4 @@ CITATION_FORMATS: dict[CitationFormat, tuple[str, str, str]] = {
 def citation_response(citation: Citation, form: CitationFormat, stem: str) -> Response:
     """Return works as a file named ``stem`` that a browser saves."""
     _, ending, media_type = CITATION_FORMATS[form]
-    headers = {"Content-Disposition": f'attachment; filename="{stem}.{ending}"'}
-    return Response(citation.to_format(form.value), media_type=f"{media_type}; charset=utf-8", headers=headers)
+    return attachment(citation.to_format(form.value), f"{stem}.{ending}", media_type)

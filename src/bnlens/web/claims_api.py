@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as ApiPath
@@ -14,9 +14,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from bnlens._plain import csv_text
 from bnlens.citing import cite
-from bnlens.claims import Claim, as_csv
-from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.claims import Claim
+from bnlens.web.api import BODY, CSV, FORBIDDEN, INVALID, BoundedRoute, Responses, attachment, errors
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.entries import (
     ClaimAnswer,
@@ -31,17 +32,15 @@ from bnlens.web.entries import (
 from bnlens.web.findings import facets
 from bnlens.web.labs import NotFoundError
 from bnlens.web.results import Snapshot
-from bnlens.web.security import check_token
 from bnlens.web.site import Site
 
 __all__ = ["find_claim", "router"]
 
 _POLL = 0.2  # seconds between looks at the state of a run
 _ALIVE = 15.0  # seconds after which a silent stream says that it is still there
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "There is no such claim."}}
-_NO_RUN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No run was started yet."}}
-_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
-_STREAM: dict[int | str, dict[str, Any]] = {
+_MISSING = errors({404: "There is no such claim."})
+_NO_RUN = errors({404: "No run was started yet."})
+_STREAM: Responses = {
     200: {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
         "description": "Events named `run`, each with a run as JSON; the stream ends with the run.",
@@ -52,7 +51,7 @@ ClaimId = Annotated[str, ApiPath(max_length=20, pattern=r"^[A-Za-z]+\d+$", descr
 
 
 class Order(BaseModel):
-    """What is to be computed."""
+    """A claim to compute."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -99,7 +98,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         "/claims/{claim_id}/table.csv",
         summary="The table behind a verdict, CSV",
         tags=["claims"],
-        responses={**_MISSING, **INVALID, **_CSV},
+        responses={**_MISSING, **INVALID, **CSV},
         response_class=Response,
     )
     async def table(claim_id: ClaimId) -> Response:
@@ -108,9 +107,7 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         stored = snapshot.runs.get(found.id)
         if stored is None or stored.run.finding is None:
             raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
-        name = f'attachment; filename="bnlens-{found.id.lower()}.csv"'
-        text = as_csv(stored.run.finding.rows)
-        return Response(text, media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
+        return attachment(csv_text(stored.run.finding.rows), f"bnlens-{found.id.lower()}.csv")
 
     @routes.get(
         "/claims/{claim_id}/citation/{form}",
@@ -138,7 +135,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
     @routes.post(
         "/runs",
         summary="Start a run of a claim at scale quick",
-        description="One run at a time. It asks for the header X-Bnlens-Token with the value of the cookie bnlens_token.",
+        description="One run at a time.",
         status_code=202,
         tags=["runs"],
         responses={
@@ -146,11 +143,10 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
             **INVALID,
             **FORBIDDEN,
             **BODY,
-            409: {"model": ErrorAnswer, "description": "Another run is going on."},
+            **errors({409: "Another run is going on."}),
         },
     )
-    async def start(order: Order, request: Request, token: Token = "") -> RunEntry:
-        check_token(request, token)
+    async def start(order: Order) -> RunEntry:
         claim = find_claim(await site.results.get(), order.claim)
         return run_entry(await run_in_threadpool(site.runs.start, claim))
 
@@ -161,12 +157,11 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
     @routes.delete(
         "/runs/current",
         summary="Cancel the run that goes on",
-        description="Jobs that have finished stay stored. It asks for the same header as the start of a run.",
+        description="Jobs that have finished stay stored.",
         tags=["runs"],
         responses={**_NO_RUN, **INVALID, **FORBIDDEN},
     )
-    async def cancel(request: Request, token: Token = "") -> RunEntry:
-        check_token(request, token)
+    async def cancel() -> RunEntry:
         await run_in_threadpool(site.runs.cancel)
         return current()
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from bnlens import render
-from bnlens.claims import Claim, StoredRun, run_data, seeds_text, tone
+from bnlens._plain import plain
+from bnlens.claims import TONES, Claim, StoredRun, seeds_text
 from bnlens.web.findings import Facet, Finding, Standing, standing
 from bnlens.web.results import Snapshot
-from bnlens.web.runs import Run, Status
+from bnlens.web.runs import Progress, Run, Status
 
 __all__ = [
     "ClaimAnswer",
@@ -24,7 +23,6 @@ __all__ = [
     "RunEntry",
     "claim_answer",
     "claim_entry",
-    "command",
     "facet_entry",
     "run_entry",
 ]
@@ -57,11 +55,11 @@ class ResultEntry(BaseModel):
     @property
     def tone(self) -> str:
         """Colour of the verdict."""
-        return tone(self.verdict) if self.verdict != "not judged" or self.errors else "plain"
+        return TONES[self.verdict] if self.verdict != "not judged" or self.errors else "plain"
 
 
 class ClaimEntry(BaseModel):
-    """A claim and what its newest run said."""
+    """A claim with the result of its newest run."""
 
     id: str
     title: str
@@ -103,7 +101,7 @@ class FacetEntry(BaseModel):
     findings: list[FindingEntry]
 
 
-class RunEntry(BaseModel):
+class RunEntry(Progress):
     """A run that a reader started."""
 
     id: int
@@ -114,33 +112,17 @@ class RunEntry(BaseModel):
     ended: str
     seconds: float
     remaining: float | None = Field(description="Seconds left, from what is done so far; null if not known.")
-    jobs: int
-    stored: int = Field(description="Jobs that were stored before it began.")
-    done: int
-    fraction: float = Field(ge=0, le=1, description="Share of the expected work that is done.")
-    running: list[str]
-    recent: list[str]
     errors: list[str]
     page: str
-
-
-def command(claim_id: str) -> str:
-    """Return the command line that computes a claim."""
-    return f"bnlens reproduce {claim_id}"
 
 
 def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
     """Return a claim with its newest run."""
     stored = snapshot.runs.get(claim.id)
     return ClaimEntry(
-        id=claim.id,
-        title=claim.title,
-        statement=claim.statement,
-        source=claim.source,
-        agreement=claim.agreement,
-        core=claim.core,
+        **{name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")},
         page=f"/claims/{claim.id}",
-        command=command(claim.id),
+        command=f"bnlens reproduce {claim.id}",
         result=None if stored is None else _result(stored),
     )
 
@@ -152,7 +134,7 @@ def claim_answer(claim: Claim, snapshot: Snapshot) -> ClaimAnswer:
     stored = snapshot.runs.get(claim.id)
     return ClaimAnswer(
         **dict(claim_entry(claim, snapshot)),
-        rows=run_data(stored.run)["rows"] if stored else [],
+        rows=plain(stored.run.finding.rows) if stored and stored.run.finding else [],
         works=[dict(item) for item in cite(claim).items],
     )
 
@@ -165,7 +147,8 @@ def facet_entry(facet: Facet, snapshot: Snapshot) -> FacetEntry:
 
 def run_entry(run: Run) -> RunEntry:
     """Return how a run stands."""
-    left = run.seconds * (1 - run.fraction) / run.fraction if run.status == "running" and run.fraction > 0 else None
+    fraction, seconds = run.progress.fraction, run.seconds
+    left = seconds * (1 - fraction) / fraction if run.status == "running" and fraction > 0 else None
     return RunEntry(
         id=run.id,
         claim=run.claim.id,
@@ -173,16 +156,11 @@ def run_entry(run: Run) -> RunEntry:
         status=run.status,
         started=run.started,
         ended=run.ended,
-        seconds=round(run.seconds, 1),
+        seconds=round(seconds, 1),
         remaining=None if left is None else round(left, 1),
-        jobs=run.jobs,
-        stored=run.stored,
-        done=run.done,
-        fraction=run.fraction,
-        running=list(run.running),
-        recent=list(run.recent),
         errors=list(run.errors),
         page=f"/claims/{run.claim.id}",
+        **run.progress.model_dump(),
     )
 
 
@@ -203,9 +181,9 @@ def _result(stored: StoredRun) -> ResultEntry:
     run, finding = stored.run, stored.run.finding
     return ResultEntry(
         verdict=finding.verdict if finding else "not judged",
-        measured=_finite([finding.measured] if finding else []),
-        stderr=_finite([finding.stderr] if finding else []),
-        predicted=_finite([finding.predicted] if finding else []),
+        measured=plain(finding.measured) if finding else None,
+        stderr=plain(finding.stderr) if finding else None,
+        predicted=plain(finding.predicted) if finding else None,
         number=render.number(finding.measured, finding.stderr) if finding else "",
         prediction=render.number(finding.predicted) if finding else "",
         summary=finding.summary if finding else "",
@@ -221,10 +199,6 @@ def _result(stored: StoredRun) -> ResultEntry:
         is_current=stored.is_current,
         errors=list(run.errors),
     )
-
-
-def _finite(numbers: Iterable[float]) -> float | None:
-    return next((float(number) for number in numbers if math.isfinite(number)), None)
 
 
 def _date(moment: str) -> str:

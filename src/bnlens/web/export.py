@@ -37,7 +37,7 @@ _SECONDS = 900.0  # nobody waits in front of a simulation here
 
 @dataclass(frozen=True)
 class _File:
-    """What one address answered."""
+    """The answer of one address."""
 
     content: bytes
     media_type: str

@@ -77,7 +77,7 @@ def facets() -> tuple[Facet, ...]:
 
 
 def standing(finding: Finding, snapshot: Snapshot) -> Standing:
-    """Return what the newest runs say about a finding; claims that were not judged count for nothing."""
+    """Return how a finding stands by the newest runs; claims that were not judged count for nothing."""
     scores = list(_scores(finding, snapshot))
     if not scores:
         return "not computed yet"

@@ -9,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from bnlens.errors import BnlensError, UsageError
-from bnlens.web import worker
-from bnlens.web.labs import Lab, Result, State
+from bnlens.web.labs import LABS, Lab, Result, State
+from bnlens.web.worker import Process, Tell
 
-__all__ = ["GoneError", "Limits", "OverloadedError", "Process", "Workers"]
+__all__ = ["GoneError", "Limits", "OverloadedError", "Workers"]
 
 _POLL = 0.2  # seconds between looks at whether the reader is still there
 _log = logging.getLogger("bnlens.web")
@@ -58,6 +54,7 @@ class Workers:
 
     Attributes:
         busy: those at work.
+        asked: requests that run or wait.
         stopping: set when the server ends; what runs is then stopped.
     """
 
@@ -69,12 +66,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="bnlens-worker")
         self._slots = asyncio.Semaphore(limits.workers)
         self._long = asyncio.Semaphore(max(1, limits.workers - 1))
-        self._asked = 0
-
-    @property
-    def asked(self) -> int:
-        """Requests that run or wait."""
-        return self._asked
+        self.asked = 0
 
     async def compute(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Result:
         """Compute a state in a process.
@@ -89,14 +81,14 @@ class Workers:
             OverloadedError: too many wait, or the time is up.
             GoneError: the reader has gone; the computation was stopped.
         """
-        if self._asked >= self._limits.workers + self._limits.waiting:
+        if self.asked >= self._limits.workers + self._limits.waiting:
             raise OverloadedError("Too many simulations are waiting: try again in a minute, or without simulation.")
-        self._asked += 1
+        self.asked += 1
         task = asyncio.create_task(self._queued(lab, state))
         try:
             return await self._watched(task, gone)
         finally:
-            self._asked -= 1
+            self.asked -= 1
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, BnlensError):
                 await task
@@ -125,9 +117,9 @@ class Workers:
             self.busy.append(process)
             finished = False
             try:
-                answer = asyncio.get_running_loop().run_in_executor(self._threads, process.ask, (lab.id, dict(state)))
-                kind, content = await answer
-                finished = kind != "traceback"
+                order = partial(process.ask, _compute, lab.id, dict(state))
+                kind, content = await asyncio.get_running_loop().run_in_executor(self._threads, order)
+                finished = kind in ("result", "sentence")
             finally:
                 self.busy.remove(process)
                 if finished:
@@ -139,7 +131,7 @@ class Workers:
             return result
         if kind == "sentence":
             raise UsageError(content)
-        _log.error("a worker failed on %s %s:\n%s", lab.id, state, content)
+        _log.error("a worker failed on %s %s:\n%s", lab.id, state, content or "its process ended")
         raise RuntimeError(f"the lab {lab.id} failed")
 
     def close(self) -> None:
@@ -150,54 +142,5 @@ class Workers:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class Process:
-    """One worker process; started by the first question."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._killed = False
-        self._lock = threading.Lock()
-
-    def ask(self, job: tuple[str, dict[str, Any]]) -> tuple[str, Any]:
-        """Send a job and wait for its answer."""
-        with self._lock:
-            if self._killed:
-                return "traceback", "stopped before it began"
-            if self._process is None:
-                self._process = self._start()
-            process = self._process
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - for the type checker
-        try:
-            worker.send(process.stdin, job)  # type: ignore[arg-type]
-            answer: tuple[str, Any] = worker.receive(process.stdout)  # type: ignore[arg-type]
-        except (EOFError, OSError):
-            return "traceback", "the worker process ended"
-        return answer
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it was started and has not ended."""
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        """End the process, whatever it does."""
-        with self._lock:
-            self._killed = True
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-                for stream in (self._process.stdin, self._process.stdout):
-                    with contextlib.suppress(OSError):
-                        if stream is not None:
-                            stream.close()
-
-    @staticmethod
-    def _start() -> subprocess.Popen[bytes]:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        return subprocess.Popen(
-            [sys.executable, "-c", "from bnlens.web.worker import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            start_new_session=True,  # Ctrl-C is the server's to handle
-        )
+def _compute(tell: Tell, lab_id: str, state: State) -> Result:
+    return next(lab for lab in LABS if lab.id == lab_id).compute(state)

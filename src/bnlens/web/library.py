@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,7 +26,7 @@ _SENT = "sent-"
 
 
 class Library(ABC, Generic[T]):
-    """Files by name: the path below the folder, or ``sent-`` and a hash for what was sent and lives as long as the server.
+    """Files by name: the path below the folder, or ``sent-`` and a hash for one that was sent, kept while the server runs.
 
     Only names that `names` lists can be opened, so nothing outside the folder can.
 
@@ -43,8 +44,8 @@ class Library(ABC, Generic[T]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._sent: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
-        self._parsed: OrderedDict[Hashable, T] = OrderedDict()
+        self._sent: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._parsed = lru_cache(_MOST_PARSED)(self._parse)
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -53,16 +54,16 @@ class Library(ABC, Generic[T]):
 
     @abstractmethod
     def parse(self, text: str, name: str) -> T:
-        """Return what a file says; raises `BnlensError` if it is damaged."""
+        """Return the content of a file; raises `BnlensError` if it is damaged."""
 
     def names(self) -> dict[str, str]:
-        """Return what can be opened, newest first, with labels."""
+        """Return the names that can be opened, newest first, with labels."""
         with self._lock:
             sent = {name: f"{label} (sent)" for name, (label, _) in reversed(self._sent.items())}
         return sent | {name: name for name in self._files()}
 
     def stamp(self, name: str) -> Hashable:
-        """Return what changes when the file of that name does."""
+        """Return a value that changes when the file of that name does; None if there is none."""
         if name in self._sent:
             return name
         path = self._files().get(name)
@@ -75,23 +76,13 @@ class Library(ABC, Generic[T]):
         return status.st_mtime_ns, status.st_size
 
     def load(self, name: str) -> T:
-        """Return what a file says.
+        """Return the content of a file.
 
         Raises:
             NotFoundError: there is none of that name.
             StoreError: the file cannot be read.
         """
-        key = (name, self.stamp(name))
-        with self._lock:
-            if key in self._parsed:
-                self._parsed.move_to_end(key)
-                return self._parsed[key]
-        parsed = self.parse(self.text(name), name)
-        with self._lock:
-            self._parsed[key] = parsed
-            while len(self._parsed) > _MOST_PARSED:
-                self._parsed.popitem(last=False)
-        return parsed
+        return self._parsed(name, self.stamp(name))
 
     def text(self, name: str) -> str:
         """Return a file's text.
@@ -102,7 +93,7 @@ class Library(ABC, Generic[T]):
         """
         with self._lock:
             if name in self._sent:
-                return self._sent[name][1].decode()
+                return self._sent[name][1]
         path = self._files().get(name)
         if path is None:
             what = self.kind.partition(" ")[2]
@@ -126,19 +117,26 @@ class Library(ABC, Generic[T]):
             text = content.decode()
         except ValueError as error:
             raise StoreError(f"the file is not {self.kind} (no valid JSON); {self.advice}") from error
-        parsed = self.parse(text, "the file")
         name = f"{_SENT}{hashlib.sha256(content).hexdigest()[:12]}"
+        label = Path(label.replace("\\", "/")).name[:80] or self.kind.partition(" ")[2]
         with self._lock:
-            self._sent[name] = (Path(label.replace("\\", "/")).name[:80] or self.kind.partition(" ")[2], content)
-            self._parsed[name, name] = parsed
+            self._sent[name] = (label, text)
+        try:
+            self.load(name)
+        except BaseException:
+            with self._lock:
+                self._sent.pop(name, None)
+            raise
+        with self._lock:
             while len(self._sent) > _MOST_SENT:
                 self._sent.popitem(last=False)
-            while len(self._parsed) > _MOST_PARSED:
-                self._parsed.popitem(last=False)
         return name
 
+    def _parse(self, name: str, stamp: Hashable) -> T:
+        return self.parse(self.text(name), "the file" if stamp == name else name)
+
     def _files(self) -> dict[str, Path]:
-        """The files in the folder by name, newest first; links that lead outside are none."""
+        """Return the files in the folder by name, newest first, without links that lead outside."""
         found: list[tuple[float, str, Path]] = []
         try:
             root = self._folder.resolve()

@@ -70,7 +70,7 @@ def _parser() -> MarkdownIt:
 
 
 def _quiet(state: StateCore) -> None:
-    """Fit what was written into the page: headings below its own, numbers to the right, links for pictures."""
+    """Fit a text into the page: headings below the page's own, numbers to the right, links in place of pictures."""
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + _SHIFT, _LOWEST)}"

@@ -79,5 +79,5 @@ def _written(element: Element) -> str:
 
 
 def _text(text: str | None) -> str:
-    """The converter's text has entities in it."""
+    """Return a text of the converter, which has entities in it, escaped once."""
     return html.escape(html.unescape(text or ""))

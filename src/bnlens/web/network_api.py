@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
@@ -11,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from bnlens.paper import Citation, works
-from bnlens.web.api import ErrorAnswer
+from bnlens.web.api import FileEntry, errors
 from bnlens.web.citations import CitationFormat, citation_response
 from bnlens.web.labs import NotFoundError
 from bnlens.web.networks import Drawing
@@ -19,18 +21,12 @@ from bnlens.web.site import Site
 
 __all__ = ["network_page", "router"]
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "There is no file or work of that name."},
-    422: {"model": ErrorAnswer, "description": "The file is no citation network, or there is no such format."},
-}
-
-
-class NetworkEntry(BaseModel):
-    """A network in the list."""
-
-    name: str
-    label: str
-    page: str
+_ERRORS = errors(
+    {
+        404: "There is no file or work of that name.",
+        422: "The file is no citation network, or there is no such format.",
+    }
+)
 
 
 class NodeEntry(BaseModel):
@@ -79,11 +75,11 @@ def router(site: Site) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["network"])
 
     @routes.get("/networks", summary="Files with citation networks")
-    def networks() -> list[NetworkEntry]:
+    def networks() -> list[FileEntry]:
         names = site.networks.names().items()
-        return [NetworkEntry(name=name, label=label, page=network_page(name)) for name, label in names]
+        return [FileEntry(name=name, label=label, page=network_page(name)) for name, label in names]
 
-    @routes.get("/network", summary="The citation network of the paper", responses=_NOT_FOUND)
+    @routes.get("/network", summary="The citation network of the paper", responses=_ERRORS)
     def network(
         file: Annotated[str, Query(max_length=200, description="As /api/networks lists it.")] = "",
     ) -> NetworkAnswer:
@@ -92,7 +88,7 @@ def router(site: Site) -> APIRouter:
     @routes.get(
         "/works/{work_id}/citation/{form}",
         summary="How to cite a work of the table",
-        responses=_NOT_FOUND,
+        responses=_ERRORS,
         response_class=Response,
     )
     def citation(
@@ -106,7 +102,8 @@ def router(site: Site) -> APIRouter:
 
 
 def _answer(name: str, drawing: Drawing) -> NetworkAnswer:
-    network, places = drawing.network, drawing.places or {}
+    network = drawing.network
+    places: Mapping[str, tuple[float | None, float | None]] = drawing.places or {}
     return NetworkAnswer(
         file=name,
         origin=network.origin,
@@ -116,18 +113,9 @@ def _answer(name: str, drawing: Drawing) -> NetworkAnswer:
         roles=dict(network.roles().items()),
         notes=[*network.notes, *([drawing.problem] if drawing.problem else [])],
         nodes=[
-            NodeEntry(
-                id=node.id,
-                title=node.title,
-                authors=list(node.authors),
-                year=node.year,
-                url=node.url,
-                role=node.role,
-                work=node.work,
-                x=places[node.id][0] if places else None,
-                y=places[node.id][1] if places else None,
-            )
+            NodeEntry(**asdict(node), x=x, y=y)
             for node in network.nodes
+            for x, y in [places.get(node.id, (None, None))]
         ],
         edges=[
             EdgeEntry(citing=edge.citing, cited=edge.cited, source=network.sources.get(edge.source, ""))

@@ -47,18 +47,18 @@ class Mark:
 
     @property
     def title(self) -> str:
-        """Its title, or what can be said without one."""
+        """Its title, or its id if it has none."""
         return self.node.title or f"{self.node.id} (the file has no record of it)"
 
     @property
     def text(self) -> str:
-        """What a search looks through."""
+        """The words that a search looks through, in lower case."""
         return " ".join((self.title, *self.node.authors, str(self.node.year or ""), self.node.id)).lower()
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What is drawn and listed.
+    """The works and citations that are drawn and listed.
 
     Attributes:
         marks: in the order of the list: by role, then year and title.

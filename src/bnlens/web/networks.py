@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from bnlens.errors import UsageError
@@ -47,7 +47,7 @@ class NetworkLibrary(Library[Network]):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._drawn: OrderedDict[Hashable, Drawing] = OrderedDict()
+        self._drawn = lru_cache(_MOST_KEPT)(self._draw)
         self._drawing = threading.Lock()
 
     def has_mark(self, head: bytes) -> bool:
@@ -70,19 +70,12 @@ class NetworkLibrary(Library[Network]):
             StoreError: the file cannot be read.
             DataError: the file is no network.
         """
-        key = (name, self.stamp(name) if name else None)
         with self._drawing:  # one at a time: a second reader of the same network waits for the first one's
-            if key not in self._drawn:
-                self._drawn[key] = _draw(self.load(name) if name else bundled_network())
-            self._drawn.move_to_end(key)
-            while len(self._drawn) > _MOST_KEPT:
-                self._drawn.popitem(last=False)
-            return self._drawn[key]
+            return self._drawn(name, self.stamp(name) if name else None)
 
-
-def _draw(network: Network) -> Drawing:
-    shown = network.limited(_MOST_DRAWN)
-    try:
-        return Drawing(shown, layout(shown))
-    except UsageError as error:
-        return Drawing(shown, None, str(error))
+    def _draw(self, name: str, stamp: Hashable) -> Drawing:
+        shown = (self.load(name) if name else bundled_network()).limited(_MOST_DRAWN)
+        try:
+            return Drawing(shown, layout(shown))
+        except UsageError as error:
+            return Drawing(shown, None, str(error))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from bnlens._sqlite import Database
 from bnlens.errors import BnlensError, UsageError
 from bnlens.web.labs import NotFoundError
@@ -49,7 +51,7 @@ class ConflictError(BnlensError):
 
 @dataclass(frozen=True)
 class Draft:
-    """What a reader has written.
+    """A note that a reader has written, before it is stored.
 
     Attributes:
         text: Markdown, 1 to `MAX_TEXT` characters once it is `tidied`.
@@ -72,7 +74,7 @@ class Draft:
         return Draft("\n".join(lines), author, self.subject)
 
     def problems(self) -> dict[str, str]:
-        """Return by field what is wrong with it, in one sentence each; the subject is not looked at."""
+        """Return one sentence for each field that cannot be stored; the subject is not looked at."""
         found = {}
         if not self.text.strip():
             found["text"] = "Write something: the note is empty."
@@ -83,27 +85,18 @@ class Draft:
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """A note as it is stored.
+class Note(BaseModel):
+    """A note as it is stored."""
 
-    Attributes:
-        id: counted from 1; never given twice.
-        subject: id of a claim; empty for the paper.
-        author: name; empty if none was given.
-        text: Markdown.
-        created: ISO 8601, UTC.
-        edited: likewise; None if it never was.
-        version: grows by one with every change.
-    """
+    model_config = ConfigDict(frozen=True)
 
-    id: int
-    subject: str
-    author: str
-    text: str
-    created: str
-    edited: str | None
-    version: int
+    id: int = Field(description="Counted from 1; never given twice.")
+    subject: str = Field(description="Id of a claim; empty for the paper.")
+    author: str = Field(description="A name; empty if none was given.")
+    text: str = Field(description="Markdown.")
+    created: str = Field(description="ISO 8601, UTC.")
+    edited: str | None = Field(description="Likewise; null if it never was.")
+    version: int = Field(description="Grows by one with every change.")
 
 
 class Notes:
@@ -173,7 +166,7 @@ class Notes:
             return _find(connection, note_id)
 
     def remove(self, note_id: int, version: int | None = None) -> Note:
-        """Delete a note, if given only in this version, and return what it was.
+        """Delete a note, if a version is given only in that one, and return it.
 
         Raises:
             ConflictError: the note has another version.
@@ -194,7 +187,7 @@ class Notes:
 
     @contextlib.contextmanager
     def _writing(self, note_id: int | None = None) -> Iterator[sqlite3.Connection]:
-        """One transaction: whole, or not at all."""
+        """Open the file for one transaction, which is stored whole or not at all."""
         if note_id is not None:
             self.get(note_id)  # no file is made for a note that is not there
         with contextlib.closing(self._database.open()) as connection, self._database.errors():

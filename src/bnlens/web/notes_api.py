@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from fastapi import Path as ApiPath
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 
-from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, ErrorAnswer, Token
+from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, errors
 from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, Draft, Note
-from bnlens.web.security import check_token
 from bnlens.web.site import Site
 
 __all__ = ["NoteId", "discussion_page", "find_subject", "router"]
 
-_TOKEN = "It asks for the header X-Bnlens-Token with the value of the cookie bnlens_token."  # noqa: S105 - a description
-_MISSING: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorAnswer, "description": "There is no such note or subject."}
-}
-_CHANGED: dict[int | str, dict[str, Any]] = {
-    409: {"model": ErrorAnswer, "description": "The note has another version by now."}
-}
+_MISSING = errors({404: "There is no such note or subject."})
+_CHANGED = errors({409: "The note has another version by now."})
 NoteId = Annotated[int, ApiPath(ge=1, le=MAX_ID, description="Id of a note.")]
 
 
@@ -50,16 +42,9 @@ class ChangedNote(NewNote):
     version: int = Field(ge=1, le=MAX_ID, description="That of the note as it was read; if it has another, 409.")
 
 
-class NoteEntry(BaseModel):
-    """A note."""
+class NoteEntry(Note):
+    """A note with the address that shows it."""
 
-    id: int
-    subject: str = Field(description="Id of a claim; empty for the paper.")
-    author: str
-    text: str = Field(description="Markdown.")
-    created: str = Field(description="ISO 8601, UTC.")
-    edited: str | None = Field(description="Likewise; null if it never was.")
-    version: int = Field(description="Grows by one with every change.")
     page: str
 
 
@@ -112,12 +97,10 @@ def router(site: Site) -> APIRouter:
     @routes.post(
         "",
         summary="Write a note",
-        description=_TOKEN,
         status_code=201,
         responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN},
     )
-    def add(new: NewNote, request: Request, token: Token = "") -> NoteEntry:
-        check_token(request, token)
+    def add(new: NewNote) -> NoteEntry:
         return _entry(site.notes.add(new.draft(find_subject(site, new.subject))))
 
     @routes.get("/{note_id}", summary="One note", responses={**_MISSING, **INVALID})
@@ -127,33 +110,28 @@ def router(site: Site) -> APIRouter:
     @routes.put(
         "/{note_id}",
         summary="Change a note",
-        description=_TOKEN,
         responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
     )
-    def change(note_id: NoteId, changed: ChangedNote, request: Request, token: Token = "") -> NoteEntry:
-        check_token(request, token)
+    def change(note_id: NoteId, changed: ChangedNote) -> NoteEntry:
         subject = find_subject(site, changed.subject, [site.notes.get(note_id).subject])
         return _entry(site.notes.change(note_id, changed.version, changed.draft(subject)))
 
     @routes.delete(
         "/{note_id}",
         summary="Delete a note",
-        description=f"The answer is the note as it was. {_TOKEN}",
+        description="The answer is the note as it was.",
         responses={**_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
     )
     def remove(
         note_id: NoteId,
-        request: Request,
         version: Annotated[
             int | None, Query(ge=1, le=MAX_ID, description="If the note has another by now, 409; without it, any.")
         ] = None,
-        token: Token = "",
     ) -> NoteEntry:
-        check_token(request, token)
         return _entry(site.notes.remove(note_id, version))
 
     return routes
 
 
 def _entry(note: Note) -> NoteEntry:
-    return NoteEntry(**asdict(note), page=discussion_page(note.subject, before=note.id + 1, note=note.id))
+    return NoteEntry(**dict(note), page=discussion_page(note.subject, before=note.id + 1, note=note.id))

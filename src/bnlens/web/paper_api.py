@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import functools
-import math
-from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from bnlens._plain import plain
 from bnlens.citing import cite
 from bnlens.paper import KeyTerm, TermComparison, compare_terms, record, term_weights
-from bnlens.web.api import ErrorAnswer
+from bnlens.web.api import errors
 from bnlens.web.citations import CitationFormat, citation_response
 
 __all__ = ["PaperAnswer", "paper_answer", "router", "terms"]
 
 _SHOWN = 12
-_INVALID: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "There is no such format."}}
 
 
 class Term(BaseModel):
@@ -73,7 +71,7 @@ def router() -> APIRouter:
     @routes.get(
         "/citation/{form}",
         summary="How to cite the paper, for reference managers",
-        responses=_INVALID,
+        responses=errors({422: "There is no such format."}),
         response_class=Response,
     )
     def citation(form: CitationFormat) -> Response:
@@ -94,30 +92,17 @@ def paper_answer() -> PaperAnswer:
     """Return the record as the API hands it out."""
     paper = record()
     found, comparison = terms()
+    differing = ("versions", "references", "influential", "terms")
     return PaperAnswer(
-        id=paper.id,
-        title=paper.title,
-        authors=list(paper.authors),
-        venue=paper.venue,
-        year=paper.year,
-        arxiv=paper.arxiv,
-        openreview=paper.openreview,
+        **{name: getattr(paper, name) for name in PaperAnswer.model_fields if name not in differing},
         versions={number: day.isoformat() for number, day in paper.versions.items()},
-        categories=list(paper.categories),
-        license=paper.license,
-        comments=paper.comments,
-        summary=paper.summary,
-        digest=list(paper.digest),
-        abstract_url=paper.abstract_url,
-        pdf_url=paper.pdf_url,
-        openreview_url=paper.openreview_url,
         references=paper.page.references,
         influential=paper.page.influential,
         terms=Terms(
             found=[Term(term=found_term.term, weight=found_term.weight) for found_term in found],
             public=[Term(term=term, weight=weight) for term, weight in paper.page.terms.items()],
             overlap=comparison.overlap,
-            spearman=None if math.isnan(comparison.spearman) else comparison.spearman,
-            kendall=None if math.isnan(comparison.kendall) else comparison.kendall,
+            spearman=plain(comparison.spearman),
+            kendall=plain(comparison.kendall),
         ),
     )

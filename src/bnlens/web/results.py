@@ -1,4 +1,4 @@
-"""What the served folder says about the claims: the newest run of each, judged once."""
+"""The results in the served folder: the newest run of each claim, judged once."""
 
 from __future__ import annotations
 

@@ -6,37 +6,48 @@ finished; the next one goes on from there.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bnlens.claims import Claim
-from bnlens.errors import BnlensError
-from bnlens.web.results import Register
+from pydantic import BaseModel, Field
 
-__all__ = ["BusyError", "Run", "Runs", "Status"]
+from bnlens.claims import Claim, reproduce
+from bnlens.errors import BnlensError
+from bnlens.runs import Job, Record
+from bnlens.web.results import Register
+from bnlens.web.worker import Kind, Process, Tell
+
+__all__ = ["BusyError", "Progress", "Run", "Runs", "Status"]
 
 Status = Literal["running", "done", "failed", "cancelled"]
 _KEPT = 20
 _LINES = 8
 _PATIENCE = 5.0  # seconds that a cancelled run gets to end its workers itself
+_FAULT = "This is a fault of bnlens, not yours; the terminal that runs it says more."
 _log = logging.getLogger("bnlens.web")
 
 
 class BusyError(BnlensError):
     """Another run is going on; the status is 409."""
+
+
+class Progress(BaseModel):
+    """How far a run has come."""
+
+    jobs: int = Field(default=0, description="Jobs of the claim; 0 until it is planned.")
+    stored: int = Field(default=0, description="Jobs that were stored before it began.")
+    done: int = Field(default=0, description="Jobs that are stored now, the ones before included.")
+    running: list[str] = Field(default=[], description="Names of the jobs at work.")
+    fraction: float = Field(default=0.0, ge=0, le=1, description="Share of the expected work that is done.")
+    recent: list[str] = Field(default=[], description="The last jobs that ended, one line each.")
 
 
 @dataclass(kw_only=True)
@@ -49,26 +60,16 @@ class Run:
         status: how it stands.
         started: ISO 8601, UTC.
         ended: likewise; empty while it runs.
-        jobs: jobs of the claim; 0 until it is planned.
-        stored: those that were stored before.
-        done: those stored now, the ones before included.
-        running: names of the jobs at work.
-        fraction: share of the expected work that is done, in [0, 1].
-        recent: the last jobs that ended, one line each.
+        progress: how far it has come.
         errors: one sentence per failure.
     """
 
     id: int
     claim: Claim
     status: Status = "running"
-    started: str = ""
+    started: str = field(default_factory=lambda: _now())
     ended: str = ""
-    jobs: int = 0
-    stored: int = 0
-    done: int = 0
-    running: list[str] = field(default_factory=list)
-    fraction: float = 0.0
-    recent: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
+    progress: Progress = field(default_factory=Progress)
     errors: list[str] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
     spent: float = 0.0
@@ -92,10 +93,9 @@ class Runs:
         self._register = register
         self._lock = threading.Lock()
         self._runs: deque[Run] = deque(maxlen=_KEPT)
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._process = Process()
+        self._follower = threading.Thread()
         self._cancelled = False
-        self._cost = self._total = 0.0
         self._count = 0
         self.stopping = False
         self.version = 0
@@ -124,29 +124,27 @@ class Runs:
                     "cancel it."
                 )
             self._count += 1
-            self._cancelled, self._cost, self._total = False, 0.0, 0.0
-            run = Run(id=self._count, claim=claim, started=_now())
-            self._process = self._launch(claim)
+            self._cancelled, self._process = False, Process()
+            self._process.start()
+            run = Run(id=self._count, claim=claim)
             self._runs.appendleft(run)
             self.version += 1
-            self._reader = threading.Thread(target=self._follow, args=(run, self._process), daemon=True)
-            self._reader.start()
+            self._follower = threading.Thread(target=self._follow, args=(run, self._process), daemon=True)
+            self._follower.start()
             return run
 
     def cancel(self) -> Run | None:
         """End the run that goes on, if any, with its workers; return when it has ended."""
         with self._lock:
-            run, process, reader = self.current, self._process, self._reader
-            if run is None or process is None or reader is None or run.status != "running":
+            run, process, follower = self.current, self._process, self._follower
+            if run is None or run.status != "running":
                 return run
             self._cancelled = True
-        with contextlib.suppress(OSError):
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-        reader.join(_PATIENCE)
+        process.interrupt()
+        follower.join(_PATIENCE)
+        if follower.is_alive():
+            process.kill()
+            follower.join(_PATIENCE)
         return run
 
     def close(self) -> None:
@@ -154,85 +152,69 @@ class Runs:
         self.stopping = True
         self.cancel()
 
-    def _launch(self, claim: Claim) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from bnlens.web.run_worker import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            start_new_session=True,  # Ctrl-C is the server's to handle
-            text=True,
-            encoding="utf-8",
-        )
-        order = {
-            "register": f"{self._register.__module__}:{self._register.__qualname__}",
-            "claim": claim.id,
-            "folder": str(self._folder),
-        }
-        assert process.stdin is not None  # noqa: S101 - for the type checker
-        with contextlib.suppress(OSError):  # it died at once; its end says so
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-        return process
-
-    def _follow(self, run: Run, process: subprocess.Popen[str]) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - for the type checker
-        ended = False
-        for line in process.stdout:
-            event = json.loads(line)
-            with self._lock:
-                ended = self._take(run, event) or ended
-                self.version += 1
-        code = process.wait()
-        for stream in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()
+    def _follow(self, run: Run, process: Process) -> None:
+        kind, content = process.ask(_compute, self._register, run.claim.id, self._folder, tell=partial(self._note, run))
+        code = process.end()
+        errors = _errors(run, kind, content, code)
         with self._lock:
-            run.spent, run.ended, run.running = time.monotonic() - run.begun, _now(), []
-            if self._cancelled and not (ended and not run.errors):
-                run.status, run.errors = "cancelled", []
-            elif not ended:
-                run.errors.append(f"Its process ended before it had finished (exit code {code}); run it again.")
-                run.status = "failed"
+            run.spent, run.ended, run.progress.running = time.monotonic() - run.begun, _now(), []
+            if errors and self._cancelled:
+                run.status = "cancelled"
             else:
-                run.status = "failed" if run.errors else "done"
-                run.fraction = 1.0 if run.status == "done" else run.fraction
+                run.status, run.errors = "failed" if errors else "done", errors
+            if run.status == "done":
+                run.progress.fraction = 1.0
             self.version += 1
 
-    def _take(self, run: Run, event: Mapping[str, Any]) -> bool:
-        """Note one line of progress; return whether it is the last."""
-        kind = event["event"]
-        if kind == "planned":
-            run.stored = run.done = event["stored"]
-            run.jobs, self._total = event["stored"] + event["jobs"], event["cost"]
-        elif kind == "started":
-            run.running.append(event["job"])
-        elif kind == "finished":
-            with contextlib.suppress(ValueError):
-                run.running.remove(event["job"])
-            run.done += event["done"]
-            self._cost += event["cost"]
-            run.fraction = min(self._cost / self._total, 1.0) if self._total else 1.0
-            run.recent.append(
-                f"{event['job']}, {event['seconds']:.1f} s" if event["done"] else f"{event['job']} failed"
-            )
-        elif kind == "end":
-            run.errors += event["errors"]
-            return True
-        elif kind == "fault":
-            _log.error("a run of %s failed:\n%s", run.claim.id, event["traceback"])
-            run.errors.append("This is a fault of bnlens, not yours; the terminal that runs it says more.")
-            return True
-        return False
+    def _note(self, run: Run, progress: Progress) -> None:
+        with self._lock:
+            run.progress = progress
+            self.version += 1
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
-        else:
-            process.kill()
-    process.wait()
+def _errors(run: Run, kind: Kind, content: Any, code: int | None) -> list[str]:
+    """Return the reasons why a run did not reach its end, one sentence each."""
+    if kind == "result":
+        return list(content)
+    if kind == "sentence":
+        return [content]
+    if kind == "traceback":
+        _log.error("a run of %s failed:\n%s", run.claim.id, content)
+        return [_FAULT]
+    return [f"Its process ended before it had finished (exit code {code}); run it again."]
+
+
+def _compute(tell: Tell, register: Register, claim_id: str, folder: Path) -> Sequence[str]:
+    """Run one claim at scale quick in the process of the run, and return its errors."""
+    return reproduce([register()[claim_id]], out=folder, scale="quick", observer=_Teller(tell)).runs[0].errors
+
+
+class _Teller:
+    """A `bnlens.runs.Observer` that tells the server how far the run has come."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._progress = Progress()
+        self._cost = self._total = 0.0
+
+    def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
+        self._total = sum(job.cost for _, job in jobs)
+        self._progress = Progress(jobs=stored + len(jobs), stored=stored, done=stored)
+        self._tell(self._progress)
+
+    def started(self, owner: str, job: Job) -> None:
+        self._progress.running.append(job.name)
+        self._tell(self._progress)
+
+    def finished(self, owner: str, job: Job, record: Record) -> None:
+        progress, is_done = self._progress, record.status == "done"
+        progress.running = [name for name in progress.running if name != job.name]
+        progress.done += is_done
+        self._cost += job.cost
+        progress.fraction = min(self._cost / self._total, 1.0) if self._total else 1.0
+        line = f"{job.name}, {record.seconds:.1f} s" if is_done else f"{job.name} failed"
+        progress.recent = [*progress.recent, line][-_LINES:]
+        self._tell(progress)
 
 
 def _now() -> str:

@@ -1,8 +1,9 @@
 """Who may ask this server for what: it runs on the reader's own machine, beside whatever else the browser has open.
 
 - Requests whose Host is not this server's are refused, so that a foreign name cannot be pointed at it (DNS rebinding).
-- What changes something (any method but GET, HEAD and OPTIONS) must come from this site: by ``Sec-Fetch-Site`` or
-  ``Origin``, and with the token that pages carry and a ``SameSite=Strict`` cookie repeats.
+- A request that changes something (any method but GET, HEAD and OPTIONS) must come from this site: ``Sec-Fetch-Site`` says
+  so, and ``Origin``, or without one ``Referer``, names this very host and port. Browsers send at least one of the three with
+  every such request and let no page choose them; a program that sends none is the reader's own.
 - Other sites may link to a page, but not load it as a picture, a script or a frame.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import secrets
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -21,25 +21,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bnlens.errors import UsageError
-
-__all__ = [
-    "MAX_BODY",
-    "TOKEN_COOKIE",
-    "Guard",
-    "allowed_names",
-    "check_length",
-    "check_token",
-    "is_loopback",
-    "keep_token",
-    "token_of",
-]
+__all__ = ["MAX_BODY", "Guard", "allowed_names", "check_length", "is_loopback"]
 
 MAX_BODY = 2**20
 """Bytes of the largest request without a file."""
 
-TOKEN_COOKIE = "bnlens_token"  # noqa: S105 - the name of a cookie
-_TOKEN_BYTES = 24
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
@@ -80,7 +66,7 @@ def allowed_names(host: str) -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware: refuses what the module says, and sends the security headers with every answer."""
+    """ASGI middleware that refuses the requests listed above and sends the security headers with every answer."""
 
     def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self._app = app
@@ -116,8 +102,8 @@ class Guard:
             if site == "cross-site" and headers.get("sec-fetch-mode", "navigate") != "navigate":
                 return 403, "Another site tried to load this: open the address itself."
             return None
-        origin = headers.get("origin")
-        foreign = site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc != host)
+        source = headers.get("origin", headers.get("referer"))
+        foreign = site not in (None, "same-origin", "none") or (source is not None and _host(source) != host.lower())
         return (403, "This did not come from a page of this server: send it from there.") if foreign else None
 
     def _knows(self, host: str) -> bool:
@@ -132,25 +118,6 @@ class Guard:
         return False
 
 
-def token_of(request: Request) -> str:
-    """Return the token that a form of this page carries: that of the reader's cookie, or a new one.
-
-    The page must then be handed to `keep_token`.
-    """
-    if not hasattr(request.state, "token"):
-        known = request.cookies.get(TOKEN_COOKIE, "")
-        request.state.token = known if len(known) >= _TOKEN_BYTES else secrets.token_urlsafe(_TOKEN_BYTES)
-    token: str = request.state.token
-    return token
-
-
-def keep_token(request: Request, response: Response) -> None:
-    """Give the reader the cookie that goes with the token of the page, unless it is there."""
-    token = getattr(request.state, "token", None)
-    if token is not None and request.cookies.get(TOKEN_COOKIE) != token:
-        response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="strict", path="/")
-
-
 def check_length(request: Request, max_bytes: int, sentence: str) -> None:
     """Find out whether a request may be read.
 
@@ -162,21 +129,17 @@ def check_length(request: Request, max_bytes: int, sentence: str) -> None:
         raise HTTPException(413, sentence)
 
 
-def check_token(request: Request, given: object) -> None:
-    """Compare a form's token with the cookie's.
-
-    Raises:
-        UsageError: they differ or are missing.
-    """
-    known = request.cookies.get(TOKEN_COOKIE, "")
-    if not known or not isinstance(given, str) or not secrets.compare_digest(known.encode(), given.encode()):
-        raise UsageError("The form is out of date: load the page again and send it once more.")
-
-
 def _refuse(path: str, status: int, sentence: str) -> Response:
     if path.startswith("/api/"):
         return JSONResponse({"error": sentence}, status)
     return PlainTextResponse(f"{sentence}\n", status)
+
+
+def _host(address: str) -> str:
+    """Return host and port of an address in lower case, empty if it has none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(address).netloc.lower()
+    return ""
 
 
 def _without_port(host: str) -> str:

@@ -53,7 +53,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Ends what is being computed as soon as it is told to end, so that open requests are answered at once."""
+    """A server that stops its computations as soon as it is told to end, so that open requests are answered at once."""
 
     def __init__(self, config: uvicorn.Config, site: Site) -> None:
         super().__init__(config)
@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
 
 
 def _warm(site: Site) -> None:
-    """Load what the first pages need, and judge the claims, while the reader still looks at the front page."""
+    """Compute the first answers of the labs and judge the claims while the reader still looks at the front page."""
     for lab in LABS:
         if lab.cost(lab.defaults) == "instant" and lab.id in site.labs:
             lab.compute(lab.defaults).figure_html()

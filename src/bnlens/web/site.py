@@ -1,39 +1,82 @@
-"""What all pages share: the folder, the labs, the answers, and how a page is rendered."""
+"""The site, which all pages share and which renders them, and the description of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastapi import APIRouter
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
+from bnlens.web.answers import Answers
 from bnlens.web.assets import assets
 from bnlens.web.entries import run_entry
 from bnlens.web.labs import Lab, value_text
 from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
-from bnlens.web.security import keep_token, token_of
+from bnlens.web.networks import NetworkLibrary
+from bnlens.web.notes import Notes
+from bnlens.web.reports import ReportLibrary
+from bnlens.web.results import Results, Snapshot
+from bnlens.web.runs import Runs
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["Page", "Site"]
 
-    from bnlens.web.answers import Answers
-    from bnlens.web.networks import NetworkLibrary
-    from bnlens.web.notes import Notes
-    from bnlens.web.pages import Page
-    from bnlens.web.reports import ReportLibrary
-    from bnlens.web.results import Results
-    from bnlens.web.runs import Runs
 
-__all__ = ["Site"]
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One entry of the navigation with the routes behind it.
+
+    Attributes:
+        id: stable name.
+        title: what the navigation calls it.
+        path: where it begins.
+        summary: a sentence for the front page.
+        context: from the newest results to the arguments of `Site.render`, for a page at ``path`` whose template is
+            ``id`` with the ending ``.html``.
+        routes: makes its other routes.
+        export: addresses that a static export writes besides ``path``.
+        exported_path: whether it writes ``path``.
+        listed: whether the navigation has it.
+    """
+
+    id: str
+    title: str
+    path: str
+    summary: str = ""
+    context: Callable[[Snapshot], Mapping[str, Any]] | None = None
+    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter(include_in_schema=False))
+    export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
+    exported_path: bool = True
+    listed: bool = True
+
+    def is_at(self, path: str) -> bool:
+        """Whether an address belongs to this page."""
+        return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
+
+    def router(self, site: Site) -> APIRouter:
+        """Return all routes of the page."""
+        routes, context = self.routes(site), self.context
+        if context is not None:
+
+            @routes.get(self.path)
+            async def show(request: Request) -> Response:
+                return await site.show(request, f"{self.id}.html", context)
+
+        return routes
+
+    def exported(self, site: Site) -> list[str]:
+        """Return the addresses that a static export writes."""
+        return list(dict.fromkeys((*([self.path] if self.exported_path else []), *self.export(site))))
 
 
 @dataclass(kw_only=True)
@@ -104,21 +147,24 @@ class Site:
             title: of window and heading.
             status: HTTP status.
             headers: further headers.
-            **context: what the template needs; ``figures=True`` loads plotly.js. A template with a form that is posted puts
-                ``token()`` into it; see `bnlens.web.security.check_token`.
+            **context: what the template needs; ``figures=True`` loads plotly.js.
         """
         text = self.templates.get_template(template).render(
             title=title,
             here=request.url.path,
-            token=lambda: token_of(request),
-            **{"figures": False, "description": "", **context},
+            **{"figures": False, "description": "", "problem": "", **context},
         )
-        response = HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
-        keep_token(request, response)
-        return response
+        return HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
+
+    async def show(self, request: Request, template: str, context: Callable[[Snapshot], Mapping[str, Any]]) -> Response:
+        """Return a page of the newest results; ``context`` makes the arguments of `render` from them, in a thread."""
+        snapshot = await self.results.get()
+        return await run_in_threadpool(
+            lambda: self.render(request, template, **{"problem": snapshot.problem, **context(snapshot)})
+        )
 
     def _note_count(self, subject: str) -> int | None:
-        """How many notes there are on a subject; None if they cannot be read, which the page of the notes explains."""
+        """Return the number of notes on a subject; None if they cannot be read, which the page of the notes explains."""
         try:
             return self.notes.counts().get(subject, 0)
         except StoreError:
@@ -126,7 +172,7 @@ class Site:
 
 
 def _moment(text: str) -> str:
-    """A moment of ISO 8601 in words; what is none stays as it is."""
+    """Return a time in ISO 8601 as words; a text in another form is returned unchanged."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs, sent
-from bnlens.web.pages._page import Page
+from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs
+from bnlens.web.site import Page
 
-__all__ = ["PAGES", "Page"]
+__all__ = ["PAGES"]
 
 PAGES: tuple[Page, ...] = (
     home.PAGE,
@@ -16,7 +16,6 @@ PAGES: tuple[Page, ...] = (
     runs.PAGE,
     labs.PAGE,
     discussion.PAGE,
-    sent.PAGE,
     api.PAGE,
 )
 """In the order of the navigation."""

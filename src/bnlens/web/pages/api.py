@@ -9,8 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from bnlens import render
 from bnlens.citing import cite
-from bnlens.claims import Claim, StoredRun, claim_body
+from bnlens.claims import Claim, StoredRun
 from bnlens.render import Html
 from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.claims_api import find_claim
 from bnlens.web.entries import claim_entry
-from bnlens.web.pages._page import Page
 from bnlens.web.results import Snapshot
-from bnlens.web.security import check_token
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
@@ -26,34 +26,12 @@ __all__ = ["PAGE"]
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/claims")
-    async def claims(request: Request) -> Response:
-        snapshot = await site.results.get()
-
-        def render() -> Response:
-            return site.render(
-                request,
-                "claims.html",
-                title="Claims",
-                description=(
-                    "Every statement that is checked here, with its verdict. What agreement means was written down before the "
-                    "result was looked at."
-                ),
-                entries=[claim_entry(claim, snapshot) for claim in snapshot.claims.values()],
-                problem=snapshot.problem,
-            )
-
-        return await run_in_threadpool(render)
-
     @routes.get("/claims/{claim_id}")
     async def claim(claim_id: str, request: Request) -> Response:
-        snapshot = await site.results.get()
-        return await run_in_threadpool(_claim, site, request, find_claim(snapshot, claim_id), snapshot)
+        return await site.show(request, "claim.html", lambda snapshot: _claim(find_claim(snapshot, claim_id), snapshot))
 
     @routes.post("/claims/{claim_id}/run")
-    async def run(claim_id: str, request: Request) -> Response:
-        async with request.form(max_files=0, max_fields=4) as form:
-            check_token(request, form.get("token"))
+    async def run(claim_id: str) -> Response:
         found = find_claim(await site.results.get(), claim_id)
         await run_in_threadpool(site.runs.start, found)
         return RedirectResponse("/runs", 303)
@@ -61,25 +39,39 @@ def _routes(site: Site) -> APIRouter:
     return routes
 
 
-def _claim(site: Site, request: Request, claim: Claim, snapshot: Snapshot) -> Response:
+def _claims(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "title": "Claims",
+        "description": (
+            "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
+            "was looked at."
+        ),
+        "entries": [claim_entry(claim, snapshot) for claim in snapshot.claims.values()],
+    }
+
+
+def _claim(claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
     stored = snapshot.runs.get(claim.id)
-    return site.render(
-        request,
-        "claim.html",
-        title=f"{claim.id}. {claim.title}",
-        figures=True,
-        entry=claim_entry(claim, snapshot),
-        body=_body(site, stored) if stored and stored.is_complete else None,
-        works=cite(claim),
-        formats=CITATION_FORMATS,
-        problem=snapshot.problem,
+    return {
+        "title": f"{claim.id}. {claim.title}",
+        "figures": True,
+        "entry": claim_entry(claim, snapshot),
+        "finding": stored.run.finding if stored else None,
+        "figure": _figure(stored) if stored else None,
+        "works": cite(claim),
+        "formats": CITATION_FORMATS,
+    }
+
+
+def _figure(stored: StoredRun) -> Html | None:
+    claim, finding, figure = stored.run.claim, stored.run.finding, stored.run.figure
+    if finding is None or figure is None:
+        return None
+    return render.figure(
+        figure,
+        caption=f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}.",
+        label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
     )
-
-
-def _body(site: Site, stored: StoredRun) -> Html:
-    claim = stored.run.claim
-    downloads = site.templates.get_template("_claim_downloads.html").render(claim=claim)
-    return claim_body(stored.run, stored.scale, downloads=Html(downloads))
 
 
 def _export(site: Site) -> Iterable[str]:
@@ -96,6 +88,7 @@ PAGE = Page(
     title="Claims",
     path="/claims",
     summary="The statements behind the findings: figure, table, verdict, and what agreement means.",
+    context=_claims,
     routes=_routes,
     export=_export,
 )

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,15 +14,23 @@ from bnlens.errors import BnlensError, StoreError
 from bnlens.web.labs import NotFoundError
 from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT, ConflictError, Draft, Note
 from bnlens.web.notes_api import NoteId, discussion_page, find_subject
-from bnlens.web.pages._page import Page
-from bnlens.web.security import MAX_BODY, check_length, check_token
-from bnlens.web.site import Site
+from bnlens.web.security import MAX_BODY, check_length
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
 _LEAD = "Notes on the paper and its claims."
 _SHOWN = 50
-_FIELDS = ("token", "text", "author", "subject", "version")
+_FIELDS = ("text", "author", "subject", "version")
+
+
+async def _sent(request: Request) -> dict[str, str]:
+    check_length(request, MAX_BODY, f"The form is larger than {MAX_BODY // 2**10} KiB: shorten the note.")
+    async with request.form(max_files=0, max_fields=2 * len(_FIELDS)) as form:
+        return {name: value if isinstance(value := form.get(name), str) else "" for name in _FIELDS}
+
+
+_Sent = Annotated[dict[str, str], Depends(_sent)]
 
 
 def _routes(site: Site) -> APIRouter:
@@ -38,9 +45,8 @@ def _routes(site: Site) -> APIRouter:
         return _list(site, request, subject, before)
 
     @routes.post("/discussion")
-    async def add(request: Request) -> Response:
-        sent = await _sent(request)
-        return await run_in_threadpool(_add, site, request, sent)
+    def add(request: Request, sent: _Sent) -> Response:
+        return _add(site, request, sent)
 
     @routes.get("/discussion/{note_id}/edit")
     def edit(note_id: NoteId, request: Request) -> Response:
@@ -49,18 +55,16 @@ def _routes(site: Site) -> APIRouter:
         return _form(site, request, draft, note_id=note_id, version=note.version)
 
     @routes.post("/discussion/{note_id}/edit")
-    async def change(note_id: NoteId, request: Request) -> Response:
-        sent = await _sent(request)
-        return await run_in_threadpool(_change, site, request, note_id, sent)
+    def change(note_id: NoteId, request: Request, sent: _Sent) -> Response:
+        return _change(site, request, note_id, sent)
 
     @routes.get("/discussion/{note_id}/delete")
     def confirm(note_id: NoteId, request: Request) -> Response:
         return _confirm(site, request, site.notes.get(note_id))
 
     @routes.post("/discussion/{note_id}/delete")
-    async def delete(note_id: NoteId, request: Request) -> Response:
-        sent = await _sent(request)
-        return await run_in_threadpool(_delete, site, request, note_id, sent)
+    def delete(note_id: NoteId, request: Request, sent: _Sent) -> Response:
+        return _delete(site, request, note_id, sent)
 
     return routes
 
@@ -111,7 +115,7 @@ def _form(
     problem: str = "",
     status: int = 200,
 ) -> Response:
-    """The form alone: to change a note in this version, or to write one; ``theirs`` is what someone made of it meanwhile."""
+    """Return the form alone: to change this version of a note, or to write one; ``theirs`` is the note as changed meanwhile."""
     return site.render(
         request,
         "note_form.html",
@@ -140,7 +144,7 @@ def _confirm(site: Site, request: Request, note: Note, *, problem: str = "", sta
 
 
 def _words(site: Site, subject: str) -> dict[str, Any]:
-    """What every page with notes needs: addresses, limits, the subjects of the form."""
+    """Return the context of every page with notes: addresses, limits, the subjects of the form."""
     subjects = {"": "The paper"} | {
         claim.id: f"{claim.id}. {claim.title}" for claim in site.results.register().values()
     }
@@ -152,7 +156,6 @@ def _words(site: Site, subject: str) -> dict[str, Any]:
 def _add(site: Site, request: Request, sent: Mapping[str, str]) -> Response:
     draft, problems = _looked_at(site, _draft(sent))
     try:
-        check_token(request, sent["token"])
         if not problems:
             return RedirectResponse(_place(site, site.notes.add(draft)), 303)
     except BnlensError as error:
@@ -165,7 +168,6 @@ def _change(site: Site, request: Request, note_id: int, sent: Mapping[str, str])
     problems: Mapping[str, str] = {}
     problem, status, theirs = "", 422, None
     try:
-        check_token(request, sent["token"])
         draft, problems = _looked_at(site, draft, [site.notes.get(note_id).subject])
         if not problems:
             return RedirectResponse(_place(site, site.notes.change(note_id, version, draft)), 303)
@@ -191,7 +193,6 @@ def _change(site: Site, request: Request, note_id: int, sent: Mapping[str, str])
 
 
 def _delete(site: Site, request: Request, note_id: int, sent: Mapping[str, str]) -> Response:
-    check_token(request, sent["token"])
     try:
         note = site.notes.remove(note_id, _version(sent))
     except ConflictError as error:
@@ -200,18 +201,12 @@ def _delete(site: Site, request: Request, note_id: int, sent: Mapping[str, str])
     return RedirectResponse(discussion_page(note.subject), 303)
 
 
-async def _sent(request: Request) -> dict[str, str]:
-    check_length(request, MAX_BODY, f"The form is larger than {MAX_BODY // 2**10} KiB: shorten the note.")
-    async with request.form(max_files=0, max_fields=2 * len(_FIELDS)) as form:
-        return {name: value if isinstance(value := form.get(name), str) else "" for name in _FIELDS}
-
-
 def _draft(sent: Mapping[str, str]) -> Draft:
     return Draft(sent["text"].replace("\r\n", "\n"), sent["author"], sent["subject"])
 
 
 def _looked_at(site: Site, draft: Draft, known: Iterable[str] = ()) -> tuple[Draft, dict[str, str]]:
-    """The draft with its subject as the register spells it, and by field what is wrong with it."""
+    """Return the draft with its subject as the register spells it, and its problems by field."""
     problems = draft.tidied().problems()
     try:
         draft = replace(draft, subject=find_subject(site, draft.subject, known))
@@ -221,13 +216,13 @@ def _looked_at(site: Site, draft: Draft, known: Iterable[str] = ()) -> tuple[Dra
 
 
 def _version(sent: Mapping[str, str]) -> int:
-    """The version that the form was made for; 0, which no note has, if it does not say."""
+    """Return the version that the form was made for; 0, which no note has, if it does not say."""
     text = sent["version"]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 def _place(site: Site, note: Note) -> str:
-    """The address that shows a note: the newest notes on its subject, or those up to it."""
+    """Return the address that shows a note: the newest notes on its subject, or those up to it."""
     newest = site.notes.all(note.subject, limit=_SHOWN)
     is_among = any(other.id == note.id for other in newest)
     return discussion_page(note.subject, before=None if is_among else note.id + 1, note=note.id)

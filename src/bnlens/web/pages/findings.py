@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
+from collections import Counter
+from typing import Any
 
 from bnlens.web.entries import facet_entry
 from bnlens.web.findings import STANDINGS, facets
-from bnlens.web.pages._page import Page
-from bnlens.web.pages.paper import tally
-from bnlens.web.site import Site
+from bnlens.web.results import Snapshot
+from bnlens.web.site import Page
 
-__all__ = ["PAGE"]
+__all__ = ["PAGE", "standings"]
 
 
-def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
+def _findings(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "title": "Key findings",
+        "description": (
+            "What the paper says, sentence by sentence, beside what came out when it was computed. The sentences are ours; the "
+            "verdicts are those of the newest run in the served folder."
+        ),
+        **standings(snapshot),
+    }
 
-    @routes.get("/findings")
-    async def findings(request: Request) -> Response:
-        snapshot = await site.results.get()
 
-        def render() -> Response:
-            entries = [facet_entry(facet, snapshot) for facet in facets()]
-            return site.render(
-                request,
-                "findings.html",
-                title="Key findings",
-                description=(
-                    "What the paper says, sentence by sentence, beside what came out when it was computed. The sentences are "
-                    "ours; the verdicts are those of the newest run in the served folder."
-                ),
-                facets=entries,
-                tally=tally(entries),
-                standings=STANDINGS,
-                problem=snapshot.problem,
-            )
-
-        return await run_in_threadpool(render)
-
-    return routes
+def standings(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the facets with the standing of each finding, how many have which, and the tone of each standing."""
+    entries = [facet_entry(facet, snapshot) for facet in facets()]
+    counts = Counter(finding.standing for facet in entries for finding in facet.findings)
+    tally = {standing: counts[standing] for standing in STANDINGS if counts[standing]}
+    return {"facets": entries, "tally": tally, "standings": STANDINGS}
 
 
 PAGE = Page(
@@ -49,6 +37,6 @@ PAGE = Page(
     title="Findings",
     path="/findings",
     summary="Seven facets of the paper; every sentence with the number, error and verdict that back it or do not.",
-    routes=_routes,
+    context=_findings,
     export=lambda site: ("/api/findings",),
 )

@@ -1,51 +1,33 @@
-"""The front page: what this is, and where to begin."""
+"""The front page."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
-from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
-
-from bnlens.claims import tone
+from bnlens.claims import TONES
 from bnlens.web.entries import claim_entry
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.results import Snapshot
+from bnlens.web.site import Page
 
 __all__ = ["PAGE"]
 
 
-def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
-
-    @routes.get("/")
-    async def home(request: Request) -> Response:
-        snapshot = await site.results.get()
-
-        def render() -> Response:
-            entries = [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
-            results = [entry.result for entry in entries if entry.result and entry.result.verdict != "not judged"]
-            counts = Counter(result.verdict for result in results)
-            return site.render(
-                request,
-                "home.html",
-                title="How much does batch normalization regularise?",
-                description=(
-                    "A network that normalises with the statistics of M samples has a higher training loss than with those "
-                    "of the population. That gap is a regulariser, and it can be measured, predicted and set."
-                ),
-                first=next((entry for entry in entries if entry.core), None),
-                claims=len(entries),
-                verdicts=[(verdict, count, tone(verdict)) for verdict, count in counts.most_common()],
-                newest=max(results, key=lambda result: result.finished, default=None),
-                problem=snapshot.problem,
-            )
-
-        return await run_in_threadpool(render)
-
-    return routes
+def _home(snapshot: Snapshot) -> dict[str, Any]:
+    entries = [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
+    results = [entry.result for entry in entries if entry.result and entry.result.verdict != "not judged"]
+    counts = Counter(result.verdict for result in results)
+    return {
+        "title": "How much does batch normalization regularise?",
+        "description": (
+            "A network that normalises with the statistics of M samples has a higher training loss than with those of the "
+            "population. That gap is a regulariser, and it can be measured, predicted and set."
+        ),
+        "first": next((entry for entry in entries if entry.core), None),
+        "claims": len(entries),
+        "verdicts": [(verdict, count, TONES[verdict]) for verdict, count in counts.most_common()],
+        "newest": max(results, key=lambda result: result.finished, default=None),
+    }
 
 
-PAGE = Page(id="home", title="Start", path="/", routes=_routes)
+PAGE = Page(id="home", title="Start", path="/", context=_home)

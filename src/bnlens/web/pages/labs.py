@@ -15,8 +15,8 @@ from bnlens.render import Html
 from bnlens.web.answers import Answer
 from bnlens.web.jobs import OverloadedError
 from bnlens.web.labs import IncompleteError, Lab, NotFoundError, StateError
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
+from bnlens.web.site import Page, Site
+from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
 
@@ -39,6 +39,8 @@ def _routes(site: Site) -> APIRouter:
             raise NotFoundError(f"There is no lab {name[:60]!r}; there are {', '.join(site.labs)}.")
         return await _answer(site, site.labs[name], request)
 
+    reports = site.labs["network"]
+    add_sending(routes, "/labs/network/send", site.reports, lambda name: reports.path(reports.read({"report": name})))
     return routes
 
 
@@ -50,7 +52,7 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
     except StateError as error:
         return await _page(site, lab, request, shown, problems=error.problems, status=422)
     try:
-        answer = await site.answers.get(lab, state, request)
+        answer = await site.answers.find(lab, state, gone=request.is_disconnected)
     except IncompleteError as error:
         if error.suggestion and not site.static:
             return RedirectResponse(lab.path({**state, **error.suggestion}), 303)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from bnlens.errors import BnlensError
 from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.network_api import network_page
 from bnlens.web.network_view import HEIGHT, ROLE_WORDS, WIDTH, graph
 from bnlens.web.networks import MAX_BYTES
-from bnlens.web.pages._page import Page
-from bnlens.web.site import Site
-from bnlens.web.uploads import sent_file
+from bnlens.web.site import Page, Site
+from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
 
@@ -44,12 +42,7 @@ def _routes(site: Site) -> APIRouter:
             max_mib=MAX_BYTES // 2**20,
         )
 
-    @routes.post("/network/send")
-    async def send(request: Request) -> Response:
-        content, label = await sent_file(request, MAX_BYTES, "a network")
-        name = await run_in_threadpool(site.networks.add, content, label)
-        return RedirectResponse(network_page(name), 303)
-
+    add_sending(routes, "/network/send", site.networks, network_page)
     return routes
 
 

@@ -6,14 +6,10 @@
   const detail = bar.querySelector(".run-detail");
   const progress = bar.querySelector("progress");
   const cancel = bar.querySelector("form[data-cancel]");
-  const token = () => cancel.querySelector("[name=token]").value;
   let stream = null;
 
   const ask = async (address, options) => {
-    const answer = await fetch(address, {
-      ...options,
-      headers: { "Content-Type": "application/json", "X-Bnlens-Token": token() },
-    });
+    const answer = await fetch(address, { ...options, headers: { "Content-Type": "application/json" } });
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.error);
     return content;
