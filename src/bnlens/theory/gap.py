@@ -18,6 +18,7 @@ from bnlens.theory._check import FloatArray, check_batch_size, unwrap
 from bnlens.theory.distributions import Distribution, Population, get_distribution
 from bnlens.theory.noise import noise_scale
 from bnlens.theory.units import Unit, get_unit
+from bnlens.theory.zeta import zeta
 
 __all__ = ["GapLaw", "GapShares", "Hessian", "Statistics", "gap_law", "linear_gamma", "linear_gap"]
 
@@ -94,16 +95,15 @@ class GapLaw:
     @property
     def two_term(self) -> float:
         """The paper's M * zeta * gamma^2 = gamma^2 (K/8 H_gg + 1/2 H_bb)."""
-        return self.gamma**2 * (self.kurtosis_factor / 8 * self.H_gg + self.H_bb / 2)
+        return self.gamma**2 * self._zeta
 
     @property
     def two_term_shares(self) -> GapShares:
         """The paper's two terms apart: gamma^2 H_bb / 2 from mu_B and gamma^2 K H_gg / 8 from sigma_B."""
-        return GapShares(
-            mean=self.gamma**2 * self.H_bb / 2,
-            std=self.gamma**2 * self.kurtosis_factor / 8 * self.H_gg,
-            cross=0.0,
-        )
+        square = self.gamma**2
+        mean = zeta(square, 0.0, self.H_bb, self.H_gg)
+        std = zeta(0.0, square * self.kurtosis_factor / 4, self.H_bb, self.H_gg)
+        return GapShares(mean=mean, std=std, cross=0.0)
 
     def zeta(self, batch_size: ArrayLike) -> float | FloatArray:
         """The paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
@@ -111,8 +111,11 @@ class GapLaw:
         Args:
             batch_size: M >= 2, a number or an array.
         """
-        size = check_batch_size(batch_size)
-        return unwrap((self.kurtosis_factor / 8 * self.H_gg + self.H_bb / 2) / size)
+        return unwrap(self._zeta / check_batch_size(batch_size))
+
+    @property
+    def _zeta(self) -> float:
+        return float(zeta(1.0, self.kurtosis_factor / 4, self.H_bb, self.H_gg))
 
     def shares(self, statistics: Statistics = "own", *, bessel: bool = False) -> GapShares:
         """Split M * gap into what the batch mean and the batch standard deviation do alone, and their cross term.

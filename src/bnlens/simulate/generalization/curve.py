@@ -19,7 +19,8 @@ from bnlens.theory.generalization import Estimator, ReluRidge
 
 if TYPE_CHECKING:
     import pandas as pd
-    from plotly.graph_objects import Figure
+
+    from bnlens.render import Figure
 
 __all__ = ["SimulatedCurve", "simulate_learning_curve"]
 
@@ -81,16 +82,11 @@ class SimulatedCurve:
         Args:
             figure: an existing figure to draw into, for example that of the theory's curve.
         """
-        from bnlens.render import new_figure
+        from bnlens import render
 
-        figure = figure if figure is not None else new_figure(x="load α = P/N", y="generalization error")
-        figure.add_scatter(
-            name=f"{self.estimator.title}, simulated at N = {self.dimension}",
-            mode="markers",
-            x=self.alpha.tolist(),
-            y=self.error.tolist(),
-            error_y={"array": self.error_stderr.tolist()},
-        )
+        figure = render.new_figure(x="load α = P/N", y="generalization error") if figure is None else figure
+        name = f"{self.estimator.title}, simulated at N = {self.dimension}"
+        render.add_points(figure, name, self.alpha, self.error, self.error_stderr)
         return figure
 
 

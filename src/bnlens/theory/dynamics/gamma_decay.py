@@ -6,25 +6,10 @@ import math
 from dataclasses import dataclass
 
 from bnlens.errors import UsageError
-from bnlens.theory.dynamics._averages import Averages, UnitName
+from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics.weight_norm import WeightNorm
 
-__all__ = ["GammaDecay", "paper_zeta"]
-
-
-def paper_zeta(unit: UnitName, batch_size: int) -> float:
-    """Return the paper's zeta of a unit with squared loss on Gaussian inputs: 3/(4M) linear, 3/(8M) ReLU.
-
-    The ReLU value is that of the Gauss-Newton Hessian at beta = 0 (theory sheet A.2).
-
-    Args:
-        unit: ``"linear"`` or ``"relu"``.
-        batch_size: statistics batch size M.
-
-    >>> paper_zeta("linear", 8), paper_zeta("relu", 8)
-    (0.09375, 0.046875)
-    """
-    return {"linear": 0.75, "relu": 0.375}[unit] / batch_size
+__all__ = ["GammaDecay"]
 
 
 @dataclass(frozen=True, kw_only=True)

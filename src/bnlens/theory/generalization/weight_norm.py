@@ -12,6 +12,7 @@ from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_batch_size, unwrap
 from bnlens.theory.generalization._estimator import OrderParameters, Status, check_loads, check_not_negative
 from bnlens.theory.generalization.ridge import ridge_order_parameters
+from bnlens.theory.zeta import paper_zeta
 
 __all__ = ["Reduction", "WeightNormDecay", "gamma_decay_to_ridge", "paper_gamma_decay", "ridge_to_gamma_decay"]
 
@@ -118,7 +119,7 @@ def paper_gamma_decay(batch_size: ArrayLike) -> float | FloatArray:
     >>> paper_gamma_decay(8)
     0.09375
     """
-    return unwrap(3 / (4 * check_batch_size(batch_size)))
+    return unwrap(paper_zeta("linear", check_batch_size(batch_size)))
 
 
 def _samples_per_input(alpha: ArrayLike, reduction: Reduction) -> FloatArray:
