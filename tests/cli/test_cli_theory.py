@@ -110,7 +110,7 @@ def test_generalization_is_the_librarys_beside_simulation(tmp_path: Path) -> Non
     assert {row["status"] for row in found} == {"asymptotic"}
     for row in found:
         assert abs(float(row["simulated_error"]) - float(row["error"])) < 4 * float(row["simulated_error_stderr"])
-    assert "simulated at N = 80" in plot.read_text()
+    assert "simulated, N = 80" in plot.read_text()
 
 
 @pytest.mark.parametrize(

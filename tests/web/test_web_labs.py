@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from bnlens.labs import Choice, Real, StateError, Whole
 from bnlens.measure import Report
 from bnlens.render import number
 from bnlens.simulate import simulate_dynamics, simulate_gap
 from bnlens.simulate.generalization import simulate_learning_curve
 from bnlens.theory import dynamics, gap_law, generalization, learning_rate
-from bnlens.web.labs import LABS, Choice, Lab, Real, StateError, Whole
+from bnlens.web.labs import LABS, Lab
 
 STATES = [(lab, state) for lab in LABS for state in lab.exported() if lab.cost(state) != "long"]
 

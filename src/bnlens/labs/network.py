@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnlens.errors import StoreError, UsageError
+from bnlens.labs._lab import IncompleteError, Lab, State, Step
+from bnlens.labs._parameters import Choice, Reference, Whole
+from bnlens.labs._result import Headline, Result
 from bnlens.render import PALETTE, number
-from bnlens.web.labs._lab import IncompleteError, Lab, State, Step
-from bnlens.web.labs._parameters import Choice, Reference, Whole
-from bnlens.web.labs._result import Headline, Result
 
 if TYPE_CHECKING:
     from bnlens.measure import Prediction, Report
@@ -156,30 +156,12 @@ def _figure(report: Report, prediction: Prediction) -> Any:
     return figure
 
 
+_DIAL = "The dial: images that one layer sees at once."
+_LAWS = {"exact": "Full law, exact curvature", "fisher": "Full law, Fisher", "two_term": "Two-term (paper)"}
 _PARAMETERS = (
-    Reference(
-        name="report",
-        label="Report",
-        pattern=r"^[^\x00-\x1f\x7f]*$",
-        help="A file written by Report.to_json.",
-    ),
-    Whole(
-        name="batch_size",
-        label="Statistics batch size",
-        symbol="M",
-        default=64,
-        minimum=2,
-        maximum=65536,
-        log=True,
-        help="The dial: images that one layer sees at once.",
-    ),
-    Choice(
-        name="kind",
-        label="Prediction",
-        default="exact",
-        options={"exact": "Full law, exact curvature", "fisher": "Full law, Fisher", "two_term": "Two-term (paper)"},
-        help="The last two need a known likelihood.",
-    ),
+    Reference("report", "Report", "", r"^[^\x00-\x1f\x7f]*$", help="A file written by Report.to_json."),
+    Whole("batch_size", "Statistics batch size", 64, 2, 65536, symbol="M", log=True, help=_DIAL),
+    Choice("kind", "Prediction", "exact", _LAWS, help="The last two need a known likelihood."),
 )
 
 _FORMULAS = (

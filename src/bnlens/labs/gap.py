@@ -6,23 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnlens.render import PALETTE, ROLES, new_figure, number
+from bnlens.labs._lab import Example, Lab, State, Step
+from bnlens.labs._parameters import Choice, Real, Whole, simulation
+from bnlens.labs._result import Headline, Result, call
+from bnlens.render import PALETTE, ROLES, add_line, add_points, new_figure, number
 from bnlens.theory import GapLaw, gap_law, linear_gap, mean_std
-from bnlens.web.labs._lab import Cost, Example, Lab, State, Step
-from bnlens.web.labs._parameters import Choice, Real, Whole, switch
-from bnlens.web.labs._result import Headline, Result
 
 __all__ = ["LAB"]
 
 _SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SIMULATED = (8, 16, 32, 64, 128, 256)
 _TEACHER = 0.8  # R of the linear unit's default teacher, sheet A.4
-_LOOKS: Mapping[str, Mapping[str, str]] = {
-    "own": {"name": "own batch, law", "color": PALETTE[0], "dash": "solid", "symbol": "circle"},
-    "fresh": {"name": "fresh batch, law", "color": PALETTE[2], "dash": "dot", "symbol": "diamond"},
-    "two_term": {"name": "two-term (paper)", "color": ROLES["paper"]["color"], "dash": "dash"},
-    "exact": {"name": "own batch, exact", "color": PALETTE[1], "dash": "longdash"},
+_LINES = {
+    "own": ("own batch, law", PALETTE[0], "solid"),
+    "fresh": ("fresh batch, law", PALETTE[2], "dot"),
+    "two_term": ("two-term (paper)", ROLES["paper"]["color"], "dash"),
+    "exact": ("own batch, exact", PALETTE[1], "longdash"),
 }
+_SEEN = "Samples that the layer sees at once."
+_SYMBOLS = {"own": "circle", "fresh": "diamond"}
 _HEADINGS = {
     "M": "M",
     "own": "Own batch, law",
@@ -35,27 +37,28 @@ _HEADINGS = {
 
 
 def _compute(state: State) -> Result:
-    law = gap_law(
-        state["unit"], state["distribution"], gamma=state["gamma"], beta=state["beta"], hessian=state["hessian"]
-    )
+    point = {"gamma": state["gamma"], "beta": state["beta"]}
+    law = gap_law(state["unit"], state["distribution"], **point, hessian=state["hessian"])
     chosen = state["batch_size"]
     rows = [_row(law, state, size) for size in sorted({*_SIZES, chosen})]
     if state["simulate"] == "yes":
         for row in rows:
             if row["M"] in (*_SIMULATED, chosen):
-                row.update(_simulated(state, row["M"]))
+                row |= _simulated(state, row["M"])
     at = next(row for row in rows if row["M"] == chosen)
     ratio = at["two_term"] / at["own"] if at["own"] else None
+    unit = LAB.label("unit", state)
+    unit = unit if unit.startswith("ReLU") else unit[0].lower() + unit[1:]
     return Result(
         figure=_figure(rows, state),
         caption=(
-            f"Gap over the statistics batch size: {_label('unit', state)}, {_label('distribution', state)} pre-activation, "
+            f"Gap over the statistics batch size: {unit}, {LAB.label('distribution', state)} pre-activation, "
             f"γ = {number(state['gamma'])}, β = {number(state['beta'])}."
         ),
         description=_description(rows, at, ratio),
         headlines=_headlines(at, ratio),
         rows=rows,
-        columns={name: heading for name, heading in _HEADINGS.items() if any(name in row for row in rows)},
+        columns=_HEADINGS,
         table="Gap by batch size, nats per sample",
         code=_code(state),
         notes=_notes(state, law),
@@ -63,96 +66,73 @@ def _compute(state: State) -> Result:
 
 
 def _row(law: GapLaw, state: State, size: int) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "M": size,
-        "own": float(law.gap(size, "own")),
-        "fresh": float(law.gap(size, "fresh")),
-        "two_term": law.two_term / size,
-    }
-    if _has_exact(state):
+    own, fresh = float(law.gap(size, "own")), float(law.gap(size, "fresh"))
+    row: dict[str, Any] = {"M": size, "own": own, "fresh": fresh, "two_term": law.two_term / size}
+    if state["unit"] == "linear" and state["distribution"] == "gaussian":
         row["exact"] = float(linear_gap(state["gamma"], _TEACHER, mean_std(size)))
     return row
 
 
-def _has_exact(state: State) -> bool:
-    return bool(state["unit"] == "linear") and bool(state["distribution"] == "gaussian")
+def _drawn(state: State, size: int) -> dict[str, Any]:
+    """Return how a gap is simulated, all arguments but the unit, the distribution and the kind of statistics."""
+    samples = max(int(state["samples"]), 50 * size)
+    return {
+        "gamma": state["gamma"],
+        "beta": state["beta"],
+        "batch_size": size,
+        "samples": samples,
+        "seed": state["seed"],
+    }
 
 
 def _simulated(state: State, size: int) -> dict[str, float]:
     from bnlens.simulate import simulate_gap
 
     found: dict[str, float] = {}
-    for statistics in ("own", "fresh"):
-        estimate = simulate_gap(
-            state["unit"],
-            state["distribution"],
-            gamma=state["gamma"],
-            beta=state["beta"],
-            batch_size=size,
-            statistics=statistics,
-            samples=max(int(state["samples"]), 50 * size),
-            seed=state["seed"],
-        )
-        found |= {f"simulated {statistics}": estimate.gap, f"simulated {statistics} stderr": estimate.stderr}
+    for kind in ("own", "fresh"):
+        estimate = simulate_gap(state["unit"], state["distribution"], statistics=kind, **_drawn(state, size))
+        found |= {f"simulated {kind}": estimate.gap, f"simulated {kind} stderr": estimate.stderr}
     return found
 
 
 def _figure(rows: Sequence[Mapping[str, Any]], state: State) -> Any:
     times = state["show"] == "coefficient"
     figure = new_figure(x="statistics batch size M", y="M × gap (nats)" if times else "gap (nats per sample)")
-    shown: list[float] = []
-    for kind, look in _LOOKS.items():
-        values = [row[kind] * (row["M"] if times else 1) for row in rows if kind in row]
-        if not values:
-            continue
-        shown += values
-        figure.add_scatter(
-            x=[row["M"] for row in rows],
-            y=values,
-            mode="lines",
-            name=look["name"],
-            line={"color": look["color"], "dash": look["dash"]},
-        )
-    for kind in ("own", "fresh"):
-        points = [row for row in rows if f"simulated {kind}" in row]
-        if not points:
-            continue
-        scale = [row["M"] if times else 1 for row in points]
-        values = [row[f"simulated {kind}"] * factor for row, factor in zip(points, scale, strict=True)]
-        shown += values
-        figure.add_scatter(
-            x=[row["M"] for row in points],
-            y=values,
-            error_y={"array": [row[f"simulated {kind} stderr"] * f for row, f in zip(points, scale, strict=True)]},
-            mode="markers",
-            name=f"{kind} batch, simulated",
-            marker={"color": _LOOKS[kind]["color"], "symbol": _LOOKS[kind]["symbol"]},
-        )
+
+    def column(name: str) -> list[float]:
+        return [row[name] * (row["M"] if times else 1) for row in rows if name in row]
+
+    for name, (label, color, dash) in _LINES.items():
+        if name in rows[0]:
+            add_line(figure, label, [row["M"] for row in rows], column(name), color=color, dash=dash)
+    for kind, symbol in _SYMBOLS.items():
+        sizes = [row["M"] for row in rows if f"simulated {kind}" in row]
+        if sizes:
+            points, errors = column(f"simulated {kind}"), column(f"simulated {kind} stderr")
+            label, color, _ = _LINES[kind]
+            add_points(figure, f"{kind} batch, simulated", sizes, points, errors, color=color, symbol=symbol)
     sizes = [row["M"] for row in rows]
     edges = [math.log10(sizes[0] / 1.1), math.log10(sizes[-1] * 1.1)]
     figure.update_xaxes(type="log", range=edges, tickvals=sizes, ticktext=[str(size) for size in sizes])
     figure.add_vline(x=state["batch_size"], line={"color": ROLES["paper"]["color"], "width": 1, "dash": "dot"})
-    if not times and min(shown) > 0:
-        figure.update_yaxes(type="log")
-    elif times and min(shown) > 0:
-        figure.update_yaxes(rangemode="tozero")
+    if all(value > 0 for trace in figure.data for value in trace.y):
+        figure.update_yaxes(**({"rangemode": "tozero"} if times else {"type": "log"}))
     return figure
 
 
 def _headlines(at: Mapping[str, Any], ratio: float | None) -> list[Headline]:
-    size = at["M"]
-    headlines = [Headline("own", f"Gap at M = {size}, own-batch law", at["own"], note="nats per sample")]
+    unit = "nats per sample"
+    headlines = [Headline("own", f"Gap at M = {at['M']}, own-batch law", at["own"], note=unit)]
     if "simulated own" in at:
-        simulated = Headline("simulated-own", "Simulated", at["simulated own"], at["simulated own stderr"])
-        headlines.append(simulated)
+        headlines.append(Headline("simulated-own", "Simulated", at["simulated own"], at["simulated own stderr"]))
     elif "exact" in at:
-        headlines.append(Headline("exact", "Exact (linear unit, Gaussian)", at["exact"], note="nats per sample"))
-    headlines += [
-        Headline("two-term", "Two-term value (paper)", at["two_term"], note="nats per sample"),
+        headlines.append(Headline("exact", "Exact (linear unit, Gaussian)", at["exact"], note=unit))
+    return [
+        *headlines,
+        Headline("two-term", "Two-term value (paper)", at["two_term"], note=unit),
         Headline("ratio", "Two-term over own-batch law", ratio),
-        Headline("fresh", "Fresh-batch law", at["fresh"], note="nats per sample"),
+        Headline("fresh", "Fresh-batch law", at["fresh"], note=unit),
     ]
-    return headlines
 
 
 def _description(rows: Sequence[Mapping[str, Any]], at: Mapping[str, Any], ratio: float | None) -> str:
@@ -180,33 +160,18 @@ def _notes(state: State, law: GapLaw) -> list[str]:
 
 
 def _code(state: State) -> str:
-    hessian = ', hessian="gauss-newton"' if state["hessian"] == "gauss-newton" else ""
-    point = f"gamma={state['gamma']:g}, beta={state['beta']:g}"
-    unit, size = f'"{state["unit"]}", "{state["distribution"]}"', state["batch_size"]
+    kind, size = (f'"{state["unit"]}"', f'"{state["distribution"]}"'), state["batch_size"]
+    hessian = {"hessian": state["hessian"]} if state["hessian"] == "gauss-newton" else {}
     lines = [
         "from bnlens.theory import gap_law",
         "",
-        f"law = gap_law({unit}, {point}{hessian})",
+        f"law = {call('gap_law', *kind, gamma=state['gamma'], beta=state['beta'], **hessian)}",
         f'law.gap({size}, "own"), law.gap({size}, "fresh"), law.two_term / {size}',
     ]
     if state["simulate"] == "yes":
-        samples = max(int(state["samples"]), 50 * size)
         lines.insert(0, "from bnlens.simulate import simulate_gap")
-        lines.append(
-            f'simulate_gap({unit}, {point}, batch_size={size}, statistics="own", samples={samples}, seed={state["seed"]})'
-        )
+        lines.append(call("simulate_gap", *kind, **_drawn(state, size), statistics="own"))
     return "\n".join(lines)
-
-
-def _label(name: str, state: State) -> str:
-    parameter = LAB.parameter(name)
-    assert isinstance(parameter, Choice)  # noqa: S101 - for the type checker
-    label = parameter.options[state[name]]
-    return label if name == "distribution" or label.startswith("ReLU") else label[0].lower() + label[1:]
-
-
-def _cost(state: State) -> Cost:
-    return "instant" if state["simulate"] == "no" else "long"
 
 
 LAB = Lab(
@@ -215,10 +180,10 @@ LAB = Lab(
     question="How much does batch normalization add to the loss of one unit, and is the two-term formula right about it?",
     parameters=(
         Choice(
-            name="unit",
-            label="Unit",
-            default="linear",
-            options={
+            "unit",
+            "Unit",
+            "linear",
+            {
                 "linear": "Linear, squared loss",
                 "relu": "ReLU, squared loss",
                 "logistic": "Logistic, cross-entropy",
@@ -228,55 +193,38 @@ LAB = Lab(
             help="Activation, loss and teacher of theory sheet A.4.",
         ),
         Choice(
-            name="distribution",
-            label="Pre-activation",
-            default="gaussian",
-            options={"gaussian": "Gaussian", "laplace": "Laplace", "exponential": "Exponential"},
+            "distribution",
+            "Pre-activation",
+            "gaussian",
+            {"gaussian": "Gaussian", "laplace": "Laplace", "exponential": "Exponential"},
             help="Laplace has heavy tails, exponential has skew as well.",
         ),
-        Real(name="gamma", label="Scale", symbol="γ", default=0.7, minimum=0.05, maximum=5, step=0.05),
-        Real(name="beta", label="Shift", symbol="β", default=0.2, minimum=-3, maximum=3, step=0.05),
-        Whole(
-            name="batch_size",
-            label="Statistics batch size",
-            symbol="M",
-            default=32,
-            minimum=4,
-            maximum=1024,
-            log=True,
-            help="Samples that the layer sees at once.",
-        ),
+        Real("gamma", "Scale", 0.7, 0.05, 5, symbol="γ", step=0.05),
+        Real("beta", "Shift", 0.2, -3, 3, symbol="β", step=0.05),
+        Whole("batch_size", "Statistics batch size", 32, 4, 1024, symbol="M", log=True, help=_SEEN),
         Choice(
-            name="hessian",
-            label="Curvature",
-            default="exact",
-            options={"exact": "Exact, with kinks", "gauss-newton": "Gauss–Newton"},
+            "hessian",
+            "Curvature",
+            "exact",
+            {"exact": "Exact, with kinks", "gauss-newton": "Gauss–Newton"},
             when={"unit": ("relu",)},
             help="Whether the kink of the loss counts.",
         ),
         Choice(
-            name="show",
-            label="Vertical axis",
-            default="coefficient",
-            options={"coefficient": "M × gap", "gap": "gap"},
+            "show",
+            "Vertical axis",
+            "coefficient",
+            {"coefficient": "M × gap", "gap": "gap"},
             help="M × gap tends to a constant.",
         ),
-        switch(name="simulate", label="Simulate", help="Draw batches and measure; takes seconds.", group="Monte Carlo"),
-        Choice(
-            name="samples",
-            label="Samples per point",
-            default="200000",
-            options={"50000": "50,000", "200000": "200,000", "1000000": "1,000,000"},
-            when={"simulate": ("yes",)},
-            group="Monte Carlo",
-        ),
-        Whole(
-            name="seed",
-            label="Seed",
-            default=0,
-            minimum=0,
-            maximum=999_999,
-            when={"simulate": ("yes",)},
+        *simulation(
+            "Draw batches and measure; takes seconds.",
+            Choice(
+                "samples",
+                "Samples per point",
+                "200000",
+                {"50000": "50,000", "200000": "200,000", "1000000": "1,000,000"},
+            ),
             group="Monte Carlo",
         ),
     ),
@@ -320,6 +268,6 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet A.1 to A.4",
-    cost=_cost,
+    cost=lambda state: "instant" if state["simulate"] == "no" else "long",
     grid=("unit", "distribution"),
 )

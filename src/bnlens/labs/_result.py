@@ -1,0 +1,146 @@
+"""The answers of a lab: to the page a figure with numbers and words, to the command line a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bnlens import render
+from bnlens._plain import csv_text, plain
+from bnlens.labs._parameters import value_text
+from bnlens.render import Html
+
+if TYPE_CHECKING:
+    from bnlens.render import Figure
+
+__all__ = ["Headline", "Result", "Table", "call", "records", "simulated_records"]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One number that answers the question.
+
+    Attributes:
+        id: stable name.
+        label: its name for readers.
+        value: the number; None if it does not exist, infinity allowed.
+        stderr: its standard error.
+        note: a few words, such as the unit.
+    """
+
+    id: str
+    label: str
+    value: float | int | None
+    stderr: float | None = None
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The number as a reader sees it."""
+        return render.number(self.value, self.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The answer at one state.
+
+    Attributes:
+        figure: in the look of bnlens.
+        caption: the subject of the figure.
+        description: what can be seen in it, for those who cannot.
+        headlines: the numbers that matter.
+        rows: the figure's numbers; a column "X stderr" is the standard error of "X".
+        columns: headings by column, errors left out.
+        table: caption of the rows.
+        code: Python that gives the same numbers.
+        notes: what to know about these numbers.
+    """
+
+    figure: Figure
+    caption: str
+    description: str
+    headlines: Sequence[Headline]
+    rows: Sequence[Mapping[str, Any]]
+    columns: Mapping[str, str]
+    table: str
+    code: str
+    notes: Sequence[str] = ()
+
+    def figure_html(self) -> Html:
+        """Return the figure as an element of a page."""
+        return render.figure(self.figure, caption=self.caption, label=self.description)
+
+    def table_html(self) -> Html:
+        """Return the rows as a table of the columns that they have."""
+        columns = {name: heading for name, heading in self.columns.items() if any(name in row for row in self.rows)}
+        return render.table(self.rows, caption=self.table, columns=columns)
+
+    def csv(self) -> str:
+        """Return the rows as CSV, every digit kept."""
+        return csv_text(_underscored(self.rows))
+
+    def data(self) -> dict[str, Any]:
+        """Return numbers and words as JSON data; null where a number does not exist or is infinite."""
+        headlines = [
+            {"id": h.id, "label": h.label, "value": plain(h.value), "stderr": plain(h.stderr), "text": h.text}
+            for h in self.headlines
+        ]
+        rows = plain(_underscored(self.rows))
+        return {"headlines": headlines, "rows": rows, "notes": list(self.notes), "python": self.code}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The answer on the command line.
+
+    Attributes:
+        rows: numbers by column.
+        facts: further values, for JSON.
+        title: heading of the figure.
+        words: what stands under it.
+        draw: makes the figure.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any]
+    title: str
+    words: str
+    draw: Callable[[], Figure]
+
+    def csv(self) -> str:
+        """Return the rows as CSV, every digit kept."""
+        return csv_text(_underscored(self.rows))
+
+    def data(self) -> dict[str, Any]:
+        """Return facts and rows as JSON data; null where a number does not exist or is infinite."""
+        data: dict[str, Any] = plain({**self.facts, "rows": _underscored(self.rows)})
+        return data
+
+
+def _underscored(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name.replace(" ", "_"): value for name, value in row.items()} for row in rows]
+
+
+def records(result: object, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return arrays of a result, by the names of its fields, as rows."""
+    columns = {name: getattr(result, name).tolist() for name in names}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def simulated_records(result: object, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return arrays of a simulation with their standard errors as rows, each name after the word "simulated"."""
+    rows = records(result, [field for name in names for field in (name, f"{name}_stderr")])
+    return [{f"simulated {name.replace('_stderr', ' stderr')}": value for name, value in row.items()} for row in rows]
+
+
+def call(name: str, *arguments: str, **named: Any) -> str:
+    """Return a call as a line of Python.
+
+    >>> call("law.gap", "8", statistics="own", scale=0.5)
+    'law.gap(8, statistics="own", scale=0.5)'
+    """
+    texts = (
+        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value_text(value)}" for key, value in named.items()
+    )
+    return f"{name}({', '.join((*arguments, *texts))})"
