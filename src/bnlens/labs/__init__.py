@@ -6,17 +6,14 @@ The page and `bnlens theory` are two faces of them: both take the parameters, wi
 from __future__ import annotations
 
 from bnlens.labs import dynamics, gap, generalization, rates
-from bnlens.labs._lab import Command, Cost, Example, IncompleteError, Lab, State, StateError, Step
-from bnlens.labs._parameters import Choice, Option, Parameter, Real, Reference, Value, Whole, value_text
-from bnlens.labs._result import Headline, Result, Table
+from bnlens.labs._lab import Command, IncompleteError, Lab, State, StateError
+from bnlens.labs._parameters import Choice, Option, Parameter, Real, Reference, Whole, value_text
+from bnlens.labs._result import Result, Table
 
 __all__ = [
     "LABS",
     "Choice",
     "Command",
-    "Cost",
-    "Example",
-    "Headline",
     "IncompleteError",
     "Lab",
     "Option",
@@ -26,9 +23,7 @@ __all__ = [
     "Result",
     "State",
     "StateError",
-    "Step",
     "Table",
-    "Value",
     "Whole",
     "value_text",
 ]

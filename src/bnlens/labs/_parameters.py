@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 __all__ = [
+    "BATCH_SIZE",
     "RUNS",
     "UNIT",
     "Choice",
@@ -16,7 +17,9 @@ __all__ = [
     "Reference",
     "Value",
     "Whole",
+    "optional_zeta",
     "simulation",
+    "sizes",
     "switch",
     "value_text",
 ]
@@ -168,19 +171,25 @@ class Reference(Parameter):
         return f"a name from the list, at most {self.longest} characters"
 
 
-UNIT = Choice(
-    "unit",
-    "Unit",
-    "linear",
-    {"linear": "Linear", "relu": "ReLU"},
-    option=Option("Activation of student and teacher."),
-)
+_UNITS = {"linear": "Linear", "relu": "ReLU"}
+UNIT = Choice("unit", "Unit", "linear", _UNITS, option=Option("Activation of student and teacher."))
+BATCH_SIZE = Option("Samples per step.", "M", short="-M")
 RUNS = Option("Independent runs of the simulation.", "N", minimum=2)
+
+
+def sizes(name: str, label: str, default: int, *numbers: int, **more: Any) -> Choice:
+    """Return a choice of sizes N."""
+    return Choice(name, label, str(default), {str(number): f"{number:,}" for number in numbers}, **more)
 
 
 def switch(name: str, label: str, *, default: bool = False, **more: Any) -> Choice:
     """Return a choice of yes and no."""
     return Choice(name, label, "yes" if default else "no", {"no": "no", "yes": "yes"}, **more)
+
+
+def optional_zeta(minimum: float, **more: Any) -> Real:
+    """Return the coefficient of gamma decay, left empty for the paper's."""
+    return Real("zeta", "Gamma decay", None, minimum, 2, 0.01, symbol="ζ", empty="the paper's", **more)
 
 
 def simulation(help: str, *parameters: Parameter, group: str = "Students of finite size") -> tuple[Parameter, ...]:  # noqa: A002

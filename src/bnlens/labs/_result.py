@@ -14,7 +14,7 @@ from bnlens.render import Html
 if TYPE_CHECKING:
     from bnlens.render import Figure
 
-__all__ = ["Headline", "Result", "Table", "call", "records", "simulated_records"]
+__all__ = ["Headline", "Result", "Table", "add_curve", "add_simulated", "call", "join", "records", "simulated_records"]
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,36 @@ def _underscored(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name.replace(" ", "_"): value for name, value in row.items()} for row in rows]
 
 
-def records(result: object, names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return arrays of a result, by the names of its fields, as rows."""
-    columns = {name: getattr(result, name).tolist() for name in names}
+def records(result: object, names: Iterable[str], label: str = "{}") -> list[dict[str, Any]]:
+    """Return arrays of a result, by the names of its fields, as rows; the label makes names of columns from them."""
+    columns = {label.format(name): getattr(result, name).tolist() for name in names}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def simulated_records(result: object, names: Iterable[str]) -> list[dict[str, Any]]:
     """Return arrays of a simulation with their standard errors as rows, each name after the word "simulated"."""
-    rows = records(result, [field for name in names for field in (name, f"{name}_stderr")])
-    return [{f"simulated {name.replace('_stderr', ' stderr')}": value for name, value in row.items()} for row in rows]
+    rows = records(result, [field for name in names for field in (name, f"{name}_stderr")], "simulated {}")
+    return [{name.replace("_stderr", " stderr"): value for name, value in row.items()} for row in rows]
+
+
+def join(rows: Iterable[Mapping[str, Any]], more: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with the columns of others, as many, beside theirs."""
+    return [{**row, **other} for row, other in zip(rows, more, strict=True)]
+
+
+def add_curve(figure: Figure, label: str, rows: Sequence[Mapping[str, Any]], x: str, y: str, **line: Any) -> None:
+    """Draw the column y of rows over the column x as a line."""
+    render.add_line(figure, label, [row[x] for row in rows], [row[y] for row in rows], **line)
+
+
+def add_simulated(figure: Figure, label: str, rows: Iterable[Mapping[str, Any]], x: str, y: str, **marker: Any) -> None:
+    """Draw the points of the rows that have "simulated" y over x, with their standard errors, if there are any."""
+    drawn = [row for row in rows if f"simulated {y}" in row]
+    if drawn:
+        x_values, values, errors = (
+            [row[name] for row in drawn] for name in (x, f"simulated {y}", f"simulated {y} stderr")
+        )
+        render.add_points(figure, label, x_values, values, errors, **marker)
 
 
 def call(name: str, *arguments: str, **named: Any) -> str:

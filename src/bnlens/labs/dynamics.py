@@ -4,45 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bnlens._progress import Counter
 from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
-from bnlens.labs._parameters import RUNS, UNIT, Choice, Option, Real, Whole, simulation, switch, value_text
-from bnlens.labs._result import Headline, Result, Table, call, records, simulated_records
-from bnlens.render import PALETTE, add_line, add_points, new_figure, number
+from bnlens.labs._parameters import (
+    BATCH_SIZE,
+    RUNS,
+    UNIT,
+    Choice,
+    Option,
+    Real,
+    Whole,
+    optional_zeta,
+    simulation,
+    sizes,
+    switch,
+    value_text,
+)
+from bnlens.labs._result import Headline, Result, Table, add_simulated, call, join, records, simulated_records
+from bnlens.render import PALETTE, add_line, new_figure, number
 from bnlens.theory import dynamics, paper_zeta
 from bnlens.theory.dynamics import COLUMNS, System, Trajectory
-
-if TYPE_CHECKING:
-    from bnlens.simulate import SimulatedTrajectory
 
 __all__ = ["LAB"]
 
 _POINTS = 81
 _TABLE_EVERY = 8  # eleven rows; simulated points lie on them
 _MOST_WORK = 4e9  # size x steps x batch size x runs that a simulation may have
+_SHOWN = {"tau": "τ", "gamma": "γ", "R": "R", "L": "L", "generalization_error": "Generalization error"}
 _HEADINGS = {
-    "tau": "τ",
-    "gamma": "γ",
-    "R": "R",
-    "L": "L",
-    "generalization_error": "Generalization error",
-    "model_gamma": "γ, paper's model",
-    "model_R": "R, paper's model",
-    "simulated gamma": "γ, simulated",
-    "simulated R": "R, simulated",
-    "simulated L": "L, simulated",
-    "simulated generalization_error": "Error, simulated",
+    **_SHOWN,
+    **{f"model_{name}": f"{_SHOWN[name]}, paper's model" for name in ("gamma", "R")},
+    **{f"simulated {name}": f"{_SHOWN[name]}, simulated" for name in COLUMNS},
 }
 _KINDS: dict[str, type[System]] = {
-    "sgd": dynamics.SGD,
-    "weight-norm": dynamics.WeightNorm,
-    "gamma-decay": dynamics.GammaDecay,
     "batch-norm": dynamics.BatchNorm,
+    "gamma-decay": dynamics.GammaDecay,
+    "weight-norm": dynamics.WeightNorm,
+    "sgd": dynamics.SGD,
 }
 
 
@@ -59,28 +61,22 @@ def _start(state: State) -> dict[str, Any]:
     return {"gamma": state["gamma"], "R": state["overlap"], "L": state["norm"]}
 
 
-def _simulated(
-    system: System, times: ArrayLike, state: State, progress: Counter | None = None
-) -> SimulatedTrajectory | None:
-    if state["simulate"] == "no":
-        return None
-    from bnlens.simulate import simulate_dynamics
-
-    drawn = {"size": int(state["size"]), "runs": state["runs"], "seed": state["seed"]}
-    return simulate_dynamics(system, times, **_start(state), **drawn, progress=progress)
+def _drawn(state: State) -> dict[str, Any]:
+    return {"size": int(state["size"]), "runs": state["runs"], "seed": state["seed"]}
 
 
 def _rows(
-    trajectory: Trajectory, simulated: SimulatedTrajectory | None, model: Trajectory | None = None, every: int = 1
+    trajectory: Trajectory, state: State, every: int = 1, progress: Counter | None = None
 ) -> list[dict[str, Any]]:
+    """Return the order parameters at every so many times, with those of students beside them if they are asked for."""
     rows = records(trajectory, ("tau", *COLUMNS))[::every]
-    if model is not None:
-        for row, other in zip(rows, records(model, ("gamma", "R"))[::every], strict=True):
-            row |= {f"model_{name}": value for name, value in other.items()}
-    if simulated is not None:
-        for row, found in zip(rows, simulated_records(simulated, COLUMNS), strict=True):
-            row |= found
-    return rows
+    if state["simulate"] == "no":
+        return rows
+    from bnlens.simulate import simulate_dynamics
+
+    system, times = trajectory.system, trajectory.tau[::every]
+    simulated = simulate_dynamics(system, times, **_start(state), **_drawn(state), progress=progress)
+    return join(rows, simulated_records(simulated, COLUMNS))
 
 
 def _compute(state: State) -> Result:
@@ -88,9 +84,10 @@ def _compute(state: State) -> Result:
     system = _KINDS[state["system"]](**_arguments(state))
     times = np.linspace(0, state["tau"], _POINTS)
     trajectory, model = system.solve(times, **_start(state)), None
+    rows = _rows(trajectory, state, _TABLE_EVERY)
     if isinstance(system, dynamics.BatchNorm) and state["beside"] == "yes":
         model = system.as_gamma_decay().solve(times, **_start(state))
-    rows = _rows(trajectory, _simulated(system, times[::_TABLE_EVERY], state), model, _TABLE_EVERY)
+        rows = join(rows, records(model, ("gamma", "R"), "model_{}")[::_TABLE_EVERY])
     last = rows[-1]
     return Result(
         figure=_figure(trajectory, rows, state, model),
@@ -114,10 +111,9 @@ def _compute(state: State) -> Result:
 def _tabulate(state: State, progress: Counter) -> Table:
     system = _KINDS[state["system"]](**_arguments(state))
     trajectory = system.solve(state["tau"], **_start(state))
-    rows = _rows(trajectory, _simulated(system, state["tau"], state, progress))
+    rows = _rows(trajectory, state, progress=progress)
     facts = {"system": state["system"], **_arguments(state), "zeta": getattr(system, "zeta", None)}
-    if state["simulate"] == "yes":
-        facts |= {name: state[name] for name in ("size", "runs", "seed")}
+    facts |= _drawn(state) if state["simulate"] == "yes" else {}
     return Table(
         rows=rows,
         facts=facts,
@@ -139,11 +135,7 @@ def _figure(
         if model is not None and name in ("gamma", "R"):
             beside = f"{label}, paper's model"
             add_line(figure, beside, model.tau, getattr(model, name), color=color, dash="dash", width=1.5)
-        if f"simulated {name}" in rows[0]:
-            tau, points, errors = (
-                [row[k] for row in rows] for k in ("tau", f"simulated {name}", f"simulated {name} stderr")
-            )
-            add_points(figure, f"{label}, N = {state['size']}", tau, points, errors, color=color)
+        add_simulated(figure, f"{label}, N = {state['size']}", rows, "tau", name, color=color)
     return figure
 
 
@@ -188,9 +180,8 @@ def _code(state: State) -> str:
         f"{call('system.solve', times, **start)}.to_frame()",
     ]
     if state["simulate"] == "yes":
-        drawn = {"size": int(state["size"]), "runs": state["runs"], "seed": state["seed"]}
         lines.insert(1, "from bnlens.simulate import simulate_dynamics")
-        lines.append(f"{call('simulate_dynamics', 'system', times, **start, **drawn)}.to_frame()")
+        lines.append(f"{call('simulate_dynamics', 'system', times, **start, **_drawn(state))}.to_frame()")
     return "\n".join(lines)
 
 
@@ -213,13 +204,15 @@ def _cost(state: State) -> Cost:
     return "short" if state["system"] == "batch-norm" and state["unit"] == "relu" else "instant"
 
 
-_SYSTEMS = {
+_MODEL = "Gamma decay is the paper's model of batch normalization."
+_LABELS = {
     "batch-norm": "Batch normalization",
     "gamma-decay": "Weight norm. + gamma decay",
     "weight-norm": "Weight normalization",
     "sgd": "Plain SGD",
 }
-_NORMALIZED = {"system": ("weight-norm", "gamma-decay", "batch-norm")}
+_RATE = Option("Learning rate.", "ETA")
+_EMPTY = "Empty: 3/(4M) for linear, 3/(8M) for ReLU units."
 _ZETA = Option(
     "Coefficient of gamma-decay.",
     "ZETA",
@@ -227,10 +220,14 @@ _ZETA = Option(
     only=("gamma-decay",),
     refusal="is the coefficient of gamma-decay; leave it out for {}",
 )
-_TAU = Option("Times in steps per weight, as 0,1,10 or START:STOP:STEP.", "LIST", default="0:10:0.5", numbers=True)
-_GAMMA = Option("Gamma at the start.", "G", default=None, shown="1, or the norm for sgd")
-_OVERLAP = Option("Overlap with the teacher at the start.", "R", default=0.0)
-_SIZES = {"100": "100", "200": "200", "400": "400", "800": "800"}
+_BESIDE = "Gamma decay with the paper's ζ, dashed."
+_NOISE = Option("Variance of the noise on the labels.", "S", 0.0)
+_TIMES = Option("Times in steps per weight, as 0,1,10 or START:STOP:STEP.", "LIST", "0:10:0.5", numbers=True)
+_NORMALIZED = {"system": ("weight-norm", "gamma-decay", "batch-norm")}
+_GAMMA = Option("Gamma at the start.", "G", None, shown="1, or the norm for sgd")
+_OVERLAP = Option("Overlap with the teacher at the start.", "R", 0.0)
+_NORM = Option("Norm of the weights at the start.", "L")
+_SIZE = Option("Weights of a simulated student.", "N", 1000)
 
 LAB = Lab(
     id="dynamics",
@@ -238,88 +235,21 @@ LAB = Lab(
     question="How do scale, direction and length of the weights move along training, with and without batch normalization?",
     parameters=(
         Choice(
-            "system",
-            "Trained by",
-            "batch-norm",
-            _SYSTEMS,
-            help="Gamma decay is the paper's model of batch normalization.",
-            option=Option("What is trained.", argument=True),
+            "system", "Trained by", "batch-norm", _LABELS, help=_MODEL, option=Option("What is trained.", argument=True)
         ),
         UNIT,
-        Real(
-            "learning_rate",
-            "Learning rate",
-            1.0,
-            0.01,
-            50,
-            symbol="η",
-            log=True,
-            option=Option("Learning rate.", "ETA"),
-        ),
-        Whole(
-            "batch_size",
-            "Batch size",
-            8,
-            1,
-            256,
-            symbol="M",
-            log=True,
-            option=Option("Samples per step.", "M", short="-M"),
-        ),
-        Real(
-            "zeta",
-            "Gamma decay",
-            None,
-            0,
-            2,
-            0.01,
-            symbol="ζ",
-            empty="the paper's",
-            when={"system": ("gamma-decay",)},
-            help="Empty: 3/(4M) for linear, 3/(8M) for ReLU units.",
-            option=_ZETA,
-        ),
-        switch(
-            "beside",
-            "Paper's model beside it",
-            default=True,
-            when={"system": ("batch-norm",)},
-            help="Gamma decay with the paper's ζ, dashed.",
-        ),
-        Real(
-            "label_noise",
-            "Label noise, variance",
-            0.25,
-            0,
-            4,
-            0.05,
-            symbol="S",
-            option=Option("Variance of the noise on the labels.", "S", default=0.0),
-        ),
-        Real("tau", "Until time", 10.0, 0.5, 200, symbol="τ", log=True, option=_TAU),
+        Real("learning_rate", "Learning rate", 1.0, 0.01, 50, symbol="η", log=True, option=_RATE),
+        Whole("batch_size", "Batch size", 8, 1, 256, symbol="M", log=True, option=BATCH_SIZE),
+        optional_zeta(0, when={"system": ("gamma-decay",)}, help=_EMPTY, option=_ZETA),
+        switch("beside", "Paper's model beside it", default=True, when={"system": ("batch-norm",)}, help=_BESIDE),
+        Real("label_noise", "Label noise, variance", 0.25, 0, 4, 0.05, symbol="S", option=_NOISE),
+        Real("tau", "Until time", 10.0, 0.5, 200, symbol="τ", log=True, option=_TIMES),
         Real("gamma", "Start", 0.3, 0, 3, 0.05, symbol="γ", when=_NORMALIZED, group="Start", option=_GAMMA),
         Real("overlap", "Start", 0.2, -1, 1, 0.05, symbol="R", group="Start", option=_OVERLAP),
-        Real(
-            "norm",
-            "Start",
-            1.0,
-            0.1,
-            5,
-            0.1,
-            symbol="L",
-            group="Start",
-            option=Option("Norm of the weights at the start.", "L"),
-        ),
+        Real("norm", "Start", 1.0, 0.1, 5, 0.1, symbol="L", group="Start", option=_NORM),
         *simulation(
             "Train students of N weights; takes seconds.",
-            Choice(
-                "size",
-                "Weights",
-                "200",
-                _SIZES,
-                symbol="N",
-                option=Option("Weights of a simulated student.", "N", default=1000),
-            ),
+            sizes("size", "Weights", 200, 100, 200, 400, 800, symbol="N", option=_SIZE),
             Whole("runs", "Runs", 16, 2, 64, option=RUNS),
         ),
     ),
@@ -341,10 +271,7 @@ LAB = Lab(
             r"gain = R c_M - \gamma, \quad alignment = \frac{M-2}{M} b_M (1 - R^2), \quad "
             r"noise = \frac{(M-2)(1 - R^2 + S)}{M (M-3)}",
         ),
-        Step(
-            "Gamma decay adds to weight normalization",
-            r"gain_{decay} = gain_{WN} - 2 \zeta \gamma",
-        ),
+        Step("Gamma decay adds to weight normalization", r"gain_{decay} = gain_{WN} - 2 \zeta \gamma"),
     ),
     examples=(
         Example(

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens.labs._lab import Example, Lab, State, Step
-from bnlens.labs._parameters import Choice, Real, Whole, simulation
-from bnlens.labs._result import Headline, Result, call
-from bnlens.render import PALETTE, ROLES, add_line, add_points, new_figure, number
+from bnlens.labs._parameters import Choice, Real, Whole, simulation, sizes
+from bnlens.labs._result import Headline, Result, add_curve, add_simulated, call
+from bnlens.render import PALETTE, ROLES, new_figure, number
 from bnlens.theory import GapLaw, gap_law, linear_gap, mean_std
 
 __all__ = ["LAB"]
@@ -23,6 +23,18 @@ _LINES = {
     "two_term": ("two-term (paper)", ROLES["paper"]["color"], "dash"),
     "exact": ("own batch, exact", PALETTE[1], "longdash"),
 }
+_UNITS = {
+    "linear": "Linear, squared loss",
+    "relu": "ReLU, squared loss",
+    "logistic": "Logistic, cross-entropy",
+    "softplus_glm": "Softplus GLM (the paper's)",
+    "poisson": "Poisson, softplus rate",
+}
+_DISTRIBUTIONS = {"gaussian": "Gaussian", "laplace": "Laplace", "exponential": "Exponential"}
+_TAILS = "Laplace has heavy tails, exponential has skew as well."
+_HESSIANS = {"exact": "Exact, with kinks", "gauss-newton": "Gauss–Newton"}
+_KINKS = "Whether the kink of the loss counts."
+_AXES = {"coefficient": "M × gap", "gap": "gap"}
 _SEEN = "Samples that the layer sees at once."
 _SYMBOLS = {"own": "circle", "fresh": "diamond"}
 _HEADINGS = {
@@ -98,22 +110,15 @@ def _simulated(state: State, size: int) -> dict[str, float]:
 def _figure(rows: Sequence[Mapping[str, Any]], state: State) -> Any:
     times = state["show"] == "coefficient"
     figure = new_figure(x="statistics batch size M", y="M × gap (nats)" if times else "gap (nats per sample)")
-
-    def column(name: str) -> list[float]:
-        return [row[name] * (row["M"] if times else 1) for row in rows if name in row]
-
+    scaled = [{k: v * (row["M"] if times and k != "M" else 1) for k, v in row.items()} for row in rows]
+    M = [row["M"] for row in rows]
     for name, (label, color, dash) in _LINES.items():
         if name in rows[0]:
-            add_line(figure, label, [row["M"] for row in rows], column(name), color=color, dash=dash)
+            add_curve(figure, label, scaled, "M", name, color=color, dash=dash)
     for kind, symbol in _SYMBOLS.items():
-        sizes = [row["M"] for row in rows if f"simulated {kind}" in row]
-        if sizes:
-            points, errors = column(f"simulated {kind}"), column(f"simulated {kind} stderr")
-            label, color, _ = _LINES[kind]
-            add_points(figure, f"{kind} batch, simulated", sizes, points, errors, color=color, symbol=symbol)
-    sizes = [row["M"] for row in rows]
-    edges = [math.log10(sizes[0] / 1.1), math.log10(sizes[-1] * 1.1)]
-    figure.update_xaxes(type="log", range=edges, tickvals=sizes, ticktext=[str(size) for size in sizes])
+        add_simulated(figure, f"{kind} batch, simulated", scaled, "M", kind, color=_LINES[kind][1], symbol=symbol)
+    edges = [math.log10(M[0] / 1.1), math.log10(M[-1] * 1.1)]
+    figure.update_xaxes(type="log", range=edges, tickvals=M, ticktext=list(map(str, M)))
     figure.add_vline(x=state["batch_size"], line={"color": ROLES["paper"]["color"], "width": 1, "dash": "dot"})
     if all(value > 0 for trace in figure.data for value in trace.y):
         figure.update_yaxes(**({"rangemode": "tozero"} if times else {"type": "log"}))
@@ -179,52 +184,16 @@ LAB = Lab(
     title="The gap over M",
     question="How much does batch normalization add to the loss of one unit, and is the two-term formula right about it?",
     parameters=(
-        Choice(
-            "unit",
-            "Unit",
-            "linear",
-            {
-                "linear": "Linear, squared loss",
-                "relu": "ReLU, squared loss",
-                "logistic": "Logistic, cross-entropy",
-                "softplus_glm": "Softplus GLM (the paper's)",
-                "poisson": "Poisson, softplus rate",
-            },
-            help="Activation, loss and teacher of theory sheet A.4.",
-        ),
-        Choice(
-            "distribution",
-            "Pre-activation",
-            "gaussian",
-            {"gaussian": "Gaussian", "laplace": "Laplace", "exponential": "Exponential"},
-            help="Laplace has heavy tails, exponential has skew as well.",
-        ),
-        Real("gamma", "Scale", 0.7, 0.05, 5, symbol="γ", step=0.05),
-        Real("beta", "Shift", 0.2, -3, 3, symbol="β", step=0.05),
+        Choice("unit", "Unit", "linear", _UNITS, help="Activation, loss and teacher of theory sheet A.4."),
+        Choice("distribution", "Pre-activation", "gaussian", _DISTRIBUTIONS, help=_TAILS),
+        Real("gamma", "Scale", 0.7, 0.05, 5, 0.05, symbol="γ"),
+        Real("beta", "Shift", 0.2, -3, 3, 0.05, symbol="β"),
         Whole("batch_size", "Statistics batch size", 32, 4, 1024, symbol="M", log=True, help=_SEEN),
-        Choice(
-            "hessian",
-            "Curvature",
-            "exact",
-            {"exact": "Exact, with kinks", "gauss-newton": "Gauss–Newton"},
-            when={"unit": ("relu",)},
-            help="Whether the kink of the loss counts.",
-        ),
-        Choice(
-            "show",
-            "Vertical axis",
-            "coefficient",
-            {"coefficient": "M × gap", "gap": "gap"},
-            help="M × gap tends to a constant.",
-        ),
+        Choice("hessian", "Curvature", "exact", _HESSIANS, when={"unit": ("relu",)}, help=_KINKS),
+        Choice("show", "Vertical axis", "coefficient", _AXES, help="M × gap tends to a constant."),
         *simulation(
             "Draw batches and measure; takes seconds.",
-            Choice(
-                "samples",
-                "Samples per point",
-                "200000",
-                {"50000": "50,000", "200000": "200,000", "1000000": "1,000,000"},
-            ),
+            sizes("samples", "Samples per point", 200_000, 50_000, 200_000, 1_000_000),
             group="Monte Carlo",
         ),
     ),

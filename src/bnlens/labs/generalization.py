@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bnlens._progress import Counter
 from bnlens.labs._lab import Command, Example, Lab, State, Step
-from bnlens.labs._parameters import RUNS, Choice, Option, Real, Whole, simulation, value_text
-from bnlens.labs._result import Headline, Result, Table, call, records, simulated_records
-from bnlens.render import PALETTE, add_line, add_points, new_figure, number
+from bnlens.labs._parameters import RUNS, Choice, Option, Real, Whole, optional_zeta, simulation, sizes, value_text
+from bnlens.labs._result import (
+    Headline,
+    Result,
+    Table,
+    add_curve,
+    add_simulated,
+    call,
+    join,
+    records,
+    simulated_records,
+)
+from bnlens.render import PALETTE, new_figure, number
 from bnlens.theory import generalization as theory
 from bnlens.theory import paper_zeta
 from bnlens.theory.generalization import Estimator, LearningCurve, learning_curve
-
-if TYPE_CHECKING:
-    from bnlens.simulate.generalization import SimulatedCurve
 
 __all__ = ["LAB"]
 
 _SIMULATED = (0.5, 0.8, 1.25, 1.5, 2.0, 3.0, 4.0)
 _COLUMNS = ("error", "noisy_error", "training_error", "overlap", "norm", "cosine")
+_DRAWN = ("error", "overlap", "norm", "training_error")
 _HEADINGS = {
     "alpha": "α",
     "error": "Error",
@@ -34,6 +42,7 @@ _HEADINGS = {
     "cosine": "Cosine with the teacher",
     "norm": "|v|²/N",
 }
+_ORDER = [column for name in _HEADINGS for column in (name, f"{name} stderr")]
 _STATUS = {"exact": "exact", "asymptotic": "exact as N goes to infinity", "approximate": "approximate"}
 
 
@@ -63,31 +72,27 @@ def _drawn(state: State) -> dict[str, Any]:
     return {"dimension": int(state["dimension"]), "runs": state["runs"], "seed": state["seed"]}
 
 
-def _simulate(
-    estimator: Estimator, loads: Sequence[float], state: State, progress: Counter | bool = False
-) -> SimulatedCurve | None:
-    if state["simulate"] == "no":
-        return None
+def _simulated(
+    estimator: Estimator, loads: Sequence[float], state: State, names: Sequence[str], progress: Counter | bool = False
+) -> list[dict[str, Any]]:
     from bnlens.simulate.generalization import simulate_learning_curve
 
-    return simulate_learning_curve(estimator, loads, **_drawn(state), progress=progress)
+    return simulated_records(simulate_learning_curve(estimator, loads, **_drawn(state), progress=progress), names)
 
 
 def _compute(state: State) -> Result:
     estimator = _build(state)
     loads = sorted({*np.round(np.linspace(0.1, 4, 40), 2).tolist(), state["alpha"], *_SIMULATED})
     curve = learning_curve(estimator, loads)
-    found = records(curve, ("alpha", *_COLUMNS))
+    rows = records(curve, ("alpha", *_COLUMNS))
     if state["estimator"] not in ("least-squares", "relu"):
         plain = learning_curve(theory.LeastSquares(label_noise=state["label_noise"]), loads)
-        found = [row | {"least_squares": error} for row, error in zip(found, plain.error.tolist(), strict=True)]
-    drawn = sorted({*_SIMULATED, state["alpha"]})
-    simulated = _simulate(estimator, drawn, state)
-    if simulated is not None:
-        points = dict(zip(drawn, simulated_records(simulated, ("error",)), strict=True))
-        found = [row | points.get(row["alpha"], {}) for row in found]
-    names = [column for name in _HEADINGS for column in (name, f"{name} stderr")]
-    rows = [{name: row[name] for name in names if name in row} for row in found]
+        rows = join(rows, records(plain, ("error",), "least_squares"))
+    if state["simulate"] == "yes":
+        drawn = sorted({*_SIMULATED, state["alpha"]})
+        points = dict(zip(drawn, _simulated(estimator, drawn, state, ("error",)), strict=True))
+        rows = [row | points.get(row["alpha"], {}) for row in rows]
+    rows = [{name: row[name] for name in _ORDER if name in row} for row in rows]
     at = next(row for row in rows if row["alpha"] == state["alpha"])
     return Result(
         figure=_figure(curve, rows, state),
@@ -106,13 +111,11 @@ def _tabulate(state: State, progress: Counter) -> Table:
     estimator, loads = _build(state), state["alpha"]
     curve = learning_curve(estimator, loads)
     rows = [{**row, "status": curve.status} for row in records(curve, ("alpha", *_COLUMNS))]
-    simulated = _simulate(estimator, loads, state, progress)
-    if simulated is not None:
-        points = simulated_records(simulated, ("error", "overlap", "norm", "training_error"))
-        rows = [row | point for row, point in zip(rows, points, strict=True)]
     given = {name: state[name] for name in ("decay", "zeta", "batch_size") if state[name] is not None}
     facts = {"estimator": state["estimator"], "label_noise": state["label_noise"], **given}
-    facts |= _drawn(state) if simulated is not None else {}
+    if state["simulate"] == "yes":
+        rows = join(rows, _simulated(estimator, loads, state, _DRAWN, progress))
+        facts |= _drawn(state)
     return Table(
         rows=rows,
         facts=facts | {"status": curve.status, "basis": curve.basis},
@@ -128,13 +131,8 @@ def _figure(curve: LearningCurve, rows: Sequence[Mapping[str, Any]], state: Stat
     if "least_squares" in rows[0]:
         series.append(("least_squares", "least squares", PALETTE[4], "dot"))
     for name, label, color, dash in series:
-        add_line(figure, label, [row["alpha"] for row in rows], [row[name] for row in rows], color=color, dash=dash)
-    drawn = [row for row in rows if "simulated error" in row]
-    if drawn:
-        loads, points, errors = (
-            [row[k] for row in drawn] for k in ("alpha", "simulated error", "simulated error stderr")
-        )
-        add_points(figure, f"simulated, N = {state['dimension']}", loads, points, errors, color=PALETTE[1])
+        add_curve(figure, label, rows, "alpha", name, color=color, dash=dash)
+    add_simulated(figure, f"simulated, N = {state['dimension']}", rows, "alpha", "error", color=PALETTE[1])
     if not isinstance(state["alpha"], list):
         figure.add_vline(x=state["alpha"], line={"color": PALETTE[4], "width": 1, "dash": "dot"})
     return figure
@@ -156,15 +154,11 @@ def _headlines(at: Mapping[str, Any]) -> list[Headline]:
 def _description(rows: Sequence[Mapping[str, Any]], at: Mapping[str, Any]) -> str:
     finite = [row for row in rows if math.isfinite(row["error"])]
     peak = max(finite, key=lambda row: float(row["error"]))
-    diverges = len(finite) < len(rows)
+    most = f"it is largest, {number(peak['error'])}, at α = {number(peak['alpha'])}."
     text = (
         f"Line chart. The error is {number(rows[0]['error'])} at α = {number(rows[0]['alpha'])} and "
         f"{number(rows[-1]['error'])} at α = {number(rows[-1]['alpha'])}; "
-        + (
-            "it diverges at α = 1."
-            if diverges
-            else f"it is largest, {number(peak['error'])}, at α = {number(peak['alpha'])}."
-        )
+        + ("it diverges at α = 1." if len(finite) < len(rows) else most)
     )
     if "least_squares" in at:
         text += f" At α = {number(at['alpha'])} it is {number(at['error'])}, with least squares {number(at['least_squares'])}."
@@ -196,118 +190,49 @@ def _code(state: State) -> str:
     return "\n".join(lines)
 
 
-_ALPHA = Option("Loads P/N, as 0.5,1,2 or START:STOP:STEP.", "LIST", default="0.25:4:0.25", numbers=True)
-_ZETA = Option(
-    "Coefficient of gamma-decay, of the mean loss.",
-    "ZETA",
-    shown=False,
-    only=("gamma-decay",),
-    needed=True,
-)
+_LABELS = {
+    "batch-norm": "Batch normalization",
+    "gamma-decay": "Weight norm. + gamma decay",
+    "ridge": "Ridge",
+    "least-squares": "Least squares",
+    "relu": "ReLU student with decay",
+}
+_FITTED = Option("How a student is fitted.", argument=True)
+_SIZED = {"estimator": ("batch-norm", "gamma-decay")}
+_DECAYED = {"estimator": ("ridge", "relu")}
+_SUMMED = "Of the sum of losses."
+_TEACHERS = {"relu": "ReLU", "linear": "Linear"}
 _DECAY = Option(
-    "Decay of ridge and relu, of summed losses.",
-    "LAMBDA",
-    default=None,
-    shown=False,
-    only=("ridge", "relu"),
-    needed=True,
+    "Decay of ridge and relu, of summed losses.", "LAMBDA", None, shown=False, only=("ridge", "relu"), needed=True
 )
+_ZETA = Option("Coefficient of gamma-decay, of the mean loss.", "ZETA", shown=False, only=("gamma-decay",), needed=True)
 _SIZE = Option(
-    "Statistics batch size of batch-norm.",
-    "M",
-    default=None,
-    shown=False,
-    short="-M",
-    only=("batch-norm",),
-    needed=True,
+    "Statistics batch size of batch-norm.", "M", None, shown=False, short="-M", only=("batch-norm",), needed=True
 )
 _TEACHER = Option("Activation of the teacher of relu.", default=None, shown="relu", only=("relu",))
+_NOISE = Option("Variance of the noise on the labels.", "S")
+_ALPHA = Option("Loads P/N, as 0.5,1,2 or START:STOP:STEP.", "LIST", "0.25:4:0.25", numbers=True)
+_INPUTS = Option("Inputs of a simulated student.", "N", 100, minimum=1)
 
 LAB = Lab(
     id="generalization",
     title="Generalization over the load",
     question="How well does a student trained on P samples of N inputs generalise, and is batch normalization a ridge?",
     parameters=(
-        Choice(
-            "estimator",
-            "Fitted by",
-            "batch-norm",
-            {
-                "batch-norm": "Batch normalization",
-                "gamma-decay": "Weight norm. + gamma decay",
-                "ridge": "Ridge",
-                "least-squares": "Least squares",
-                "relu": "ReLU student with decay",
-            },
-            option=Option("How a student is fitted.", argument=True),
+        Choice("estimator", "Fitted by", "batch-norm", _LABELS, option=_FITTED),
+        Whole("batch_size", "Statistics batch size", 8, 4, 1024, symbol="M", log=True, when=_SIZED, option=_SIZE),
+        optional_zeta(
+            0.001, when={"estimator": ("gamma-decay",)}, help="Of the mean loss. Empty: 3/(4M).", option=_ZETA
         ),
-        Whole(
-            "batch_size",
-            "Statistics batch size",
-            8,
-            4,
-            1024,
-            symbol="M",
-            log=True,
-            when={"estimator": ("batch-norm", "gamma-decay")},
-            option=_SIZE,
-        ),
-        Real(
-            "zeta",
-            "Gamma decay",
-            None,
-            0.001,
-            2,
-            0.01,
-            symbol="ζ",
-            empty="the paper's",
-            when={"estimator": ("gamma-decay",)},
-            help="Of the mean loss. Empty: 3/(4M).",
-            option=_ZETA,
-        ),
-        Real(
-            "decay",
-            "Decay",
-            0.25,
-            0.01,
-            10,
-            symbol="λ",
-            log=True,
-            when={"estimator": ("ridge", "relu")},
-            help="Of the sum of losses.",
-            option=_DECAY,
-        ),
-        Choice(
-            "teacher",
-            "Teacher",
-            "relu",
-            {"relu": "ReLU", "linear": "Linear"},
-            when={"estimator": ("relu",)},
-            option=_TEACHER,
-        ),
-        Real(
-            "label_noise",
-            "Label noise, variance",
-            0.25,
-            0,
-            4,
-            0.05,
-            symbol="S",
-            option=Option("Variance of the noise on the labels.", "S"),
-        ),
+        Real("decay", "Decay", 0.25, 0.01, 10, symbol="λ", log=True, when=_DECAYED, help=_SUMMED, option=_DECAY),
+        Choice("teacher", "Teacher", "relu", _TEACHERS, when={"estimator": ("relu",)}, option=_TEACHER),
+        Real("label_noise", "Label noise, variance", 0.25, 0, 4, 0.05, symbol="S", option=_NOISE),
         Real(
             "alpha", "Load", 2.0, 0.1, 4, 0.05, symbol="α", help="P/N, for the numbers above the figure.", option=_ALPHA
         ),
         *simulation(
             "Train students on drawn training sets; takes seconds.",
-            Choice(
-                "dimension",
-                "Inputs",
-                "50",
-                {"50": "50", "100": "100", "200": "200"},
-                symbol="N",
-                option=Option("Inputs of a simulated student.", "N", default=100, minimum=1),
-            ),
+            sizes("dimension", "Inputs", 50, 50, 100, 200, symbol="N", option=_INPUTS),
             Whole("runs", "Training sets", 20, 2, 60, option=RUNS),
         ),
     ),

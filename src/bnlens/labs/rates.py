@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from bnlens._progress import Counter
 from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
-from bnlens.labs._parameters import RUNS, UNIT, Choice, Option, Real, Whole, simulation, value_text
-from bnlens.labs._result import Headline, Result, Table, call, simulated_records
-from bnlens.render import PALETTE, add_line, add_points, new_figure, number
+from bnlens.labs._parameters import BATCH_SIZE, RUNS, UNIT, Option, Real, Whole, simulation, sizes, value_text
+from bnlens.labs._result import Headline, Result, Table, add_curve, add_simulated, call, simulated_records
+from bnlens.render import PALETTE, new_figure, number
 from bnlens.theory.dynamics import BatchNorm, System, WeightNorm
 from bnlens.theory.learning_rate import (
     effective_learning_rate,
@@ -131,17 +131,15 @@ def _tabulate(state: State, progress: Counter) -> Table:
     rows = []
     for end in _ends(state, rates, rates, progress):
         system = _systems(state, end["learning_rate"])[end["system"]]
-        found = {
+        rest = {
             "gamma0": fixed_point(system).gamma,
             "max_learning_rate": largest[end["system"]],
             "effective_learning_rate": effective_learning_rate(system, norm=norm),
         }
-        rows.append({"system": end.pop("system"), "learning_rate": end.pop("learning_rate"), **found, **end})
+        rows.append({"system": end.pop("system"), "learning_rate": end.pop("learning_rate"), **rest, **end})
     facts = {name: state[name] for name in ("unit", "batch_size", "norm")}
-    claims = [
-        asdict(order) | {"holds": bool(order.holds)}
-        for order in orderings(state["unit"], state["batch_size"], norm=norm)
-    ]
+    found = orderings(state["unit"], state["batch_size"], norm=norm)
+    claims = [asdict(order) | {"holds": bool(order.holds)} for order in found]
     return Table(
         rows=rows,
         facts=facts | {"orderings": claims},
@@ -156,15 +154,8 @@ def _figure(ends: Sequence[Row], largest: Mapping[str, float], state: State) -> 
     lines: list[dict[str, Any]] = []  # all at once: add_vline takes ten times as long
     for (name, (label, dash, symbol)), color in zip(_MODELS.items(), PALETTE, strict=False):
         mine = [row for row in ends if row["system"] == name]
-        add_line(
-            figure, label, [row["learning_rate"] for row in mine], [row["R"] for row in mine], color=color, dash=dash
-        )
-        mine = [row for row in mine if "simulated R" in row]
-        if mine:
-            rates, points, errors = (
-                [row[k] for row in mine] for k in ("learning_rate", "simulated R", "simulated R stderr")
-            )
-            add_points(figure, f"{label}, N = {state['size']}", rates, points, errors, color=color, symbol=symbol)
+        add_curve(figure, label, mine, "learning_rate", "R", color=color, dash=dash)
+        add_simulated(figure, f"{label}, N = {state['size']}", mine, "learning_rate", "R", color=color, symbol=symbol)
         if math.isfinite(largest[name]):
             at, line = largest[name], {"color": color, "width": 1, "dash": dash}
             lines.append({"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "y domain", "line": line})
@@ -217,10 +208,11 @@ def _notes(state: State) -> list[str]:
 def _code(state: State, largest: Mapping[str, float]) -> str:
     norm = f"norm={value_text(state['norm'])}"
     rates = call("np.linspace", *map(value_text, _grid(state, largest)), str(_POINTS))
+    first = ("replace(system, learning_rate=rates[0])", f"[{value_text(state['tau'])}]")
     lines = [
         "from dataclasses import replace",
         "import numpy as np",
-        "from bnlens.theory.dynamics import BatchNorm, WeightNorm",
+        "from bnlens.theory.dynamics import BatchNorm",
         "from bnlens.theory.learning_rate import effective_learning_rate, max_learning_rate, stationary_state",
         "",
         f"system = {call('BatchNorm', **_arguments(state, state['rate']))}",
@@ -231,10 +223,7 @@ def _code(state: State, largest: Mapping[str, float]) -> str:
     ]
     if state["simulate"] == "yes":
         lines.insert(2, "from bnlens.simulate import simulate_dynamics")
-        time = f"[{value_text(state['tau'])}]"
-        lines.insert(
-            -1, call("simulate_dynamics", "replace(system, learning_rate=rates[0])", time, **_drawn(state)) + ".R"
-        )
+        lines.insert(-1, f"{call('simulate_dynamics', *first, **_drawn(state))}.R")
     return "\n".join(lines)
 
 
@@ -244,11 +233,12 @@ def _cost(state: State) -> Cost:
     return "short" if state["unit"] == "relu" else "instant"
 
 
-_RATES = Option(
-    "Learning rates, as 1,2,4 or START:STOP:STEP.", "LIST", name="learning-rate", default="4:28:4", numbers=True
-)
+_BATCH_SIZE = replace(BATCH_SIZE, minimum=4)
+_RATES = Option("Learning rates, as 1,2,4 or START:STOP:STEP.", "LIST", "4:28:4", name="learning-rate", numbers=True)
+_EFFECTIVE = "For the effective rates."
 _NORM = Option("Norm of the weights, restored after each step.", "L")
-_TIME = Option("Time that a simulated student is given.", "T", default=20.0)
+_SIZE = Option("Weights of a simulated student.", "N", 400)
+_TIME = Option("Time that a simulated student is given.", "T", 20.0)
 
 LAB = Lab(
     id="rates",
@@ -256,39 +246,13 @@ LAB = Lab(
     question="Does batch normalization allow a larger learning rate, and how fast does it turn the weights?",
     parameters=(
         UNIT,
-        Whole(
-            "batch_size",
-            "Batch size",
-            8,
-            4,
-            256,
-            symbol="M",
-            log=True,
-            option=Option("Samples per step.", "M", short="-M", minimum=4),
-        ),
-        Real(
-            "rate",
-            "Learning rate",
-            1.0,
-            0.01,
-            100,
-            symbol="η",
-            log=True,
-            help="For the effective rates.",
-            option=_RATES,
-        ),
+        Whole("batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, option=_BATCH_SIZE),
+        Real("rate", "Learning rate", 1.0, 0.01, 100, symbol="η", log=True, help=_EFFECTIVE, option=_RATES),
         Real("norm", "Norm of the weights", 1.0, 0.2, 5, 0.1, symbol="L", option=_NORM),
         Real("label_noise", "Label noise, variance", 0.0, 0, 4, 0.05, symbol="S"),
         *simulation(
             "Train students of N weights; takes seconds.",
-            Choice(
-                "size",
-                "Weights",
-                "100",
-                {"50": "50", "100": "100", "200": "200"},
-                symbol="N",
-                option=Option("Weights of a simulated student.", "N", default=400),
-            ),
+            sizes("size", "Weights", 100, 50, 100, 200, symbol="N", option=_SIZE),
             Real("tau", "Time given", 10.0, 1, 20, 1, symbol="τ", option=_TIME),
             Whole("runs", "Runs", 8, 2, 16, option=RUNS),
         ),
