@@ -57,7 +57,7 @@ class Example:
     Attributes:
         label: the link's text.
         state: parameters that differ from their defaults.
-        words: what one sees there.
+        words: one sentence on the figure there.
     """
 
     label: str

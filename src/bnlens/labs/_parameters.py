@@ -118,7 +118,7 @@ class Choice(Parameter):
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is a choice of yes and no."""
+        """True for a choice of yes and no."""
         return set(self.options) == {"yes", "no"}
 
     @property

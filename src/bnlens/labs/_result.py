@@ -48,13 +48,13 @@ class Result:
     Attributes:
         figure: in the look of bnlens.
         caption: the subject of the figure.
-        description: what can be seen in it, for those who cannot.
+        description: the figure in words, for screen readers.
         headlines: the numbers that matter.
         rows: the figure's numbers; a column "X stderr" is the standard error of "X".
         columns: headings by column, errors left out.
         table: caption of the rows.
         code: Python that gives the same numbers.
-        notes: what to know about these numbers.
+        notes: limits and conditions of these numbers.
     """
 
     figure: Figure
@@ -98,7 +98,7 @@ class Table:
         rows: numbers by column.
         facts: further values, for JSON.
         title: heading of the figure.
-        words: what stands under it.
+        words: its caption.
         draw: makes the figure.
     """
 

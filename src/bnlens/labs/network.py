@@ -30,16 +30,16 @@ _HEADINGS = {
 
 
 class Library(Protocol):
-    """Where reports come from."""
+    """A source of reports."""
 
     def names(self) -> Mapping[str, str]:
-        """What can be opened, newest first, with labels."""
+        """Return the reports that can be opened, newest first, with labels."""
 
     def load(self, name: str) -> Report:
-        """A report by name."""
+        """Return a report by name."""
 
     def stamp(self, name: str) -> Hashable:
-        """What changes when the report does."""
+        """Return a value that changes when the report does."""
 
 
 def make_lab(library: Library) -> Lab:

@@ -71,7 +71,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
 
     Args:
         fig: the figure; it is not changed.
-        label: what a screen reader says in place of the drawing.
+        label: text for screen readers.
     """
     import plotly.graph_objects as go
 
@@ -89,7 +89,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
 
 @lru_cache(maxsize=1)
 def _plotly_template() -> go.layout.Template:
-    """What a figure has that was given no template."""
+    """Return the template of a figure that was given none."""
     import plotly.graph_objects as go
 
     return go.Figure().layout.template
@@ -100,8 +100,8 @@ def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html
 
     Args:
         fig: the figure; it is not changed.
-        caption: what it shows.
-        label: what a screen reader says in place of the drawing; by default the caption.
+        caption: of the figure.
+        label: text for screen readers; by default the caption.
     """
     if label is None:
         label = re.sub(r"<[^>]*>", "", caption) if isinstance(caption, Html) else str(caption)

@@ -36,7 +36,7 @@ class GapShares:
     Attributes:
         mean: only the batch mean random, y = gamma (x - m) + beta.
         std: only the batch standard deviation random, y = gamma x / S + beta.
-        cross: what both together add: gamma^2 (s/2) H_gb + gamma (s/2) G_b, zero without skew.
+        cross: the rest, from both together: gamma^2 (s/2) H_gb + gamma (s/2) G_b, zero without skew.
     """
 
     mean: float
@@ -106,7 +106,7 @@ class GapLaw:
         return GapShares(mean=mean, std=std, cross=0.0)
 
     def zeta(self, batch_size: ArrayLike) -> float | FloatArray:
-        """The paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
+        """Return the paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
 
         Args:
             batch_size: M >= 2, a number or an array.
@@ -241,7 +241,7 @@ def gap_law(
 
 
 def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> float | FloatArray:
-    """Exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
+    """Return the exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
 
     Holds at every M >= 2 and for every distribution of x, own-batch statistics, because the batch-normalised samples
     have mean zero and mean square one in each batch; E S is the expected biased batch standard deviation, for a
@@ -260,7 +260,7 @@ def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> flo
 
 
 def linear_gamma(correlation: float, mean_std: ArrayLike) -> float | FloatArray:
-    """Exact minimiser over gamma of the BN loss of the linear unit: gamma_BN = R E S (theory sheet A.3 (d)).
+    """Return the exact minimiser over gamma of the BN loss of a linear unit, gamma_BN = R E S (theory sheet A.3 (d)).
 
     Args:
         correlation: R.

@@ -201,7 +201,7 @@ class Trajectory:
     """The order parameters of one student at some times, N -> infinity.
 
     Attributes:
-        system: what was solved, with its rates and sizes.
+        system: the system that was solved, with its rates and sizes.
         tau: (T,), time in steps per weight, tau = steps / N.
         gamma: (T,), output scale.
         R: (T,), overlap w . w* / (|w| |w*|) of student and teacher.

@@ -18,7 +18,7 @@ class GammaDecay(WeightNorm):
 
     The paper takes it for BN with zeta of the order 1/M (`paper_zeta`); `BatchNorm.as_gamma_decay` makes the model of a BN
     system. The fixed point that the paper gives, gamma0 = 1/(1 + 2 zeta) for linear and 1/(1 + 4 zeta) for ReLU units at R = 1,
-    is none: the errors that the shrunk gamma leaves keep the weights moving, R below 1 and L growing. It is approached as
+    is not one: the errors that the shrunk gamma leaves keep the weights moving, R below 1 and L growing. It is approached as
     L grows, 1 - R and 1 - gamma/gamma0 falling as tau^(-1/2).
 
     Source: arXiv 1809.00846, section on dynamics; theory sheet B.0, B.2.

@@ -69,7 +69,7 @@ class BatchNorm:
 
     @property
     def basis(self) -> str:
-        """What the status rests on."""
+        """The reason for the status, one sentence."""
         return (
             "Least squares shrunk by c: first order in 1/M, without the terms of order 1/(M sqrt P) in the direction."
         )

@@ -25,14 +25,14 @@ class LearningCurve:
     """Generalization of one estimator over the load; arrays are float64, one entry per load.
 
     Attributes:
-        estimator: what was trained.
+        estimator: the estimator.
         alpha: loads P/N.
         error: generalization error E[(teacher - student)^2] / 2 on labels without noise.
         overlap: v.w* / N of student v and teacher w*.
         norm: |v|^2 / N.
         training_error: half the mean squared residual on the training set, noisy labels.
         status: "exact" (an expectation at finite N), "asymptotic" (exact as N -> infinity) or "approximate".
-        basis: one sentence, what the status rests on.
+        basis: one sentence that says why.
     """
 
     estimator: Estimator
@@ -83,7 +83,7 @@ class OptimalDecay:
     """The coefficient of least generalization error over the load.
 
     Attributes:
-        estimator: what was tuned; its own coefficient plays no part.
+        estimator: the estimator that was tuned; its own coefficient plays no part.
         alpha: loads P/N.
         decay: best coefficient at each load, in the estimator's convention (lambda of the sum, or zeta).
         error: generalization error there.

@@ -69,7 +69,7 @@ class ReluRidge:
 
     @property
     def basis(self) -> str:
-        """What the status rests on."""
+        """The reason for the status, one sentence."""
         return "Replica symmetry, which is broken: the loss of a ReLU student is not convex."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:

@@ -54,7 +54,7 @@ class Ridge:
 
     @property
     def basis(self) -> str:
-        """What the status rests on."""
+        """The reason for the status, one sentence."""
         return "Exact as N grows at fixed P/N (Marchenko-Pastur law of the inputs)."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:

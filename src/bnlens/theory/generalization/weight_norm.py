@@ -66,7 +66,7 @@ class WeightNormDecay:
 
     @property
     def basis(self) -> str:
-        """What the status rests on."""
+        """The reason for the status, one sentence."""
         return "Equal to ridge regression at any N; the curve of ridge is exact as N grows."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
