@@ -141,6 +141,7 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
     import numpy as np
 
     from bnlens.render import PALETTE
+    from bnlens.theory.generalization import paper_gamma_decay
 
     sides = [np.geomspace(0.4, 0.99, 60).tolist(), np.geomspace(1.01, 5, 60).tolist()]
     lines, points = [], []
@@ -148,7 +149,7 @@ def _figure(results: Mapping[str, dict[str, Any]]) -> Figure:
         estimator = {"kind": "batch norm", "batch_size": size}
         x, y = [*sides[0], None, *sides[1]], [common.theory_curve(estimator, side) for side in sides]
         lines.append({"name": f"shrunken least squares, M = {size}", "x": x, "y": [*y[0], None, *y[1]], "color": color})
-        decay = {"kind": "gamma decay", "zeta": 3 / (4 * size)}
+        decay = {"kind": "gamma decay", "zeta": paper_gamma_decay(size)}
         ridge = [*common.theory_curve(decay, sides[0]), None, *common.theory_curve(decay, sides[1])]
         lines.append({"name": f"gamma decay, M = {size}", "x": x, "y": ridge, "color": color, "dash": "dash"})
         found = results[f"M{size}"]["loads"]

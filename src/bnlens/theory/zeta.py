@@ -16,7 +16,7 @@ def zeta(var_mean: Any, var_std: Any, H_bb: Any, H_gg: Any) -> Any:
     """Return zeta = (Var[mu_B] H_bb + Var[sigma_B] H_gg) / 2, nats per sample.
 
     For M samples of a standardised pre-activation the variances are 1/M and (rho + 2)/(4M), which makes it the paper's
-    [H_bb/2 + (rho + 2) H_gg/8] / M. It is arithmetic alone: the arguments are numbers, arrays or tensors of one shape, and
+    [H_bb/2 + (rho + 2) H_gg/8] / M. It is arithmetic alone: the arguments are numbers, arrays or tensors that broadcast, and
     the result is of their kind.
 
     Args:
