@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bnlens._progress import Counter
 from bnlens.errors import UsageError
@@ -37,28 +37,15 @@ class IncompleteError(UsageError):
         super().__init__(sentence)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A formula with the words that go with it.
-
-    Attributes:
-        words: one or two sentences.
-        latex: the formula; empty for words alone.
-    """
+class Step(NamedTuple):
+    """One or two sentences with a formula in LaTeX, or alone."""
 
     words: str
     latex: str = ""
 
 
-@dataclass(frozen=True)
-class Example:
-    """A state worth seeing.
-
-    Attributes:
-        label: the link's text.
-        state: parameters that differ from their defaults.
-        words: one sentence on the figure there.
-    """
+class Example(NamedTuple):
+    """A state worth seeing: the text of its link, the parameters that differ from their defaults, a sentence about it."""
 
     label: str
     state: Mapping[str, Value]

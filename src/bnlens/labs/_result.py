@@ -42,7 +42,16 @@ class Headline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class _Rows:
+    rows: Sequence[Mapping[str, Any]]
+
+    def csv(self) -> str:
+        """Return the rows as CSV, every digit kept."""
+        return csv_text(_underscored(self.rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(_Rows):
     """The answer at one state.
 
     Attributes:
@@ -61,7 +70,6 @@ class Result:
     caption: str
     description: str
     headlines: Sequence[Headline]
-    rows: Sequence[Mapping[str, Any]]
     columns: Mapping[str, str]
     table: str
     code: str
@@ -76,10 +84,6 @@ class Result:
         columns = {name: heading for name, heading in self.columns.items() if any(name in row for row in self.rows)}
         return render.table(self.rows, caption=self.table, columns=columns)
 
-    def csv(self) -> str:
-        """Return the rows as CSV, every digit kept."""
-        return csv_text(_underscored(self.rows))
-
     def data(self) -> dict[str, Any]:
         """Return numbers and words as JSON data; null where a number does not exist or is infinite."""
         headlines = [
@@ -91,7 +95,7 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(_Rows):
     """The answer on the command line.
 
     Attributes:
@@ -102,15 +106,10 @@ class Table:
         draw: makes the figure.
     """
 
-    rows: Sequence[Mapping[str, Any]]
     facts: Mapping[str, Any]
     title: str
     words: str
     draw: Callable[[], Figure]
-
-    def csv(self) -> str:
-        """Return the rows as CSV, every digit kept."""
-        return csv_text(_underscored(self.rows))
 
     def data(self) -> dict[str, Any]:
         """Return facts and rows as JSON data; null where a number does not exist or is infinite."""

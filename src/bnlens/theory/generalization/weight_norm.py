@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -49,6 +49,9 @@ class WeightNormDecay:
     label_noise: float = 0.0
     reduction: Reduction = "mean"
 
+    status: ClassVar[Status] = "asymptotic"
+    basis: ClassVar[str] = "Equal to ridge regression at any N; the curve of ridge is exact as N grows."
+
     def __post_init__(self) -> None:
         check_not_negative("zeta", self.zeta, zero=False)
         check_not_negative("label_noise", self.label_noise)
@@ -58,16 +61,6 @@ class WeightNormDecay:
     def title(self) -> str:
         """Name in legends."""
         return f"gamma decay, ζ = {self.zeta:g}" + ("" if self.reduction == "mean" else " (sum)")
-
-    @property
-    def status(self) -> Status:
-        """Exact as N -> infinity, as ridge is."""
-        return "asymptotic"
-
-    @property
-    def basis(self) -> str:
-        """The reason for the status, one sentence."""
-        return "Equal to ridge regression at any N; the curve of ridge is exact as N grows."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
