@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from bnlens.cli import _app
-from bnlens.theory.dynamics import BatchNorm, GammaDecay
-from bnlens.theory.generalization import Ridge, learning_curve
-from bnlens.theory.learning_rate import max_learning_rate, stationary_state
+from bnlens.labs import LABS, Lab
+from bnlens.theory.dynamics import BatchNorm
+from bnlens.theory.generalization import BatchNorm as BatchNormCurve
+from bnlens.theory.generalization import Estimator, LeastSquares, ReluRidge, Ridge, WeightNormDecay, learning_curve
+from bnlens.theory.learning_rate import effective_learning_rate, fixed_point, max_learning_rate, stationary_state
 
 
 def run(*args: str) -> tuple[int, str, str]:
@@ -40,96 +43,104 @@ def test_dynamics_are_the_librarys() -> None:
         assert [float(row[name]) for row in found] == pytest.approx(getattr(expected, name))
 
 
-def test_gamma_decay_has_the_papers_zeta_unless_told() -> None:
-    for options, zeta in ((), 0.75 / 8), (("--zeta", "0.2"), 0.2):
-        expected = GammaDecay(unit="linear", learning_rate=1.0, batch_size=8, zeta=zeta).solve([5])
-        (found,) = rows("dynamics", "gamma-decay", "--tau", "5", *options)
-        assert float(found["gamma"]) == pytest.approx(float(expected.gamma[0]))
-
-
-def test_dynamics_beside_simulation(tmp_path: Path) -> None:
-    plot = tmp_path / "curve.html"
-    arguments = ["dynamics", "sgd", "--tau", "1,3", "--simulate", "--size", "100", "--runs", "6", "--plot", str(plot)]
-    code, out, err = run(*arguments, "--format", "json")
-    assert code == 0
-    assert f"Written: {plot}" in err
-    data = json.loads(out)
-    assert (data["system"], data["size"], data["runs"], data["zeta"]) == ("sgd", 100, 6, None)
-    for row in data["rows"]:
-        assert abs(row["simulated_R"] - row["R"]) < 4 * row["simulated_R_stderr"] + 2 / 100
-    page = plot.read_text()
-    assert "Learning dynamics: sgd, linear unit" in page
-    assert "overlap R, N = 100" in page
-    assert json.loads(run(*arguments, "--format", "json")[1]) == data  # by the seed
-
-
-def test_rates_are_the_librarys(tmp_path: Path) -> None:
-    plot = tmp_path / "rates.html"
-    code, out, _ = run("rates", "--learning-rate", "8,20", "--format", "json", "--plot", str(plot))
+def test_rates_are_the_librarys() -> None:
+    code, out, _ = run("rates", "--learning-rate", "8,20", "--norm", "1.5", "--format", "json")
     assert code == 0
     data = json.loads(out)
+    assert (data["unit"], data["batch_size"], data["norm"]) == ("linear", 8, 1.5)
     assert [found["holds"] for found in data["orderings"]] == [True, False, False, False]
-    found = {(row["system"], row["learning_rate"]): row for row in data["rows"]}
-    assert len(found) == 6
-    for rate in (8.0, 20.0):
+    assert [row["system"] for row in data["rows"]] == [
+        name for name in ("weight-norm", "gamma-decay", "batch-norm") for _ in (8, 20)
+    ]
+    for row, rate in zip(data["rows"][-2:], (8.0, 20.0), strict=True):
         system = BatchNorm(unit="linear", learning_rate=rate, batch_size=8)
-        row = found["batch-norm", rate]
-        assert row["max_learning_rate"] == pytest.approx(max_learning_rate(system))
-        assert row["R"] == pytest.approx(stationary_state(system).R)
-    assert found["batch-norm", 20.0]["R"] ** 2 == pytest.approx(found["batch-norm", 20.0]["max_learning_rate"] / 20)
-    assert "Stationary overlap" in plot.read_text()
-
-
-def test_rates_beside_simulation() -> None:
-    found = rows(*["rates", "--learning-rate", "8", "--simulate", "--size", "100", "--runs", "4", "--tau", "5"])
-    for row in found:
-        assert abs(float(row["simulated_R"]) - float(row["R"])) < 4 * float(row["simulated_R_stderr"]) + 3 / 100
-
-
-def test_generalization_is_the_librarys_beside_simulation(tmp_path: Path) -> None:
-    plot = tmp_path / "curve.html"
-    found = rows(
-        *[
-            "generalization",
-            "ridge",
-            "--decay",
-            "0.1",
-            "--alpha",
-            "0.5,2",
-            "--simulate",
-            "--runs",
-            "8",
-            "--dimension",
-            "80",
-        ],
-        "--plot",
-        str(plot),
-    )
-    expected = learning_curve(Ridge(decay=0.1, label_noise=0.25), [0.5, 2])
-    assert [float(row["error"]) for row in found] == pytest.approx(expected.error)
-    assert {row["status"] for row in found} == {"asymptotic"}
-    for row in found:
-        assert abs(float(row["simulated_error"]) - float(row["error"])) < 4 * float(row["simulated_error_stderr"])
-    assert "simulated at N = 80" in plot.read_text()
+        assert row["learning_rate"] == rate
+        assert row["gamma0"] == pytest.approx(fixed_point(system).gamma)
+        assert row["max_learning_rate"] == pytest.approx(max_learning_rate(system, norm=1.5))
+        assert row["effective_learning_rate"] == pytest.approx(effective_learning_rate(system, norm=1.5))
+        assert row["R"] == pytest.approx(stationary_state(system, norm=1.5).R)
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "name", "finite_size", "facts", "words"),
     [
-        ("least-squares",),
-        ("gamma-decay", "--zeta", "0.1"),
-        ("batch-norm", "-M", "8"),
-        ("relu", "--decay", "0.25"),
-        ("relu", "--decay", "0.25", "--teacher", "linear"),
+        (
+            "dynamics gamma-decay --zeta 0.2 --tau 1,3 --size 100 --runs 6",
+            "R",
+            0.02,
+            {"system": "gamma-decay", "zeta": 0.2, "size": 100, "runs": 6, "seed": 0},
+            ["Learning dynamics: gamma-decay, linear unit", "overlap R, N = 100"],
+        ),
+        (
+            "rates --learning-rate 8 --size 100 --runs 4 --tau 5",
+            "R",
+            0.03,
+            {"unit": "linear"},
+            ["Stationary overlap at norm 1, batches of 8, linear unit", "batch normalization, N = 100"],
+        ),
+        (
+            "generalization ridge --decay 0.1 --alpha 0.5,2 --runs 8 --dimension 80",
+            "error",
+            0,
+            {"estimator": "ridge", "decay": 0.1, "dimension": 80, "runs": 8, "seed": 0, "status": "asymptotic"},
+            ["Generalization: ridge", "simulated, N = 80"],
+        ),
     ],
 )
-def test_every_estimator_has_a_curve_and_json_has_no_infinity(arguments: tuple[str, ...]) -> None:
-    code, out, _ = run("generalization", *arguments, "--alpha", "1,4", "--format", "json")
+def test_simulation_and_figure_beside_the_table(
+    arguments: str, name: str, finite_size: float, facts: dict, words: list[str], tmp_path: Path
+) -> None:
+    plot = tmp_path / "curve.html"
+    code, out, err = run(*arguments.split(), "--simulate", "--plot", str(plot), "--format", "json")
+    assert (code, err.strip()) == (0, f"Written: {plot}")
+    data = json.loads(out)
+    assert facts.items() <= data.items()
+    for row in data["rows"]:
+        assert abs(row[f"simulated_{name}"] - row[name]) < 4 * row[f"simulated_{name}_stderr"] + finite_size
+    assert [word for word in words if word not in plot.read_text()] == []
+    again = rows(*arguments.split(), "--simulate")  # the same numbers, by the seed
+    assert [float(row[f"simulated_{name}"]) for row in again] == [row[f"simulated_{name}"] for row in data["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "estimator"),
+    [
+        ("least-squares", LeastSquares(0.25)),
+        ("ridge --decay 0.1", Ridge(0.1, 0.25)),
+        ("gamma-decay --zeta 0.1 --label-noise 0", WeightNormDecay(0.1)),
+        ("batch-norm -M 8", BatchNormCurve(8, 0.25)),
+        ("relu --decay 0.25", ReluRidge(0.25, 0.25)),
+        ("relu --decay 0.25 --teacher linear", ReluRidge(0.25, 0.25, teacher="linear")),
+    ],
+)
+def test_generalization_is_the_librarys_and_json_has_no_infinity(arguments: str, estimator: Estimator) -> None:
+    command = ["generalization", *arguments.split(), "--alpha", "1,4"]
+    code, out, _ = run(*command, "--format", "json")
     assert code == 0
     data = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert data["rows"][1]["error"] > 0
-    assert data["basis"]
-    assert (data["rows"][0]["error"] is None) == (arguments[0] in ("least-squares", "batch-norm"))
+    curve = learning_curve(estimator, [1, 4])
+    errors = curve.error.tolist()
+    assert [row["error"] for row in data["rows"]] == [
+        pytest.approx(error) if math.isfinite(error) else None for error in errors
+    ]
+    assert (data["status"], data["basis"]) == (curve.status, curve.basis)
+    assert [float(row["error"]) for row in rows(*command)] == pytest.approx(errors)
+    assert {row["status"] for row in rows(*command)} == {curve.status}
+
+
+@pytest.mark.parametrize("lab", [lab for lab in LABS if lab.command is not None], ids=lambda lab: lab.id)
+def test_help_has_every_option_with_its_default(lab: Lab) -> None:
+    code, out, _ = run(lab.id, "--help")
+    words = " ".join(out.split())
+    assert code == 0
+    for parameter in lab.parameters:
+        if parameter.option is not None:
+            assert parameter.option.help in words
+            default = parameter.default if parameter.option.default is ... else parameter.option.default
+            shown = parameter.option.shown or default
+            assert shown in (None, "no") or f"{shown}" in words
+    assert "--format" in words
+    assert "--plot FILE" in words
 
 
 @pytest.mark.parametrize(

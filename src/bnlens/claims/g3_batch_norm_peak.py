@@ -125,6 +125,7 @@ def _figure(results: Results) -> Figure:
     import numpy as np
 
     from bnlens.render import PALETTE
+    from bnlens.theory.generalization import paper_gamma_decay
 
     sides = [np.geomspace(0.4, 0.99, 60).tolist(), np.geomspace(1.01, 5, 60).tolist()]
     x = [*sides[0], None, *sides[1]]
@@ -133,7 +134,7 @@ def _figure(results: Results) -> Figure:
     for color, M in zip(PALETTE, _SIZES, strict=False):
         for name, dash, estimator in (
             ("shrunken least squares", "solid", {"kind": "batch norm", "batch_size": M}),
-            ("gamma decay", "dash", {"kind": "gamma decay", "zeta": 3 / (4 * M)}),
+            ("gamma decay", "dash", {"kind": "gamma decay", "zeta": paper_gamma_decay(M)}),
         ):
             below, above = (common.theory_curve(estimator, side) for side in sides)
             lines.append(

@@ -18,6 +18,7 @@ from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._gradients import SampleGradients
 from bnlens.measure._groups import SecondOrder
 from bnlens.measure._statistics import SampleStatistics
+from bnlens.theory.zeta import zeta
 
 __all__ = ["LayerLaw", "fisher_term", "layer_law", "linear_by_group", "network_fisher"]
 
@@ -88,8 +89,10 @@ def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[T
 
 
 def _two_term(noise: Tensor, drawn: Tensor) -> Estimate:
-    """1/2 sum_d E_j[g_jd^2] E_i[v_id^2]."""
-    return mean_estimate(drawn.double().square() @ noise.double().square().mean(0) / 2)
+    """Return 1/2 sum_d E_j[g_jd^2] E_i[v_id^2]: the paper's zeta with gamma in the variances, summed over channels."""
+    variances = noise.double().square().mean(0).chunk(2)  # of what beta and gamma are moved by
+    curvatures = drawn.double().square().chunk(2, dim=1)
+    return mean_estimate(zeta(*variances, *curvatures).sum(1))
 
 
 def _shift(statistics: SampleStatistics, given: SampleGradients) -> float:

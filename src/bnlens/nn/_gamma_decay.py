@@ -13,6 +13,7 @@ from bnlens.nn._base import DialBatchNorm, Normalise
 from bnlens.nn._regulariser import Regulariser
 from bnlens.nn._statistics import BatchStatistics
 from bnlens.nn._window import normalise_by_window
+from bnlens.theory.zeta import zeta
 
 __all__ = ["GammaDecay"]
 
@@ -116,7 +117,8 @@ def _zeta(xhat: Tensor, dy: Tensor) -> Tensor:
     xhat, dy = (t.flatten(2) if t.ndim > 2 else t.unsqueeze(2) for t in (xhat, dy))  # (N, C, pixels)
     a, q = xhat.mean(2), (xhat.square().mean(2) - 1) / 2
     g_beta, g_gamma = dy.sum(2), (dy * xhat).sum(2)
-    return (_mean_square(a) * _mean_square(g_beta) + _mean_square(q) * _mean_square(g_gamma)) / 2
+    result: Tensor = zeta(*map(_mean_square, (a, q, g_beta, g_gamma)))
+    return result
 
 
 def _mean_square(values: Tensor) -> Tensor:

@@ -6,18 +6,25 @@ functions is escaped unless it is `Html`.
 
 from __future__ import annotations
 
-from bnlens.render._figure import figure, figure_html, label_log_axes
+from typing import TYPE_CHECKING
+
+from bnlens.render._figure import add_line, add_points, figure, figure_html, label_log_axes
 from bnlens.render._look import PALETTE, ROLES, new_figure, template
 from bnlens.render._number import number
 from bnlens.render._page import page
 from bnlens.render._table import table
 from bnlens.render._text import Html, Tone, badge, definitions, download, escape, paragraph, section
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Figure
+
 __all__ = [
     "PALETTE",
     "ROLES",
     "Html",
     "Tone",
+    "add_line",
+    "add_points",
     "badge",
     "definitions",
     "download",

@@ -1,10 +1,12 @@
-"""Plotly figures inside a page."""
+"""Plotly figures: curves and points with errors in them, and their place inside a page."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnlens.render._look import template
 from bnlens.render._number import number
@@ -13,10 +15,52 @@ from bnlens.render._text import Html, escape
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["FIGURE_MARK", "figure", "figure_html", "label_log_axes"]
+__all__ = ["FIGURE_MARK", "add_line", "add_points", "figure", "figure_html", "label_log_axes"]
 
 _LOG_TICKS = [float(f"{digit}e{power}") for power in range(-12, 13) for digit in (1, 2, 5)]
 FIGURE_MARK = '<div class="plot"'  # how `page` knows that it needs plotly.js
+
+
+def add_line(
+    fig: go.Figure, name: str, x: Iterable[Any], y: Iterable[float], *, color: str | None = None, **line: Any
+) -> None:
+    """Draw a curve into a figure, in place; it has a gap where a value is not finite.
+
+    Args:
+        fig: the figure.
+        name: for the legend.
+        x: positions.
+        y: values, as many.
+        color: of the line; by default the next one of the figure.
+        **line: further properties of Plotly's line, such as ``dash``.
+    """
+    values = [value if math.isfinite(value) else None for value in y]
+    fig.add_scatter(x=list(x), y=values, mode="lines", name=name, line={"color": color, **line})
+
+
+def add_points(
+    fig: go.Figure,
+    name: str,
+    x: Iterable[Any],
+    y: Iterable[float],
+    stderr: Iterable[float],
+    *,
+    color: str | None = None,
+    **marker: Any,
+) -> None:
+    """Draw points with error bars of one standard error into a figure, in place.
+
+    Args:
+        fig: the figure.
+        name: for the legend.
+        x: positions.
+        y: values, as many.
+        stderr: their standard errors.
+        color: of the points; by default the next one of the figure.
+        **marker: further properties of Plotly's marker, such as ``symbol``.
+    """
+    bars = {"array": list(stderr)}
+    fig.add_scatter(x=list(x), y=list(y), error_y=bars, mode="markers", name=name, marker={"color": color, **marker})
 
 
 def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
@@ -27,7 +71,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
 
     Args:
         fig: the figure; it is not changed.
-        label: what a screen reader says in place of the drawing.
+        label: text for screen readers.
     """
     import plotly.graph_objects as go
 
@@ -45,7 +89,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
 
 @lru_cache(maxsize=1)
 def _plotly_template() -> go.layout.Template:
-    """What a figure has that was given no template."""
+    """Return the template of a figure that was given none."""
     import plotly.graph_objects as go
 
     return go.Figure().layout.template
@@ -56,8 +100,8 @@ def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html
 
     Args:
         fig: the figure; it is not changed.
-        caption: what it shows.
-        label: what a screen reader says in place of the drawing; by default the caption.
+        caption: of the figure.
+        label: text for screen readers; by default the caption.
     """
     if label is None:
         label = re.sub(r"<[^>]*>", "", caption) if isinstance(caption, Html) else str(caption)

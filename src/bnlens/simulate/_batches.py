@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from bnlens._progress import counter
 from bnlens.errors import UsageError
 from bnlens.simulate._sources import DistributionLike, FloatArray, Source, resolve_source
 from bnlens.theory import Statistics, noise_scale
@@ -73,13 +73,11 @@ class BatchStream:
         """Draw the batches, about 2 MB of pre-activations at a time, with a progress bar on standard error if asked."""
         generator = np.random.default_rng(self._seed)
         per_chunk = max(_CHUNK_VALUES // self.batch_size, 1)
-        with ExitStack() as stack:
-            advance = progress_bar(stack, title, self.batches) if progress else None
+        with counter(title, progress) as report:
             for start in range(0, self.batches, per_chunk):
                 count = min(per_chunk, self.batches - start)
                 yield self._draw(generator, count)
-                if advance is not None:
-                    advance(count)
+                report(start + count, self.batches)
 
     def _draw(self, generator: np.random.Generator, count: int) -> Chunk:
         x = self.source.draw(generator, (count, self.batch_size))
@@ -128,15 +126,6 @@ class BatchStream:
                 "use a larger batch_size."
             )
         return spread
-
-
-def progress_bar(stack: ExitStack, title: str, total: int):  # type: ignore[no-untyped-def]
-    from rich.console import Console
-    from rich.progress import Progress
-
-    bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
-    task = bar.add_task(title, total=total)
-    return lambda count: bar.advance(task, count)
 
 
 def seed_of(seed: int | np.random.Generator) -> int:

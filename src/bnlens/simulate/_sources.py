@@ -1,4 +1,4 @@
-"""Where the pre-activations of a simulation come from: a density, a sampler of the user, or a finite population."""
+"""The sources of the pre-activations of a simulation: a density, a sampler of the user, or a finite population."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from bnlens.theory.dynamics import COLUMNS, System, generalization_error
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-    from plotly.graph_objects import Figure
+
+    from bnlens.render import Figure
 
 __all__ = ["SimulatedTrajectory", "simulate_dynamics"]
 
@@ -72,19 +73,12 @@ class SimulatedTrajectory:
         Args:
             figure: where to draw, for example `Trajectory.plot()` of the same system; a new one if not given.
         """
-        from bnlens.render import PALETTE, new_figure
+        from bnlens import render
 
-        figure = new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
-        for (name, label), color in zip(COLUMNS.items(), PALETTE, strict=False):
-            figure.update_traces(line_color=color, selector={"name": label})  # the equations' curve, where it is drawn
-            figure.add_scatter(
-                x=self.tau,
-                y=getattr(self, name),
-                error_y={"array": getattr(self, f"{name}_stderr")},
-                mode="markers",
-                marker={"color": color},
-                name=f"{label}, N = {self.size}",
-            )
+        figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
+        for (name, label), color in zip(COLUMNS.items(), render.PALETTE, strict=False):
+            stderr = getattr(self, f"{name}_stderr")
+            render.add_points(figure, f"{label}, N = {self.size}", self.tau, getattr(self, name), stderr, color=color)
         return figure
 
 

@@ -14,6 +14,7 @@ from bnlens.theory.gaussian import mean_inverse_std, mean_inverse_variance, mean
 from bnlens.theory.noise import BatchNoise, noise_scale
 from bnlens.theory.shrink import GammaShrink, gamma_shrink, optimal_gamma
 from bnlens.theory.units import UNITS, Kink, Unit, get_unit, linear, logistic, poisson, relu, softplus_glm
+from bnlens.theory.zeta import paper_zeta
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -45,6 +46,7 @@ __all__ = [
     "mean_std",
     "noise_scale",
     "optimal_gamma",
+    "paper_zeta",
     "poisson",
     "rectified_product",
     "relu",

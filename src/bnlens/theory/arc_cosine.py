@@ -15,7 +15,7 @@ __all__ = ["gated_square", "rectified_product"]
 
 
 def rectified_product(correlation: ArrayLike) -> float | FloatArray:
-    """Mean product of two rectified standard Gaussians, the arc-cosine kernel of degree one.
+    """Return the mean product of two rectified standard Gaussians, the arc-cosine kernel of degree one.
 
     K1 = E[u+ z+] = [sin(theta) + (pi - theta) cos(theta)] / (2 pi),   theta = arccos R    (theory sheet B.1, exact)
 
@@ -34,7 +34,7 @@ def rectified_product(correlation: ArrayLike) -> float | FloatArray:
 
 
 def gated_square(correlation: ArrayLike) -> float | FloatArray:
-    """Mean square of a rectified standard Gaussian where another is positive.
+    """Return the mean square of a rectified standard Gaussian where another is positive.
 
     K2 = E[u+^2 1(z > 0)] = [pi - theta + sin(theta) cos(theta)] / (2 pi),   theta = arccos R    (theory sheet B.1, exact)
 

@@ -18,6 +18,7 @@ from bnlens.theory._check import FloatArray, check_batch_size, unwrap
 from bnlens.theory.distributions import Distribution, Population, get_distribution
 from bnlens.theory.noise import noise_scale
 from bnlens.theory.units import Unit, get_unit
+from bnlens.theory.zeta import zeta
 
 __all__ = ["GapLaw", "GapShares", "Hessian", "Statistics", "gap_law", "linear_gamma", "linear_gap"]
 
@@ -35,7 +36,7 @@ class GapShares:
     Attributes:
         mean: only the batch mean random, y = gamma (x - m) + beta.
         std: only the batch standard deviation random, y = gamma x / S + beta.
-        cross: what both together add: gamma^2 (s/2) H_gb + gamma (s/2) G_b, zero without skew.
+        cross: the rest, from both together: gamma^2 (s/2) H_gb + gamma (s/2) G_b, zero without skew.
     """
 
     mean: float
@@ -94,25 +95,27 @@ class GapLaw:
     @property
     def two_term(self) -> float:
         """The paper's M * zeta * gamma^2 = gamma^2 (K/8 H_gg + 1/2 H_bb)."""
-        return self.gamma**2 * (self.kurtosis_factor / 8 * self.H_gg + self.H_bb / 2)
+        return self.gamma**2 * self._zeta
 
     @property
     def two_term_shares(self) -> GapShares:
         """The paper's two terms apart: gamma^2 H_bb / 2 from mu_B and gamma^2 K H_gg / 8 from sigma_B."""
-        return GapShares(
-            mean=self.gamma**2 * self.H_bb / 2,
-            std=self.gamma**2 * self.kurtosis_factor / 8 * self.H_gg,
-            cross=0.0,
-        )
+        square = self.gamma**2
+        mean = zeta(square, 0.0, self.H_bb, self.H_gg)
+        std = zeta(0.0, square * self.kurtosis_factor / 4, self.H_bb, self.H_gg)
+        return GapShares(mean=mean, std=std, cross=0.0)
 
     def zeta(self, batch_size: ArrayLike) -> float | FloatArray:
-        """The paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
+        """Return the paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
 
         Args:
             batch_size: M >= 2, a number or an array.
         """
-        size = check_batch_size(batch_size)
-        return unwrap((self.kurtosis_factor / 8 * self.H_gg + self.H_bb / 2) / size)
+        return unwrap(self._zeta / check_batch_size(batch_size))
+
+    @property
+    def _zeta(self) -> float:
+        return float(zeta(1.0, self.kurtosis_factor / 4, self.H_bb, self.H_gg))
 
     def shares(self, statistics: Statistics = "own", *, bessel: bool = False) -> GapShares:
         """Split M * gap into what the batch mean and the batch standard deviation do alone, and their cross term.
@@ -238,7 +241,7 @@ def gap_law(
 
 
 def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> float | FloatArray:
-    """Exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
+    """Return the exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
 
     Holds at every M >= 2 and for every distribution of x, own-batch statistics, because the batch-normalised samples
     have mean zero and mean square one in each batch; E S is the expected biased batch standard deviation, for a
@@ -257,7 +260,7 @@ def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> flo
 
 
 def linear_gamma(correlation: float, mean_std: ArrayLike) -> float | FloatArray:
-    """Exact minimiser over gamma of the BN loss of the linear unit: gamma_BN = R E S (theory sheet A.3 (d)).
+    """Return the exact minimiser over gamma of the BN loss of a linear unit, gamma_BN = R E S (theory sheet A.3 (d)).
 
     Args:
         correlation: R.

@@ -17,7 +17,7 @@ __all__ = ["mean_inverse_std", "mean_inverse_variance", "mean_std"]
 
 
 def mean_std(batch_size: ArrayLike) -> float | FloatArray:
-    """Expected biased batch standard deviation of a standard Gaussian, the constant c_M.
+    """Return the expected biased batch standard deviation of a standard Gaussian, the constant c_M.
 
     c_M = E S = sqrt(2/M) Gamma(M/2) / Gamma((M-1)/2) = 1 - 3/(4M) + O(M^-2)    (theory sheet A.1, exact)
 
@@ -38,7 +38,7 @@ def mean_std(batch_size: ArrayLike) -> float | FloatArray:
 
 
 def mean_inverse_std(batch_size: ArrayLike) -> float | FloatArray:
-    """Expected inverse of the biased batch standard deviation of a standard Gaussian, the constant b_M.
+    """Return the expected inverse of the biased batch standard deviation of a standard Gaussian, the constant b_M.
 
     b_M = E 1/S = sqrt(M/2) Gamma((M-2)/2) / Gamma((M-1)/2) = 1 + 5/(4M) + O(M^-2)    (theory sheet A.1, exact)
 
@@ -59,7 +59,7 @@ def mean_inverse_std(batch_size: ArrayLike) -> float | FloatArray:
 
 
 def mean_inverse_variance(batch_size: ArrayLike) -> float | FloatArray:
-    """Expected inverse of the biased batch variance of a standard Gaussian.
+    """Return the expected inverse of the biased batch variance of a standard Gaussian.
 
     E S^-2 = M / (M - 3)    (theory sheet A.1, exact)
 

@@ -48,13 +48,13 @@ _ANGLE, _POINTS, _DEGREE = 0.01, 8, 6
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Where gamma settles once the student points at the teacher, R = 1.
+    """The fixed point of gamma once the student points at the teacher, R = 1.
 
     Attributes:
         gamma: gamma0, the root of the gain at R = 1.
         R: 1.
-        noise: mean square of the step across the weights that is left there, label noise included. Unless it is zero the
-            point is none: R is pushed below 1 and the norm grows.
+        noise: mean square of the step across the weights that is left there, label noise included. Unless it is zero,
+            nothing stays there: R is pushed below 1 and the norm grows.
     """
 
     gamma: float
@@ -63,7 +63,7 @@ class FixedPoint:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether a student started there stays."""
+        """True if a student that starts there stays."""
         return self.noise < 1e-12
 
 
@@ -81,13 +81,13 @@ class Stability:
 
     @property
     def is_stable(self) -> bool:
-        """Whether both decay."""
+        """True if both decay."""
         return self.gamma < 0 and self.overlap < 0
 
 
 @dataclass(frozen=True)
 class StationaryState:
-    """Where training at frozen norm ends: gamma and R."""
+    """The end of training at frozen norm: gamma and R."""
 
     gamma: float
     R: float
@@ -111,7 +111,7 @@ class Ordering:
 
     @property
     def holds(self) -> bool:
-        """Whether rate >= bound."""
+        """True if rate >= bound."""
         return self.rate >= self.bound
 
 
@@ -158,7 +158,7 @@ def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
     linear unit diverges above under `SGD`; a ReLU unit may settle beside the teacher.
 
     Args:
-        system: what is trained.
+        system: of `bnlens.theory.dynamics`.
         norm: L > 0.
 
     Raises:
@@ -215,7 +215,7 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
     squared = _squared(norm)
 
     def turn(distance: float) -> float:
-        """Drift of R at R = 1 - distance over the effective rate, gamma settled."""
+        """Return the drift of R at R = 1 - distance over the effective rate, gamma settled."""
         R = 1 - distance
         gamma = _settled_gamma(system, R)
         _, alignment, noise = system.averages(gamma, R)
@@ -233,7 +233,7 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
 
 
 def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Ordering, ...]:
-    """Return what becomes of the paper's orderings of learning rates, for its own model of BN and for BN itself.
+    """Return the paper's orderings of learning rates, judged for its own model of BN and for BN itself.
 
     eta_max(BN) >= eta_max(WN) + 2 zeta, and eta_eff(BN) >= eta_eff(WN) + zeta at one learning rate (1 here) and norm.
 

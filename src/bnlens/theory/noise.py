@@ -20,7 +20,7 @@ __all__ = ["BatchNoise", "noise_scale"]
 def noise_scale(
     batch_size: ArrayLike, population: int | None = None, *, replacement: bool = False
 ) -> float | FloatArray:
-    """Variance f of the batch mean of a standardised variable, the small parameter of every expansion here.
+    """Return the variance f of the batch mean of a standardised variable, the small parameter of every expansion here.
 
     f = 1/M for an infinite population and for batches drawn with replacement;
     f = (P - M) / (M (P - 1)) for shuffled batches from a finite population of P samples (theory sheet A.2, exact).
@@ -120,11 +120,11 @@ class BatchNoise:
         return 1 + (0.5 + 3 * (self.excess_kurtosis + 2) / 8) * self.scale - self._bessel_shift()
 
     def mean_given_member(self, x: ArrayLike) -> float | FloatArray:
-        """E[m | x] = f x: the batch mean, given that a sample with value x is in the batch (exact)."""
+        """Return E[m | x] = f x, the batch mean given that a sample with value x is in the batch (exact)."""
         return unwrap(np.asarray(x, dtype=np.float64) * self.scale)
 
     def variance_given_member(self, x: ArrayLike) -> float | FloatArray:
-        """E[S^2 | x] = 1 + f (x^2 - 2), biased, or 1 + f (x^2 - 2) + 1/M with the Bessel correction."""
+        """Return E[S^2 | x] = 1 + f (x^2 - 2), biased, or 1 + f (x^2 - 2) + 1/M with the Bessel correction."""
         return unwrap(1 + (np.asarray(x, dtype=np.float64) ** 2 - 2) * self.scale + 2 * self._bessel_shift())
 
     def _bessel_shift(self) -> float | FloatArray:

@@ -1,4 +1,4 @@
-"""How far batch normalization pulls gamma below its population optimum, to first order in 1/M."""
+"""The distance by which batch normalization pulls gamma below its population optimum, to first order in 1/M."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GammaShrink:
         gamma: gamma*.
         own: true BN, own-batch statistics, biased variance.
         fresh: statistics of an independent batch.
-        decay: what the paper's gamma decay predicts with zeta constant, 2 M zeta / H_gg.
+        decay: the prediction of the paper's gamma decay with zeta constant, 2 M zeta / H_gg.
     """
 
     gamma: float

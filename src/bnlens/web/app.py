@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response
 import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
+from bnlens.labs.network import make_lab
 from bnlens.web import api, assets, claims_api, network_api, notes_api, paper_api
 from bnlens.web.answers import Answers
 from bnlens.web.jobs import GoneError, Limits, OverloadedError
-from bnlens.web.labs import LABS, NotFoundError, network
+from bnlens.web.labs import LABS, Lab, NotFoundError
 from bnlens.web.networks import NetworkLibrary
 from bnlens.web.notes import ConflictError, Notes
 from bnlens.web.pages import PAGES
@@ -56,7 +57,7 @@ def create_app(
     reports = ReportLibrary(Path(folder))
     site = Site(
         folder=Path(folder),
-        labs={lab.id: lab for lab in (*LABS, network.make_lab(reports))},
+        labs={lab.id: lab for lab in (*LABS, Lab.of(make_lab(reports)))},
         reports=reports,
         networks=NetworkLibrary(Path(folder)),
         notes=Notes(Path(folder)),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnlens.errors import UsageError
-from bnlens.theory import mean_std
-from bnlens.theory.dynamics import SGD, BatchNorm, GammaDecay, WeightNorm, paper_zeta
+from bnlens.theory import mean_std, paper_zeta
+from bnlens.theory.dynamics import SGD, BatchNorm, GammaDecay, WeightNorm
 
 START = {"gamma": 0.3, "R": 0.2, "L": 1.0}  # of all tables of the sheet
 
@@ -160,6 +161,18 @@ def test_noise_is_positive_and_alignment_vanishes_at_the_teacher(R, gamma, size)
         assert averages.noise >= -1e-12
         assert averages.alignment >= -1e-12
     assert relu.averages(gamma, 1.0).alignment == pytest.approx(0, abs=1e-12)
+
+
+def test_systems_are_solved_side_by_side():
+    kinds = (SGD, WeightNorm, BatchNorm)
+    systems = [
+        kinds[k % 3](unit=("linear", "relu")[k % 2], learning_rate=0.5 + k / 80, batch_size=8) for k in range(80)
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        paths = list(threads.map(lambda system: system.solve(np.linspace(0, 10, 41), R=0.2), systems))
+    for system, path in zip(systems, paths, strict=True):
+        alone = system.solve(np.linspace(0, 10, 41), R=0.2)
+        np.testing.assert_allclose([path.gamma, path.R, path.L], [alone.gamma, alone.R, alone.L], rtol=1e-12)
 
 
 def test_trajectory_as_frame_and_figure():

@@ -1,38 +1,22 @@
-"""What the subcommands share: lists of numbers as arguments, tables on standard output, figures in files, progress."""
+"""Lists of numbers as arguments, tables on standard output, figures in files."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from bnlens.errors import UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from plotly.graph_objects import Figure
+    from bnlens.labs import Table
+    from bnlens.render import Figure
 
-__all__ = [
-    "FormatOption",
-    "OutputFormat",
-    "PlotOption",
-    "RunsOption",
-    "SeedOption",
-    "SimulateOption",
-    "UnitName",
-    "check_plot",
-    "parse_numbers",
-    "print_table",
-    "progress_bar",
-    "write_plot",
-]
+__all__ = ["OutputFormat", "check_plot", "parse_numbers", "print_table", "write_plot"]
 
 _MOST_NUMBERS = 100_000
 
@@ -42,22 +26,6 @@ class OutputFormat(str, Enum):
 
     csv = "csv"
     json = "json"
-
-
-class UnitName(str, Enum):
-    """Activation of student and teacher."""
-
-    linear = "linear"
-    relu = "relu"
-
-
-FormatOption = Annotated[OutputFormat, typer.Option("--format", help="What to print on standard output.")]
-PlotOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", show_default=False, help="Write a figure, .html or .png.")
-]
-SimulateOption = Annotated[bool, typer.Option("--simulate", help="Add simulated points with standard errors.")]
-RunsOption = Annotated[int, typer.Option(min=2, metavar="N", help="Independent runs of the simulation.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the simulation.")]
 
 
 def parse_numbers(text: str, option: str) -> list[float]:
@@ -134,26 +102,6 @@ def write_plot(figure: Figure, path: Path, title: str, description: str) -> None
     typer.echo(f"Written: {path}", err=True)
 
 
-def print_table(frame: pd.DataFrame, output: OutputFormat, **facts: Any) -> None:
-    """Print a frame, its index included, as CSV, or as JSON with the facts beside it; JSON has null for what it lacks."""
-    table = frame.reset_index()
-    if output is OutputFormat.csv:
-        typer.echo(table.to_csv(index=False), nl=False)
-        return
-    rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
-    typer.echo(json.dumps({**{name: _plain(value) for name, value in facts.items()}, "rows": rows}, indent=2))
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if that is a terminal; yields a function of what is done and what is to do."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def print_table(table: Table, form: OutputFormat) -> None:
+    """Print a table as CSV, or as JSON with its facts."""
+    typer.echo(table.csv() if form is OutputFormat.csv else json.dumps(table.data(), indent=2) + "\n", nl=False)

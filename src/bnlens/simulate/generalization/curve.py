@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._progress import Counter, counter
 from bnlens.errors import UsageError
-from bnlens.simulate._batches import progress_bar
 from bnlens.simulate.generalization._relu import Start
 from bnlens.simulate.generalization.fit import fit_student
 from bnlens.simulate.generalization.training_set import FloatArray, draw_training_set
@@ -19,11 +17,10 @@ from bnlens.theory.generalization import Estimator, ReluRidge
 
 if TYPE_CHECKING:
     import pandas as pd
-    from plotly.graph_objects import Figure
+
+    from bnlens.render import Figure
 
 __all__ = ["SimulatedCurve", "simulate_learning_curve"]
-
-Progress = Callable[[int, int], None]
 
 _COLUMNS = ("error", "overlap", "norm", "training_error")
 _DIMENSION = 200
@@ -81,16 +78,11 @@ class SimulatedCurve:
         Args:
             figure: an existing figure to draw into, for example that of the theory's curve.
         """
-        from bnlens.render import new_figure
+        from bnlens import render
 
-        figure = figure if figure is not None else new_figure(x="load α = P/N", y="generalization error")
-        figure.add_scatter(
-            name=f"{self.estimator.title}, simulated at N = {self.dimension}",
-            mode="markers",
-            x=self.alpha.tolist(),
-            y=self.error.tolist(),
-            error_y={"array": self.error_stderr.tolist()},
-        )
+        figure = render.new_figure(x="load α = P/N", y="generalization error") if figure is None else figure
+        name = f"{self.estimator.title}, simulated at N = {self.dimension}"
+        render.add_points(figure, name, self.alpha, self.error, self.error_stderr)
         return figure
 
 
@@ -103,7 +95,7 @@ def simulate_learning_curve(
     seed: int = 0,
     start: Start = "small",
     epochs: int = 200,
-    progress: bool | Progress = False,
+    progress: bool | Counter = False,
 ) -> SimulatedCurve:
     """Train students on drawn training sets and average their generalization over them.
 
@@ -139,8 +131,8 @@ def simulate_learning_curve(
     samples = np.maximum(np.rint(loads * size), 1).astype(int)
     teacher = estimator.teacher if isinstance(estimator, ReluRidge) else "linear"
     values = np.empty((len(_COLUMNS), len(samples), runs))
-    with ExitStack() as stack:
-        report = _reporter(stack, progress, estimator.title, samples.size * runs)
+    with counter(estimator.title, progress is True) as bar:
+        report = progress if callable(progress) else bar
         for index, P in enumerate(samples.tolist()):
             for run in range(runs):
                 generator = np.random.default_rng([seed, size, P, run])
@@ -171,12 +163,3 @@ def _dimension(estimator: Estimator, dimension: int | None) -> int:
     if size < 1:
         raise UsageError(f"dimension={size} is too small: give at least 1.")
     return int(size)
-
-
-def _reporter(stack: ExitStack, progress: bool | Progress, title: str, total: int) -> Progress:
-    if callable(progress):
-        return progress
-    if not progress:
-        return lambda done, total: None
-    advance = progress_bar(stack, title, total)
-    return lambda done, total: advance(1)

@@ -22,12 +22,12 @@ tau
 from __future__ import annotations
 
 from bnlens.theory.dynamics._averages import Averages, UnitName, generalization_error
-from bnlens.theory.dynamics._system import System
-from bnlens.theory.dynamics._trajectory import COLUMNS, Trajectory
+from bnlens.theory.dynamics._system import COLUMNS, System, Trajectory
 from bnlens.theory.dynamics.batch_norm import BatchNorm
-from bnlens.theory.dynamics.gamma_decay import GammaDecay, paper_zeta
+from bnlens.theory.dynamics.gamma_decay import GammaDecay
 from bnlens.theory.dynamics.sgd import SGD
 from bnlens.theory.dynamics.weight_norm import WeightNorm
+from bnlens.theory.zeta import paper_zeta
 
 __all__ = [
     "COLUMNS",

@@ -14,7 +14,7 @@ UnitName = Literal["linear", "relu"]
 
 
 class Averages(NamedTuple):
-    """What the drift of the order parameters is made of, at one gamma and R.
+    """The averages that drive the order parameters, at one gamma and R.
 
     With the error delta = (t - y) dy/d(gamma z) of a sample and e = eta gamma / L^2,
 

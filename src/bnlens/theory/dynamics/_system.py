@@ -1,11 +1,12 @@
-"""The driver: what all systems of order parameters share."""
+"""The driver that all systems of order parameters share, and its result, their trajectory."""
 
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,12 +15,22 @@ from scipy.integrate import solve_ivp
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 from bnlens.theory.dynamics._averages import Averages, UnitName, generalization_error
-from bnlens.theory.dynamics._trajectory import Trajectory
 
-__all__ = ["System"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bnlens.render import Figure
+
+__all__ = ["COLUMNS", "System", "Trajectory"]
+
+COLUMNS = {"gamma": "gamma", "R": "overlap R", "L": "norm L", "generalization_error": "generalization error"}
+"""The order parameters by field, with the words for a figure."""
 
 _RELATIVE, _ABSOLUTE = 1e-8, 1e-10
 _DIVERGED = 1e6
+# Before SciPy 1.17 the state of LSODA is global: two integrations at once raise. Explicit methods, which may run side by
+# side, take ten times as long where a large learning rate makes the equations stiff.
+_SOLVING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,19 +177,67 @@ class System(ABC):
             return float(max(abs(state[0]), state[2]) - _DIVERGED * max(abs(start[0]), start[2], 1.0))
 
         diverged.terminal = True  # type: ignore[attr-defined]
-        solution = solve_ivp(
-            drift,
-            (0.0, float(times[-1])),
-            start,
-            method="LSODA",
-            t_eval=times,
-            events=diverged,
-            rtol=_RELATIVE,
-            atol=_ABSOLUTE,
-        )
+        with _SOLVING:
+            solution = solve_ivp(
+                drift,
+                (0.0, float(times[-1])),
+                start,
+                method="LSODA",
+                t_eval=times,
+                events=diverged,
+                rtol=_RELATIVE,
+                atol=_ABSOLUTE,
+            )
         if solution.status != 0:
             raise UsageError(
                 f"{type(self).__name__} with learning_rate={self.learning_rate} diverges before tau={times[-1]:g}: "
                 "use a smaller learning rate or end earlier."
             )
         return np.asarray(solution.y)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The order parameters of one student at some times, N -> infinity.
+
+    Attributes:
+        system: the system that was solved, with its rates and sizes.
+        tau: (T,), time in steps per weight, tau = steps / N.
+        gamma: (T,), output scale.
+        R: (T,), overlap w . w* / (|w| |w*|) of student and teacher.
+        L: (T,), norm |w| / sqrt(N) of the weights.
+        generalization_error: (T,), E[(clean label - output)^2] / 2 with population statistics. Errors against noisy labels
+            are higher by half the label noise.
+    """
+
+    system: System
+    tau: FloatArray
+    gamma: FloatArray
+    R: FloatArray
+    L: FloatArray
+    generalization_error: FloatArray
+
+    @property
+    def effective_learning_rate(self) -> FloatArray:
+        """(T,), eta gamma / L^2: the learning rate that turns the weights of norm one as fast."""
+        return self.system.learning_rate * self.gamma / self.L**2
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per time, indexed by tau, one column per order parameter."""
+        import pandas as pd
+
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
+
+    def plot(self, figure: Figure | None = None) -> Figure:
+        """Return a Plotly figure of the order parameters over tau.
+
+        Args:
+            figure: an existing figure to draw into.
+        """
+        from bnlens import render
+
+        figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
+        for (name, label), color in zip(COLUMNS.items(), render.PALETTE, strict=False):
+            render.add_line(figure, label, self.tau, getattr(self, name), color=color)
+        return figure

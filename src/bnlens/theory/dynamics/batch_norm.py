@@ -9,8 +9,9 @@ from typing import ClassVar
 from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics._relu_batches import relu_batch_table
 from bnlens.theory.dynamics._system import System
-from bnlens.theory.dynamics.gamma_decay import GammaDecay, paper_zeta
+from bnlens.theory.dynamics.gamma_decay import GammaDecay
 from bnlens.theory.gaussian import mean_inverse_std, mean_std
+from bnlens.theory.zeta import paper_zeta
 
 __all__ = ["BatchNorm"]
 

@@ -6,25 +6,10 @@ import math
 from dataclasses import dataclass
 
 from bnlens.errors import UsageError
-from bnlens.theory.dynamics._averages import Averages, UnitName
+from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics.weight_norm import WeightNorm
 
-__all__ = ["GammaDecay", "paper_zeta"]
-
-
-def paper_zeta(unit: UnitName, batch_size: int) -> float:
-    """Return the paper's zeta of a unit with squared loss on Gaussian inputs: 3/(4M) linear, 3/(8M) ReLU.
-
-    The ReLU value is that of the Gauss-Newton Hessian at beta = 0 (theory sheet A.2).
-
-    Args:
-        unit: ``"linear"`` or ``"relu"``.
-        batch_size: statistics batch size M.
-
-    >>> paper_zeta("linear", 8), paper_zeta("relu", 8)
-    (0.09375, 0.046875)
-    """
-    return {"linear": 0.75, "relu": 0.375}[unit] / batch_size
+__all__ = ["GammaDecay"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +18,7 @@ class GammaDecay(WeightNorm):
 
     The paper takes it for BN with zeta of the order 1/M (`paper_zeta`); `BatchNorm.as_gamma_decay` makes the model of a BN
     system. The fixed point that the paper gives, gamma0 = 1/(1 + 2 zeta) for linear and 1/(1 + 4 zeta) for ReLU units at R = 1,
-    is none: the errors that the shrunk gamma leaves keep the weights moving, R below 1 and L growing. It is approached as
+    is not one: the errors that the shrunk gamma leaves keep the weights moving, R below 1 and L growing. It is approached as
     L grows, 1 - R and 1 - gamma/gamma0 falling as tau^(-1/2).
 
     Source: arXiv 1809.00846, section on dynamics; theory sheet B.0, B.2.

@@ -1,4 +1,4 @@
-"""What a way of training a student has to say of itself for a learning curve."""
+"""The interface of an estimator: all that a learning curve needs to know of a way of training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Status = Literal["exact", "asymptotic", "approximate"]
 
 @dataclass(frozen=True)
 class OrderParameters:
-    """What a trained student is like at several loads; all arrays float64 of the shape of the loads.
+    """The state of a trained student at several loads; all arrays float64 of the shape of the loads.
 
     Attributes:
         error: generalization error E[(teacher - student)^2] / 2 on labels without noise.
@@ -52,11 +52,11 @@ class Estimator(Protocol):
 
     @property
     def status(self) -> Status:
-        """How far its curve can be trusted."""
+        """The kind of its curve: exact, asymptotic or approximate."""
 
     @property
     def basis(self) -> str:
-        """One sentence: what the status rests on."""
+        """One sentence that says why the curve has this status."""
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha, 1-d."""

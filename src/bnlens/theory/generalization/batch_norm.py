@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,6 +53,11 @@ class BatchNorm:
     replacement: bool = False
     dimension: int | None = None
 
+    status: ClassVar[Status] = "approximate"
+    basis: ClassVar[str] = (
+        "Least squares shrunk by c: first order in 1/M, without the terms of order 1/(M sqrt P) in the direction."
+    )
+
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
         check_not_negative("label_noise", self.label_noise)
@@ -61,18 +67,6 @@ class BatchNorm:
     def title(self) -> str:
         """Name in legends."""
         return f"batch norm, M = {self.batch_size}"
-
-    @property
-    def status(self) -> Status:
-        """Approximate."""
-        return "approximate"
-
-    @property
-    def basis(self) -> str:
-        """What the status rests on."""
-        return (
-            "Least squares shrunk by c: first order in 1/M, without the terms of order 1/(M sqrt P) in the direction."
-        )
 
     def shrink_factor(self, alpha: FloatArray) -> FloatArray:
         """Return c = |v| / |v_LS| at loads alpha."""

@@ -14,7 +14,8 @@ from bnlens.theory.generalization._estimator import Estimator, Status, check_loa
 
 if TYPE_CHECKING:
     import pandas as pd
-    from plotly.graph_objects import Figure
+
+    from bnlens.render import Figure
 
 __all__ = ["LearningCurve", "OptimalDecay", "learning_curve", "optimal_decay"]
 
@@ -24,14 +25,14 @@ class LearningCurve:
     """Generalization of one estimator over the load; arrays are float64, one entry per load.
 
     Attributes:
-        estimator: what was trained.
+        estimator: the estimator.
         alpha: loads P/N.
         error: generalization error E[(teacher - student)^2] / 2 on labels without noise.
         overlap: v.w* / N of student v and teacher w*.
         norm: |v|^2 / N.
         training_error: half the mean squared residual on the training set, noisy labels.
         status: "exact" (an expectation at finite N), "asymptotic" (exact as N -> infinity) or "approximate".
-        basis: one sentence, what the status rests on.
+        basis: one sentence that says why.
     """
 
     estimator: Estimator
@@ -73,16 +74,8 @@ class LearningCurve:
         Args:
             figure: an existing figure to draw into, for example another curve's.
         """
-        figure = figure if figure is not None else _new_figure("generalization error")
-        finite = np.where(np.isfinite(self.error), self.error, np.nan)  # a gap in the line where the error diverges
-        figure.add_scatter(
-            name=f"{self.estimator.title} ({self.status})",
-            mode="lines",
-            x=self.alpha.tolist(),
-            y=finite.tolist(),
-            line={"dash": "dash" if self.status == "approximate" else "solid"},
-        )
-        return figure
+        dash = "dash" if self.status == "approximate" else "solid"
+        return _draw(figure, f"{self.estimator.title} ({self.status})", self.alpha, self.error, dash=dash)
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ class OptimalDecay:
     """The coefficient of least generalization error over the load.
 
     Attributes:
-        estimator: what was tuned; its own coefficient plays no part.
+        estimator: the estimator that was tuned; its own coefficient plays no part.
         alpha: loads P/N.
         decay: best coefficient at each load, in the estimator's convention (lambda of the sum, or zeta).
         error: generalization error there.
@@ -115,11 +108,7 @@ class OptimalDecay:
         Args:
             figure: an existing figure to draw into.
         """
-        figure = figure if figure is not None else _new_figure("generalization error")
-        figure.add_scatter(
-            name=f"best decay ({self.status})", mode="lines", x=self.alpha.tolist(), y=self.error.tolist()
-        )
-        return figure
+        return _draw(figure, f"best decay ({self.status})", self.alpha, self.error)
 
 
 def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
@@ -183,7 +172,9 @@ def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
     return OptimalDecay(estimator=estimator, alpha=loads, decay=decays, error=np.array(errors), status=estimator.status)
 
 
-def _new_figure(y: str) -> Figure:
-    import plotly.graph_objects as go
+def _draw(figure: Figure | None, name: str, alpha: FloatArray, error: FloatArray, **line: str) -> Figure:
+    from bnlens import render
 
-    return go.Figure(layout={"xaxis_title_text": "load α = P/N", "yaxis_title_text": y})
+    figure = render.new_figure(x="load α = P/N", y="generalization error") if figure is None else figure
+    render.add_line(figure, name, alpha, error, **line)
+    return figure

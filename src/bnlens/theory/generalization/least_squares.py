@@ -60,7 +60,7 @@ class LeastSquares:
 
     @property
     def basis(self) -> str:
-        """What the status rests on."""
+        """The reason for the status, one sentence."""
         return (
             "Exact as N grows at fixed P/N, for Gaussian inputs."
             if self.dimension is None

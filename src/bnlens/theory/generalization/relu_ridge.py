@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -51,6 +52,9 @@ class ReluRidge:
     label_noise: float = 0.0
     teacher: Activation = "relu"
 
+    status: ClassVar[Status] = "approximate"
+    basis: ClassVar[str] = "Replica symmetry, which is broken: the loss of a ReLU student is not convex."
+
     def __post_init__(self) -> None:
         check_not_negative("decay", self.decay, zero=False)
         check_not_negative("label_noise", self.label_noise)
@@ -61,16 +65,6 @@ class ReluRidge:
     def title(self) -> str:
         """Name in legends."""
         return f"ReLU student, λ = {self.decay:g}"
-
-    @property
-    def status(self) -> Status:
-        """Approximate."""
-        return "approximate"
-
-    @property
-    def basis(self) -> str:
-        """What the status rests on."""
-        return "Replica symmetry, which is broken: the loss of a ReLU student is not convex."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha, each solved from its neighbour's solution."""

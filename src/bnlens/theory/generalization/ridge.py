@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,9 @@ class Ridge:
     decay: float
     label_noise: float = 0.0
 
+    status: ClassVar[Status] = "asymptotic"
+    basis: ClassVar[str] = "Exact as N grows at fixed P/N (Marchenko-Pastur law of the inputs)."
+
     def __post_init__(self) -> None:
         check_not_negative("decay", self.decay, zero=False)
         check_not_negative("label_noise", self.label_noise)
@@ -46,16 +50,6 @@ class Ridge:
     def title(self) -> str:
         """Name in legends."""
         return f"ridge, λ = {self.decay:g}"
-
-    @property
-    def status(self) -> Status:
-        """Exact as N -> infinity."""
-        return "asymptotic"
-
-    @property
-    def basis(self) -> str:
-        """What the status rests on."""
-        return "Exact as N grows at fixed P/N (Marchenko-Pastur law of the inputs)."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""

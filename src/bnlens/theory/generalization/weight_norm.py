@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_batch_size, unwrap
 from bnlens.theory.generalization._estimator import OrderParameters, Status, check_loads, check_not_negative
 from bnlens.theory.generalization.ridge import ridge_order_parameters
+from bnlens.theory.zeta import paper_zeta
 
 __all__ = ["Reduction", "WeightNormDecay", "gamma_decay_to_ridge", "paper_gamma_decay", "ridge_to_gamma_decay"]
 
@@ -48,6 +49,9 @@ class WeightNormDecay:
     label_noise: float = 0.0
     reduction: Reduction = "mean"
 
+    status: ClassVar[Status] = "asymptotic"
+    basis: ClassVar[str] = "Equal to ridge regression at any N; the curve of ridge is exact as N grows."
+
     def __post_init__(self) -> None:
         check_not_negative("zeta", self.zeta, zero=False)
         check_not_negative("label_noise", self.label_noise)
@@ -57,16 +61,6 @@ class WeightNormDecay:
     def title(self) -> str:
         """Name in legends."""
         return f"gamma decay, ζ = {self.zeta:g}" + ("" if self.reduction == "mean" else " (sum)")
-
-    @property
-    def status(self) -> Status:
-        """Exact as N -> infinity, as ridge is."""
-        return "asymptotic"
-
-    @property
-    def basis(self) -> str:
-        """What the status rests on."""
-        return "Equal to ridge regression at any N; the curve of ridge is exact as N grows."
 
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
@@ -118,7 +112,7 @@ def paper_gamma_decay(batch_size: ArrayLike) -> float | FloatArray:
     >>> paper_gamma_decay(8)
     0.09375
     """
-    return unwrap(3 / (4 * check_batch_size(batch_size)))
+    return unwrap(paper_zeta("linear", check_batch_size(batch_size)))
 
 
 def _samples_per_input(alpha: ArrayLike, reduction: Reduction) -> FloatArray:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnlens.errors import StoreError, UsageError
-from bnlens.render import PALETTE, number
-from bnlens.web.labs._lab import IncompleteError, Lab, State, Step
-from bnlens.web.labs._parameters import Choice, Reference, Whole
-from bnlens.web.labs._result import Headline, Result
+from bnlens.labs._lab import IncompleteError, Lab, State, Step
+from bnlens.labs._parameters import Choice, Reference, Whole
+from bnlens.labs._result import Headline, Result
+from bnlens.render import PALETTE, add_points, number
 
 if TYPE_CHECKING:
     from bnlens.measure import Prediction, Report
@@ -30,16 +30,16 @@ _HEADINGS = {
 
 
 class Library(Protocol):
-    """Where reports come from."""
+    """A source of reports."""
 
     def names(self) -> Mapping[str, str]:
-        """What can be opened, newest first, with labels."""
+        """Return the reports that can be opened, newest first, with labels."""
 
     def load(self, name: str) -> Report:
-        """A report by name."""
+        """Return a report by name."""
 
     def stamp(self, name: str) -> Hashable:
-        """What changes when the report does."""
+        """Return a value that changes when the report does."""
 
 
 def make_lab(library: Library) -> Lab:
@@ -83,7 +83,8 @@ def _result(report: Report, state: State) -> Result:
     nearest = min(report.statistics_batch_sizes, key=lambda measured: abs(measured - size))
     measured = report.network.gaps.measured[nearest]
     rows = _rows(report, prediction, nearest)
-    network = prediction.network
+    network, loss = prediction.network, report.network.population_loss
+    unit = "nats per sample"
     return Result(
         figure=_figure(report, prediction),
         caption=(
@@ -95,15 +96,9 @@ def _result(report: Report, state: State) -> Result:
             f"nats per sample; measured at M = {nearest} it is {number(measured.value, measured.stderr)}."
         ),
         headlines=[
-            Headline("predicted", f"Predicted at M = {size}", network.value, network.stderr, "nats per sample"),
-            Headline("measured", f"Measured at M = {nearest}", measured.value, measured.stderr, "nats per sample"),
-            Headline(
-                "loss",
-                "Loss with population statistics",
-                report.network.population_loss.value,
-                report.network.population_loss.stderr,
-                "nats per sample",
-            ),
+            Headline("predicted", f"Predicted at M = {size}", network.value, network.stderr, unit),
+            Headline("measured", f"Measured at M = {nearest}", measured.value, measured.stderr, unit),
+            Headline("loss", "Loss with population statistics", loss.value, loss.stderr, unit),
         ],
         rows=rows,
         columns=_HEADINGS if len(rows) > 1 else {k: v for k, v in _HEADINGS.items() if k != "share"},
@@ -122,64 +117,32 @@ def _file(state: State) -> str:
 
 
 def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str, Any]]:
-    named = [("(network)", report.network.gaps, prediction.network)]
-    named += [
-        (layer.name, layer.gaps, prediction.layers[layer.name]) for layer in report.layers if layer.gaps is not None
-    ]
     rows = []
-    for name, gaps, estimate in named:
-        measured = gaps.measured[nearest]
-        rows.append(
-            {
-                "layer": name,
-                "predicted": estimate.value,
-                "predicted stderr": estimate.stderr,
-                "measured": measured.value,
-                "measured stderr": measured.stderr,
-                "measured_at": nearest,
-                "share": estimate.value / prediction.network.value if prediction.network.value else None,
-            }
-        )
+    layers = {layer.name: layer.gaps for layer in report.layers}
+    estimates = {"(network)": prediction.network, **prediction.layers}
+    for name, gaps in {"(network)": report.network.gaps, **layers}.items():
+        if gaps is not None:
+            estimate, measured = estimates[name], gaps.measured[nearest]
+            row = {"layer": name, "predicted": estimate.value, "predicted stderr": estimate.stderr}
+            row |= {"measured": measured.value, "measured stderr": measured.stderr, "measured_at": nearest}
+            whole = prediction.network.value
+            rows.append(row | {"share": estimate.value / whole if whole else None})
     return rows
 
 
 def _figure(report: Report, prediction: Prediction) -> Any:
-    figure = report.plot()
-    figure.add_scatter(
-        x=[prediction.statistics_batch_size],
-        y=[prediction.network.value],
-        error_y={"array": [prediction.network.stderr]},
-        mode="markers",
-        name=f"at M = {prediction.statistics_batch_size}",
-        marker={"color": PALETTE[1], "symbol": "x", "size": 11},
-    )
+    figure, network, size = report.plot(), prediction.network, prediction.statistics_batch_size
+    point = ([size], [network.value], [network.stderr])
+    add_points(figure, f"at M = {size}", *point, color=PALETTE[1], symbol="x", size=11)
     return figure
 
 
+_DIAL = "The dial: images that one layer sees at once."
+_LAWS = {"exact": "Full law, exact curvature", "fisher": "Full law, Fisher", "two_term": "Two-term (paper)"}
 _PARAMETERS = (
-    Reference(
-        name="report",
-        label="Report",
-        pattern=r"^[^\x00-\x1f\x7f]*$",
-        help="A file written by Report.to_json.",
-    ),
-    Whole(
-        name="batch_size",
-        label="Statistics batch size",
-        symbol="M",
-        default=64,
-        minimum=2,
-        maximum=65536,
-        log=True,
-        help="The dial: images that one layer sees at once.",
-    ),
-    Choice(
-        name="kind",
-        label="Prediction",
-        default="exact",
-        options={"exact": "Full law, exact curvature", "fisher": "Full law, Fisher", "two_term": "Two-term (paper)"},
-        help="The last two need a known likelihood.",
-    ),
+    Reference("report", "Report", "", r"^[^\x00-\x1f\x7f]*$", help="A file written by Report.to_json."),
+    Whole("batch_size", "Statistics batch size", 64, 2, 65536, symbol="M", log=True, help=_DIAL),
+    Choice("kind", "Prediction", "exact", _LAWS, help="The last two need a known likelihood."),
 )
 
 _FORMULAS = (
