@@ -25,8 +25,7 @@ _FILE = re.compile(r"([a-z]+)(\d+)_\w+")
 
 def claims() -> dict[str, Claim]:
     """Return all claims by id, in the order of their letters and numbers."""
-    import bnlens.claims as package
-
+    package = importlib.import_module(__package__)
     files = [found for entry in pkgutil.iter_modules(package.__path__) if (found := _FILE.fullmatch(entry.name))]
     register = {}
     for file in sorted(files, key=lambda found: (found[1], int(found[2]))):
