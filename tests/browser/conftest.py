@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -41,6 +42,7 @@ class Server:
         line = self.process.stdout.readline()
         assert line.startswith("bnlens is at http://127.0.0.1:"), line
         self.url = line.split()[3]
+        urlopen(self.url).close()  # noqa: S310 - takes as long as the machine needs; no browser waits for it
 
     def stop(self) -> None:
         self.process.terminate()
