@@ -49,7 +49,7 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
     status = 200
     try:
         state = lab.read({name: text for name, text in query.items() if name in lab.defaults})
-        found["answer"] = await site.answers.get(lab, state, request)
+        found["answer"] = await site.answers.find(lab, state, gone=request.is_disconnected)
     except StateError as error:
         found["problems"], status = error.problems, 422
     except IncompleteError as error:
