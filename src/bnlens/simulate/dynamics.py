@@ -179,7 +179,7 @@ def _train(
     gamma, R, L = start
     students = Students(system, draws.weights(R, L), gamma, freeze_norm=freeze_norm)
     taken = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # divergence is found at the end
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is found at the end
         for target in steps.tolist():
             while taken < target:
                 block = min(draws.block, target - taken)

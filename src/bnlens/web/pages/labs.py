@@ -46,62 +46,47 @@ def _routes(site: Site) -> APIRouter:
 
 async def _answer(site: Site, lab: Lab, request: Request) -> Response:
     query = dict(request.query_params)
-    shown: dict[str, Any] = {name: query.get(name, value) for name, value in lab.defaults.items()}
+    state: Mapping[str, Any] = {name: query.get(name, value) for name, value in lab.defaults.items()}
+    found: dict[str, Any] = {}
+    status = 200
     try:
         state = lab.read({name: text for name, text in query.items() if name in lab.defaults})
+        found["answer"] = await site.answers.find(lab, state, gone=request.is_disconnected)
     except StateError as error:
-        return await _page(site, lab, request, shown, problems=error.problems, status=422)
-    try:
-        answer = await site.answers.find(lab, state, gone=request.is_disconnected)
+        found["problems"], status = error.problems, 422
     except IncompleteError as error:
         if error.suggestion and not site.static:
             return RedirectResponse(lab.path({**state, **error.suggestion}), 303)
-        return await _page(site, lab, request, state, hint=str(error))
+        found["hint"] = str(error)
     except UsageError as error:
-        status = 404 if isinstance(error, NotFoundError) else 422
-        return await _page(site, lab, request, state, problem=str(error), status=status)
+        found["problem"], status = str(error), 404 if isinstance(error, NotFoundError) else 422
     except OverloadedError as error:
-        return await _page(site, lab, request, state, problem=str(error), status=503)
-    return await _page(site, lab, request, state, answer=answer)
+        found["problem"], status = str(error), 503
+    return await run_in_threadpool(_page, site, lab, request, state, found, status)
 
 
-async def _page(
-    site: Site,
-    lab: Lab,
-    request: Request,
-    state: Mapping[str, Any],
-    *,
-    answer: Answer | None = None,
-    problems: Mapping[str, str] | None = None,
-    problem: str = "",
-    hint: str = "",
-    status: int = 200,
+def _page(
+    site: Site, lab: Lab, request: Request, state: Mapping[str, Any], found: Mapping[str, Any], status: int
 ) -> Response:
     def make(answer: Answer) -> str:
-        return site.templates.get_template("_results.html").render(
-            lab=lab, answer=answer, result=answer.result, static=site.static
-        )
+        template = site.templates.get_template("_results.html")
+        return template.render(lab=lab, answer=answer, result=answer.result, static=site.static)
 
-    def render() -> Response:
-        return site.render(
-            request,
-            "lab.html",
-            title=lab.title,
-            description=lab.question,
-            status=status,
-            headers={"Retry-After": "30"} if status == 503 else None,
-            figures=True,
-            lab=lab,
-            state=state,
-            groups=_groups(lab),
-            problems=problems or {},
-            problem=problem,
-            hint=hint,
-            answer=answer,
-            results=Html(answer.part("page", make)) if answer else None,
-        )
-
-    return await run_in_threadpool(render)
+    answer = found.get("answer")
+    return site.render(
+        request,
+        "lab.html",
+        title=lab.title,
+        description=lab.question,
+        status=status,
+        headers={"Retry-After": "30"} if status == 503 else None,
+        figures=True,
+        lab=lab,
+        state=state,
+        groups=_groups(lab),
+        results=Html(answer.part("page", make)) if answer else None,
+        **{"answer": None, "problems": {}, "problem": "", "hint": "", **found},
+    )
 
 
 def _groups(lab: Lab) -> dict[str, list[Any]]:
