@@ -16,7 +16,7 @@ def draws(count: int, seed: int):
 @pytest.mark.parametrize("count", [60, 1_000, 1_234])
 def test_is_the_intercept_of_least_squares(count):
     values, controls = draws(count, seed=0)
-    mean = ControlledMean(2)
+    mean = ControlledMean()
     mean.update(values, controls)
     expected = np.linalg.lstsq(np.column_stack([np.ones(count), controls]), values, rcond=None)[0][0]
     assert mean.compute()[0] == pytest.approx(expected)
@@ -24,7 +24,7 @@ def test_is_the_intercept_of_least_squares(count):
 
 def test_any_split_gives_the_same():
     values, controls = draws(1_234, seed=1)
-    whole, parts = ControlledMean(2), ControlledMean(2)
+    whole, parts = ControlledMean(), ControlledMean()
     whole.update(values, controls)
     for start, stop in [(0, 7), (7, 500), (500, 1_234)]:
         parts.update(values[start:stop], controls[start:stop])
@@ -33,7 +33,7 @@ def test_any_split_gives_the_same():
 
 def test_error_is_that_of_the_residuals():
     values, controls = draws(20_000, seed=2)
-    mean = ControlledMean(2)
+    mean = ControlledMean()
     mean.update(values, controls)
     value, stderr = mean.compute()
     assert stderr == pytest.approx(1 / np.sqrt(20_000), rel=0.2)
@@ -44,7 +44,7 @@ def test_error_covers_heavy_tailed_controls():
     # d is curved in c, and c = e^2 - 2 of an exponential e is heavy-tailed: the noise of the slope counts.
     def run(seed: int) -> tuple[float, float]:
         e = np.random.default_rng(seed).standard_exponential(400)
-        mean = ControlledMean(1)
+        mean = ControlledMean()
         mean.update(e**3, (e**2 - 2)[:, None])
         return mean.compute()
 

@@ -14,6 +14,9 @@ moves the fixed point and not the rates: they are those without it. Source: theo
 ReLU units: 2M, 2M, 2M (1 + 4 zeta)^3 / (1 + 4 zeta - 8 zeta^2) with gamma0 = 1/(1 + 4 zeta), and by quadrature. With a ReLU
 unit BN keeps some noise even at the teacher, from samples whose sign the batch mean turns, so that R leaves 1 gradually and
 well below eta_max: `stationary_state` says more there.
+
+The functions take a system of `bnlens.theory.dynamics`, whose learning rate counts where no other is looked for, and the norm L
+that is kept. They raise `UsageError` unless L is a positive number.
 """
 
 from __future__ import annotations
@@ -135,13 +138,6 @@ def stability(system: System, *, norm: float = 1.0) -> Stability:
 
     1 - R = r obeys dr/dtau = [ -e a + (e^2/2)(n1 - n0) ] r + e^2 n0/2, e = eta gamma0/L^2, with the slopes a of the
     alignment and n1 of the noise in r and the noise n0 at r = 0. For ReLU units corrections are of order r^(3/2).
-
-    Args:
-        system: its learning rate counts.
-        norm: L > 0.
-
-    Raises:
-        UsageError: if the norm is not positive.
     """
     gamma, slopes, left = _linearised(system)
     rate = system.learning_rate * gamma / _squared(norm)
@@ -155,14 +151,7 @@ def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
 
     eta_max = e_max L^2/gamma0, e_max = 2 a/(n1 - n0) in the words of `stability`; infinite if n1 <= n0. The learning rate
     and the label noise of the system do not matter. For `SGD` norm and gamma are 1. Closed forms: see the module. A
-    linear unit diverges above under `SGD`; a ReLU unit may settle beside the teacher.
-
-    Args:
-        system: of `bnlens.theory.dynamics`.
-        norm: L > 0.
-
-    Raises:
-        UsageError: if the norm is not positive, or not one for `SGD`.
+    linear unit diverges above under `SGD`; a ReLU unit may settle beside the teacher. `SGD` raises `UsageError` unless L = 1.
 
     >>> from bnlens.theory.dynamics import BatchNorm, WeightNorm
     >>> batch_norm = BatchNorm(unit="linear", learning_rate=1.0, batch_size=8)
@@ -179,15 +168,7 @@ def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
 
 
 def effective_learning_rate(system: System, *, norm: float = 1.0) -> float:
-    """Return eta gamma0/L^2, the learning rate with which the direction of the weights moves near the teacher.
-
-    Args:
-        system: its learning rate counts.
-        norm: L > 0.
-
-    Raises:
-        UsageError: if the norm is not positive.
-    """
+    """Return eta gamma0/L^2, the learning rate with which the direction of the weights moves near the teacher."""
     return system.learning_rate * _settled_gamma(system, 1.0) / _squared(norm)
 
 
@@ -196,14 +177,7 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
 
     Without label noise a linear unit with `WeightNorm` or `BatchNorm` ends at R = 1 up to eta_max and at
     R^2 = eta_max/eta above (exact), with gamma = R gamma0. `GammaDecay` never quite reaches R = 1. Of several
-    states the one nearest to the teacher is returned.
-
-    Args:
-        system: its learning rate counts.
-        norm: L > 0.
-
-    Raises:
-        UsageError: for `SGD`, which has no frozen norm, or a norm that is not positive.
+    states the one nearest to the teacher is returned. Raises `UsageError` for `SGD`, which has no frozen norm.
 
     >>> from bnlens.theory.dynamics import BatchNorm
     >>> state = stationary_state(BatchNorm(unit="linear", learning_rate=20.0, batch_size=8))
@@ -222,28 +196,20 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
         return alignment - R * system.learning_rate * gamma / squared / 2 * noise
 
     distances = np.logspace(-12, 0, 61)
-    outward = next((index for index, distance in enumerate(distances) if turn(float(distance)) > 0), None)
+    outward = next((index for index, place in enumerate(distances) if turn(float(place)) > 0), None)
     distance = 0.0
-    if outward != 0:
-        # At R = 0 gamma settles at zero for a linear unit and nothing turns the weights.
-        distance = (
-            1.0 if outward is None else float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
-        )
+    if outward is None:
+        distance = 1.0  # at R = 0 gamma settles at zero for a linear unit and nothing turns the weights
+    elif outward > 0:
+        distance = float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
     return StationaryState(_settled_gamma(system, 1 - distance), 1 - distance)
 
 
 def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Ordering, ...]:
     """Return the paper's orderings of learning rates, judged for its own model of BN and for BN itself.
 
-    eta_max(BN) >= eta_max(WN) + 2 zeta, and eta_eff(BN) >= eta_eff(WN) + zeta at one learning rate (1 here) and norm.
-
-    Args:
-        unit: ``"linear"`` or ``"relu"``.
-        batch_size: M >= 4.
-        norm: L > 0; the paper's has L = 1.
-
-    Raises:
-        UsageError: for an unknown unit, M < 4, or a norm that is not positive.
+    eta_max(BN) >= eta_max(WN) + 2 zeta, and eta_eff(BN) >= eta_eff(WN) + zeta at one learning rate (1 here) and norm (1 in
+    the paper), for a unit ``"linear"`` or ``"relu"`` and M >= 4; `UsageError` for others.
 
     >>> [(ordering.quantity, ordering.model, ordering.holds) for ordering in orderings("linear", 8)]
     [('maximum', 'GammaDecay', True), ('maximum', 'BatchNorm', False),

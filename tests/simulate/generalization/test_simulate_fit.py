@@ -217,7 +217,7 @@ def test_small_matrices_are_multiplied_by_one_thread_and_the_setting_is_put_back
         seen.extend(blas_threads())
         return Student(np.ones(20))
 
-    monkeypatch.setattr("bnlens.simulate.generalization.fit.fit_ridge", spy)
+    monkeypatch.setattr("bnlens.simulate.generalization.fit._fit_ridge", spy)
     with threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         fit_student(Ridge(0.1), draw(1.0, dimension=20))
