@@ -5,23 +5,8 @@ import pytest
 
 from bnlens.errors import UsageError
 from bnlens.simulate import simulate_gap
-from bnlens.theory import (
-    BatchNoise,
-    Population,
-    gap_law,
-    get_unit,
-    linear_gap,
-    mean_inverse_std,
-    mean_std,
-)
-
-POINTS = {
-    "linear": (0.7, 0.2),
-    "logistic": (1.5, 0.3),
-    "relu": (0.7, 0.0),
-    "softplus_glm": (1.2, 0.1),
-    "poisson": (1.2, 0.5),
-}
+from bnlens.theory import BatchNoise, Population, gap_law, get_unit, linear_gap, mean_inverse_std, mean_std
+from theory_points import POINTS
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("gaussian", 0.05), ("laplace", 0.05), ("exponential", 0.10)])
