@@ -110,13 +110,11 @@ def test_same_seed_same_numbers_and_runs_do_not_depend_on_their_number():
 def test_groups_and_blocks_change_nothing(monkeypatch):
     system = WeightNorm(unit="relu", learning_rate=1.0, batch_size=2)
     whole = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
-    monkeypatch.setattr("bnlens.simulate.dynamics._GROUP_VALUES", 2 * 2**15)
-    split = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
-    np.testing.assert_allclose(split.R, whole.R, rtol=1e-6)
-    np.testing.assert_allclose(split.R_stderr, whole.R_stderr, rtol=1e-5)
-    monkeypatch.setattr("bnlens.simulate.dynamics._BLOCK_VALUES", 2**9)
-    blocks = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
-    np.testing.assert_allclose(blocks.R, whole.R, rtol=1e-6)
+    for name, values in (("_GROUP_VALUES", 2 * 2**15), ("_BLOCK_VALUES", 2**9)):
+        monkeypatch.setattr(f"bnlens.simulate.dynamics.{name}", values)
+        split = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
+        np.testing.assert_allclose(split.R, whole.R, rtol=1e-6)
+        np.testing.assert_allclose(split.R_stderr, whole.R_stderr, rtol=1e-5)
 
 
 def test_progress_counts_the_steps_of_all_runs():
@@ -151,9 +149,9 @@ def test_frame_and_figure():
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
-    usual = {"system": WeightNorm(unit="relu", learning_rate=1.0), "tau": [1.0], "size": 20, "runs": 2, **arguments}
+    usual = {"system": WeightNorm(unit="relu", learning_rate=1.0), "tau": [1.0], "size": 20, "runs": 2}
     with pytest.raises(UsageError, match=message):
-        simulate_dynamics(usual.pop("system"), usual.pop("tau"), **usual)
+        simulate_dynamics(**{**usual, **arguments})
 
 
 def test_unknown_systems_are_refused():

@@ -47,7 +47,6 @@ def test_standard_error_covers_the_scatter_over_seeds():
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    usual = {"unit": "linear", "distribution": "gaussian", "batch_size": 8, "samples": 1_000, **arguments}
-    unit, distribution = usual.pop("unit"), usual.pop("distribution")
+    usual = {"unit": "linear", "distribution": "gaussian", "batch_size": 8, "samples": 1_000}
     with pytest.raises(UsageError, match=message):
-        simulate_gamma(unit, distribution, **usual)
+        simulate_gamma(**{**usual, **arguments})

@@ -84,23 +84,16 @@ def test_exact_linear_gamma():
     assert gamma[loss.argmin()] == pytest.approx(linear_gamma(0.8, mean_std(8)), abs=2e-5)
 
 
-@pytest.mark.parametrize("statistics", ["own", "fresh", "paper"])
-@pytest.mark.parametrize("unit", POINTS)
-def test_shares_add_up(unit, statistics):
-    law = law_at(unit, "exponential")
-    shares = law.shares(statistics)
-    assert shares.mean + shares.std + shares.cross == pytest.approx(law.coefficient(statistics))
-    parts = law.two_term_shares
-    assert parts.mean + parts.std == pytest.approx(law.two_term)
-    assert law.zeta(64) * 64 * law.gamma**2 == pytest.approx(law.two_term)
-
-
 def test_laws_of_the_sheet_from_its_moments():
     # Moments chosen unequal so that every term of theory sheet A.2 shows.
     law = GapLaw(2.0, 0.0, skewness=0.5, excess_kurtosis=1.0, G_g=0.1, G_b=0.2, T3=0.3, H_gg=0.4, H_bb=0.5, H_gb=0.6)
     two_term = 4 * (3 / 8 * 0.4 + 0.5 / 2)
     skew = 4 * 0.5 / 2 * 0.6
     assert law.two_term == pytest.approx(two_term)
+    assert law.zeta(64) * 64 * 4 == pytest.approx(two_term)
+    assert vars(law.two_term_shares) == pytest.approx({"mean": 4 * 0.5 / 2, "std": 4 * 3 / 8 * 0.4, "cross": 0.0})
+    own_std = 4 * 3 / 8 * 0.4 + 2 * ((1 + 9 / 8) * 0.1 - 0.3 / 2)
+    assert vars(law.shares()) == pytest.approx({"mean": 1 - 2 * 0.1, "std": own_std, "cross": 2 * 0.25 * (1.2 + 0.2)})
     own = two_term + skew + 2 * (9 / 8 * 0.1 + 0.25 * 0.2 - 0.15)
     fresh = two_term + skew + 2 * ((0.5 + 9 / 8) * 0.1 + 0.25 * 0.2)
     for statistics, expected in (("own", own), ("fresh", fresh)):

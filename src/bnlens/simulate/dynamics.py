@@ -122,7 +122,7 @@ def simulate_dynamics(
     >>> bool(abs(simulated.R - expected.R)[0] < 3 * simulated.R_stderr[0] + 2 / 200)
     True
     """
-    gamma, R, L = system.start(gamma, R, L, freeze_norm=freeze_norm)
+    start = system.start(gamma, R, L, freeze_norm=freeze_norm)
     if size < 2 or size != int(size):
         raise UsageError(f"size={size!r} is not possible: a student needs a whole number of weights, 2 or more.")
     if runs < 2 or runs != int(runs):
@@ -135,8 +135,10 @@ def simulate_dynamics(
 
     together = max(1, min(runs, _GROUP_VALUES // max(_BLOCK_VALUES, system.batch_size * size)))
     groups = [range(first, min(first + together, runs)) for first in range(0, runs, together)]
-    total, done, parts = int(steps[-1]) * runs, 0, []
-    for group in groups:
+
+    def train(group: range) -> FloatArray:
+        """Train some runs; return (gamma, R, L) of all at each recorded step, (times, 3, runs)."""
+        gamma, R, L = start
         draws = _Draws(seed, group, system.batch_size, size, noisy=system.label_noise > 0)
         students = Students(system, draws.weights(R, L), gamma, freeze_norm=freeze_norm)
         rows, taken = [], 0
@@ -148,12 +150,12 @@ def simulate_dynamics(
                     for index in range(block):
                         students.step(inputs[:, index], None if noise is None else noise[:, index])
                     taken += block
-                    done += block * len(group)
                     if progress is not None:
-                        progress(done, total)
-                rows.append(np.array([students.gamma, students.overlap, students.norm]))
-        parts.append(np.array(rows))
-    values = np.concatenate(parts, axis=2)  # (times, order parameters, runs)
+                        progress(group.start * int(steps[-1]) + taken * len(group), runs * int(steps[-1]))
+                rows.append([students.gamma, students.overlap, students.norm])
+        return np.array(rows)
+
+    values = np.concatenate([train(group) for group in groups], axis=2)  # (times, order parameters, runs)
     if not np.all(np.isfinite(values)):
         raise UsageError(
             f"{type(system).__name__} with learning_rate={system.learning_rate} diverges before tau={steps[-1] / size:g}: "

@@ -22,7 +22,6 @@ that is kept. They raise `UsageError` unless L is a positive number.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -30,7 +29,6 @@ import numpy as np
 from scipy.optimize import brentq
 
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray
 from bnlens.theory.dynamics import Averages, BatchNorm, System, UnitName, WeightNorm
 
 __all__ = [
@@ -220,10 +218,10 @@ def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Or
     decay = batch_norm.as_gamma_decay()
     largest = max_learning_rate(weight_norm, norm=norm) + 2 * decay.zeta
     effective = effective_learning_rate(weight_norm, norm=norm) + decay.zeta
-    models = (decay, batch_norm)
+    models = {"GammaDecay": decay, "BatchNorm": batch_norm}
     return (
-        *(Ordering("maximum", type(m).__name__, max_learning_rate(m, norm=norm), largest) for m in models),
-        *(Ordering("effective", type(m).__name__, effective_learning_rate(m, norm=norm), effective) for m in models),
+        *(Ordering("maximum", name, max_learning_rate(m, norm=norm), largest) for name, m in models.items()),
+        *(Ordering("effective", name, effective_learning_rate(m, norm=norm), effective) for name, m in models.items()),
     )
 
 
@@ -234,22 +232,19 @@ def _settled_gamma(system: System, R: float) -> float:
 
 
 def _linearised(system: System) -> tuple[float, Averages, float]:
-    """Return gamma0, the slopes of the averages in 1 - R at R = 1, and the noise there, all without label noise."""
+    """Return gamma0, the slopes of the averages in 1 - R at R = 1, and the noise there, all without label noise.
+
+    The error of the slopes is about 1e-6 of functions of order one. ReLU units have terms in (1 - R)^(3/2), so a polynomial
+    in theta = arccos R is fitted: f = f(1) + f2 theta^2 + ..., and 1 - R = theta^2/2 makes the slope 2 f2.
+    """
     quiet = replace(system, label_noise=0.0)
     gamma = _settled_gamma(quiet, 1.0)
-    return gamma, Averages(*_slopes(lambda R: quiet.averages(gamma, R)).tolist()), quiet.averages(gamma, 1.0).noise
-
-
-def _slopes(function: Callable[[float], Averages]) -> FloatArray:
-    """Return the slopes in 1 - R at R = 1, error about 1e-6 of functions of order one.
-
-    ReLU units have terms in (1 - R)^(3/2), so a polynomial in theta = arccos R is fitted: f = f(1) + f2 theta^2 + ..., and
-    1 - R = theta^2/2 makes the slope 2 f2.
-    """
+    settled = quiet.averages(gamma, 1.0)
     angles = np.arange(1, _POINTS + 1) / _POINTS
-    rises = np.array([function(float(np.cos(_ANGLE * angle))) for angle in angles]) - np.array(function(1.0))
+    rises = np.array([quiet.averages(gamma, float(np.cos(_ANGLE * angle))) for angle in angles]) - np.array(settled)
     powers = angles[:, None] ** np.arange(2, _DEGREE + 1)
-    return np.asarray(2 * np.linalg.lstsq(powers, rises, rcond=None)[0][0] / _ANGLE**2)
+    slopes = 2 * np.linalg.lstsq(powers, rises, rcond=None)[0][0] / _ANGLE**2
+    return gamma, Averages(*slopes.tolist()), settled.noise
 
 
 def _squared(norm: float) -> float:

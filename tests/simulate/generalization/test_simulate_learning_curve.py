@@ -106,8 +106,8 @@ def test_frame_and_figure():
     simulated = simulate_learning_curve(ridge, [1.01, 2.0], dimension=30, runs=3)
     frame = simulated.to_frame()
     assert frame.index.tolist() == [1.0, 2.0]  # whole numbers of samples
-    assert frame["error"].tolist() == simulated.error.tolist()
-    assert frame["norm_stderr"].tolist() == simulated.norm_stderr.tolist()
+    for name in ("error", "norm_stderr"):
+        assert frame[name].tolist() == getattr(simulated, name).tolist()
     figure = simulated.plot(learning_curve(ridge, [0.5, 1, 2]).plot())
     assert len(figure.data) == 2
     assert figure.data[1].error_y.array == pytest.approx(simulated.error_stderr)
@@ -126,7 +126,5 @@ def test_frame_and_figure():
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    usual = {"estimator": Ridge(0.1), "alpha": 1.0, "dimension": 30, "runs": 2, **arguments}
-    estimator, alpha = usual.pop("estimator"), usual.pop("alpha")
     with pytest.raises(UsageError, match=message):
-        simulate_learning_curve(estimator, alpha, **usual)
+        simulate_learning_curve(**{"estimator": Ridge(0.1), "alpha": 1.0, "dimension": 30, "runs": 2, **arguments})
