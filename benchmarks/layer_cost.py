@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
-from shared import Times, machine_facts, parser, ratios, reach, save, spread, table, timed
+from shared import Times, machine_facts, parser, ratios, save, spread, table, timed
 from torch import Tensor, nn
 
 import bnlens.nn
@@ -214,7 +214,7 @@ def show(result: dict[str, Any]) -> None:
         lines.setdefault(key, []).append(
             f"{row[headline.replace('ratio', 'ms')]['median']:.2f}"
             if row["variant"] == RIVAL
-            else f"{ratio['median']:.2f} ({reach(ratio)})"
+            else f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})"
         )
     for key, line in lines.items():
         shown.add_row(*key, *line)
