@@ -12,25 +12,18 @@ the last kernel.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import ctypes
-import json
 import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from machine import machine_facts
-from repetitions import spread
 from rich.console import Console
-from rich.table import Table
+from shared import Times, machine_facts, parser, ratios, save, spread, table, timed
 from torch import Tensor, nn
 
 import bnlens.nn
-from bnlens._files import write_atomic
 
 SHAPES = ((64, 64, 32, 32), (32, 256, 16, 16), (256, 32, 16, 16))
 FORMATS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}
@@ -40,7 +33,6 @@ TARGETS = {"ghost": 1.2, "window": 1.05, "population": 1.05}  # on a CPU, in NCH
 PASSES = 3  # forward and backward passes per turn
 SEED = 0
 AGREEMENT = 1e-4  # largest difference allowed, relative to the largest entry
-OUT = Path(__file__).parent / "results" / "layer_cost.json"
 
 
 class Case(NamedTuple):
@@ -104,13 +96,14 @@ class Bench:
 
     def turn(self, name: str) -> tuple[float, float]:
         """Elapsed and processor seconds per pass."""
-        layer = self.layers[name]
         self._wait()
-        start, processor_start = time.perf_counter(), time.process_time()
+        _, seconds = timed(lambda: self._passes(self.layers[name]))
+        return seconds.elapsed / PASSES, seconds.processor / PASSES
+
+    def _passes(self, layer: nn.Module) -> None:
         for _ in range(PASSES):
             self.run(layer)
         self._wait()
-        return (time.perf_counter() - start) / PASSES, (time.process_time() - processor_start) / PASSES
 
     def _wait(self) -> None:
         if self.device != "cpu":
@@ -124,10 +117,10 @@ class Bench:
         return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True))
 
 
-def measure(bench: Bench, repeats: int) -> dict[str, tuple[list[float], list[float]]]:
+def measure(bench: Bench, repeats: int) -> dict[str, Times]:
     """Elapsed and processor seconds per pass of each variant, one number per repetition."""
     names = list(bench.layers)
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
+    times: dict[str, Times] = {name: Times([], []) for name in names}
     for name in names:
         bench.turn(name)
     for repetition in range(repeats):
@@ -138,14 +131,14 @@ def measure(bench: Bench, repeats: int) -> dict[str, tuple[list[float], list[flo
     return times
 
 
-def rows_of(case: Case, times: dict[str, tuple[list[float], list[float]]], device: str) -> Iterator[dict[str, Any]]:
+def rows_of(case: Case, times: dict[str, Times], device: str) -> Iterator[dict[str, Any]]:
     """One row of the result for each variant."""
     has_target = device == "cpu" and case.memory_format == "NCHW" and not case.compiled
     for name, of_name in times.items():
         row: dict[str, Any] = {**case._asdict(), "variant": name}
         for kind, values, rival in zip(("time", "processor_time"), of_name, times[RIVAL], strict=True):
             row[f"{kind}_ms"] = spread([1e3 * value for value in values])
-            row[f"{kind}_ratio"] = spread([value / base for value, base in zip(values, rival, strict=True)])
+            row[f"{kind}_ratio"] = spread(ratios(values, rival))
         row["target"] = TARGETS.get(name) if has_target else None
         yield row
 
@@ -160,13 +153,10 @@ def keep_freed_memory() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=40, help="repetitions of all variants (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
+    arguments = parser(__file__, __doc__, repeats=40, threads=1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=device, help="cpu or cuda (default here %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    arguments.add_argument("--device", default=device, help="cpu or cuda (default here %(default)s)")
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
 
@@ -202,22 +192,21 @@ def main() -> None:
         "largest_relative_difference": largest,
         "rows": rows,
     }
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
     show(result)
-    print(f"written to {options.out}")
+    save(options.out, result)
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the table of the ratios to quote."""
     config, machine, headline = result["config"], result["machine"], result["headline"]
-    table = Table(
+    names = list(dict.fromkeys(row["variant"] for row in result["rows"] if row["variant"] != RIVAL))
+    shown = table(
+        *("order", "shape", "compiled", "torch, ms", *names),
+        left=2,
         title=f"forward + backward on {config['device']}, {machine['torch_threads']} threads, {config['repeats']} repetitions; "
         f"{headline.replace('_', ' ')} to torch's layer, median (range)",
         caption=f"targets on a CPU in NCHW, not compiled: {', '.join(f'{name} <= {TARGETS[name]}' for name in TARGETS)}",
     )
-    names = list(dict.fromkeys(row["variant"] for row in result["rows"] if row["variant"] != RIVAL))
-    for column in ("order", "shape", "compiled", "torch, ms", *names):
-        table.add_column(column, justify="left" if column in ("order", "shape") else "right")
     lines: dict[tuple[str, str, str], list[str]] = {}
     for row in result["rows"]:
         key = (row["memory_format"], "x".join(map(str, row["shape"])), "yes" if row["compiled"] else "no")
@@ -228,9 +217,9 @@ def show(result: dict[str, Any]) -> None:
             else f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})"
         )
     for key, line in lines.items():
-        table.add_row(*key, *line)
+        shown.add_row(*key, *line)
     console = Console(width=140)
-    console.print(table)
+    console.print(shown)
     over = [
         f"{row['variant']} at {row['shape']}: {row[headline]['median']:.2f}"
         for row in result["rows"]

@@ -6,23 +6,18 @@ finds other works or citations than were written.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import time
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import igraph
-from machine import machine_facts
-from repetitions import spread
+from shared import machine_facts, parser, reach, save, spread, take_turns
 
-from bnlens._files import write_atomic
 from bnlens.paper import layout, parse_network, record
 
 WORKS, CITATIONS, DRAWN = 20_000, 100_000, 5_000
 READ_TARGET, LAYOUT_TARGET = 5.0, 3.0
-OUT = Path(__file__).parent / "results" / "network_cost.json"
 
 
 def citations(works: int, edges: int, seed: int) -> list[list[int]]:
@@ -88,53 +83,43 @@ def exports(seed: int) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7, help="repetitions (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the network (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    arguments = parser(__file__, __doc__, repeats=7)
+    arguments.add_argument("--seed", type=int, default=0, help="of the network (default %(default)s)")
+    options = arguments.parse_args()
     texts = exports(options.seed)
-    reading: dict[str, list[float]] = {name: [] for name in texts}
-    cutting: list[float] = []
-    drawing: list[float] = []
-    for _ in range(options.repeats):
-        for name, text in texts.items():
-            start = time.process_time()
-            network = parse_network(text, name, WORKS)
-            reading[name].append(time.process_time() - start)
-            assert (len(network.nodes), len(network.edges)) == (WORKS, CITATIONS), name
-        start = time.process_time()
-        drawn = network.limited(DRAWN)
-        cutting.append(time.process_time() - start)
-        start = time.process_time()
-        layout(drawn)
-        drawing.append(time.process_time() - start)
+    last: dict[str, Any] = {}
+
+    def read(name: str) -> None:
+        last["read"] = parse_network(texts[name], name, WORKS)
+        assert (len(last["read"].nodes), len(last["read"].edges)) == (WORKS, CITATIONS), name
+
+    def cut() -> None:
+        last["cut"] = last["read"].limited(DRAWN)
+
+    variants = {f"read {name}": partial(read, name) for name in texts}
+    variants |= {f"cut to {DRAWN} works": cut, f"layout to {DRAWN} works": lambda: layout(last["cut"])}
+    times = take_turns(variants, options.repeats, warm_up=False)
+    *reading, cutting, drawing = (spread(of_variant.processor) for of_variant in times.values())
+    drawn = {"works": DRAWN, "citations": len(last["cut"].edges)}
     result = {
         "benchmark": "network_cost",
         "machine": {**machine_facts(), "igraph": igraph.__version__},
         "config": {"works": WORKS, "citations": CITATIONS, "seed": options.seed, "repeats": options.repeats},
         "unit": "seconds of processor time",
         "reading": {
-            name: {"mib": round(len(texts[name]) / 2**20, 1), **spread(seconds)} for name, seconds in reading.items()
+            name: {"mib": round(len(text) / 2**20, 1), **seconds}
+            for (name, text), seconds in zip(texts.items(), reading, strict=True)
         },
         "reading_target": READ_TARGET,
-        "cutting": {"works": DRAWN, "citations": len(drawn.edges), **spread(cutting)},
-        "layout": {"works": DRAWN, "citations": len(drawn.edges), **spread(drawing)},
+        "cutting": {**drawn, **cutting},
+        "layout": {**drawn, **drawing},
         "layout_target": LAYOUT_TARGET,
     }
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
-    for name, seconds in reading.items():
-        times = spread(seconds)
-        print(
-            f"read {name}: {times['median']:.2f} s ({times['min']:.2f} to {times['max']:.2f}), target {READ_TARGET:g} s"
-        )
-    for name, seconds, target in (("cut", cutting, None), ("layout", drawing, LAYOUT_TARGET)):
-        times = spread(seconds)
-        print(
-            f"{name} to {DRAWN} works: {times['median']:.2f} s ({times['min']:.2f} to {times['max']:.2f})"
-            + (f", target {target:g} s" if target else "")
-        )
-    print(f"written to {options.out}")
+    targets = [READ_TARGET] * len(reading) + [None, LAYOUT_TARGET]
+    for name, seconds, target in zip(times, (*reading, cutting, drawing), targets, strict=True):
+        end = f", target {target:g} s" if target else ""
+        print(f"{name}: {seconds['median']:.2f} s ({reach(seconds)}){end}")
+    save(options.out, result)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ answer may be an error. Memory is that of the server with its workers.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -22,12 +21,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-from machine import machine_facts
-
-from bnlens._files import write_atomic
+from shared import machine_facts, parser, save
 
 TARGET = 0.150
-OUT = Path(__file__).parent / "results" / "page_load.json"
 EXPENSIVE = ("/api/labs/dynamics?simulate=yes&seed={}", "/api/labs/gap?unit=relu&simulate=yes&seed={}")
 
 
@@ -129,11 +125,10 @@ def run(readers: int, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--readers", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--out", type=Path, default=OUT)
-    arguments = parser.parse_args()
+    options = parser(__file__, __doc__)
+    options.add_argument("--readers", type=int, default=50)
+    options.add_argument("--seconds", type=float, default=60)
+    arguments = options.parse_args()
     facts = machine_facts()
     found = run(arguments.readers, arguments.seconds)
     content = {
@@ -144,8 +139,8 @@ def main() -> None:
         "p95_target": TARGET,
         **found,
     }
-    write_atomic(arguments.out, json.dumps(content, indent=2) + "\n")
     print(json.dumps(found, indent=2))
+    save(arguments.out, content)
     if any(phase["errors"] for phase in found["phases"].values()):
         raise SystemExit("some requests failed")
 

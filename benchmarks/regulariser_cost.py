@@ -8,29 +8,21 @@ Run: python benchmarks/regulariser_cost.py
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from machine import machine_facts
-from repetitions import spread
 from rich.console import Console
-from rich.table import Table
+from shared import machine_facts, parser, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
 import bnlens
-from bnlens._files import write_atomic
 from bnlens.nn import CurvaturePenalty, GammaDecay
 from bnlens.train import build_net
 
-OUT = Path(__file__).parent / "results" / "regulariser_cost.json"
 BATCH_SIZE = 128
 M = 16
 SEED = 0
@@ -67,33 +59,19 @@ def _step(net: nn.Module, run: Callable[[Tensor], tuple[Tensor, Tensor | float]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=21, help="repetitions of all variants (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    options = parser(__file__, __doc__, repeats=21, threads=1).parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
     images, labels = torch.randn(BATCH_SIZE, 3, 32, 32), torch.randint(10, (BATCH_SIZE,))
-    variants = steps()
-    elapsed: dict[str, list[float]] = {name: [] for name in variants}
-    processor: dict[str, list[float]] = {name: [] for name in variants}
-    for repetition in range(-1, options.repeats):
-        print(f"repetition {max(repetition + 1, 0)} of {options.repeats}", file=sys.stderr, end="\r", flush=True)
-        for name, step in variants.items():
-            start, processor_start = time.perf_counter(), time.process_time()
-            step(images, labels)
-            if repetition >= 0:  # the one before warms up
-                elapsed[name].append(time.perf_counter() - start)
-                processor[name].append(time.process_time() - processor_start)
-    rival = next(iter(variants))
+    times = take_turns({name: partial(step, images, labels) for name, step in steps().items()}, options.repeats)
+    rival = next(iter(times.values()))  # torch BN
     rows = {
         name: {
-            "processor_seconds": statistics.median(processor[name]),
-            "processor_time_ratio": spread([a / b for a, b in zip(processor[name], processor[rival], strict=True)]),
-            "time_ratio": spread([a / b for a, b in zip(elapsed[name], elapsed[rival], strict=True)]),
+            "processor_seconds": statistics.median(of_name.processor),
+            "processor_time_ratio": spread(ratios(of_name.processor, rival.processor)),
+            "time_ratio": spread(ratios(of_name.elapsed, rival.elapsed)),
         }
-        for name in variants
+        for name, of_name in times.items()
     }
     result = {
         "benchmark": "regulariser_cost",
@@ -107,18 +85,12 @@ def main() -> None:
         },
         "variants": rows,
     }
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
-    table = Table("variant", "processor time / torch BN", "range", "elapsed / torch BN")
+    shown = table("variant", "processor time / torch BN", "range", "elapsed / torch BN")
     for name, row in rows.items():
-        ratio = row["processor_time_ratio"]
-        table.add_row(
-            name,
-            f"{ratio['median']:.2f}",
-            f"{ratio['min']:.2f} - {ratio['max']:.2f}",
-            f"{row['time_ratio']['median']:.2f}",
-        )
-    Console(width=100).print(table)
-    print(f"written to {options.out}")
+        ratio, elapsed = row["processor_time_ratio"], row["time_ratio"]
+        shown.add_row(name, f"{ratio['median']:.2f}", reach(ratio), f"{elapsed['median']:.2f}")
+    Console(width=100).print(shown)
+    save(options.out, result)
 
 
 if __name__ == "__main__":

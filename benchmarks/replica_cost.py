@@ -6,23 +6,16 @@ error from that of a quadrature with 24 nodes in place of 8 on every panel, and 
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
-from machine import machine_facts
+from shared import machine_facts, parser, reach, save, spread, timed
 
-from bnlens._files import write_atomic
 from bnlens.theory.generalization import ReluRidge, _field_averages, learning_curve, solve_replica
 
 LOADS = 40
 DECAY, LABEL_NOISE = 0.25, 0.25
 TIME_TARGET, ACCURACY_TARGET = 3.0, 1e-4
-OUT = Path(__file__).parent / "results" / "replica_cost.json"
 
 
 def curve(teacher: str, decay: float, alpha: np.ndarray) -> np.ndarray:
@@ -38,28 +31,17 @@ def refine() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9, help="repetitions (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    options = parser(__file__, __doc__, repeats=9).parse_args()
     alpha = np.geomspace(0.2, 10, LOADS)
     cases = [(teacher, decay) for teacher in ("relu", "linear") for decay in (DECAY, 0.05)]
     rows = {}
     for teacher, decay in cases:
-        seconds = []
-        for _ in range(options.repeats):
-            start = time.process_time()
-            errors = curve(teacher, decay, alpha)
-            seconds.append(time.process_time() - start)
+        found = [timed(lambda case=(teacher, decay): curve(*case, alpha)) for _ in range(options.repeats)]
         solution = solve_replica(1.0, decay=decay, label_noise=LABEL_NOISE, teacher=teacher)  # type: ignore[arg-type]
         rows[f"{teacher} teacher, decay {decay:g}"] = {
-            "processor_seconds": {
-                "median": statistics.median(seconds),
-                "min": min(seconds),
-                "max": max(seconds),
-            },
+            "processor_seconds": spread([seconds.processor for _, seconds in found]),
             "iterations_from_cold_at_load_1": solution.iterations,
-            "errors": errors.tolist(),
+            "errors": found[0][0].tolist(),
         }
     refine()
     for (teacher, decay), row in zip(cases, rows.values(), strict=True):
@@ -73,14 +55,13 @@ def main() -> None:
         "accuracy_target": ACCURACY_TARGET,
         "curves": rows,
     }
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
     for name, row in rows.items():
         time_of = row["processor_seconds"]
         print(
-            f"{name}: {time_of['median']:.2f} s ({time_of['min']:.2f} to {time_of['max']:.2f}) for {LOADS} loads, "
+            f"{name}: {time_of['median']:.2f} s ({reach(time_of)}) for {LOADS} loads, "
             f"relative difference {row['largest_relative_difference']:.0e}"
         )
-    print(f"written to {options.out}")
+    save(options.out, result)
     worst = max(row["largest_relative_difference"] for row in rows.values())
     if worst > ACCURACY_TARGET:
         sys.exit(f"the quadrature is off by {worst:.1e}, more than {ACCURACY_TARGET:.0e}")

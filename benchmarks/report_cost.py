@@ -17,24 +17,18 @@ counts everything the process touches, scratch space of the kernels included.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from machine import machine_facts
-from repetitions import peak_mib, ratios, spread
 from rich.console import Console
-from rich.table import Table
+from shared import machine_facts, of_fresh_process, parser, peak_mib, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
-from bnlens._files import write_atomic
 from bnlens.measure._gradients import SampleGradients, collect_gradients
 from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
 from bnlens.measure._loss import SampleLoss
@@ -49,7 +43,6 @@ VARIANTS = ("plain", "given", "drawn", "both", "torch.func")
 TIME_TARGETS = {"given": 1.3, "drawn": 1.3, "both": 1.9}
 MEMORY_TARGET = 1.5
 AGREEMENT = 1e-3  # largest difference allowed, relative to the largest entry of the parameter's gradients
-OUT = Path(__file__).parent / "results" / "report_cost.json"
 
 Gradients = dict[str, SampleGradients]
 Result = TypeVar("Result")
@@ -134,30 +127,8 @@ class Bench:
         }
 
 
-def measure_time(bench: Bench, repeats: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Elapsed and processor seconds per batch of each variant, one number per repetition."""
-    elapsed: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    processor: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    for variant in VARIANTS:
-        bench.run(variant, bench.batches[:1])
-    for repetition in range(repeats):
-        print(f"repetition {repetition + 1} of {repeats}", file=sys.stderr, flush=True)
-        for variant in VARIANTS:
-            start, processor_start = time.perf_counter(), time.process_time()
-            bench.run(variant, bench.batches)
-            elapsed[variant].append((time.perf_counter() - start) / len(bench.batches))
-            processor[variant].append((time.process_time() - processor_start) / len(bench.batches))
-    return elapsed, processor
-
-
-def measure_memory(variant: str, threads: int) -> float:
-    """Growth of the peak resident set over one batch, in MiB, in a fresh process."""
-    command = [sys.executable, __file__, "--memory-of", variant, "--threads", str(threads)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
-
-
 def memory_of(variant: str) -> float:
-    """What `measure_memory` runs in the fresh process."""
+    """Growth of the peak resident set over one batch, in MiB."""
     bench = Bench(batches=1)
     bench.warm_up(variant)
     before = peak_mib()
@@ -178,34 +149,36 @@ def disagreement(bench: Bench) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9, help="repetitions of all variants (default %(default)s)")
-    parser.add_argument("--batches", type=int, default=1, help="batches per turn (default %(default)s)")
-    parser.add_argument("--memory-repeats", type=int, default=3, help="processes per variant (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    arguments = parser(__file__, __doc__, repeats=9, threads=2)
+    arguments.add_argument("--batches", type=int, default=1, help="batches per turn (default %(default)s)")
+    arguments.add_argument("--memory-repeats", type=int, default=3, help="processes per variant (default %(default)s)")
+    arguments.add_argument("--memory-of", help=argparse.SUPPRESS)
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
         print(memory_of(options.memory_of))
         return
 
     # memory first: on Linux a child's peak starts at its parent's resident set, so the parent must still be small
-    memory = {name: [measure_memory(name, options.threads) for _ in range(options.memory_repeats)] for name in VARIANTS}
+    threads = ("--threads", str(options.threads))
+    memory = {
+        name: [of_fresh_process(__file__, "--memory-of", name, *threads) for _ in range(options.memory_repeats)]
+        for name in VARIANTS
+    }
     bench = Bench(options.batches)
     largest = disagreement(bench)
     if largest > AGREEMENT:
         sys.exit(f"hooks and torch.func differ by {largest:.1e} of the largest gradient, more than {AGREEMENT:.0e}")
-    elapsed, processor = measure_time(bench, options.repeats)
+    times = take_turns({name: partial(bench.run, name, bench.batches) for name in VARIANTS}, options.repeats)
+    plain = times["plain"]
     plain_memory = statistics.median(memory["plain"])
     rows = {
         name: {
-            "seconds_per_batch": spread(elapsed[name]),
-            "time_ratio": spread(ratios(elapsed[name], elapsed["plain"])),
+            "seconds_per_batch": spread([value / options.batches for value in times[name].elapsed]),
+            "time_ratio": spread(ratios(times[name].elapsed, plain.elapsed)),
             "time_target": TIME_TARGETS.get(name),
-            "processor_seconds_per_batch": spread(processor[name]),
-            "processor_time_ratio": spread(ratios(processor[name], processor["plain"])),
+            "processor_seconds_per_batch": spread([value / options.batches for value in times[name].processor]),
+            "processor_time_ratio": spread(ratios(times[name].processor, plain.processor)),
             "peak_mib": spread(memory[name]),
             "memory_ratio": spread([value / plain_memory for value in memory[name]]),
             "memory_target": MEMORY_TARGET if name in TIME_TARGETS else None,
@@ -228,47 +201,35 @@ def main() -> None:
         "largest_relative_difference_from_torch_func": largest,
         "variants": rows,
     }
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
     show(result)
-    print(f"written to {options.out}")
+    save(options.out, result)
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
     config, machine = result["config"], result["machine"]
-    table = Table(
+    shown = table(
+        *("variant", "s/batch", "time / plain", "range", "target", "CPU / plain", "range"),
+        *("peak MiB", "peak / plain", "target"),
         title=f"{config['net']}: {config['parameters']:,} parameters, {config['bn_layers']} BN layers, "
         f"batch {config['batch_size']}, {machine['torch_threads']} threads, {config['repeats']} repetitions",
     )
-    for column in (
-        "variant",
-        "s/batch",
-        "time / plain",
-        "range",
-        "target",
-        "CPU / plain",
-        "range",
-        "peak MiB",
-        "peak / plain",
-        "target",
-    ):
-        table.add_column(column, justify="left" if column == "variant" else "right")
     for name, row in result["variants"].items():
         ratio, processor, memory = row["time_ratio"], row["processor_time_ratio"], row["memory_ratio"]
-        table.add_row(
+        shown.add_row(
             name,
             f"{row['seconds_per_batch']['median']:.3f}",
             f"{ratio['median']:.2f}",
-            f"{ratio['min']:.2f} - {ratio['max']:.2f}",
+            reach(ratio),
             _target(row["time_target"]),
             f"{processor['median']:.2f}",
-            f"{processor['min']:.2f} - {processor['max']:.2f}",
+            reach(processor),
             f"{row['peak_mib']['median']:.0f}",
             f"{memory['median']:.2f}",
             _target(row["memory_target"]),
         )
     console = Console(width=128)
-    console.print(table)
+    console.print(shown)
     console.print(
         "largest difference of hooks and torch.func, relative: "
         f"{result['largest_relative_difference_from_torch_func']:.1e}"

@@ -10,29 +10,20 @@ Run: python benchmarks/sharing_cost.py
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
-import time
 import warnings
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from machine import machine_facts
-from repetitions import ratios, spread
 from rich.console import Console
-from rich.table import Table
+from shared import machine_facts, parser, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
 import bnlens
-from bnlens._files import write_atomic
 from bnlens.train import build_net
 
-OUT = Path(__file__).parent / "results" / "sharing_cost.json"
 M, MICRO = 64, 8
 NETS = ("cnn", "resnet14")
 RIVAL = f"torch BN, {MICRO} at a time"
@@ -59,20 +50,6 @@ class Step:
         with bnlens.shared_statistics(self.model, self.images) if self.shared else nullcontext():
             for x, y in zip(torch.split(self.images, self.micro), torch.split(self.labels, self.micro), strict=True):
                 (F.cross_entropy(self.model(x), y) * len(x) / M).backward()
-
-
-def measure_time(net: str, repeats: int) -> dict[str, list[float]]:
-    """Processor seconds of a step, by variant and repetition."""
-    steps = {variant: Step(net, variant) for variant in VARIANTS}
-    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    for repetition in range(-1, repeats):
-        print(f"{net}: repetition {max(repetition + 1, 0)} of {repeats}", file=sys.stderr, end="\r", flush=True)
-        for variant, step in steps.items():
-            start = time.process_time()
-            step.run()
-            if repetition >= 0:  # the one before warms up
-                seconds[variant].append(time.process_time() - start)
-    return seconds
 
 
 def memory_of(net: str, variant: str) -> float:
@@ -104,22 +81,19 @@ def memory_of(net: str, variant: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=21, help="repetitions of all variants (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    options = parser(__file__, __doc__, repeats=21, threads=1).parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", "batches of .* for a statistics batch size of", UserWarning)
     rows: list[dict[str, Any]] = []
     for net in NETS:
-        seconds = measure_time(net, options.repeats)
+        steps = {variant: Step(net, variant).run for variant in VARIANTS}
+        times = take_turns(steps, options.repeats, title=f"{net}: ")
         rows += [
             {
                 "net": net,
                 "variant": variant,
-                "processor_seconds": statistics.median(seconds[variant]),
-                "processor_time_ratio": spread(ratios(seconds[variant], seconds[RIVAL])),
+                "processor_seconds": statistics.median(times[variant].processor),
+                "processor_time_ratio": spread(ratios(times[variant].processor, times[RIVAL].processor)),
                 "activations_mib": memory_of(net, variant),
             }
             for variant in VARIANTS
@@ -132,14 +106,12 @@ def main() -> None:
         "seed": SEED,
     }
     result = {"benchmark": "sharing_cost", "machine": machine_facts(), "config": config, "rows": rows}
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
-    table = Table("net", "variant", f"processor time / {RIVAL}", "range", "activations, MiB")
+    shown = table("net", "variant", f"processor time / {RIVAL}", "range", "activations, MiB", left=2)
     for row in rows:
-        ratio = row["processor_time_ratio"]
-        reach = f"{ratio['min']:.2f} - {ratio['max']:.2f}"
-        table.add_row(row["net"], row["variant"], f"{ratio['median']:.2f}", reach, f"{row['activations_mib']:.1f}")
-    Console(width=110, file=sys.stdout).print(table)
-    print(f"written to {options.out}")
+        ratio, memory = row["processor_time_ratio"], f"{row['activations_mib']:.1f}"
+        shown.add_row(row["net"], row["variant"], f"{ratio['median']:.2f}", reach(ratio), memory)
+    Console(width=110).print(shown)
+    save(options.out, result)
 
 
 if __name__ == "__main__":

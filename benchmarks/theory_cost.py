@@ -12,43 +12,51 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from machine import machine_facts
-from repetitions import peak_mib, spread
 from rich.console import Console
-from rich.table import Table
+from shared import (
+    machine_facts,
+    of_fresh_process,
+    parser,
+    peak_mib,
+    ratios,
+    reach,
+    save,
+    spread,
+    table,
+    take_turns,
+    timed,
+)
 
-from bnlens._files import write_atomic
 from bnlens.simulate import simulate_dynamics
 from bnlens.simulate.dynamics import _Draws
 from bnlens.theory.dynamics import SGD, BatchNorm, GammaDecay, System, WeightNorm
 from bnlens.theory.dynamics._relu_batches import relu_batch_table
 
-UNITS = ("linear", "relu")
 CURVE_TARGET, SIMULATION_TARGET = 0.050, 2.5  # seconds, and over drawing alone
 CURVE_TAU, CURVE_TIMES = 40.0, 200
 TABLE_SIZES = (4, 8, 32, 128, 256)
 MEMORY_SIZE, MEMORY_TAU = 1000, 1.0
 RIVAL_RUNS = 2
-OUT = Path(__file__).parent / "results" / "theory_cost.json"
 
 
-def systems(unit: str) -> dict[str, System]:
-    usual: dict[str, Any] = {"unit": unit, "learning_rate": 1.0, "label_noise": 0.25}
+def systems() -> dict[str, System]:
+    kinds: dict[type[System], dict[str, Any]] = {
+        SGD: {},
+        WeightNorm: {},
+        GammaDecay: {"zeta": 0.1},
+        BatchNorm: {"batch_size": 8},
+    }
     return {
-        "SGD": SGD(**usual),
-        "WeightNorm": WeightNorm(**usual),
-        "GammaDecay": GammaDecay(**usual, zeta=0.1),
-        "BatchNorm": BatchNorm(**usual, batch_size=8),
+        f"{kind.__name__} {unit}": kind(unit=unit, learning_rate=1.0, label_noise=0.25, **more)
+        for unit in ("linear", "relu")
+        for kind, more in kinds.items()
     }
 
 
@@ -56,26 +64,17 @@ def start_of(system: System) -> dict[str, float]:
     return {"R": 0.2} if system.tied else {"gamma": 0.3, "R": 0.2}
 
 
-def processor_seconds(function: Callable[[], object]) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
 def measure_curves(repeats: int) -> dict[str, dict[str, float]]:
-    times = np.linspace(0, CURVE_TAU, CURVE_TIMES + 1)
-    rows = {}
-    for unit in UNITS:
-        for name, system in systems(unit).items():
-            system.solve([0.1], **start_of(system))  # makes the table of BN with a ReLU unit
-            seconds = [processor_seconds(lambda s=system: s.solve(times, **start_of(s))) for _ in range(repeats)]
-            rows[f"{name} {unit}"] = spread(seconds)
-    return rows
+    moments = np.linspace(0, CURVE_TAU, CURVE_TIMES + 1)
+    # the turn that warms up makes the table of BN with a ReLU unit
+    found = take_turns({name: partial(s.solve, moments, **start_of(s)) for name, s in systems().items()}, repeats)
+    return {name: spread(times.processor) for name, times in found.items()}
 
 
 def measure_tables(repeats: int) -> dict[str, dict[str, float]]:
     make = relu_batch_table.__wrapped__  # without the cache
-    return {str(M): spread([processor_seconds(lambda M=M: make(M)) for _ in range(repeats)]) for M in TABLE_SIZES}
+    found = take_turns({str(M): partial(make, M) for M in TABLE_SIZES}, repeats, warm_up=False)
+    return {M: spread(times.processor) for M, times in found.items()}
 
 
 def draw(system: System, tau: float, size: int, runs: int) -> None:
@@ -89,22 +88,15 @@ def draw(system: System, tau: float, size: int, runs: int) -> None:
 
 def measure_simulations(tau: float, size: int, runs: int, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
     rows = {}
-    for unit in UNITS:
-        for name, system in systems(unit).items():
-            print(f"{name} {unit}", file=sys.stderr, flush=True)
-            whole, alone = [], []
-            for _ in range(repeats):
-                alone.append(processor_seconds(lambda s=system: draw(s, tau, size, runs)))
-                whole.append(
-                    processor_seconds(
-                        lambda s=system: simulate_dynamics(s, [tau], **start_of(s), size=size, runs=runs, seed=0)
-                    )
-                )
-            rows[f"{name} {unit}"] = {
-                "seconds": spread(whole),
-                "drawing_seconds": spread(alone),
-                "ratio": spread([a / b for a, b in zip(whole, alone, strict=True)]),
-            }
+    for name, system in systems().items():
+        variants = {
+            "drawing": partial(draw, system, tau, size, runs),
+            "whole": partial(simulate_dynamics, system, [tau], **start_of(system), size=size, runs=runs, seed=0),
+        }
+        alone, whole = (
+            times.processor for times in take_turns(variants, repeats, title=f"{name}: ", warm_up=False).values()
+        )
+        rows[name] = {"seconds": spread(whole), "drawing_seconds": spread(alone), "ratio": spread(ratios(whole, alone))}
     return rows
 
 
@@ -126,12 +118,10 @@ def measure_rival(checkout: Path, tau: float, size: int, repeats: int) -> dict[s
     system = SGD(unit="linear", learning_rate=1.0, label_noise=0.25)
     theirs, ours, overlaps = [], [], {}
     for _ in range(repeats):
-        start = time.process_time()
-        found = OnlineSimulation(config).run(dataset, LinearRegression, RidgeLoss(0.0))
-        theirs.append((time.process_time() - start) / RIVAL_RUNS)
-        start = time.process_time()
-        simulated = simulate_dynamics(system, [tau], size=size, runs=RIVAL_RUNS)
-        ours.append((time.process_time() - start) / RIVAL_RUNS)
+        found, seconds = timed(lambda: OnlineSimulation(config).run(dataset, LinearRegression, RidgeLoss(0.0)))
+        theirs.append(seconds.processor / RIVAL_RUNS)
+        simulated, seconds = timed(lambda: simulate_dynamics(system, [tau], size=size, runs=RIVAL_RUNS))
+        ours.append(seconds.processor / RIVAL_RUNS)
         overlaps = {
             "statphys-ml": found.experiment_results["trajectories_mean"][-1][0],
             "bnlens": float(simulated.R[-1] * simulated.L[-1]),
@@ -139,32 +129,25 @@ def measure_rival(checkout: Path, tau: float, size: int, repeats: int) -> dict[s
     return {
         "statphys_seconds_per_student": spread(theirs),
         "seconds_per_student": spread(ours),
-        "ratio": spread([a / b for a, b in zip(theirs, ours, strict=True)]),
+        "ratio": spread(ratios(theirs, ours)),
         "overlap_at_the_end": overlaps,
     }
 
 
-def measure_memory(tau: float) -> float:
-    """Peak resident set in MiB of a fresh process that simulates to tau."""
-    command = [sys.executable, __file__, "--memory-of", str(tau)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
-
-
 def memory_of(tau: float) -> float:
-    simulate_dynamics(systems("linear")["WeightNorm"], [tau], size=MEMORY_SIZE)
+    """Peak resident set in MiB of a process that simulates to tau."""
+    simulate_dynamics(systems()["WeightNorm linear"], [tau], size=MEMORY_SIZE)
     return peak_mib()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="repetitions of each measurement (default %(default)s)")
-    parser.add_argument("--tau", type=float, default=10.0, help="simulated time, steps / N (default %(default)s)")
-    parser.add_argument("--size", type=int, default=1000, help="weights N (default %(default)s)")
-    parser.add_argument("--runs", type=int, default=16, help="students (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    parser.add_argument("--statphys", type=Path, metavar="DIR", help="checkout of statphys-ml to measure beside")
-    parser.add_argument("--memory-of", type=float, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    arguments = parser(__file__, __doc__, repeats=3)
+    arguments.add_argument("--tau", type=float, default=10.0, help="simulated time, steps / N (default %(default)s)")
+    arguments.add_argument("--size", type=int, default=1000, help="weights N (default %(default)s)")
+    arguments.add_argument("--runs", type=int, default=16, help="students (default %(default)s)")
+    arguments.add_argument("--statphys", type=Path, metavar="DIR", help="checkout of statphys-ml to measure beside")
+    arguments.add_argument("--memory-of", type=float, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
     torch.set_num_threads(1)
     if options.memory_of:
         print(memory_of(options.memory_of))
@@ -185,38 +168,38 @@ def main() -> None:
         },
         "curve_target_seconds": CURVE_TARGET,
         "simulation_target_ratio": SIMULATION_TARGET,
-        "peak_mib": [measure_memory(MEMORY_TAU), measure_memory(10 * MEMORY_TAU)],
+        "peak_mib": [of_fresh_process(__file__, "--memory-of", str(tau)) for tau in (MEMORY_TAU, 10 * MEMORY_TAU)],
         "curve_seconds": measure_curves(options.repeats),
         "table_seconds": measure_tables(options.repeats),
         "simulations": measure_simulations(options.tau, options.size, options.runs, options.repeats),
     }
     if options.statphys is not None:
         result["rival"] = measure_rival(options.statphys, options.tau, options.size, options.repeats)
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
     show(result)
-    print(f"written to {options.out}")
+    save(options.out, result)
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
     config = result["config"]
     students = f"{config['runs']} students of {config['size']} weights to tau = {config['tau']:g}"
-    table = Table(title=f"curves to tau = {config['curve_tau']:g}; {students}")
-    for column in ("system", "curve ms", "target", "simulation s", "drawing s", "ratio", "range", "target"):
-        table.add_column(column, justify="left" if column == "system" else "right")
+    shown = table(
+        *("system", "curve ms", "target", "simulation s", "drawing s", "ratio", "range", "target"),
+        title=f"curves to tau = {config['curve_tau']:g}; {students}",
+    )
     for name, row in result["simulations"].items():
-        table.add_row(
+        shown.add_row(
             name,
             f"{1000 * result['curve_seconds'][name]['median']:.1f}",
             f"<= {1000 * result['curve_target_seconds']:.0f}",
             f"{row['seconds']['median']:.2f}",
             f"{row['drawing_seconds']['median']:.2f}",
             f"{row['ratio']['median']:.2f}",
-            f"{row['ratio']['min']:.2f} - {row['ratio']['max']:.2f}",
+            reach(row["ratio"]),
             f"<= {result['simulation_target_ratio']}",
         )
     console = Console(width=120)
-    console.print(table)
+    console.print(shown)
     tables = ", ".join(f"{row['median']:.2f} (M = {M})" for M, row in result["table_seconds"].items())
     console.print(f"tables of BN with a ReLU unit, seconds: {tables}")
     if rival := result.get("rival"):

@@ -9,25 +9,18 @@ Run: python benchmarks/train_cost.py --data DIR
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from machine import machine_facts
-from repetitions import ratios, spread
 from rich.console import Console
-from rich.table import Table
+from shared import Times, machine_facts, parser, ratios, reach, save, spread, table, timed
 from torch import nn
 
-from bnlens._files import write_atomic
 from bnlens.train import ImageData, build_net, fit, load_data
 
-OUT = Path(__file__).parent / "results" / "train_cost.json"
 BATCH_SIZE = 256
 IMAGES = 5120
 STEPS = {"cnn": 20, "resnet14": 5}  # about as long a turn for each
@@ -89,24 +82,23 @@ def check_equal(name: str, data: ImageData) -> None:
 def measure(name: str, data: ImageData, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
     """Images per second of each variant, and its ratio to the bare loop's."""
     steps, order = STEPS[name], list(VARIANTS)
-    elapsed: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    processor: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    speeds = {variant: Times([], []) for variant in VARIANTS}
     for repetition in range(-1, repeats):
         print(f"{name}: repetition {max(repetition + 1, 0)} of {repeats}", file=sys.stderr, end="\r", flush=True)
         for variant in order if repetition % 2 else reversed(order):
             net = build(name)
-            start, processor_start = time.perf_counter(), time.process_time()
-            VARIANTS[variant](net, data, steps)
+            _, seconds = timed(lambda: VARIANTS[variant](net, data, steps))  # noqa: B023 - called at once
             if repetition >= 0:  # the one before warms up
-                elapsed[variant].append(steps * BATCH_SIZE / (time.perf_counter() - start))
-                processor[variant].append(steps * BATCH_SIZE / (time.process_time() - processor_start))
+                for kept, value in zip(speeds[variant], seconds, strict=True):
+                    kept.append(steps * BATCH_SIZE / value)
+    bare_loop = speeds["bare loop"]
     return {
         variant: {
-            "images_per_second": spread(elapsed[variant]),
-            "ratio": spread(ratios(elapsed[variant], elapsed["bare loop"])),
-            "processor_time_ratio": spread(ratios(processor[variant], processor["bare loop"])),
+            "images_per_second": spread(found.elapsed),
+            "ratio": spread(ratios(found.elapsed, bare_loop.elapsed)),
+            "processor_time_ratio": spread(ratios(found.processor, bare_loop.processor)),
         }
-        for variant in VARIANTS
+        for variant, found in speeds.items()
     }
 
 
@@ -115,19 +107,16 @@ def read(folder: Path, repeats: int) -> dict[str, object]:
     speeds, count = [], 0
     for repetition in range(repeats):
         print(f"reader: repetition {repetition + 1} of {repeats}", file=sys.stderr, end="\r", flush=True)
-        start = time.perf_counter()
-        count = len(load_data(folder))
-        speeds.append(count / (time.perf_counter() - start))
+        data, seconds = timed(lambda: load_data(folder))
+        count = len(data)
+        speeds.append(count / seconds.elapsed)
     return {"images": count, "images_per_second": spread(speeds)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=11, help="repetitions of all variants (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default %(default)s)")
-    parser.add_argument("--data", type=Path, help="folder of CIFAR-10 as parquet, to time the reader on")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    arguments = parser(__file__, __doc__, repeats=11, threads=2)
+    arguments.add_argument("--data", type=Path, help="folder of CIFAR-10 as parquet, to time the reader on")
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     data = synthetic()
     nets = {}
@@ -143,28 +132,27 @@ def main() -> None:
         "nets": nets,
         "reader": reader,
     }
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
-    table = Table("net", "variant", "images/s", "range", "/ bare loop", "range", "/ bare loop, processor time")
+    columns = ("net", "variant", "images/s", "range", "/ bare loop", "range", "/ bare loop, processor time")
+    shown = table(*columns, left=2)
     for name, rows in nets.items():
         for variant, row in rows.items():
             speed, ratio = row["images_per_second"], row["ratio"]
-            table.add_row(
+            shown.add_row(
                 name,
                 variant,
                 f"{speed['median']:,.0f}",
-                f"{speed['min']:,.0f} - {speed['max']:,.0f}",
+                reach(speed, ",.0f"),
                 f"{ratio['median']:.2f}",
-                f"{ratio['min']:.2f} - {ratio['max']:.2f}",
+                reach(ratio),
                 f"{row['processor_time_ratio']['median']:.2f}",
             )
-    console = Console(width=110)
-    console.print(table)
+    Console(width=110).print(shown)
     print(f"target for fit: {TARGET} of the bare loop")
     if reader is not None:
         speed = reader["images_per_second"]
         consumed = nets["cnn"]["fit"]["images_per_second"]["median"]
         print(f"reader: {speed['median']:,.0f} images/s decoded, where the 4-conv net trains on {consumed:,.0f}")  # type: ignore[index]
-    print(f"written to {options.out}")
+    save(options.out, result)
 
 
 if __name__ == "__main__":

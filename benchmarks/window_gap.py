@@ -9,29 +9,22 @@ Run: python benchmarks/window_gap.py --data DIR
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from machine import machine_facts
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from shared import machine_facts, parser, save, table
 from torch import nn
 from torch.nn import functional as F
 
 import bnlens
-from bnlens._files import write_atomic
 from bnlens.nn import matching_window
 from bnlens.train import ImageData, build_net, evaluate, fit, load_data
 
-OUT = Path(__file__).parent / "results" / "window_gap.json"
 M = 64
 DEVICES = (32, 16, 8, 4, 2)
 SAMPLES, STEPS, LR = 2000, 240, 0.3
@@ -87,14 +80,12 @@ def _error(values: NDArray[np.float64]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits", help="folder with CIFAR-10 (default: the digits)")
-    parser.add_argument("--nets", nargs="+", default=["cnn", "resnet"], help="nets (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and images (default %(default)s)")
-    parser.add_argument("--shuffles", type=int, default=32, help="passes over the images (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="JSON file to write (default %(default)s)")
-    options = parser.parse_args()
+    arguments = parser(__file__, __doc__, threads=1)
+    arguments.add_argument("--data", default="digits", help="folder with CIFAR-10 (default: the digits)")
+    arguments.add_argument("--nets", nargs="+", default=["cnn", "resnet"], help="nets (default %(default)s)")
+    arguments.add_argument("--seed", type=int, default=0, help="of weights and images (default %(default)s)")
+    arguments.add_argument("--shuffles", type=int, default=32, help="passes over the images (default %(default)s)")
+    options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", "batches of .* for a statistics batch size of", UserWarning)
     console = Console(stderr=True)
@@ -104,15 +95,14 @@ def main() -> None:
     for net in options.nets:
         with console.status(f"{net}: training and {1 + 2 * len(DEVICES)} kinds of statistics"):
             rows += measure(net, data, options.seed, options.shuffles)
-    table = Table("net", "device batch", "window", f"gap x {M}", "ratio to BN")
+    shown = table("net", "device batch", "window", f"gap x {M}", "ratio to BN")
     for row in rows:
         ratio = f"{row['ratio to BN']:.2f} ± {row['ratio to BN stderr']:.2f}" if "ratio to BN" in row else "1"
-        table.add_row(row["net"], str(row["device batch"]), str(row["window"]), f"{M * row['gap']:.2f}", ratio)
-    Console(file=sys.stdout).print(table)
+        shown.add_row(row["net"], str(row["device batch"]), str(row["window"]), f"{M * row['gap']:.2f}", ratio)
+    Console().print(shown)
     config = {"data": data.name, "images": len(data), "statistics batch size": M, "steps": STEPS, "lr": LR}
     config |= {"nets": options.nets, "seed": options.seed, "shuffles": options.shuffles}
-    result = {"machine": machine_facts(), "config": config, "rows": rows}
-    write_atomic(options.out, json.dumps(result, indent=2) + "\n")
+    save(options.out, {"machine": machine_facts(), "config": config, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -5,41 +5,27 @@ Run: python docs/dial_figures.py   (needs the extra [png] and a Chromium)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from figures import ROOT, rows_of_claims
 from plotly.subplots import make_subplots
 
 from bnlens.render import PALETTE, ROLES, number, template
 
-ROOT = Path(__file__).parents[1]
 Row = Mapping[str, Any]
-
-
-def rows_of_claims(file: str) -> dict[str, list[Row]]:
-    """The tables of the claims in a file of results, by id."""
-    results = json.loads((ROOT / "benchmarks/results" / file).read_text(encoding="utf-8"))
-    return {claim["id"]: claim["rows"] for claim in results["claims"]}
 
 
 def draw(family: Sequence[Row], devices: Sequence[Row]) -> go.Figure:
     """Left: distance from BN over 64 by device batch. Right: train and test loss over M."""
-    figure = make_subplots(
-        1,
-        2,
-        subplot_titles=("Train loss less that of BN over 64", "Device batch 256, statistics batch size set"),
-        horizontal_spacing=0.1,
-    )
-    ways = (("plain BN", "plain BN", "paper"), ("windows", "windows", "predicted"), ("shared", "shared", "measured"))
-    for name, column, role in ways:
-        some = [row for row in devices if row.get(f"train loss, {column}") is not None]
-        look = ROLES[role]
-        figure.add_trace(
-            _points(name, some, "device batch", f"train loss, {column}", look["color"], look["symbol"]), 1, 1
-        )
+    titles = ("Train loss less that of BN over 64", "Device batch 256, statistics batch size set")
+    figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
+    ways = (("plain BN", "paper"), ("windows", "predicted"), ("shared", "measured"))
+    for name, role in ways:
+        column, look = f"train loss, {name}", ROLES[role]
+        some = [row for row in devices if row.get(column) is not None]
+        figure.add_trace(_points(name, some, "device batch", column, look["color"], look["symbol"]), 1, 1)
     for name, color, symbol in (("train loss", PALETTE[0], "circle-open"), ("test loss", PALETTE[1], "diamond")):
         figure.add_trace(_points(name, family, "M", name, color, symbol), 1, 2)
     figure.update_layout(template=template(), width=1100, height=420, paper_bgcolor="white")
@@ -90,11 +76,7 @@ DEVICES = {
 }
 GIVEN = {"device batch": "device batch", "window": "window"}
 for _loss in ("train loss", "test loss"):
-    GIVEN |= {
-        f"{_loss}, plain BN": f"plain BN: {_loss}",
-        f"{_loss}, dial": f"dial: {_loss}",
-        f"{_loss}, closed": "closed",
-    }
+    GIVEN |= {f"{_loss}, {way}": f"{way}: {_loss}" for way in ("plain BN", "dial")} | {f"{_loss}, closed": "closed"}
 EXPLICIT = {"regularised by": "", "train loss": "train loss", "test loss": "test loss"}
 EXPLICIT |= {f"{loss}, strength": f"strength in {loss}" for loss in ("train loss", "test loss")}
 EXPLICIT |= {"rms gamma": "rms γ by layer"}

@@ -25,11 +25,10 @@ SERIES = {
 }
 
 
-def rows_of_claim() -> list[dict[str, Any]]:
-    """The table of claim D5."""
-    results = json.loads((ROOT / "benchmarks/results/d5_cifar10.json").read_text(encoding="utf-8"))
-    rows: list[dict[str, Any]] = results["claims"][0]["rows"]
-    return rows
+def rows_of_claims(file: str) -> dict[str, list[dict[str, Any]]]:
+    """The tables of the claims in a file of results, by id."""
+    results = json.loads((ROOT / "benchmarks/results" / file).read_text(encoding="utf-8"))
+    return {claim["id"]: claim["rows"] for claim in results["claims"]}
 
 
 def short(layer: str) -> str:
@@ -102,7 +101,7 @@ def layer_table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    table = rows_of_claim()
+    table = rows_of_claims("d5_cifar10.json")["D5"]
     target = ROOT / "docs/images/gap_cifar10.png"
     target.parent.mkdir(exist_ok=True)
     draw(table).write_image(target, scale=2)

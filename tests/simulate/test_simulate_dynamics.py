@@ -18,22 +18,17 @@ SYSTEMS = [
     SGD(unit="relu", learning_rate=1.0, label_noise=0.25, batch_size=3),
     WeightNorm(unit="linear", learning_rate=1.0, label_noise=0.25, batch_size=2),
     WeightNorm(unit="relu", learning_rate=1.5),
-    GammaDecay(unit="linear", learning_rate=1.0, zeta=0.1, label_noise=0.25),
-    GammaDecay(unit="relu", learning_rate=1.0, zeta=0.1, label_noise=0.25),
-    BatchNorm(unit="linear", learning_rate=1.0, label_noise=0.25, batch_size=8),
-    BatchNorm(unit="relu", learning_rate=1.0, label_noise=0.25, batch_size=8),
+    *(GammaDecay(unit=unit, learning_rate=1.0, zeta=0.1, label_noise=0.25) for unit in ("linear", "relu")),
+    *(BatchNorm(unit=unit, learning_rate=1.0, label_noise=0.25, batch_size=8) for unit in ("linear", "relu")),
 ]
-
-
-def label(system):
-    return f"{type(system).__name__}-{system.unit}"
+each_system = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: f"{type(system).__name__}-{system.unit}")
 
 
 def start_of(system):
     return {**START, "gamma": None} if system.tied else START
 
 
-@pytest.mark.parametrize("system", SYSTEMS, ids=label)
+@each_system
 def test_follows_the_equations(system):
     size = 300
     simulated = simulate_dynamics(system, [0, 1, 4], **start_of(system), size=size, runs=24, seed=1)
@@ -45,7 +40,7 @@ def test_follows_the_equations(system):
         assert stderr[0] < 1e-6
 
 
-@pytest.mark.parametrize("system", SYSTEMS, ids=label)
+@each_system
 def test_one_step_is_the_gradient_step_of_autograd(system):
     size, generator = 40, torch.Generator().manual_seed(3)
     weights = torch.randn(2, size, generator=generator)
@@ -73,9 +68,7 @@ def test_one_step_is_the_gradient_step_of_autograd(system):
             assert gammas[run] == pytest.approx(expected.item(), abs=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("kind", "threshold"), [(WeightNorm, 16.0), (BatchNorm, 13.3333)], ids=["weight-norm", "batch-norm"]
-)
+@pytest.mark.parametrize(("kind", "threshold"), [(WeightNorm, 16.0), (BatchNorm, 13.3333)])
 def test_frozen_norm_learns_up_to_the_maximum_rate(kind, threshold):
     for eta in (10.0, 24.0):
         system = kind(unit="linear", learning_rate=eta, batch_size=8)
@@ -117,21 +110,17 @@ def test_same_seed_same_numbers_and_runs_do_not_depend_on_their_number():
 def test_groups_and_blocks_change_nothing(monkeypatch):
     system = WeightNorm(unit="relu", learning_rate=1.0, batch_size=2)
     whole = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
-    monkeypatch.setattr("bnlens.simulate.dynamics._GROUP_VALUES", 2 * 2**15)
-    split = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
-    np.testing.assert_allclose(split.R, whole.R, rtol=1e-6)
-    np.testing.assert_allclose(split.R_stderr, whole.R_stderr, rtol=1e-5)
-    monkeypatch.setattr("bnlens.simulate.dynamics._BLOCK_VALUES", 2**9)
-    blocks = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
-    np.testing.assert_allclose(blocks.R, whole.R, rtol=1e-6)
+    for name, values in (("_GROUP_VALUES", 2 * 2**15), ("_BLOCK_VALUES", 2**9)):
+        monkeypatch.setattr(f"bnlens.simulate.dynamics.{name}", values)
+        split = simulate_dynamics(system, [0.3, 1], size=64, runs=5, seed=2)
+        np.testing.assert_allclose(split.R, whole.R, rtol=1e-6)
+        np.testing.assert_allclose(split.R_stderr, whole.R_stderr, rtol=1e-5)
 
 
 def test_progress_counts_the_steps_of_all_runs():
     calls = []
     system = SGD(unit="linear", learning_rate=1.0)
-    path = simulate_dynamics(
-        system, [0, 0.5, 2], size=100, runs=3, progress=lambda done, total: calls.append((done, total))
-    )
+    path = simulate_dynamics(system, [0, 0.5, 2], size=100, runs=3, progress=lambda *call: calls.append(call))
     assert calls[-1] == (600, 600)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
     np.testing.assert_allclose(path.tau, [0, 0.5, 2])
@@ -160,9 +149,9 @@ def test_frame_and_figure():
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
-    usual = {"system": WeightNorm(unit="relu", learning_rate=1.0), "tau": [1.0], "size": 20, "runs": 2, **arguments}
+    usual = {"system": WeightNorm(unit="relu", learning_rate=1.0), "tau": [1.0], "size": 20, "runs": 2}
     with pytest.raises(UsageError, match=message):
-        simulate_dynamics(usual.pop("system"), usual.pop("tau"), **usual)
+        simulate_dynamics(**{**usual, **arguments})
 
 
 def test_unknown_systems_are_refused():

@@ -6,20 +6,17 @@ from bnlens.errors import UsageError
 from bnlens.simulate import simulate_gamma
 from bnlens.theory import gamma_shrink, linear, linear_gamma, mean_inverse_std, mean_std, poisson, relu, softplus_glm
 
-
-@pytest.mark.parametrize("size", [3, 8, 32])
-def test_linear_own_batch_is_exact(size):
-    estimate = simulate_gamma("linear", "gaussian", batch_size=size, samples=200_000)
-    assert abs(estimate.gamma - linear_gamma(0.8, mean_std(size))) < 4 * estimate.stderr
-    assert estimate.stderr < 0.002
-    assert estimate.optimum == pytest.approx(0.8)
+EXACT = [("own", size, linear_gamma(0.8, mean_std(size))) for size in (3, 8, 32)]
+EXACT += [("fresh", 32, 0.8 * mean_inverse_std(32) * (32 - 3) / (32 + 1))]
 
 
-def test_linear_fresh_batch_is_exact():
-    estimate = simulate_gamma("linear", "gaussian", batch_size=32, statistics="fresh", samples=400_000)
-    exact = 0.8 * mean_inverse_std(32) * (32 - 3) / (32 + 1)
+@pytest.mark.parametrize(("statistics", "size", "exact"), EXACT)
+def test_linear_unit_is_exact(statistics, size, exact):
+    samples = {"own": 200_000, "fresh": 400_000}[statistics]
+    estimate = simulate_gamma("linear", "gaussian", batch_size=size, statistics=statistics, samples=samples)
     assert abs(estimate.gamma - exact) < 4 * estimate.stderr
     assert estimate.stderr < 0.002
+    assert estimate.optimum == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +47,6 @@ def test_standard_error_covers_the_scatter_over_seeds():
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    usual = {"unit": "linear", "distribution": "gaussian", "batch_size": 8, "samples": 1_000, **arguments}
-    unit, distribution = usual.pop("unit"), usual.pop("distribution")
+    usual = {"unit": "linear", "distribution": "gaussian", "batch_size": 8, "samples": 1_000}
     with pytest.raises(UsageError, match=message):
-        simulate_gamma(unit, distribution, **usual)
+        simulate_gamma(**{**usual, **arguments})

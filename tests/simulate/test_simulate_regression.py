@@ -13,29 +13,24 @@ def draws(count: int, seed: int):
     return values, controls
 
 
+def controlled(values, controls, parts=1) -> tuple[float, float]:
+    mean = ControlledMean()
+    for some in np.array_split(np.arange(len(values)), parts):
+        mean.update(values[some], controls[some])
+    return mean.compute()
+
+
 @pytest.mark.parametrize("count", [60, 1_000, 1_234])
-def test_is_the_intercept_of_least_squares(count):
+def test_is_the_intercept_of_least_squares_however_it_is_split(count):
     values, controls = draws(count, seed=0)
-    mean = ControlledMean(2)
-    mean.update(values, controls)
+    whole = controlled(values, controls)
     expected = np.linalg.lstsq(np.column_stack([np.ones(count), controls]), values, rcond=None)[0][0]
-    assert mean.compute()[0] == pytest.approx(expected)
-
-
-def test_any_split_gives_the_same():
-    values, controls = draws(1_234, seed=1)
-    whole, parts = ControlledMean(2), ControlledMean(2)
-    whole.update(values, controls)
-    for start, stop in [(0, 7), (7, 500), (500, 1_234)]:
-        parts.update(values[start:stop], controls[start:stop])
-    assert parts.compute() == pytest.approx(whole.compute())
+    assert whole[0] == pytest.approx(expected)
+    assert controlled(values, controls, parts=7) == pytest.approx(whole)
 
 
 def test_error_is_that_of_the_residuals():
-    values, controls = draws(20_000, seed=2)
-    mean = ControlledMean(2)
-    mean.update(values, controls)
-    value, stderr = mean.compute()
+    value, stderr = controlled(*draws(20_000, seed=2))
     assert stderr == pytest.approx(1 / np.sqrt(20_000), rel=0.2)
     assert abs(value - 3.0) < 4 * stderr
 
@@ -44,9 +39,7 @@ def test_error_covers_heavy_tailed_controls():
     # d is curved in c, and c = e^2 - 2 of an exponential e is heavy-tailed: the noise of the slope counts.
     def run(seed: int) -> tuple[float, float]:
         e = np.random.default_rng(seed).standard_exponential(400)
-        mean = ControlledMean(1)
-        mean.update(e**3, (e**2 - 2)[:, None])
-        return mean.compute()
+        return controlled(e**3, (e**2 - 2)[:, None])
 
     values, stated = np.array([run(seed) for seed in range(300)]).T
     assert 0.9 < np.sqrt(np.mean(stated**2)) / values.std() < 1.6

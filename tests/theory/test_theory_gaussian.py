@@ -23,13 +23,10 @@ def test_agrees_with_drawn_batches():
         assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(len(values))
 
 
-def test_expansion_in_the_batch_size():
+def test_expansion_and_values_of_the_sheet():
     sizes = np.array([1e3, 1e4])
     np.testing.assert_allclose(sizes * (1 - mean_std(sizes)), 0.75, atol=2 / sizes.min())
     np.testing.assert_allclose(sizes * (mean_inverse_std(sizes) - 1), 1.25, atol=4 / sizes.min())
-
-
-def test_values_of_the_sheet():
     np.testing.assert_allclose(mean_std([8, 32, 128]), [0.90270, 0.97635, 0.99413], atol=5e-6)
     assert mean_std(np.ones((2, 3)) * 8).shape == (2, 3)
     assert isinstance(mean_std(8), float)

@@ -19,12 +19,14 @@ from bnlens.theory.learning_rate import (
     stationary_state,
 )
 
+units = pytest.mark.parametrize("unit", ["linear", "relu"])
+exact_kinds = pytest.mark.parametrize("kind", [WeightNorm, BatchNorm])
+
 
 @given(zeta=st.floats(0, 0.3), size=st.integers(1, 64), norm=st.floats(0.5, 2))
 def test_closed_forms_of_gamma_decay(zeta, size, norm):
-    linear = GammaDecay(unit="linear", learning_rate=1.0, batch_size=size, zeta=zeta)
-    relu = GammaDecay(unit="relu", learning_rate=1.0, batch_size=size, zeta=zeta)
-    for system, share, noise in ((linear, 2 * zeta, 1.0), (relu, 4 * zeta, 0.5)):
+    for unit, share, noise in (("linear", 2 * zeta, 1.0), ("relu", 4 * zeta, 0.5)):
+        system = GammaDecay(unit=unit, learning_rate=1.0, batch_size=size, zeta=zeta)
         gamma0 = 1 / (1 + share)
         point = fixed_point(system)
         assert point.gamma == pytest.approx(gamma0)
@@ -59,8 +61,8 @@ def test_numbers_of_the_sheet(size, batch_norm, decay):
             assert max_learning_rate(plain) == pytest.approx(2 * size, rel=1e-6)
 
 
-@pytest.mark.parametrize("unit", ["linear", "relu"])
-@pytest.mark.parametrize("kind", [WeightNorm, BatchNorm])
+@units
+@exact_kinds
 def test_rates_are_those_of_the_solved_dynamics(unit, kind):
     system = kind(unit=unit, learning_rate=3.0, batch_size=8)
     point, rates = fixed_point(system), stability(system)
@@ -77,19 +79,16 @@ def test_rates_are_those_of_the_solved_dynamics(unit, kind):
     assert rates.is_stable
 
 
-@pytest.mark.parametrize("unit", ["linear", "relu"])
-@pytest.mark.parametrize("kind", [WeightNorm, BatchNorm])
+@units
+@exact_kinds
 def test_overlap_turns_unstable_at_the_maximum(unit, kind):
     largest = max_learning_rate(kind(unit=unit, learning_rate=1.0, batch_size=8), norm=0.8)
-    below, above = (
-        stability(kind(unit=unit, learning_rate=factor * largest, batch_size=8), norm=0.8) for factor in (0.999, 1.001)
-    )
-    assert below.overlap < 0 < above.overlap
-    assert below.is_stable
-    assert not above.is_stable
+    for factor, holds in ((0.999, True), (1.001, False)):
+        rates = stability(kind(unit=unit, learning_rate=factor * largest, batch_size=8), norm=0.8)
+        assert (rates.overlap < 0) == rates.is_stable == holds
 
 
-@pytest.mark.parametrize("kind", [WeightNorm, BatchNorm])
+@exact_kinds
 @pytest.mark.parametrize("eta", [5.0, 12.5, 20.0, 28.0, 80.0])
 def test_linear_stationary_overlap_above_the_maximum(kind, eta):
     system = kind(unit="linear", learning_rate=eta, batch_size=8)
@@ -98,7 +97,7 @@ def test_linear_stationary_overlap_above_the_maximum(kind, eta):
     assert state.gamma == pytest.approx(state.R * fixed_point(system).gamma)
 
 
-@pytest.mark.parametrize("unit", ["linear", "relu"])
+@units
 @pytest.mark.parametrize("kind", [WeightNorm, BatchNorm, GammaDecay])
 @pytest.mark.parametrize("eta", [2.0, 25.0])
 def test_stationary_state_is_where_the_dynamics_end(unit, kind, eta):
@@ -112,10 +111,7 @@ def test_stationary_state_is_where_the_dynamics_end(unit, kind, eta):
 @pytest.mark.parametrize(("unit", "size"), [("linear", 4), ("linear", 8), ("linear", 128), ("relu", 4), ("relu", 32)])
 def test_orderings_of_the_maximum_hold_for_the_paper_s_model_alone(unit, size):
     found = {(row.quantity, row.model): row for row in orderings(unit, size)}
-    assert found["maximum", "GammaDecay"].holds
-    assert not found["maximum", "BatchNorm"].holds
-    assert not found["effective", "GammaDecay"].holds
-    assert not found["effective", "BatchNorm"].holds
+    assert [key for key, row in found.items() if row.holds] == [("maximum", "GammaDecay")]
     zeta = {"linear": 3 / 4, "relu": 3 / 8}[unit] / size
     assert found["effective", "BatchNorm"].bound == pytest.approx(1 + zeta)
     assert found["maximum", "BatchNorm"].bound == pytest.approx(2 * size + 2 * zeta)

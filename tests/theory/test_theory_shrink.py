@@ -3,17 +3,8 @@
 import pytest
 
 from bnlens.errors import UsageError
-from bnlens.theory import (
-    gamma_shrink,
-    gap_law,
-    get_distribution,
-    linear,
-    logistic,
-    optimal_gamma,
-    poisson,
-    relu,
-    softplus_glm,
-)
+from bnlens.theory import gamma_shrink, gap_law, get_distribution, optimal_gamma
+from bnlens.theory.units import linear, logistic, poisson, relu, softplus_glm
 
 # unit, beta: M * two-term gap at the optimum, own, fresh, decay; Gaussian pre-activations.
 TABLE = [

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bnlens.render._look import template
 from bnlens.render._number import number
-from bnlens.render._text import Html, escape
+from bnlens.render._text import Html, escape, spoken
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -103,9 +102,8 @@ def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html
         caption: of the figure.
         label: text for screen readers; by default the caption.
     """
-    if label is None:
-        label = re.sub(r"<[^>]*>", "", caption) if isinstance(caption, Html) else str(caption)
-    return Html(f"<figure>\n{figure_html(fig, label=label)}\n<figcaption>{escape(caption)}</figcaption>\n</figure>")
+    drawn = figure_html(fig, label=spoken(caption) if label is None else label)
+    return Html(f"<figure>\n{drawn}\n<figcaption>{escape(caption)}</figcaption>\n</figure>")
 
 
 def label_log_axes(fig: go.Figure) -> None:

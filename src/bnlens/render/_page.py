@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from bnlens.render._figure import FIGURE_MARK
-from bnlens.render._text import Html, escape
+from bnlens.render._text import escape
 
 __all__ = ["page"]
 
@@ -21,6 +21,11 @@ def page(title: str, body: str, *, description: str = "") -> str:
         body: the content as HTML, made with the functions of this package.
         description: a sentence under the heading.
     """
+    scripts = ""
+    if FIGURE_MARK in body:
+        from plotly.offline import get_plotlyjs
+
+        scripts = f"<script>{get_plotlyjs()}</script>\n<script>\n{_asset('page.js')}</script>\n"
     lead = f'<p class="lead">{escape(description)}</p>\n' if description else ""
     meta = f'<meta name="description" content="{escape(description)}">\n' if description else ""
     return (
@@ -31,16 +36,8 @@ def page(title: str, body: str, *, description: str = "") -> str:
         f"<style>\n{_asset('page.css')}</style>\n</head>\n"
         '<body>\n<a class="skip" href="#content">Skip to the content</a>\n'
         f"<header>\n<h1>{escape(title)}</h1>\n{lead}</header>\n"
-        f'<main id="content">\n{body}\n</main>\n{_scripts(body)}</body>\n</html>\n'
+        f'<main id="content">\n{body}\n</main>\n{scripts}</body>\n</html>\n'
     )
-
-
-def _scripts(body: str) -> Html:
-    if FIGURE_MARK not in body:
-        return Html("")
-    from plotly.offline import get_plotlyjs
-
-    return Html(f"<script>{get_plotlyjs()}</script>\n<script>\n{_asset('page.js')}</script>\n")
 
 
 def _asset(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens.render._number import number
-from bnlens.render._text import Html, escape
+from bnlens.render._text import Html, escape, spoken
 
 __all__ = ["table"]
 
@@ -17,10 +17,7 @@ _NUMBER_TEXT = re.compile(r"[-(]*[\d∞][\d,.]*%?( ± [\d,.]+)?\)?(×10[⁻⁰¹
 
 
 def table(
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    caption: object,
-    columns: Sequence[str] | Mapping[str, object] | None = None,
+    rows: Sequence[Mapping[str, Any]], *, caption: object, columns: Sequence[str] | Mapping[str, object] | None = None
 ) -> Html:
     """Return an HTML table; columns of numbers are right-aligned, everything is escaped.
 
@@ -52,9 +49,8 @@ def table(
     body = "\n".join(
         "<tr>" + "".join(f"<td{classes[name]}>{_cell(row, name)}</td>" for name in names) + "</tr>" for row in rows
     )
-    label = re.sub(r"<[^>]*>", "", caption) if isinstance(caption, Html) else escape(caption)
     return Html(
-        f'<div class="table-frame" role="region" aria-label="{label}" tabindex="0">\n<table>\n'
+        f'<div class="table-frame" role="region" aria-label="{spoken(caption)}" tabindex="0">\n<table>\n'
         f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 
@@ -81,7 +77,4 @@ def _is_numeric(values: Sequence[Any]) -> bool:
 
 
 def _is_flag(value: object) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in {
-        "bool_",
-        "bool",
-    }  # NumPy's, by its names before and in 2.0
+    return type(value).__name__ in {"bool", "bool_"}  # Python's and NumPy's, by its names before and in 2.0

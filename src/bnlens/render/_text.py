@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
-__all__ = ["Html", "Tone", "badge", "definitions", "download", "escape", "paragraph", "section"]
+__all__ = ["Html", "Tone", "badge", "definitions", "download", "escape", "paragraph", "section", "spoken"]
 
 Tone = Literal["good", "fair", "poor", "plain"]
 
@@ -29,6 +30,11 @@ def escape(text: object) -> Html:
     ('a &lt; b', '<b>bold</b>')
     """
     return text if isinstance(text, Html) else Html(html.escape(str(text)))
+
+
+def spoken(text: object) -> Html:
+    """Return ``text`` without elements, safe for an attribute that is read out."""
+    return Html(re.sub(r"<[^>]*>", "", text).replace('"', "&quot;")) if isinstance(text, Html) else escape(text)
 
 
 def paragraph(text: object, *, kind: Literal["", "lead", "note", "finding", "error"] = "") -> Html:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from bnlens._progress import counter
 from bnlens.errors import UsageError
+from bnlens.simulate._regression import ControlledMean
 from bnlens.simulate._sources import DistributionLike, FloatArray, Source, resolve_source
 from bnlens.theory import Statistics, noise_scale
 
@@ -44,7 +45,7 @@ class BatchStream:
         *,
         batch_size: int,
         samples: int,
-        seed: int,
+        seed: int | np.random.Generator,
         statistics: Statistics = "own",
         noise: Noise = "both",
         bessel: bool = False,
@@ -65,19 +66,30 @@ class BatchStream:
             )
         self.source: Source = resolve_source(distribution, replacement=replacement)
         self._scale = float(noise_scale(self.batch_size, self.source.population))
-        self._seed, self._statistics, self._noise, self._bessel = seed, statistics, noise, bessel
+        self._seed = int(seed.integers(2**63)) if isinstance(seed, np.random.Generator) else int(seed)
+        self._statistics, self._noise, self._bessel = statistics, noise, bessel
         if statistics == "paper":
             self._paper_spread()
 
-    def chunks(self, *, progress: bool = False, title: str = "") -> Iterator[Chunk]:
-        """Draw the batches, about 2 MB of pre-activations at a time, with a progress bar on standard error if asked."""
-        generator = np.random.default_rng(self._seed)
+    @property
+    def samples(self) -> int:
+        """Pre-activations of one pass."""
+        return self.batches * self.batch_size
+
+    def average(self, function: Callable[[Chunk], FloatArray], *, progress: bool, title: str) -> tuple[float, float]:
+        """Return the mean of a function of batches, (n,) for n of them, by regression on the controls, and its error.
+
+        About 2 MB of pre-activations are drawn at a time, with a progress bar on standard error if asked.
+        """
+        generator, mean = np.random.default_rng(self._seed), ControlledMean()
         per_chunk = max(_CHUNK_VALUES // self.batch_size, 1)
         with counter(title, progress) as report:
             for start in range(0, self.batches, per_chunk):
                 count = min(per_chunk, self.batches - start)
-                yield self._draw(generator, count)
+                chunk = self._draw(generator, count)
+                mean.update(function(chunk), chunk.controls)
                 report(start + count, self.batches)
+        return mean.compute()
 
     def _draw(self, generator: np.random.Generator, count: int) -> Chunk:
         x = self.source.draw(generator, (count, self.batch_size))
@@ -109,11 +121,9 @@ class BatchStream:
             )
         square = np.einsum("ij,ij->i", x, x) / self.batch_size - 1
         controls = [mean, square, mean**2 - self._scale]
-        if self.source.skewness is not None and self.source.excess_kurtosis is not None:
-            controls += [
-                mean * square - self.source.skewness * self._scale,
-                square**2 - (self.source.excess_kurtosis + 2) * self._scale,
-            ]
+        skewness, kurtosis = self.source.skewness, self.source.excess_kurtosis
+        if skewness is not None and kurtosis is not None:
+            controls += [mean * square - skewness * self._scale, square**2 - (kurtosis + 2) * self._scale]
         return mean, square, std, controls
 
     def _paper_spread(self) -> float:
@@ -126,8 +136,3 @@ class BatchStream:
                 "use a larger batch_size."
             )
         return spread
-
-
-def seed_of(seed: int | np.random.Generator) -> int:
-    """Return a seed: the given one, or one drawn from a generator."""
-    return int(seed.integers(2**63)) if isinstance(seed, np.random.Generator) else int(seed)

@@ -20,8 +20,8 @@ class ControlledMean:
     20% too small. Memory: one Gram matrix of [1, c, d] per group, whatever the number n of draws.
     """
 
-    def __init__(self, controls: int) -> None:
-        self._gram = np.zeros((_GROUPS, controls + 2, controls + 2))
+    def __init__(self) -> None:
+        self._gram: NDArray[np.float64] | float = 0.0
         self._count = 0
 
     def update(self, values: NDArray[np.float64], controls: NDArray[np.float64]) -> None:
@@ -31,14 +31,14 @@ class ControlledMean:
         padded = np.zeros((-(-(first + len(rows)) // _GROUPS) * _GROUPS, rows.shape[1]))
         padded[first : first + len(rows)] = rows
         dealt = padded.reshape(-1, _GROUPS, rows.shape[1]).swapaxes(0, 1)  # (groups, draws, columns)
-        self._gram += dealt.swapaxes(1, 2) @ dealt
+        self._gram = self._gram + dealt.swapaxes(1, 2) @ dealt
         self._count += len(rows)
 
     def compute(self) -> tuple[float, float]:
         """Return the mean and its standard error."""
-        total = self._gram.sum(axis=0)
-        groups = min(_GROUPS, self._count)
-        left_out = _intercepts(total - self._gram[:groups])
+        grams, groups = np.asarray(self._gram), min(_GROUPS, self._count)
+        total = grams.sum(axis=0)
+        left_out = _intercepts(total - grams[:groups])
         spread = (groups - 1) / groups * np.sum((left_out - left_out.mean()) ** 2)
         return float(_intercepts(total)), float(np.sqrt(spread))
 

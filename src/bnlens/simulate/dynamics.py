@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,11 +68,7 @@ class SimulatedTrajectory:
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Return a Plotly figure of the order parameters over tau with error bars.
-
-        Args:
-            figure: where to draw, for example `Trajectory.plot()` of the same system; a new one if not given.
-        """
+        """Draw the order parameters over tau with error bars into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
         figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
@@ -139,17 +135,27 @@ def simulate_dynamics(
 
     together = max(1, min(runs, _GROUP_VALUES // max(_BLOCK_VALUES, system.batch_size * size)))
     groups = [range(first, min(first + together, runs)) for first in range(0, runs, together)]
-    total, done, parts = int(steps[-1]) * runs, 0, []
-    for group in groups:
-        rows = []
-        for row, taken in _train(system, start, group, steps, size, seed, freeze_norm):
-            if row is not None:
-                rows.append(row)
-            done += taken * len(group)
-            if progress is not None and taken:
-                progress(done, total)
-        parts.append(np.array(rows))
-    values = np.concatenate(parts, axis=2)  # (times, order parameters, runs)
+
+    def train(group: range) -> FloatArray:
+        """Train some runs; return (gamma, R, L) of all at each recorded step, (times, 3, runs)."""
+        gamma, R, L = start
+        draws = _Draws(seed, group, system.batch_size, size, noisy=system.label_noise > 0)
+        students = Students(system, draws.weights(R, L), gamma, freeze_norm=freeze_norm)
+        rows, taken = [], 0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is found at the end
+            for target in steps.tolist():
+                while taken < target:
+                    block = min(draws.block, target - taken)
+                    inputs, noise = draws.samples(block)
+                    for index in range(block):
+                        students.step(inputs[:, index], None if noise is None else noise[:, index])
+                    taken += block
+                    if progress is not None:
+                        progress(group.start * int(steps[-1]) + taken * len(group), runs * int(steps[-1]))
+                rows.append([students.gamma, students.overlap, students.norm])
+        return np.array(rows)
+
+    values = np.concatenate([train(group) for group in groups], axis=2)  # (times, order parameters, runs)
     if not np.all(np.isfinite(values)):
         raise UsageError(
             f"{type(system).__name__} with learning_rate={system.learning_rate} diverges before tau={steps[-1] / size:g}: "
@@ -165,32 +171,6 @@ def simulate_dynamics(
     return SimulatedTrajectory(system, int(size), int(runs), int(seed), steps / size, **means, **stderrs)
 
 
-def _train(
-    system: System,
-    start: tuple[float, float, float],
-    group: range,
-    steps: np.ndarray,
-    size: int,
-    seed: int,
-    freeze_norm: bool,
-) -> Iterator[tuple[FloatArray | None, int]]:
-    """Train some runs; yield (gamma, R, L) of all, (3, runs), at each recorded step, and how many steps were taken."""
-    draws = _Draws(seed, group, system.batch_size, size, noisy=system.label_noise > 0)
-    gamma, R, L = start
-    students = Students(system, draws.weights(R, L), gamma, freeze_norm=freeze_norm)
-    taken = 0
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is found at the end
-        for target in steps.tolist():
-            while taken < target:
-                block = min(draws.block, target - taken)
-                inputs, noise = draws.samples(block)
-                for index in range(block):
-                    students.step(inputs[:, index], None if noise is None else noise[:, index])
-                taken += block
-                yield None, block
-            yield np.array([students.gamma, students.overlap, students.norm]), 0
-
-
 class _Draws:
     """The random numbers of some runs, each from its own generator, in buffers that are used again.
 
@@ -201,7 +181,10 @@ class _Draws:
         import torch
 
         self.block = max(1, _BLOCK_VALUES // (batch_size * size))
-        self._generators = [torch.Generator().manual_seed(_seed(seed, run)) for run in group]
+        self._generators = [
+            torch.Generator().manual_seed(int(np.random.SeedSequence([seed, run]).generate_state(1)[0]))
+            for run in group
+        ]
         self._size = size
         self._inputs = torch.empty(len(group), self.block, batch_size, size)
         self._noise = torch.empty(len(group), self.block, batch_size) if noisy else None
@@ -226,7 +209,3 @@ class _Draws:
         for values, generator in zip(buffer, self._generators, strict=True):
             values[:steps].normal_(generator=generator)
         return np.asarray(buffer[:, :steps].numpy())
-
-
-def _seed(seed: int, run: int) -> int:
-    return int(np.random.SeedSequence([seed, run]).generate_state(1)[0])

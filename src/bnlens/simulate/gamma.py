@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bnlens.errors import UsageError
-from bnlens.simulate._batches import BatchStream, seed_of
-from bnlens.simulate._regression import ControlledMean
+from bnlens.simulate._batches import BatchStream, Chunk
+from bnlens.simulate._sources import FloatArray
 from bnlens.theory import Distribution, Statistics, Unit, get_distribution, get_unit, optimal_gamma
 
 __all__ = ["GammaEstimate", "simulate_gamma"]
@@ -85,19 +87,14 @@ def simulate_gamma(
     if statistics == "paper":
         raise UsageError('statistics="paper" has no gamma simulation: choose "own" or "fresh".')
     optimum = optimal_gamma(unit, distribution, beta=beta)
-    stream = BatchStream(
-        distribution, batch_size=batch_size, samples=samples, seed=seed_of(seed), statistics=statistics
-    )
+    stream = BatchStream(distribution, batch_size=batch_size, samples=samples, seed=seed, statistics=statistics)
 
     def score(gamma: float) -> tuple[float, float]:
-        mean: ControlledMean | None = None
-        for chunk in stream.chunks(progress=progress, title=f"gamma at M = {batch_size}"):
+        def of_chunk(chunk: Chunk) -> FloatArray:
             normalised = chunk.normalised
-            values = (unit.slope(gamma * normalised + beta, chunk.x) * normalised).mean(axis=1)
-            mean = mean or ControlledMean(chunk.controls.shape[1])
-            mean.update(values, chunk.controls)
-        assert mean is not None  # noqa: S101  (a stream has at least one chunk)
-        return mean.compute()
+            return np.asarray((unit.slope(gamma * normalised + beta, chunk.x) * normalised).mean(axis=1))
+
+        return stream.average(of_chunk, progress=progress, title=f"gamma at M = {batch_size}")
 
     previous, gamma = optimum, optimum * (1 - 1 / stream.batch_size)
     previous_score, _ = score(previous)
@@ -109,14 +106,7 @@ def simulate_gamma(
         stderr = error / slope
         step = -current / slope
         if abs(step) <= 0.01 * stderr:
-            return GammaEstimate(
-                gamma=gamma + step,
-                stderr=stderr,
-                optimum=optimum,
-                batch_size=stream.batch_size,
-                samples=stream.batches * stream.batch_size,
-                statistics=statistics,
-            )
+            return GammaEstimate(gamma + step, stderr, optimum, stream.batch_size, stream.samples, statistics)
         previous, previous_score, gamma = gamma, current, gamma + step
     raise UsageError(
         f"The loss of unit {unit.name!r} at batch_size={batch_size} has no minimum of gamma near {optimum:.4g}: "

@@ -8,8 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bnlens.simulate._batches import BatchStream, Noise, seed_of
-from bnlens.simulate._regression import ControlledMean
+from bnlens.simulate._batches import BatchStream, Chunk, Noise
 from bnlens.simulate._sources import DistributionLike, FloatArray
 from bnlens.theory import Statistics, Unit, get_unit
 
@@ -109,24 +108,16 @@ def simulate_gap(
         distribution,
         batch_size=batch_size,
         samples=samples,
-        seed=seed_of(seed),
+        seed=seed,
         statistics=statistics,
         noise=noise,
         bessel=bessel,
         replacement=replacement,
     )
-    mean: ControlledMean | None = None
-    for chunk in stream.chunks(progress=progress, title=f"gap at M = {batch_size}"):
-        difference = risk(gamma * chunk.normalised + beta, chunk.x) - risk(gamma * chunk.x + beta, chunk.x)
-        mean = mean or ControlledMean(chunk.controls.shape[1])
-        mean.update(difference.mean(axis=1), chunk.controls)
-    assert mean is not None  # noqa: S101  (a stream has at least one chunk)
-    gap, stderr = mean.compute()
-    return GapEstimate(
-        gap=gap,
-        stderr=stderr,
-        batch_size=stream.batch_size,
-        samples=stream.batches * stream.batch_size,
-        statistics=statistics,
-        noise=noise,
-    )
+
+    def difference(chunk: Chunk) -> FloatArray:
+        found = risk(gamma * chunk.normalised + beta, chunk.x) - risk(gamma * chunk.x + beta, chunk.x)
+        return np.asarray(found.mean(axis=1))
+
+    gap, stderr = stream.average(difference, progress=progress, title=f"gap at M = {batch_size}")
+    return GapEstimate(gap, stderr, stream.batch_size, stream.samples, statistics, noise)

@@ -1,6 +1,8 @@
-"""Argument checks shared by the theory room."""
+"""Argument checks and small functions that the theory room shares."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +20,19 @@ def check_batch_size(batch_size: ArrayLike, minimum: int = 2) -> FloatArray:
             f"batch_size={batch_size!r} is too small: batch statistics of this kind need at least {minimum} samples."
         )
     return sizes
+
+
+def check_choice(what: str, given: str, known: Iterable[str]) -> str:
+    """Return a name that is one of those known, else raise `UsageError`."""
+    names = list(known)
+    if given not in names:
+        raise UsageError(f"Unknown {what} {given!r}: choose one of {', '.join(names)}.")
+    return given
+
+
+def normal_density(x: FloatArray) -> FloatArray:
+    """Return the density of a standard Gaussian."""
+    return np.asarray(np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))
 
 
 def unwrap(value: FloatArray) -> float | FloatArray:

@@ -1,6 +1,7 @@
 """Moments of two correlated Gaussians behind rectifiers: the arc-cosine kernels.
 
-u and z are standard Gaussians with correlation R = cos(theta), u+ = max(u, 0). Source: theory sheet B.1.
+u and z are standard Gaussians with correlation R = cos(theta), u+ = max(u, 0). The functions take R in [-1, 1], a number or an
+array, and raise `UsageError` for any other. Source: theory sheet B.1.
 """
 
 from __future__ import annotations
@@ -19,12 +20,6 @@ def rectified_product(correlation: ArrayLike) -> float | FloatArray:
 
     K1 = E[u+ z+] = [sin(theta) + (pi - theta) cos(theta)] / (2 pi),   theta = arccos R    (theory sheet B.1, exact)
 
-    Args:
-        correlation: R in [-1, 1], a number or an array.
-
-    Raises:
-        UsageError: if some R is outside [-1, 1].
-
     >>> rectified_product(1.0), round(rectified_product(0.0), 6)
     (0.5, 0.159155)
     """
@@ -37,12 +32,6 @@ def gated_square(correlation: ArrayLike) -> float | FloatArray:
     """Return the mean square of a rectified standard Gaussian where another is positive.
 
     K2 = E[u+^2 1(z > 0)] = [pi - theta + sin(theta) cos(theta)] / (2 pi),   theta = arccos R    (theory sheet B.1, exact)
-
-    Args:
-        correlation: R in [-1, 1], a number or an array.
-
-    Raises:
-        UsageError: if some R is outside [-1, 1].
 
     >>> gated_square(1.0), gated_square(0.0)
     (0.5, 0.25)

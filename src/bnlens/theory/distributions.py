@@ -8,24 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray
+from bnlens.theory._check import FloatArray, check_choice, normal_density
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "Population", "get_distribution"]
 
 _PANEL_WIDTH = 0.5
-_PANEL_NODES = 20
-
-
-@lru_cache(maxsize=1)
-def _legendre() -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(_PANEL_NODES)
-    return nodes, weights
+_PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(20)
 
 
 @dataclass(frozen=True)
@@ -73,10 +66,9 @@ class Distribution:
         """Return nodes (n,) and weights (n,), the density included; see `expectation`."""
         inner = [point for point in (*self.breaks, *breaks) if self.lower < point < self.upper]
         edges = np.unique([*np.arange(self.lower, self.upper, _PANEL_WIDTH), self.upper, *inner])
-        base_nodes, base_weights = _legendre()
         half = np.diff(edges)[:, None] / 2
-        nodes = (edges[:-1, None] + half + half * base_nodes).ravel()
-        return nodes, (half * base_weights).ravel() * self.density(nodes)
+        nodes = (edges[:-1, None] + half + half * _PANEL_NODES).ravel()
+        return nodes, (half * _PANEL_WEIGHTS).ravel() * self.density(nodes)
 
     def density_at(self, point: float) -> float:
         """Return p(point), zero outside the support."""
@@ -136,38 +128,38 @@ class Population:
 
 _SQRT2 = float(np.sqrt(2.0))
 
-_GAUSSIAN = Distribution(
-    name="gaussian",
-    density=lambda x: np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
-    lower=-12.0,
-    upper=12.0,
-    skewness=0.0,
-    excess_kurtosis=0.0,
-    draw=lambda generator, shape: generator.standard_normal(shape),
+_NAMED = (
+    Distribution(
+        name="gaussian",
+        density=normal_density,
+        lower=-12.0,
+        upper=12.0,
+        skewness=0.0,
+        excess_kurtosis=0.0,
+        draw=lambda generator, shape: generator.standard_normal(shape),
+    ),
+    Distribution(
+        name="laplace",
+        density=lambda x: np.exp(-_SQRT2 * np.abs(x)) / _SQRT2,
+        lower=-40.0,
+        upper=40.0,
+        skewness=0.0,
+        excess_kurtosis=3.0,
+        draw=lambda generator, shape: generator.laplace(scale=1 / _SQRT2, size=shape),
+        breaks=(0.0,),
+    ),
+    Distribution(
+        name="exponential",
+        density=lambda x: np.exp(-(x + 1)),
+        lower=-1.0,
+        upper=60.0,
+        skewness=2.0,
+        excess_kurtosis=6.0,
+        draw=lambda generator, shape: generator.standard_exponential(shape) - 1,
+    ),
 )
 
-_LAPLACE = Distribution(
-    name="laplace",
-    density=lambda x: np.exp(-_SQRT2 * np.abs(x)) / _SQRT2,
-    lower=-40.0,
-    upper=40.0,
-    skewness=0.0,
-    excess_kurtosis=3.0,
-    draw=lambda generator, shape: generator.laplace(scale=1 / _SQRT2, size=shape),
-    breaks=(0.0,),
-)
-
-_EXPONENTIAL = Distribution(
-    name="exponential",
-    density=lambda x: np.exp(-(x + 1)),
-    lower=-1.0,
-    upper=60.0,
-    skewness=2.0,
-    excess_kurtosis=6.0,
-    draw=lambda generator, shape: generator.standard_exponential(shape) - 1,
-)
-
-DISTRIBUTIONS: dict[str, Distribution] = {d.name: d for d in (_GAUSSIAN, _LAPLACE, _EXPONENTIAL)}
+DISTRIBUTIONS: dict[str, Distribution] = {named.name: named for named in _NAMED}
 """The named distributions: "gaussian", "laplace", "exponential"."""
 
 
@@ -179,6 +171,4 @@ def get_distribution(distribution: str | Distribution) -> Distribution:
     """
     if isinstance(distribution, Distribution):
         return distribution
-    if distribution not in DISTRIBUTIONS:
-        raise UsageError(f"Unknown distribution {distribution!r}: choose one of {', '.join(DISTRIBUTIONS)}.")
-    return DISTRIBUTIONS[distribution]
+    return DISTRIBUTIONS[check_choice("distribution", distribution, DISTRIBUTIONS)]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size, unwrap
+from bnlens.theory._check import FloatArray, check_batch_size, check_choice, unwrap
 from bnlens.theory.distributions import Distribution, Population, get_distribution
 from bnlens.theory.noise import noise_scale
 from bnlens.theory.units import Unit, get_unit
@@ -127,7 +127,7 @@ class GapLaw:
         Membership moves -gamma G_g into the mean's share and +(gamma/2)(G_g - T3) into that of the standard deviation.
         Source: theory sheet A.2.
         """
-        _check_statistics(statistics)
+        check_choice("statistics", statistics, get_args(Statistics))
         factor, gamma = self.kurtosis_factor, self.gamma
         mean, std = self.two_term_shares.mean, self.two_term_shares.std
         if statistics == "paper":
@@ -209,8 +209,7 @@ def gap_law(
     unit = get_unit(unit)
     if not isinstance(distribution, Population):
         distribution = get_distribution(distribution)
-    if hessian not in get_args(Hessian):
-        raise UsageError(f"Unknown hessian {hessian!r}: choose one of {', '.join(get_args(Hessian))}.")
+    check_choice("hessian", hessian, get_args(Hessian))
     if unit.kinks and gamma == 0:
         raise UsageError(
             f"gamma=0 leaves no expansion for the kinked loss of unit {unit.name!r}: choose another gamma."
@@ -219,25 +218,15 @@ def gap_law(
     places = [(kink.output - beta) / gamma for kink in unit.kinks]
     x, weights = distribution.quadrature(places)
     y = gamma * x + beta
-    slope = weights * unit.slope(y, x)
-    curvature = weights * unit.curvature(y, x)
+    slope, curvature = weights * unit.slope(y, x), weights * unit.curvature(y, x)
     second = [float(curvature @ x**power) for power in (0, 1, 2)]
     if hessian == "exact":
         for kink, place in zip(unit.kinks, places, strict=True):
             mass = float(kink.jump(np.asarray(place))) * distribution.density_at(place) / abs(gamma)
             second = [value + mass * place**power for power, value in enumerate(second)]
-    return GapLaw(
-        gamma=gamma,
-        beta=beta,
-        skewness=distribution.skewness,
-        excess_kurtosis=distribution.excess_kurtosis,
-        G_g=float(slope @ x),
-        G_b=float(slope.sum()),
-        T3=float(slope @ x**3),
-        H_gg=second[2],
-        H_bb=second[0],
-        H_gb=second[1],
-    )
+    H_bb, H_gb, H_gg = second
+    G_g, G_b, T3 = float(slope @ x), float(slope.sum()), float(slope @ x**3)
+    return GapLaw(gamma, beta, distribution.skewness, distribution.excess_kurtosis, G_g, G_b, T3, H_gg, H_bb, H_gb)
 
 
 def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> float | FloatArray:
@@ -271,8 +260,3 @@ def linear_gamma(correlation: float, mean_std: ArrayLike) -> float | FloatArray:
     0.97635
     """
     return unwrap(correlation * np.asarray(mean_std, dtype=np.float64))
-
-
-def _check_statistics(statistics: str) -> None:
-    if statistics not in get_args(Statistics):
-        raise UsageError(f"Unknown statistics {statistics!r}: choose one of {', '.join(get_args(Statistics))}.")

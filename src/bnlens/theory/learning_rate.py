@@ -14,12 +14,14 @@ moves the fixed point and not the rates: they are those without it. Source: theo
 ReLU units: 2M, 2M, 2M (1 + 4 zeta)^3 / (1 + 4 zeta - 8 zeta^2) with gamma0 = 1/(1 + 4 zeta), and by quadrature. With a ReLU
 unit BN keeps some noise even at the teacher, from samples whose sign the batch mean turns, so that R leaves 1 gradually and
 well below eta_max: `stationary_state` says more there.
+
+The functions take a system of `bnlens.theory.dynamics`, whose learning rate counts where no other is looked for, and the norm L
+that is kept. They raise `UsageError` unless L is a positive number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,7 +29,6 @@ import numpy as np
 from scipy.optimize import brentq
 
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray
 from bnlens.theory.dynamics import Averages, BatchNorm, System, UnitName, WeightNorm
 
 __all__ = [
@@ -135,13 +136,6 @@ def stability(system: System, *, norm: float = 1.0) -> Stability:
 
     1 - R = r obeys dr/dtau = [ -e a + (e^2/2)(n1 - n0) ] r + e^2 n0/2, e = eta gamma0/L^2, with the slopes a of the
     alignment and n1 of the noise in r and the noise n0 at r = 0. For ReLU units corrections are of order r^(3/2).
-
-    Args:
-        system: its learning rate counts.
-        norm: L > 0.
-
-    Raises:
-        UsageError: if the norm is not positive.
     """
     gamma, slopes, left = _linearised(system)
     rate = system.learning_rate * gamma / _squared(norm)
@@ -155,14 +149,7 @@ def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
 
     eta_max = e_max L^2/gamma0, e_max = 2 a/(n1 - n0) in the words of `stability`; infinite if n1 <= n0. The learning rate
     and the label noise of the system do not matter. For `SGD` norm and gamma are 1. Closed forms: see the module. A
-    linear unit diverges above under `SGD`; a ReLU unit may settle beside the teacher.
-
-    Args:
-        system: of `bnlens.theory.dynamics`.
-        norm: L > 0.
-
-    Raises:
-        UsageError: if the norm is not positive, or not one for `SGD`.
+    linear unit diverges above under `SGD`; a ReLU unit may settle beside the teacher. `SGD` raises `UsageError` unless L = 1.
 
     >>> from bnlens.theory.dynamics import BatchNorm, WeightNorm
     >>> batch_norm = BatchNorm(unit="linear", learning_rate=1.0, batch_size=8)
@@ -179,15 +166,7 @@ def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
 
 
 def effective_learning_rate(system: System, *, norm: float = 1.0) -> float:
-    """Return eta gamma0/L^2, the learning rate with which the direction of the weights moves near the teacher.
-
-    Args:
-        system: its learning rate counts.
-        norm: L > 0.
-
-    Raises:
-        UsageError: if the norm is not positive.
-    """
+    """Return eta gamma0/L^2, the learning rate with which the direction of the weights moves near the teacher."""
     return system.learning_rate * _settled_gamma(system, 1.0) / _squared(norm)
 
 
@@ -196,14 +175,7 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
 
     Without label noise a linear unit with `WeightNorm` or `BatchNorm` ends at R = 1 up to eta_max and at
     R^2 = eta_max/eta above (exact), with gamma = R gamma0. `GammaDecay` never quite reaches R = 1. Of several
-    states the one nearest to the teacher is returned.
-
-    Args:
-        system: its learning rate counts.
-        norm: L > 0.
-
-    Raises:
-        UsageError: for `SGD`, which has no frozen norm, or a norm that is not positive.
+    states the one nearest to the teacher is returned. Raises `UsageError` for `SGD`, which has no frozen norm.
 
     >>> from bnlens.theory.dynamics import BatchNorm
     >>> state = stationary_state(BatchNorm(unit="linear", learning_rate=20.0, batch_size=8))
@@ -222,28 +194,20 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
         return alignment - R * system.learning_rate * gamma / squared / 2 * noise
 
     distances = np.logspace(-12, 0, 61)
-    outward = next((index for index, distance in enumerate(distances) if turn(float(distance)) > 0), None)
+    outward = next((index for index, place in enumerate(distances) if turn(float(place)) > 0), None)
     distance = 0.0
-    if outward != 0:
-        # At R = 0 gamma settles at zero for a linear unit and nothing turns the weights.
-        distance = (
-            1.0 if outward is None else float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
-        )
+    if outward is None:
+        distance = 1.0  # at R = 0 gamma settles at zero for a linear unit and nothing turns the weights
+    elif outward > 0:
+        distance = float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
     return StationaryState(_settled_gamma(system, 1 - distance), 1 - distance)
 
 
 def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Ordering, ...]:
     """Return the paper's orderings of learning rates, judged for its own model of BN and for BN itself.
 
-    eta_max(BN) >= eta_max(WN) + 2 zeta, and eta_eff(BN) >= eta_eff(WN) + zeta at one learning rate (1 here) and norm.
-
-    Args:
-        unit: ``"linear"`` or ``"relu"``.
-        batch_size: M >= 4.
-        norm: L > 0; the paper's has L = 1.
-
-    Raises:
-        UsageError: for an unknown unit, M < 4, or a norm that is not positive.
+    eta_max(BN) >= eta_max(WN) + 2 zeta, and eta_eff(BN) >= eta_eff(WN) + zeta at one learning rate (1 here) and norm (1 in
+    the paper), for a unit ``"linear"`` or ``"relu"`` and M >= 4; `UsageError` for others.
 
     >>> [(ordering.quantity, ordering.model, ordering.holds) for ordering in orderings("linear", 8)]
     [('maximum', 'GammaDecay', True), ('maximum', 'BatchNorm', False),
@@ -254,10 +218,10 @@ def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Or
     decay = batch_norm.as_gamma_decay()
     largest = max_learning_rate(weight_norm, norm=norm) + 2 * decay.zeta
     effective = effective_learning_rate(weight_norm, norm=norm) + decay.zeta
-    models = (decay, batch_norm)
+    models = {"GammaDecay": decay, "BatchNorm": batch_norm}
     return (
-        *(Ordering("maximum", type(m).__name__, max_learning_rate(m, norm=norm), largest) for m in models),
-        *(Ordering("effective", type(m).__name__, effective_learning_rate(m, norm=norm), effective) for m in models),
+        *(Ordering("maximum", name, max_learning_rate(m, norm=norm), largest) for name, m in models.items()),
+        *(Ordering("effective", name, effective_learning_rate(m, norm=norm), effective) for name, m in models.items()),
     )
 
 
@@ -268,22 +232,19 @@ def _settled_gamma(system: System, R: float) -> float:
 
 
 def _linearised(system: System) -> tuple[float, Averages, float]:
-    """Return gamma0, the slopes of the averages in 1 - R at R = 1, and the noise there, all without label noise."""
+    """Return gamma0, the slopes of the averages in 1 - R at R = 1, and the noise there, all without label noise.
+
+    The error of the slopes is about 1e-6 of functions of order one. ReLU units have terms in (1 - R)^(3/2), so a polynomial
+    in theta = arccos R is fitted: f = f(1) + f2 theta^2 + ..., and 1 - R = theta^2/2 makes the slope 2 f2.
+    """
     quiet = replace(system, label_noise=0.0)
     gamma = _settled_gamma(quiet, 1.0)
-    return gamma, Averages(*_slopes(lambda R: quiet.averages(gamma, R)).tolist()), quiet.averages(gamma, 1.0).noise
-
-
-def _slopes(function: Callable[[float], Averages]) -> FloatArray:
-    """Return the slopes in 1 - R at R = 1, error about 1e-6 of functions of order one.
-
-    ReLU units have terms in (1 - R)^(3/2), so a polynomial in theta = arccos R is fitted: f = f(1) + f2 theta^2 + ..., and
-    1 - R = theta^2/2 makes the slope 2 f2.
-    """
+    settled = quiet.averages(gamma, 1.0)
     angles = np.arange(1, _POINTS + 1) / _POINTS
-    rises = np.array([function(float(np.cos(_ANGLE * angle))) for angle in angles]) - np.array(function(1.0))
+    rises = np.array([quiet.averages(gamma, float(np.cos(_ANGLE * angle))) for angle in angles]) - np.array(settled)
     powers = angles[:, None] ** np.arange(2, _DEGREE + 1)
-    return np.asarray(2 * np.linalg.lstsq(powers, rises, rcond=None)[0][0] / _ANGLE**2)
+    slopes = 2 * np.linalg.lstsq(powers, rises, rcond=None)[0][0] / _ANGLE**2
+    return gamma, Averages(*slopes.tolist()), settled.noise
 
 
 def _squared(norm: float) -> float:

@@ -49,7 +49,7 @@ def optimal_gamma(
         bracket: interval in which the gradient changes sign.
 
     Raises:
-        UsageError: if the gradient has one sign over the bracket.
+        UsageError: for an unknown name, or if the gradient has one sign over the bracket.
 
     >>> round(optimal_gamma("logistic", "gaussian"), 9)
     2.0
@@ -72,15 +72,7 @@ def gamma_shrink(unit: str | Unit, distribution: str | Distribution, *, beta: fl
     The slope is not that of the two-term value Z: at a well-specified optimum, own batch and no skew, it differs by
     gamma (3K/8 H_gg - 1/2 E[l'' x^4]), which halves the shrink of linear, ReLU and softplus-GLM units. The derivative
     of the expansion is a fourth-order central difference of `GapLaw.coefficient`, relative error about 1e-7.
-    Source: theory sheet A.3 (c), A.5.
-
-    Args:
-        unit: a name or a `Unit`.
-        distribution: a name or a `Distribution`.
-        beta: shift, held fixed.
-
-    Raises:
-        UsageError: for an unknown name, or if the PN loss has no optimum of gamma between 0.05 and 20.
+    The arguments are those of `optimal_gamma`, whose default bracket is taken. Source: theory sheet A.3 (c), A.5.
 
     >>> shrink = gamma_shrink("linear", "gaussian")
     >>> round(shrink.own, 6), round(shrink.fresh, 6), round(shrink.decay, 6)
@@ -89,14 +81,9 @@ def gamma_shrink(unit: str | Unit, distribution: str | Distribution, *, beta: fl
     unit, distribution = get_unit(unit), get_distribution(distribution)
     gamma = optimal_gamma(unit, distribution, beta=beta)
     law = gap_law(unit, distribution, gamma=gamma, beta=beta)
-    offsets = (-2, -1, 1, 2)
-    laws = [gap_law(unit, distribution, gamma=gamma * (1 + k * _STEP), beta=beta) for k in offsets]
-    return GammaShrink(
-        gamma=gamma,
-        own=_log_slope(laws, "own") / (law.H_gg * gamma**2),
-        fresh=_log_slope(laws, "fresh") / (law.H_gg * gamma**2),
-        decay=2 * law.two_term / (law.H_gg * gamma**2),
-    )
+    laws = [gap_law(unit, distribution, gamma=gamma * (1 + k * _STEP), beta=beta) for k in (-2, -1, 1, 2)]
+    moved = (_log_slope(laws, "own"), _log_slope(laws, "fresh"), 2 * law.two_term)
+    return GammaShrink(gamma, *(slope / (law.H_gg * gamma**2) for slope in moved))
 
 
 def _log_slope(laws: list[GapLaw], statistics: Statistics) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit, ndtr, spence
 
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray
+from bnlens.theory._check import FloatArray, check_choice, normal_density
 
 __all__ = ["UNITS", "Kink", "Unit", "get_unit", "linear", "logistic", "poisson", "relu", "softplus_glm"]
 
@@ -64,11 +64,7 @@ def _softplus_integral(y: FloatArray) -> FloatArray:
 
 
 def linear(correlation: float = 0.8) -> Unit:
-    """Linear unit with squared loss (t - y)^2 / 2 and a teacher E[t|x] = R x.
-
-    Args:
-        correlation: R.
-    """
+    """Linear unit with squared loss (t - y)^2 / 2 and a teacher E[t|x] = R x, R = `correlation`."""
     return Unit(
         name="linear",
         risk=lambda y, x: y**2 / 2 - correlation * x * y,
@@ -78,35 +74,20 @@ def linear(correlation: float = 0.8) -> Unit:
 
 
 def logistic(teacher_gamma: float = 2.0, teacher_beta: float = 0.0) -> Unit:
-    """Logistic unit with cross-entropy softplus(y) - t y and P(t = 1|x) = sigmoid(g x + b).
-
-    Args:
-        teacher_gamma: g.
-        teacher_beta: b.
-    """
-
-    def curvature(y: FloatArray, x: FloatArray) -> FloatArray:
-        p = expit(y)
-        return p * (1 - p)
-
+    """Logistic unit with cross-entropy softplus(y) - t y and P(t = 1|x) = sigmoid(teacher_gamma x + teacher_beta)."""
     return Unit(
         name="logistic",
         risk=lambda y, x: softplus(y) - expit(teacher_gamma * x + teacher_beta) * y,
         slope=lambda y, x: expit(y) - expit(teacher_gamma * x + teacher_beta),
-        curvature=curvature,
+        curvature=lambda y, x: expit(y) * (1 - expit(y)),
     )
 
 
 def relu(correlation: float = 0.8) -> Unit:
     """Rectified linear unit with squared loss (t - max(y, 0))^2 / 2 and a rectified teacher seen through noise.
 
-    t = max(u, 0) with u = R x + r n, r^2 = 1 - R^2, n Gaussian, so E[t|x] = R x Phi(R x / r) + r phi(R x / r).
-
-    Args:
-        correlation: R in [-1, 1]; at R = 1 the unit is well specified with optimum gamma = 1, beta = 0.
-
-    Raises:
-        UsageError: if R is outside [-1, 1].
+    t = max(u, 0) with u = R x + r n, r^2 = 1 - R^2, n Gaussian, so E[t|x] = R x Phi(R x / r) + r phi(R x / r). At the
+    `correlation` R = 1 the unit is well specified with optimum gamma = 1, beta = 0; outside [-1, 1] it is a `UsageError`.
     """
     if not -1 <= correlation <= 1:
         raise UsageError(f"correlation={correlation} of the ReLU teacher is outside [-1, 1].")
@@ -116,16 +97,11 @@ def relu(correlation: float = 0.8) -> Unit:
         u = correlation * x
         if spread == 0:
             return np.maximum(u, 0)
-        density = np.exp(-((u / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
-        return np.asarray(u * ndtr(u / spread) + spread * density)
-
-    def risk(y: FloatArray, x: FloatArray) -> FloatArray:
-        out = np.maximum(y, 0)
-        return out**2 / 2 - teacher(x) * out
+        return np.asarray(u * ndtr(u / spread) + spread * normal_density(u / spread))
 
     return Unit(
         name="relu",
-        risk=risk,
+        risk=lambda y, x: np.maximum(y, 0) ** 2 / 2 - teacher(x) * np.maximum(y, 0),
         slope=lambda y, x: np.where(y > 0, y - teacher(x), 0.0),
         curvature=lambda y, x: (y > 0).astype(np.float64),
         kinks=(Kink(0.0, lambda x: -teacher(x)),),
@@ -135,12 +111,8 @@ def relu(correlation: float = 0.8) -> Unit:
 def softplus_glm(teacher_gamma: float = 1.5, teacher_beta: float = 0.0) -> Unit:
     """The unit of arXiv 1809.00846: negative log-likelihood A(y) - t y with A' = softplus.
 
-    The teacher is E[t|x] = softplus(g x + b). The curvature sigmoid(y) does not depend on the labels (canonical link),
-    so the Hessian is the Fisher information.
-
-    Args:
-        teacher_gamma: g.
-        teacher_beta: b.
+    The teacher is E[t|x] = softplus(teacher_gamma x + teacher_beta). The curvature sigmoid(y) does not depend on the labels
+    (canonical link), so the Hessian is the Fisher information.
     """
     return Unit(
         name="softplus_glm",
@@ -151,12 +123,7 @@ def softplus_glm(teacher_gamma: float = 1.5, teacher_beta: float = 0.0) -> Unit:
 
 
 def poisson(teacher_gamma: float = 1.5, teacher_beta: float = 0.5) -> Unit:
-    """Poisson unit with rate softplus(y), loss softplus(y) - t log softplus(y) and E[t|x] = softplus(g x + b).
-
-    Args:
-        teacher_gamma: g.
-        teacher_beta: b.
-    """
+    """Poisson unit with rate softplus(y), loss softplus(y) - t log softplus(y) and the teacher of `softplus_glm`."""
 
     def rate(x: FloatArray) -> FloatArray:
         return softplus(teacher_gamma * x + teacher_beta)
@@ -180,11 +147,7 @@ def poisson(teacher_gamma: float = 1.5, teacher_beta: float = 0.5) -> Unit:
 
 
 UNITS: dict[str, Callable[..., Unit]] = {
-    "linear": linear,
-    "logistic": logistic,
-    "relu": relu,
-    "softplus_glm": softplus_glm,
-    "poisson": poisson,
+    make.__name__: make for make in (linear, logistic, relu, softplus_glm, poisson)
 }
 """The five named units; their default teachers are those of the table of theory sheet A.4."""
 
@@ -195,8 +158,4 @@ def get_unit(unit: str | Unit) -> Unit:
     Raises:
         UsageError: if the name is unknown.
     """
-    if isinstance(unit, Unit):
-        return unit
-    if unit not in UNITS:
-        raise UsageError(f"Unknown unit {unit!r}: choose one of {', '.join(UNITS)}.")
-    return UNITS[unit]()
+    return unit if isinstance(unit, Unit) else UNITS[check_choice("unit", unit, UNITS)]()

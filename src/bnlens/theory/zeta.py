@@ -33,13 +33,9 @@ def zeta(var_mean: Any, var_std: Any, H_bb: Any, H_gg: Any) -> Any:
 
 
 def paper_zeta(unit: Literal["linear", "relu"], batch_size: Any) -> Any:
-    """Return the paper's zeta of a unit with squared loss on Gaussian inputs: 3/(4M) linear, 3/(8M) ReLU.
+    """Return the paper's zeta of a ``"linear"`` or ``"relu"`` unit with squared loss: 3/(4M), 3/(8M); M may be an array.
 
-    The ReLU value is that of the Gauss-Newton Hessian at beta = 0, which is half the linear one: half of the inputs pass.
-
-    Args:
-        unit: ``"linear"`` or ``"relu"``.
-        batch_size: statistics batch size M, a number or an array.
+    Inputs are Gaussian. The ReLU value is that of the Gauss-Newton Hessian at beta = 0: half of the inputs pass.
 
     >>> paper_zeta("linear", 8), paper_zeta("relu", 8)
     (0.09375, 0.046875)

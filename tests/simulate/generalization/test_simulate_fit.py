@@ -21,10 +21,8 @@ from bnlens.theory.generalization import (
 S = 0.25
 
 
-def draw(alpha, dimension=100, seed=0, teacher="linear"):
-    return draw_training_set(
-        samples=round(alpha * dimension), dimension=dimension, label_noise=S, teacher=teacher, seed=seed
-    )
+def draw(alpha, dimension=100, seed=0, **more):
+    return draw_training_set(samples=round(alpha * dimension), dimension=dimension, label_noise=S, seed=seed, **more)
 
 
 def cosine(a, b):
@@ -63,9 +61,8 @@ def test_least_squares_keeps_what_the_data_do_not_see():
 def test_batch_norm_is_stationary_for_the_layer_of_torch(alpha, replacement):
     data = draw(alpha, dimension=40)
     student = fit_student(BatchNorm(8, S, replacement=replacement), data, seed=4, epochs=20)
-    drawn = BatchLoss(
-        data.targets, batch_size=8, replacement=replacement, epochs=20, generator=np.random.default_rng(4)
-    )
+    how = {"batch_size": 8, "replacement": replacement, "epochs": 20, "generator": np.random.default_rng(4)}
+    batches = torch.tensor(BatchLoss(data.targets, **how)._batches.astype(np.int64))
     inputs, targets = torch.tensor(data.inputs), torch.tensor(data.targets)
     linear = torch.nn.Linear(40, 1, bias=False, dtype=torch.float64)
     layer = torch.nn.BatchNorm1d(1, eps=1e-14, dtype=torch.float64)
@@ -74,12 +71,8 @@ def test_batch_norm_is_stationary_for_the_layer_of_torch(alpha, replacement):
         linear.weight.copy_(torch.tensor(student.weights)[None])
         layer.weight.fill_(fields.std())
         layer.bias.fill_(student.intercept + fields.mean())
-    loss = torch.stack(
-        [
-            (targets[batch] - layer(linear(inputs[batch]))[:, 0]).square().mean() / 2
-            for batch in torch.tensor(drawn._batches.astype(np.int64))
-        ]
-    ).mean()
+    losses = [(targets[batch] - layer(linear(inputs[batch]))[:, 0]).square().mean() / 2 for batch in batches]
+    loss = torch.stack(losses).mean()
     loss.backward()
     scale = linear.weight.norm()
     assert (linear.weight.grad * scale).abs().max() < 1e-6
@@ -137,15 +130,12 @@ def test_below_one_batch_norm_interpolates_in_the_direction_of_least_squares():
 
 
 def test_drawing_with_replacement_shrinks_more():
+    ways = [BatchNorm(10, S, replacement=replacement, dimension=100) for replacement in (False, True)]
     ratios = []
     for seed in range(12):
-        data = draw(0.5, seed=seed)
-        shuffled, drawn = (
-            fit_student(BatchNorm(10, S, replacement=replacement), data, seed=seed) for replacement in (False, True)
-        )
-        ratios.append(np.sqrt(drawn.norm() / shuffled.norm()))
-    theory = [BatchNorm(10, S, replacement=replacement, dimension=100) for replacement in (False, True)]
-    shuffled_factor, drawn_factor = (estimator.shrink_factor(np.array([0.5]))[0] for estimator in theory)
+        shuffled, drawn = (fit_student(way, draw(0.5, seed=seed), seed=seed).norm() for way in ways)
+        ratios.append(np.sqrt(drawn / shuffled))
+    shuffled_factor, drawn_factor = (way.shrink_factor(np.array([0.5]))[0] for way in ways)
     assert np.mean(ratios) == pytest.approx(drawn_factor / shuffled_factor, abs=0.003)
     assert drawn_factor / shuffled_factor < 0.99
 
@@ -217,7 +207,7 @@ def test_small_matrices_are_multiplied_by_one_thread_and_the_setting_is_put_back
         seen.extend(blas_threads())
         return Student(np.ones(20))
 
-    monkeypatch.setattr("bnlens.simulate.generalization.fit.fit_ridge", spy)
+    monkeypatch.setattr("bnlens.simulate.generalization.fit._fit_ridge", spy)
     with threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         fit_student(Ridge(0.1), draw(1.0, dimension=20))

@@ -49,9 +49,7 @@ def test_gamma_decay_values_of_the_sheet(unit, tau, expected):
 
 def test_half_of_the_decay_has_the_limit_of_batch_norm_but_not_its_transient():
     batch_norm = BatchNorm(unit="linear", learning_rate=1.0, batch_size=8, label_noise=0.25)
-    half = GammaDecay(
-        unit="linear", learning_rate=1.0, batch_size=8, label_noise=0.25, zeta=paper_zeta("linear", 8) / 2
-    )
+    half = dataclasses.replace(batch_norm.as_gamma_decay(), zeta=paper_zeta("linear", 8) / 2)
     found = [system.solve([4, 40], **START) for system in (half, batch_norm)]
     np.testing.assert_allclose([path.R[0] for path in found], [0.9606, 0.9328], atol=6e-5)
     np.testing.assert_allclose([path.gamma[1] for path in found], [0.9103, 0.8979], atol=6e-5)
@@ -120,15 +118,16 @@ def test_fixed_point_of_linear_batch_norm_is_exact():
 @pytest.mark.parametrize("unit", ["linear", "relu"])
 def test_large_batches_have_population_statistics(unit):
     def averages(size, gamma=0.6, R=0.4):
-        small = BatchNorm(unit=unit, learning_rate=1.0, batch_size=size, label_noise=0.1)
-        large = WeightNorm(unit=unit, learning_rate=1.0, batch_size=size, label_noise=0.1)
-        rows = np.array([[*s.averages(gamma, R)[:2], size * s.averages(gamma, R).noise] for s in (small, large)])
-        return rows[1] - rows[0]
+        small, large = (
+            kind(unit=unit, learning_rate=1.0, batch_size=size, label_noise=0.1).averages(gamma, R)
+            for kind in (BatchNorm, WeightNorm)
+        )
+        return (np.array(large) - small)[:2]
 
     # Terms of batch norm that do not fall with M: its backward pass takes a line out of the errors.
     far, near = averages(512), averages(256)
-    assert np.all(np.abs(near[:2]) < 0.01)
-    np.testing.assert_allclose(near[:2], 2 * far[:2], rtol=0.05)
+    assert np.all(np.abs(near) < 0.01)
+    np.testing.assert_allclose(near, 2 * far, rtol=0.05)
 
 
 @given(
@@ -164,10 +163,8 @@ def test_noise_is_positive_and_alignment_vanishes_at_the_teacher(R, gamma, size)
 
 
 def test_systems_are_solved_side_by_side():
-    kinds = (SGD, WeightNorm, BatchNorm)
-    systems = [
-        kinds[k % 3](unit=("linear", "relu")[k % 2], learning_rate=0.5 + k / 80, batch_size=8) for k in range(80)
-    ]
+    kinds, units = (SGD, WeightNorm, BatchNorm), ("linear", "relu")
+    systems = [kinds[k % 3](unit=units[k % 2], learning_rate=0.5 + k / 80, batch_size=8) for k in range(80)]
     with ThreadPoolExecutor(8) as threads:
         paths = list(threads.map(lambda system: system.solve(np.linspace(0, 10, 41), R=0.2), systems))
     for system, path in zip(systems, paths, strict=True):

@@ -38,8 +38,6 @@ def test_figures_are_drawn_into_one_another():
 def test_curves_need_neither_torch_nor_pandas_nor_plotly():
     code = (
         "import sys; from bnlens.theory.generalization import ReluRidge, learning_curve; "
-        "learning_curve(ReluRidge(decay=0.25), [1.0]); "
-        "print([name for name in ('torch', 'pandas', 'plotly') if name in sys.modules])"
+        "learning_curve(ReluRidge(decay=0.25), [1.0]); sys.exit(not {'torch', 'pandas', 'plotly'}.isdisjoint(sys.modules))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -153,14 +153,15 @@ class TestBatchNorm:
         assert above == pytest.approx(((1 - c) ** 2 + c**2 * S / 3) / 2)
 
     @pytest.mark.parametrize(
-        ("size", "alpha", "factor"), [(8, 0.5, 0.917), (8, 4, 0.904), (32, 1.1, 0.983), (32, 4, 0.978)]
+        ("size", "loads", "factors"), [(8, [0.5, 4], [0.917, 0.904]), (32, [1.1, 4], [0.983, 0.978])]
     )
-    def test_shrink_of_the_sheet(self, size, alpha, factor):
-        shuffled = BatchNorm(size, S, dimension=100)
-        drawn = BatchNorm(size, S, dimension=100, replacement=True)
-        load = np.array([float(alpha)])
-        assert shuffled.shrink_factor(load)[0] == pytest.approx(factor, abs=6e-4)
-        assert drawn.shrink_factor(load)[0] == mean_std(size)
+    def test_shrink_of_the_sheet(self, size, loads, factors):
+        shuffled, drawn = (
+            BatchNorm(size, S, dimension=100, replacement=replacement).shrink_factor(np.array(loads, dtype=float))
+            for replacement in (False, True)
+        )
+        np.testing.assert_allclose(shuffled, factors, atol=6e-4)
+        assert drawn.tolist() == [mean_std(size)] * 2
 
     def test_the_peak_stays(self):
         near = learning_curve(BatchNorm(8, S), [0.9, 0.99, 1.0, 1.01, 1.1])

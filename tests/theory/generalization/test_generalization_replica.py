@@ -73,12 +73,10 @@ def test_averages_are_those_of_a_minimisation_over_the_field(q, R, chi, teacher,
         h = np.take_along_axis(trials, best[None], axis=0)[0]
         step = np.where(best == 1, step / 2, step)
     f = (h - w) / chi
-    found = averages.field_averages(
-        q=q, ratio=np.sqrt(1 - R**2) / R, chi=chi, label_noise=noise, student="relu", teacher=teacher
-    )
-    loss = (t - np.maximum(h, 0)) ** 2 / 2
-    for value, drawn in [(found.f_a, f * a), (found.f_z, f * z), (found.f_squared, f**2), (found.loss, loss)]:
-        assert value == pytest.approx(drawn.mean(), abs=2e-3)
+    ratio = np.sqrt(1 - R**2) / R
+    found = averages.field_averages(q=q, ratio=ratio, chi=chi, label_noise=noise, student="relu", teacher=teacher)
+    drawn = {"f_a": f * a, "f_z": f * z, "f_squared": f**2, "loss": (t - np.maximum(h, 0)) ** 2 / 2}
+    assert vars(found) == pytest.approx({name: values.mean() for name, values in drawn.items()}, abs=2e-3)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4, S])
@@ -91,9 +89,8 @@ def test_quadrature_is_fine_enough(teacher, noise, monkeypatch):
     ]
     usual = errors()
     monkeypatch.setattr(averages, "_STEPS", tuple(np.sort([*averages._STEPS, 0.003, 0.05, 0.2, 0.6, 1.3, 2.5, 5.0])))
-    nodes, weights = np.polynomial.legendre.leggauss(20)
-    monkeypatch.setattr(averages, "_NODES", nodes)
-    monkeypatch.setattr(averages, "_WEIGHTS", weights)
+    for name, finer in zip(("_NODES", "_WEIGHTS"), np.polynomial.legendre.leggauss(20), strict=True):
+        monkeypatch.setattr(averages, name, finer)
     monkeypatch.setattr(averages, "_Z_GRID", averages._z_grid())
     assert usual == pytest.approx(errors(), rel=1e-4)
 

@@ -9,11 +9,4 @@ from bnlens.simulate.generalization.curve import SimulatedCurve, simulate_learni
 from bnlens.simulate.generalization.fit import fit_student
 from bnlens.simulate.generalization.training_set import Student, TrainingSet, draw_training_set
 
-__all__ = [
-    "SimulatedCurve",
-    "Student",
-    "TrainingSet",
-    "draw_training_set",
-    "fit_student",
-    "simulate_learning_curve",
-]
+__all__ = ["SimulatedCurve", "Student", "TrainingSet", "draw_training_set", "fit_student", "simulate_learning_curve"]

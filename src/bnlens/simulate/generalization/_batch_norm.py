@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 
 from bnlens.errors import UsageError
 from bnlens.simulate.generalization._descent import descend
@@ -14,7 +11,6 @@ from bnlens.simulate.generalization.training_set import FloatArray, Student, Tra
 __all__ = ["BatchLoss", "fit_batch_norm"]
 
 _CHUNK = 1 << 17  # samples of the batches held at once
-_STEPS = 2_000
 _RANK = 1e-10
 
 
@@ -35,13 +31,7 @@ class BatchLoss:
     """
 
     def __init__(
-        self,
-        targets: FloatArray,
-        *,
-        batch_size: int,
-        replacement: bool,
-        epochs: int,
-        generator: np.random.Generator,
+        self, targets: FloatArray, *, batch_size: int, replacement: bool, epochs: int, generator: np.random.Generator
     ) -> None:
         samples, used = len(targets), len(targets) // batch_size * batch_size
         if used == 0:
@@ -57,8 +47,9 @@ class BatchLoss:
     def gamma(self, fields: FloatArray) -> tuple[float, FloatArray]:
         """Return J at fields z (P,) and its gradient in z, which is that of batch normalization's backward pass."""
         total, gradient = 0.0, np.zeros_like(fields)
-        count = self._batches.size
-        for batch in self._chunks():
+        count, rows = self._batches.size, max(1, _CHUNK // self._batches.shape[1])
+        for start in range(0, len(self._batches), rows):
+            batch = self._batches[start : start + rows]
             z, t = fields[batch], self._targets[batch]
             centred = z - z.mean(axis=1, keepdims=True)
             std = np.sqrt(np.mean(centred**2, axis=1, keepdims=True))
@@ -70,11 +61,6 @@ class BatchLoss:
             gradient += np.bincount(batch.ravel(), weights=back.ravel(), minlength=len(fields))
         return total / count, gradient / count
 
-    def _chunks(self) -> Iterator[NDArray[np.int32]]:
-        rows = max(1, _CHUNK // self._batches.shape[1])
-        for start in range(0, len(self._batches), rows):
-            yield self._batches[start : start + rows]
-
 
 def fit_batch_norm(
     data: TrainingSet, *, batch_size: int, replacement: bool, epochs: int, generator: np.random.Generator
@@ -85,13 +71,7 @@ def fit_batch_norm(
     lies in the row space of the centred inputs Xc, where descent from small weights stays. In coordinates c with Xc w = U c,
     the columns of U orthonormal, its Hessian is near isotropic, and descent converges in tens of steps where descent in w
     takes 1e4 near P = N. The start is w = Xc^T t, the first step of gradient descent without normalization.
-
-    Args:
-        data: P samples of N inputs.
-        batch_size: M.
-        replacement: whether batches are drawn with replacement, else epochs are shuffled.
-        epochs: epochs of batches to average the loss over.
-        generator: draws the batches.
+    The other arguments are those of `BatchLoss`.
     """
     batch_loss = BatchLoss(
         data.targets, batch_size=batch_size, replacement=replacement, epochs=epochs, generator=generator
@@ -107,7 +87,7 @@ def fit_batch_norm(
         return -gamma, -scale * (U.T @ gradient)
 
     start = spectrum**2 * (U.T @ data.targets)
-    place, gradient = descend(loss, start / np.linalg.norm(start), tolerance=1e-8, steps=_STEPS)
+    place, gradient = descend(loss, start / np.linalg.norm(start), tolerance=1e-8, steps=2_000)
     fields = scale * (U @ place)
     gamma, _ = batch_loss.gamma(fields)
     weights = scale * (Vt.T @ (place / spectrum)) * gamma / fields.std()

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 
 from bnlens._progress import Counter, counter
 from bnlens.errors import UsageError
-from bnlens.simulate.generalization._relu import Start
-from bnlens.simulate.generalization.fit import fit_student
+from bnlens.simulate.generalization.fit import Start, fit_student
 from bnlens.simulate.generalization.training_set import FloatArray, draw_training_set
 from bnlens.theory.generalization import Estimator, ReluRidge
 
@@ -73,11 +72,7 @@ class SimulatedCurve:
         return pd.DataFrame({name: getattr(self, name) for name in columns}, index=pd.Index(self.alpha, name="alpha"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Return a Plotly figure of the error over the load, one standard error either way.
-
-        Args:
-            figure: an existing figure to draw into, for example that of the theory's curve.
-        """
+        """Draw the error over the load with error bars into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
         figure = render.new_figure(x="load α = P/N", y="generalization error") if figure is None else figure
@@ -140,19 +135,13 @@ def simulate_learning_curve(
                     samples=P, dimension=size, label_noise=estimator.label_noise, teacher=teacher, seed=generator
                 )
                 student = fit_student(estimator, data, seed=generator, start=start, epochs=epochs)
-                values[:, index, run] = (
-                    student.error(data),
-                    student.overlap(data.teacher),
-                    student.norm(),
-                    student.training_error(data),
-                )
+                found = (student.error(data), student.overlap(data.teacher), student.norm())
+                values[:, index, run] = (*found, student.training_error(data))
                 report(index * runs + run + 1, samples.size * runs)
     means, stderrs = values.mean(axis=2), values.std(axis=2, ddof=1) / np.sqrt(runs)
-    columns = {name: means[index] for index, name in enumerate(_COLUMNS)}
-    columns |= {f"{name}_stderr": stderrs[index] for index, name in enumerate(_COLUMNS)}
-    return SimulatedCurve(
-        estimator=estimator, alpha=samples / size, dimension=size, seed=seed, run_errors=values[0], **columns
-    )
+    columns = dict(zip(_COLUMNS, means, strict=True))
+    columns |= {f"{name}_stderr": stderr for name, stderr in zip(_COLUMNS, stderrs, strict=True)}
+    return SimulatedCurve(estimator, samples / size, size, seed, run_errors=values[0], **columns)
 
 
 def _dimension(estimator: Estimator, dimension: int | None) -> int:

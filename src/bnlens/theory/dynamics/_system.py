@@ -26,7 +26,6 @@ __all__ = ["COLUMNS", "System", "Trajectory"]
 COLUMNS = {"gamma": "gamma", "R": "overlap R", "L": "norm L", "generalization_error": "generalization error"}
 """The order parameters by field, with the words for a figure."""
 
-_RELATIVE, _ABSOLUTE = 1e-8, 1e-10
 _DIVERGED = 1e6
 # Before SciPy 1.17 the state of LSODA is global: two integrations at once raise. Explicit methods, which may run side by
 # side, take ten times as long where a large learning rate makes the equations stiff.
@@ -86,14 +85,7 @@ class System(ABC):
         """
 
     def drift(self, gamma: float, R: float, L: float, *, freeze_norm: bool = False) -> tuple[float, float, float]:
-        """Return (dgamma/dtau, dR/dtau, dL/dtau).
-
-        Args:
-            gamma: output scale, at least 0 for a ReLU unit.
-            R: overlap in [-1, 1].
-            L: norm |w| / sqrt(N) > 0.
-            freeze_norm: whether |w| is restored after each step, so that L stays.
-        """
+        """Return (dgamma/dtau, dR/dtau, dL/dtau) at norm L > 0; see `averages` and, for `freeze_norm`, `solve`."""
         gain, alignment, noise = self.averages(gamma, R)
         rate = self.learning_rate * gamma / L**2
         wander = rate**2 / 2 * noise
@@ -177,16 +169,10 @@ class System(ABC):
             return float(max(abs(state[0]), state[2]) - _DIVERGED * max(abs(start[0]), start[2], 1.0))
 
         diverged.terminal = True  # type: ignore[attr-defined]
+        span = (0.0, float(times[-1]))
         with _SOLVING:
             solution = solve_ivp(
-                drift,
-                (0.0, float(times[-1])),
-                start,
-                method="LSODA",
-                t_eval=times,
-                events=diverged,
-                rtol=_RELATIVE,
-                atol=_ABSOLUTE,
+                drift, span, start, method="LSODA", t_eval=times, events=diverged, rtol=1e-8, atol=1e-10
             )
         if solution.status != 0:
             raise UsageError(
@@ -230,11 +216,7 @@ class Trajectory:
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Return a Plotly figure of the order parameters over tau.
-
-        Args:
-            figure: an existing figure to draw into.
-        """
+        """Draw the order parameters over tau into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
         figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure

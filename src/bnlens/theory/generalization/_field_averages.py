@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr
 
-from bnlens.theory._check import FloatArray
+from bnlens.theory._check import FloatArray, normal_density
 
 __all__ = ["Activation", "FieldAverages", "field_averages"]
 
@@ -85,7 +85,7 @@ def field_averages(
     half = np.diff(edges, axis=1) / 2
     middle = (edges[:, 1:] + edges[:, :-1]) / 2
     a = (middle[..., None] + half[..., None] * _NODES).reshape(len(z), -1)
-    a_weight = (half[..., None] * _WEIGHTS).reshape(len(z), -1) * _density(a)
+    a_weight = (half[..., None] * _WEIGHTS).reshape(len(z), -1) * normal_density(a)
     mean = R * z[:, None] + rho * a
     noise = _average_noise(mean, w[:, None], threshold[:, None], chi=chi, sigma=sigma, student=student)
     f = np.einsum("za,za->z", a_weight, noise.f)
@@ -97,7 +97,7 @@ def field_averages(
         silent = _average_noise(np.zeros_like(z), w, threshold, chi=chi, sigma=sigma, student=student)
         mass = ndtr(kink)
         f += mass * silent.f
-        f_a -= _density(kink) * silent.f
+        f_a -= normal_density(kink) * silent.f
         f_squared += mass * silent.f_squared
         unfitted += mass * silent.unfitted
 
@@ -130,7 +130,7 @@ def _average_noise(
     above = mean - threshold
     if sigma > 0:
         fitted = ndtr(above / sigma)
-        edge = sigma * _density(above / sigma)  # sigma times the density of b at the threshold
+        edge = sigma * normal_density(above / sigma)  # sigma times the density of b at the threshold
     else:
         fitted, edge = (above > 0).astype(np.float64), np.zeros_like(above)
     gain = 1 / (1 + chi)
@@ -147,15 +147,11 @@ def _average_noise(
     )
 
 
-def _density(x: FloatArray) -> FloatArray:
-    return np.asarray(np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))
-
-
 def _z_grid() -> tuple[FloatArray, FloatArray]:
     edges = np.array(_STEPS)
     half, middle = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
     z = (middle[:, None] + half[:, None] * _NODES).ravel()
-    weight = (half[:, None] * _WEIGHTS).ravel() * _density(z)
+    weight = (half[:, None] * _WEIGHTS).ravel() * normal_density(z)
     return np.concatenate([-z, z]), np.concatenate([weight, weight])
 
 

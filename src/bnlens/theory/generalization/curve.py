@@ -69,11 +69,7 @@ class LearningCurve:
         return frame
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Return a Plotly figure of the error over the load; a curve that is only approximate is dashed.
-
-        Args:
-            figure: an existing figure to draw into, for example another curve's.
-        """
+        """Draw the error over the load into a Plotly figure, a new one if none is given; dashed if only approximate."""
         dash = "dash" if self.status == "approximate" else "solid"
         return _draw(figure, f"{self.estimator.title} ({self.status})", self.alpha, self.error, dash=dash)
 
@@ -103,11 +99,7 @@ class OptimalDecay:
         return pd.DataFrame({"decay": self.decay, "error": self.error}, index=pd.Index(self.alpha, name="alpha"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Return a Plotly figure of the least error over the load.
-
-        Args:
-            figure: an existing figure to draw into.
-        """
+        """Draw the least error over the load into a Plotly figure, a new one if none is given."""
         return _draw(figure, f"best decay ({self.status})", self.alpha, self.error)
 
 
@@ -127,17 +119,8 @@ def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
     ([0.3298, 0.2206, 0.0963], 'asymptotic')
     """
     loads = check_loads(alpha)
-    found = estimator.order_parameters(loads)
-    return LearningCurve(
-        estimator=estimator,
-        alpha=loads,
-        error=found.error,
-        overlap=found.overlap,
-        norm=found.norm,
-        training_error=found.training_error,
-        status=estimator.status,
-        basis=estimator.basis,
-    )
+    found = vars(estimator.order_parameters(loads))
+    return LearningCurve(estimator, loads, **found, status=estimator.status, basis=estimator.basis)
 
 
 def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
@@ -169,7 +152,7 @@ def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
         float(estimator.with_decay(float(decay)).order_parameters(np.array([load])).error[0])
         for decay, load in zip(decays, loads, strict=True)
     ]
-    return OptimalDecay(estimator=estimator, alpha=loads, decay=decays, error=np.array(errors), status=estimator.status)
+    return OptimalDecay(estimator, loads, decays, np.array(errors), estimator.status)
 
 
 def _draw(figure: Figure | None, name: str, alpha: FloatArray, error: FloatArray, **line: str) -> Figure:

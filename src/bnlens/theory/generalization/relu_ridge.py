@@ -72,11 +72,7 @@ class ReluRidge:
         last: ReplicaSolution | None = None
         for index in np.argsort(alpha):
             last = found[int(index)] = solve_replica(
-                float(alpha[index]),
-                decay=self.decay,
-                label_noise=self.label_noise,
-                teacher=self.teacher,
-                start=last,
+                float(alpha[index]), decay=self.decay, label_noise=self.label_noise, teacher=self.teacher, start=last
             )
         solutions = [found[index] for index in range(len(alpha))]
         return OrderParameters(
@@ -103,5 +99,4 @@ class ReluRidge:
     def _error(self, solution: ReplicaSolution) -> float:
         if self.teacher == "linear":
             return (1 + solution.q / 2 - solution.overlap) / 2
-        aligned = rectified_product(solution.R)
-        return float((0.5 + solution.q / 2 - 2 * np.sqrt(solution.q) * aligned) / 2)
+        return float((0.5 + solution.q / 2 - 2 * np.sqrt(solution.q) * rectified_product(solution.R)) / 2)
