@@ -120,10 +120,7 @@ def test_a_class_that_cannot_be_changed():
         __slots__ = ("extra",)
 
     layer = Slotted(2)
-    with (
-        ExitStack() as undo,
-        pytest.raises(NotConvertibleError, match=r"layer .norm. .* cannot take on another class"),
-    ):
+    with ExitStack() as undo, pytest.raises(NotConvertibleError, match=r"layer .norm. .* cannot take on another class"):
         change_class(layer, bnlens.nn.BatchNorm1d, undo, state=bnlens.nn.BatchNorm1d(2), path="norm")
     assert type(layer) is Slotted
 

@@ -109,10 +109,7 @@ def _beyond_first_order(network: NetworkResult) -> Iterator[Note]:
 
 
 def _weight_decay(
-    layers: Sequence[LayerResult],
-    modules: Mapping[str, _BatchNorm],
-    optimizer: torch.optim.Optimizer,
-    batch_size: int,
+    layers: Sequence[LayerResult], modules: Mapping[str, _BatchNorm], optimizer: torch.optim.Optimizer, batch_size: int
 ) -> Iterator[Note]:
     decay = {
         id(parameter): float(group.get("weight_decay", 0.0))

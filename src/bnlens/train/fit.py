@@ -166,13 +166,7 @@ def fit(
             }
             run = RunCheckpoint(Path(checkpoint), process.gathered(configuration)[0])
         batches = Batches(
-            data,
-            batch_size,
-            micro=sharing,
-            augmented=augment,
-            seed=seed,
-            rank=process.rank,
-            processes=process.count,
+            data, batch_size, micro=sharing, augmented=augment, seed=seed, rank=process.rank, processes=process.count
         )
 
         def learning_rate(step: int) -> float:
