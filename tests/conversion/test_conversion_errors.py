@@ -34,6 +34,10 @@ class OwnWindowBatchNorm(nn.BatchNorm1d):
         self.window = 3
 
 
+class FrozenBatchNorm2d(ScaleNorm):
+    pass
+
+
 class DerivedBatchNorm(bnlens.nn.BatchNorm1d):
     pass
 
@@ -57,11 +61,7 @@ def patched() -> nn.Module:
     ("layer", "error", "message"),
     [
         (nn.LazyBatchNorm1d(), NotYetConvertibleError, r"layer '1.0' \(LazyBatchNorm1d\) .* run one batch"),
-        (
-            WrittenOutBatchNorm(2),
-            NeedsRuleError,
-            r"layer '1.0' \(.*WrittenOutBatchNorm\) .* register_rule\(kind, forward=",
-        ),
+        (WrittenOutBatchNorm(2), NeedsRuleError, r"'1.0' \(.*WrittenOutBatchNorm\) .* register_rule\(kind, forward="),
         (OwnFrozenBatchNorm(2), NeedsRuleError, r"layer '1.0' .* has a 'frozen' of its own.* register_rule\(kind, to="),
         (OwnWindowBatchNorm(2), NeedsRuleError, r"layer '1.0' .* has an attribute 'window'.* register_rule\(kind, to="),
         (patched(), NotYetConvertibleError, r"layer '1.0' has a forward set on the instance.* take it off"),
@@ -129,9 +129,7 @@ def test_a_layer_that_turns_out_not_to_use_ours_says_so_when_it_trains():
     model = bnlens.convert(nn.Sequential(EvaluatingBatchNorm(2)))
     x = torch.randn(8, 2)
     assert model.eval()(x).shape == (8, 2)
-    with pytest.raises(
-        NeedsRuleError, match=r"layer '0' \(.*EvaluatingBatchNorm\) did not normalise by super\(\).forward"
-    ):
+    with pytest.raises(NeedsRuleError, match=r"'0' \(.*EvaluatingBatchNorm\) did not normalise by super\(\).forward"):
         model.train()(x)
     assert type(bnlens.revert(model)[0]) is EvaluatingBatchNorm
     assert model(x).shape == (8, 2)
@@ -173,10 +171,10 @@ def test_unknown_paths(layers, message):
         (nn.InstanceNorm2d(3), None, ModelError, "InstanceNorm2d has no BN layer to convert"),
         (image_net(), "head", ModelError, "there is no BN layer to convert in what layers= chooses of Sequential"),
         (
-            nn.Sequential(type("FrozenBatchNorm2d", (ScaleNorm,), {})(3)),
+            nn.Sequential(FrozenBatchNorm2d(3)),
             None,
             NeedsRuleError,
-            r"no BN layer that derives from torch's; for layers such as '0' .*register_rule",
+            "derives from torch's; for layers such as '0' .*ster_rule",
         ),
     ],
 )
@@ -208,6 +206,4 @@ def test_classes_derived_from_ours_are_not_reverted():
 
 def test_the_hierarchy():
     for error in (NotConvertibleError, NotYetConvertibleError, NeedsRuleError):
-        assert issubclass(error, ConversionError)
-    assert issubclass(ConversionError, ModelError)
-    assert issubclass(ModelError, BnlensError)
+        assert error.__mro__[1:4] == (ConversionError, ModelError, BnlensError)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from conversion_cases import ScaleNorm, assert_same, image_net, images, snapshot, sync_net
+from conversion_cases import COPIES, ScaleNorm, assert_same, image_net, images, snapshot, sync_net
 from torch import Tensor, nn
 
 import bnlens
@@ -118,9 +117,7 @@ def test_what_is_no_process_group(value: Any):
     assert_same(snapshot(model), before)
 
 
-@pytest.mark.parametrize(
-    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
-)
+@COPIES
 def test_copies_keep_it(copied):
     twin = copied(bnlens.convert(sync_net(), statistics_batch_size=16))
     assert [twin[1].sync, twin[3].sync] == [True, True]
