@@ -95,8 +95,9 @@ def convert(
         if path is None or found is None or module in inner or isinstance(module, DialBatchNorm):
             continue
         rule = found[1]
-        if rule.check is not None:
-            rule.check(path, module, statistics_batch_size)
+        if rule.refusal is not None:
+            error, reason = rule.refusal
+            raise error(f"layer {path!r} ({type(module).__name__}) {reason}")
         if rule.to is not None:
             new = _replacement(path, module, rule, rule.to)
             set_statistics_batch_size(new, statistics_batch_size, sync=sync)

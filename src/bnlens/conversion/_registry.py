@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlens.errors import UsageError
+from bnlens.errors import ConversionError, UsageError
 
 __all__ = ["Rule", "find_rule", "register", "register_rule", "registered", "unregister_rule"]
 
@@ -25,7 +25,7 @@ class Rule:
         forward: the layer's forward, given the normalisation; see `register_rule`.
         to: builds the replacement, with `back` the way back; see `register_rule`.
         back: see ``to``.
-        check: called with the layer's path, the layer and M; raises a `ConversionError` where this layer cannot be converted.
+        refusal: class of the error for layers that cannot be converted, and what it says of them.
     """
 
     kind: type[nn.Module] | str
@@ -33,7 +33,7 @@ class Rule:
     forward: Callable[..., Any] | None = None
     to: Callable[[Any], nn.Module] | None = None
     back: Callable[[Any], nn.Module] | None = None
-    check: Callable[[str, Any, float | None], None] | None = None
+    refusal: tuple[type[ConversionError], str] | None = None
 
     @property
     def name(self) -> str:

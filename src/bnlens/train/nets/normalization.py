@@ -10,8 +10,10 @@ from torch import nn
 
 from bnlens.errors import UsageError
 
-__all__ = ["Norm", "conv", "has_bias", "make_norm", "start_residual_branches"]
+__all__ = ["ImageShape", "Norm", "conv", "has_bias", "make_norm", "start_residual_branches"]
 
+ImageShape: TypeAlias = "tuple[int, int, int]"
+"""(C, H, W)."""
 Norm: TypeAlias = "str | Callable[[int], nn.Module]"
 """``"bn"``, ``"none"``, or a function from the number of features to a layer."""
 

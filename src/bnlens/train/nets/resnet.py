@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnlens.train.nets.initialization import initialize_convolutions
-from bnlens.train.nets.normalization import Norm, conv, make_norm, start_residual_branches
+from bnlens.train.nets.normalization import ImageShape, Norm, conv, make_norm, start_residual_branches
 
 __all__ = ["ResNet", "ResNet18", "ResidualBlock"]
 
@@ -51,7 +51,7 @@ class _Stages(nn.Module):
     def __init__(
         self,
         *,
-        input_shape: tuple[int, int, int],
+        input_shape: ImageShape,
         num_classes: int,
         width: int | None = None,
         norm: Norm = "bn",
