@@ -1,7 +1,5 @@
 """Models to convert, and what to compare before and after."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Statistics over ranks on models that are converted: which layers take them, and over which ranks."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

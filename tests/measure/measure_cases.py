@@ -1,7 +1,5 @@
 """Small networks with their data and loss: every case goes through every check of this folder that takes ``case``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """An independent twin of a model: BN layers written out by hand, with parameters of their own for each call."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

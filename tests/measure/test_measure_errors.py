@@ -1,7 +1,5 @@
 """What a user can get wrong: one sentence with the cause and the fix, of the class that the docs name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

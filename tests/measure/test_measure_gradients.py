@@ -1,7 +1,5 @@
 """Population statistics and per-sample gradients against a twin with BN written out, sample by sample."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from measure_cases import Case

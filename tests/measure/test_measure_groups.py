@@ -1,7 +1,5 @@
 """Group statistics: the identity of theory sheet D.2, its mirror image, and the gaps against torch's own training mode."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """The model and the random number generators come back as they went in, whatever happens in between."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Predictions against dense forms, closed forms and simulation."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """Losses sample by sample, and curvature draws against the dense Hessian in the outputs."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

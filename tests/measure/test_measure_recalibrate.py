@@ -1,7 +1,5 @@
 """`bnlens.recalibrate` against exact statistics layer by layer, on ranks, and on mistakes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any

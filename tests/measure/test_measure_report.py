@@ -1,7 +1,5 @@
 """The report object: text, JSON, comparison, prediction and frames, on reports with fixed numbers."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json

@@ -1,7 +1,5 @@
 """`bnlens.report` on every kind of model, batch and loss, and the notes it makes."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections import UserDict

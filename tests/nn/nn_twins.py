@@ -1,7 +1,5 @@
 """Independent twins of the layers, in plain autograd."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

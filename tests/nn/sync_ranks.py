@@ -1,7 +1,5 @@
 """What the tests of statistics over ranks run on each rank, and the same on one process."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The dial and the freezer on whole models."""
 
-from __future__ import annotations
-
 import copy
 import math
 import subprocess

@@ -1,7 +1,5 @@
 """The fast paths for NCHW inputs on a CPU, against autograd in float64 and against the kernels they stand in for."""
 
-from __future__ import annotations
-
 import copy
 import math
 from functools import partial

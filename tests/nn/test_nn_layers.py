@@ -1,7 +1,5 @@
 """The layers as citizens of PyTorch: precision, odd batches, copies, compilation, checkpointing."""
 
-from __future__ import annotations
-
 import copy
 import io
 import math

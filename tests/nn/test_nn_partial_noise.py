@@ -1,7 +1,5 @@
 """Layers whose mean or standard deviation alone carries noise: against twins in plain autograd, and BN and PN at the limits."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

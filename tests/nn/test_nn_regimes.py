@@ -1,7 +1,5 @@
 """Each regime against its twin: torch's layer, a loop over groups, a window in plain autograd."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The explicit regularisers against dense twins: sums over samples, and finite differences of a plain BN net."""
 
-from __future__ import annotations
-
 import copy
 import math
 from types import SimpleNamespace

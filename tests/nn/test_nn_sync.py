@@ -1,7 +1,5 @@
 """Statistics over ranks: several ranks compute what one process computes on all their samples."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import pairwise

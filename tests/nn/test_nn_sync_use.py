@@ -1,7 +1,5 @@
 """Layers that synchronise as citizens of PyTorch: DDP, checkpointing, compilation, copies, and wrong uses."""
 
-from __future__ import annotations
-
 import copy
 import math
 import pickle

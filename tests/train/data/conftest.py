@@ -1,7 +1,5 @@
 """Small data sets in each layout, written from pixels that the tests know."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct
