@@ -133,12 +133,16 @@ def test_a_layer_that_turns_out_not_to_use_ours_says_so_when_it_trains():
     assert model(x).shape == (8, 2)
 
 
-@pytest.mark.parametrize("value", [1, 0, -4, 2.5, math.nan, "32", True])
-def test_m_that_is_no_statistics_batch_size(value):
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("statistics_batch_size", value) for value in (1, 0, -4, 2.5, math.nan, "32", True)]
+    + [("sync", value) for value in ("all", 2, -100)],
+)
+def test_m_and_sync_that_are_none(argument, value):
     model = image_net()
     before = snapshot(model)
-    with pytest.raises(UsageError, match="statistics_batch_size"):
-        bnlens.convert(model, statistics_batch_size=value)
+    with pytest.raises(UsageError, match=rf"{argument} is .*; it must be "):
+        bnlens.convert(model, **{argument: value})
     assert_same(snapshot(model), before)
 
 

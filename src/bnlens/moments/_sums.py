@@ -71,12 +71,8 @@ def update_sums(
 ) -> AnySums:
     """Add a batch to any kind of sums, as `update_moments` does; count it as skipped if the result would not be finite.
 
-    Args:
-        sums: the sums so far.
-        batch: see `update_moments`.
-        sums_of: sums over one float64 piece (samples, C), which it may overwrite; a value that is not finite must reach
-            the last field.
-        merge: joins two sums.
+    ``sums_of`` gives the sums over one float64 piece (samples, C), which it may overwrite; a value that is not finite must
+    reach the last field. ``merge`` joins two sums.
     """
     if not batch.is_floating_point():
         raise UsageError(f"the batch has dtype {batch.dtype}; convert it to a floating dtype first")

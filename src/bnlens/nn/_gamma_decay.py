@@ -109,9 +109,5 @@ def _zeta(xhat: Tensor, dy: Tensor) -> Tensor:
     xhat, dy = (t.flatten(2) if t.ndim > 2 else t.unsqueeze(2) for t in (xhat, dy))  # (N, C, pixels)
     a, q = xhat.mean(2), (xhat.square().mean(2) - 1) / 2
     g_beta, g_gamma = dy.sum(2), (dy * xhat).sum(2)
-    result: Tensor = zeta(*map(_mean_square, (a, q, g_beta, g_gamma)))
+    result: Tensor = zeta(*(values.square().mean(0) for values in (a, q, g_beta, g_gamma)))
     return result
-
-
-def _mean_square(values: Tensor) -> Tensor:
-    return values.square().mean(0)

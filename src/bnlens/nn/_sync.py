@@ -31,11 +31,7 @@ class Piece(NamedTuple):
 
 
 def pieces_of_groups(samples: Sequence[int], sizes: Sequence[int]) -> list[list[Piece]]:
-    """Return the pieces of each group of the joint batch.
-
-    Args:
-        samples: of each rank.
-        sizes: of the groups, with the same sum.
+    """Return the pieces of each group of the joint batch, from the samples of each rank and those of each group.
 
     >>> [[tuple(piece) for piece in group] for group in pieces_of_groups([3, 0, 4], [2, 3, 2])]
     [[(0, 0, 2)], [(0, 1, 1), (2, 0, 2)], [(2, 1, 2)]]

@@ -67,8 +67,12 @@ def _read_file(file: Path) -> tuple[list[bytes], NDArray[np.int64]]:
     image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
     if image is None or "label" not in columns:
         raise DataError(f"{file} has the columns {', '.join(columns)}; CIFAR-10 needs img (or image) and label")
-    labels = _integers(table["label"].to_pylist(), file)
-    return _encoded_bytes(table[image].to_pylist(), file), check_labels(labels, len(CIFAR10_CLASSES), file)
+    labels = table["label"].to_pylist()
+    for row, label in enumerate(labels):
+        if not isinstance(label, int):
+            raise DataError(f"{file}: row {row} has the label {label!r}; labels are integers")
+    checked = check_labels(np.asarray(labels, dtype=np.int64), len(CIFAR10_CLASSES), file)
+    return _encoded_bytes(table[image].to_pylist(), file), checked
 
 
 def _encoded_bytes(values: list[Any], file: Path) -> list[bytes]:
@@ -79,10 +83,3 @@ def _encoded_bytes(values: list[Any], file: Path) -> list[bytes]:
             raise DataError(f"{file}: row {row} holds no encoded image; the column needs a struct with bytes")
         encoded.append(image)
     return encoded
-
-
-def _integers(values: list[Any], file: Path) -> NDArray[np.int64]:
-    for row, value in enumerate(values):
-        if not isinstance(value, int):
-            raise DataError(f"{file}: row {row} has the label {value!r}; labels are integers")
-    return np.asarray(values, dtype=np.int64)

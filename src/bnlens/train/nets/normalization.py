@@ -19,15 +19,10 @@ Norm: TypeAlias = "str | Callable[[int], nn.Module]"
 
 
 def make_norm(norm: Norm, features: int, *, dimensions: int = 2) -> nn.Module:
-    """Return the layer after (or before) a convolution or linear layer of ``features`` outputs.
+    """Return the layer after (or before) a convolution or linear layer of ``features`` channels or units.
 
-    Args:
-        norm: torch's ``BatchNorm2d`` (``BatchNorm1d`` for ``dimensions`` 1), ``nn.Identity``, or what the function gives.
-        features: channels, or units.
-        dimensions: of an image's feature maps; 1 where features are single numbers.
-
-    Raises:
-        UsageError: it is none of these.
+    That is torch's ``BatchNorm2d`` (``BatchNorm1d`` for ``dimensions`` 1, where features are single numbers), ``nn.Identity``,
+    or what the function gives; another ``norm`` is a UsageError.
     """
     if callable(norm):
         return norm(features)
