@@ -183,9 +183,8 @@ def test_an_optimizer_never_loses_a_parameter():
     model = replaced_net()
     optimizer = torch.optim.SGD(model.parameters())
     before = snapshot(model)
-    with pytest.raises(
-        ConversionError, match=r"'1' \(conversion_cases.ScaleNorm\) has a parameter 'gain' of shape \(4,\)"
-    ):
+    words = r"'1' \(conversion_cases.ScaleNorm\) has a parameter 'gain' of shape \(4,\)"
+    with pytest.raises(ConversionError, match=words):
         bnlens.convert(model, optimizer=optimizer)
     assert_same(snapshot(model), before)
 

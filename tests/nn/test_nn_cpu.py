@@ -108,10 +108,8 @@ def test_a_gradient_in_any_layout_is_taken(M):
     torch.manual_seed(0)
     layer, _ = pair(4, 3, dtype=torch.float64, statistics_batch_size=M)
     x, cotangent = (images((8, 3, 8, 8), seed=seed) for seed in range(2))
-    for given_one in (
-        torch.ones(1, dtype=torch.float64).expand(x.shape),
-        cotangent.to(memory_format=torch.channels_last),
-    ):
+    expanded = torch.ones(1, dtype=torch.float64).expand(x.shape)
+    for given_one in (expanded, cotangent.to(memory_format=torch.channels_last)):
         other = copy.deepcopy(layer)
         assert_same(results(layer, x, given_one), results(other, x, given_one.contiguous()), 1e-12)
 

@@ -64,7 +64,7 @@ def test_a_network_under_ddp_trains_as_on_one_process(gloo_pool: GlooPool, M):
     assert float((expected["3.weight"] - before).abs().max()) > 1e-2  # it did train
 
 
-def checkpointed(job: tuple[float | None, bool, int]) -> list[tuple[list[Tensor], list[Tensor]]]:
+def checkpointed(job: tuple[float | None, bool, int]) -> list[list[list[Tensor]]]:
     M, reentrant, rank = job
     plain, other = net(M, sync=True), net(M, sync=True)
     found = []
@@ -74,12 +74,8 @@ def checkpointed(job: tuple[float | None, bool, int]) -> list[tuple[list[Tensor]
         for model, y in zip((other, plain), outputs, strict=True):
             model.zero_grad()
             y.square().sum().backward()
-        found.append(
-            tuple(
-                [*[p.grad for p in model.parameters()], *[b.clone() for b in model.buffers()]]
-                for model in (plain, other)
-            )
-        )
+        nets = plain, other
+        found.append([[*(p.grad for p in net.parameters()), *(b.clone() for b in net.buffers())] for net in nets])
     return found
 
 

@@ -100,10 +100,8 @@ def test_a_step_is_sgd_on_the_mean_over_micro_batches(data):
     options = {"statistics_batch_size": 16, "batch_size": 64, "steps": 1, "warmup_steps": 0, "recalibrate": False}
     history = fit(net, data, lr=0.1, weight_decay=0.2, **options)
     label_of = {image.numpy().tobytes(): label for image, label in zip(data.images, data.labels, strict=True)}
-    losses = [
-        F.cross_entropy(twin(images), torch.stack([label_of[image.numpy().tobytes()] for image in images]))
-        for images in seen
-    ]
+    labels = [torch.stack([label_of[image.numpy().tobytes()] for image in images]) for images in seen]
+    losses = [F.cross_entropy(twin(images), theirs) for images, theirs in zip(seen, labels, strict=True)]
     loss = torch.stack(losses).mean()
     loss.backward()
     assert history.loss == pytest.approx((loss.item(),), rel=1e-5)
