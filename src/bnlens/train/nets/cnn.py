@@ -6,8 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bnlens.train.nets.initialization import initialize_convolutions
-from bnlens.train.nets.normalization import ImageShape, Norm, conv, make_norm
+from bnlens.train.nets.normalization import ImageShape, Norm, conv, initialize_convolutions, make_norm
 
 __all__ = ["CNN"]
 
