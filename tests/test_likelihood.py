@@ -1,7 +1,5 @@
 """Curvatures of the likelihoods, against automatic Hessians."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -25,9 +25,7 @@ LIKELIHOODS: tuple[Likelihood, ...] = ("cross_entropy", "binary_cross_entropy", 
 def terms_per_sample(output: Tensor, likelihood: Likelihood) -> int:
     """Return how many losses one sample's outputs make: its pixels, say, or its outputs where there are no classes.
 
-    Args:
-        output: (N, ...), of cross-entropy (N, K, ...).
-        likelihood: see the module.
+    ``output`` is (N, ...), of cross-entropy (N, K, ...).
     """
     terms = output[0].numel()
     return terms // output.shape[1] if likelihood == "cross_entropy" else terms
@@ -38,12 +36,8 @@ def curvature_root(output: Tensor, signs: Tensor, likelihood: Likelihood) -> Ten
 
     With probabilities p and signs z: cross-entropy sqrt(p) z - p sum(sqrt(p) z), binary cross-entropy
     sqrt(p (1 - p)) z, squared error sqrt(2) z. The score at a label drawn from the model has the same second moment, but
-    where the model is sure of its outputs that lies in labels too rare to be drawn.
-
-    Args:
-        output: (N, ...), logits or values, float32 or wider.
-        signs: of the same shape, independent, +1 or -1.
-        likelihood: see the module.
+    where the model is sure of its outputs that lies in labels too rare to be drawn. ``output``, logits or values, is (N, ...),
+    float32 or wider; ``signs``, independent, +1 or -1, are of the same shape.
     """
     if likelihood == "cross_entropy":
         probabilities = output.softmax(1)
@@ -58,10 +52,7 @@ def curvature_root(output: Tensor, signs: Tensor, likelihood: Likelihood) -> Ten
 def curvature_form(output: Tensor, tangent: Tensor, likelihood: Likelihood) -> Tensor:
     """Return u^T H u of each sample, (N,), of the mean loss over its outputs (pixels, say); differentiable in both.
 
-    Args:
-        output: (N, ...), logits or values.
-        tangent: u, of the same shape.
-        likelihood: see the module.
+    ``output``, logits or values, is (N, ...), and ``tangent``, u, of the same shape.
 
     >>> import torch
     >>> curvature_form(torch.zeros(1, 2), torch.tensor([[1.0, -1.0]]), "cross_entropy")

@@ -1,14 +1,17 @@
 """Models to convert, and what to compare before and after."""
 
-from __future__ import annotations
-
+import copy
+import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+LossAt = Callable[[nn.Module, int], Tensor]
 
 
 class ActivatedBatchNorm(nn.BatchNorm2d):
@@ -38,10 +41,8 @@ class WrittenOutBatchNorm(nn.BatchNorm1d):
     """Has the normalisation in its own forward, then a shift."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        y = F.batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, self.eps
-        )
-        return y + 1
+        running = self.running_mean, self.running_var
+        return F.batch_norm(input, *running, self.weight, self.bias, self.training, 0.1, self.eps) + 1
 
 
 class ScaleNorm(nn.Module):
@@ -58,13 +59,12 @@ class ScaleNorm(nn.Module):
 
 
 def image_net() -> nn.Sequential:
+    block = nn.Conv2d(8, 6, 3), ActivatedBatchNorm(6, 0.1), nn.Conv2d(6, 4, 1), RenamedBatchNorm(4, 0.2)
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, 8, 3),
             bn=nn.BatchNorm2d(8),
-            block=nn.Sequential(
-                nn.Conv2d(8, 6, 3), ActivatedBatchNorm(6, 0.1), nn.Conv2d(6, 4, 1), RenamedBatchNorm(4, 0.2)
-            ),
+            block=nn.Sequential(*block),
             norm=nn.InstanceNorm2d(4, affine=True),
             pool=nn.AdaptiveAvgPool2d(2),
             flat=nn.Flatten(),
@@ -77,9 +77,8 @@ def image_net() -> nn.Sequential:
 
 
 def sync_net() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.SyncBatchNorm(4), nn.Flatten(), nn.SyncBatchNorm(144), nn.Linear(144, 2)
-    )
+    norms = nn.SyncBatchNorm(4), nn.SyncBatchNorm(144)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), norms[0], nn.Flatten(), norms[1], nn.Linear(144, 2))
 
 
 def lazy_net() -> nn.Sequential:
@@ -123,6 +122,21 @@ def built(build: Callable[[], nn.Module], x: Tensor) -> nn.Module:
             parameter.add_(0.1 * torch.randn_like(parameter))
         model(x)
     return model
+
+
+def losses(model: nn.Module, optimizer: torch.optim.Optimizer, steps: Iterable[int], loss_at: LossAt) -> list[float]:
+    """Train by one step for each number, on the loss that ``loss_at`` gives for the model and that number."""
+    values = []
+    for step in steps:
+        loss = loss_at(model, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    return values
+
+
+COPIES = pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:

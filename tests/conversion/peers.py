@@ -1,7 +1,5 @@
 """What every peer's model must stand: conversion, training at another M, and the way back."""
 
-from __future__ import annotations
-
 import copy
 import importlib
 import importlib.util

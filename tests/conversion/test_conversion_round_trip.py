@@ -1,13 +1,11 @@
-from __future__ import annotations
-
 import copy
 import math
-import pickle
 
 import pytest
 import torch
 from conversion_cases import (
     CASES,
+    COPIES,
     ActivatedBatchNorm,
     RenamedBatchNorm,
     assert_same,
@@ -186,9 +184,7 @@ def test_a_shared_layer_stays_shared_and_is_chosen_by_either_path():
     assert type(layer) is bnlens.nn.BatchNorm1d
 
 
-@pytest.mark.parametrize(
-    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
-)
+@COPIES
 def test_copies_of_converted_models_work_and_revert(copied):
     x = images()
     model = bnlens.convert(built(image_net, x), statistics_batch_size=4).train()

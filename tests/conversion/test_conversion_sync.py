@@ -1,15 +1,11 @@
 """Statistics over ranks on models that are converted: which layers take them, and over which ranks."""
 
-from __future__ import annotations
-
 import copy
-import pickle
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from conversion_cases import ScaleNorm, assert_same, image_net, images, snapshot, sync_net
+from conversion_cases import COPIES, ScaleNorm, assert_same, image_net, images, snapshot, sync_net
 from torch import Tensor, nn
 
 import bnlens
@@ -109,18 +105,7 @@ def test_layers_that_did_not_synchronise_do_not_by_default():
     assert bnlens.convert(image_net(), sync=True).block[1].sync is True
 
 
-@pytest.mark.parametrize("value", ["all", 2, -100])
-def test_what_is_no_process_group(value: Any):
-    model = image_net()
-    before = snapshot(model)
-    with pytest.raises(UsageError, match=r"sync is .*; it must be True"):
-        bnlens.convert(model, sync=value)
-    assert_same(snapshot(model), before)
-
-
-@pytest.mark.parametrize(
-    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
-)
+@COPIES
 def test_copies_keep_it(copied):
     twin = copied(bnlens.convert(sync_net(), statistics_batch_size=16))
     assert [twin[1].sync, twin[3].sync] == [True, True]

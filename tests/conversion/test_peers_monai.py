@@ -1,7 +1,5 @@
 """Three-dimensional networks of monai."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from peers import assert_converts, peer

@@ -1,7 +1,5 @@
 """Networks of timm, whose BatchNormAct2d has drop and activation in the layer."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from peers import assert_converts, define_torchvision_operators, peer

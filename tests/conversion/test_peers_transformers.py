@@ -1,7 +1,5 @@
 """Networks of transformers, by configuration, with random weights."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from peers import assert_converts, peer

@@ -1,7 +1,5 @@
 """The cases as a fixture."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

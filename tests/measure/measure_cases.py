@@ -1,7 +1,5 @@
 """Small networks with their data and loss: every case goes through every check of this folder that takes ``case``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,22 +102,16 @@ def seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 def mlp(**options: Any) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(5, 6),
-        nn.BatchNorm1d(6, **options),
-        nn.ReLU(inplace=True),
-        nn.Linear(6, 4),
-        nn.BatchNorm1d(4, **options),
-        nn.Tanh(),
-        nn.Linear(4, CLASSES),
-    )
+        nn.Linear(5, 6), nn.BatchNorm1d(6, **options), nn.ReLU(inplace=True),
+        nn.Linear(6, 4), nn.BatchNorm1d(4, **options), nn.Tanh(), nn.Linear(4, CLASSES),
+    )  # fmt: skip
 
 
 def conv(dimension: int, norm: type[nn.Module] | None = None) -> nn.Module:
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimension - 1]
     norm = norm or (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dimension - 1]
-    return nn.Sequential(
-        layer(2, 3, 2), norm(3), nn.ReLU(inplace=norm is not BatchNormAct2d), nn.Flatten(), nn.LazyLinear(CLASSES)
-    )
+    relu = nn.ReLU(inplace=norm is not BatchNormAct2d)
+    return nn.Sequential(layer(2, 3, 2), norm(3), relu, nn.Flatten(), nn.LazyLinear(CLASSES))
 
 
 def initialised(model: nn.Module, *shape: int) -> nn.Module:
@@ -150,9 +142,9 @@ def as_dicts(names: tuple[str, ...], tensors: list[Tensor]) -> list[dict[str, Te
     return [dict(zip(names, batch, strict=True)) for batch in batches(*tensors)]
 
 
-def two_inputs() -> list[Tensor]:
+def two_inputs(*, swapped: bool = False) -> list[Tensor]:
     left, labels = data(5)
-    return [left, data(3)[0], labels]
+    return [data(3)[0], left, labels] if swapped else [left, data(3)[0], labels]
 
 
 def regression(generator: torch.Generator) -> Tensor:
@@ -201,7 +193,7 @@ CASES = [
     ),
     Case("shared", Shared, plain, calls=("bn", "bn#2")),
     Case("dict", mlp, lambda: as_dicts(("pixel_values", "labels"), data(5)), calls=TWO),
-    Case("keywords", TwoInputs, lambda: as_dicts(("right", "left", "target"), _swapped()), calls=("bn",)),
+    Case("keywords", TwoInputs, lambda: as_dicts(("right", "left", "target"), two_inputs(swapped=True)), calls=("bn",)),
     Case("two inputs", TwoInputs, lambda: batches(*two_inputs()), calls=("bn",)),
     Case("last batch of one", mlp, lambda: batches(*(t[:41] for t in data(5))), calls=TWO),
     Case("subclass", lambda: initialised(conv(2, BatchNormAct2d), 2, 4, 4), images, calls=("1",)),
@@ -219,8 +211,3 @@ CASES = [
     Case("binary", mlp, lambda: batches(*data(5, target=binary)), F.binary_cross_entropy_with_logits, calls=TWO),
     Case("custom", mlp, plain, lambda output, target: F.cross_entropy(3 * output, target), calls=TWO),
 ]
-
-
-def _swapped() -> list[Tensor]:
-    left, right, labels = two_inputs()
-    return [right, left, labels]

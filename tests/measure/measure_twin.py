@@ -1,7 +1,5 @@
 """An independent twin of a model: BN layers written out by hand, with parameters of their own for each call."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,10 +35,8 @@ class TwinNorm(nn.Module):
         if call not in self.statistics:
             variance = h.detach().var(axes, unbiased=False)
             self.statistics[call] = (h.detach().mean(axes), (variance + self.eps).sqrt())
-            self.affine[call] = (
-                self.scale.to(h.dtype).clone().requires_grad_(),
-                self.offset.to(h.dtype).clone().requires_grad_(),
-            )
+            scale, offset = (tensor.to(h.dtype).clone().requires_grad_() for tensor in (self.scale, self.offset))
+            self.affine[call] = scale, offset
         shape = (1, -1, *[1] * (h.ndim - 2))
         mean, std = self.statistics[call]
         gamma, beta = self.affine[call]
@@ -84,18 +80,17 @@ class Twin:
     @contextmanager
     def shifted(self, scales: Mapping[str, Tensor], shifts: Mapping[str, Tensor]) -> Iterator[None]:
         """Within this context gamma and beta of each call are moved by the given amounts."""
-        saved = {call: (gamma.detach().clone(), beta.detach().clone()) for call, (gamma, beta) in self.affine.items()}
-        try:
-            with torch.no_grad():
-                for call, (gamma, beta) in self.affine.items():
-                    gamma += scales[call]
-                    beta += shifts[call]
-            yield
-        finally:
-            with torch.no_grad():
-                for call, (gamma, beta) in self.affine.items():
-                    gamma.copy_(saved[call][0])
-                    beta.copy_(saved[call][1])
+        affine = self.affine
+        saved = {call: [tensor.detach().clone() for tensor in pair] for call, pair in affine.items()}
+        with torch.no_grad():
+            for call, (gamma, beta) in affine.items():
+                gamma += scales[call]
+                beta += shifts[call]
+        yield
+        with torch.no_grad():
+            for call, pair in affine.items():
+                for tensor, before in zip(pair, saved[call], strict=True):
+                    tensor.copy_(before)
 
 
 def double(tree: Any) -> Any:

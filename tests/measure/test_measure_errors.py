@@ -1,7 +1,5 @@
 """What a user can get wrong: one sentence with the cause and the fix, of the class that the docs name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -82,206 +80,123 @@ def labels_plus(step: int) -> list[Any]:
 
 
 X, Y = data(5)
-ERRORS: dict[str, tuple[type[BnlensError], dict[str, Any], str]] = {
-    "no BN layer": (
-        ModelError,
-        {"model": nn.Linear(5, 3)},
-        "Linear has no BN layer, .*; give a model with BatchNorm1d",
-    ),
-    "no model": (ModelError, {"model": "resnet"}, "model is of type str; give a torch.nn.Module"),
-    "no loader": (DataError, {"loader": 3}, "loader is of type int; give one that yields batches"),
-    "all frozen": (ModelError, {"model": all_frozen()}, "no BN layer of the model runs .*all are frozen"),
-    "lazy": (
-        ModelError,
-        {"model": nn.Sequential(nn.LazyBatchNorm1d())},
-        "lazy modules that never ran; run it on one batch",
-    ),
-    "bypass": (
-        ModelError,
-        {"model": nn.Sequential(nn.Linear(5, 3), Bypass(3))},
-        r"layer '1' \(Bypass\) normalises without torch.nn.functional.batch_norm.*; call that function in its forward",
-    ),
-    "rows": (
-        ModelError,
-        {
-            "model": Around(lambda net, x: net(x.reshape(-1, 5)).view(len(x), 2, 3).mean(1)),
-            "loader": batches(torch.randn(48, 2, 5, generator=torch.Generator().manual_seed(0)), Y),
-        },
-        r"layer 'net.1' is given \d+ rows for \d+ samples .*every BN layer must have one row per sample",
-    ),
-    "fewer calls": (
-        ModelError,
-        {"model": forgetful()},
-        "'net.1' of a BN layer .*the model must run the same layers every time",
-    ),
-    "more calls": (
-        ModelError,
-        {"model": eager()},
-        "call 'net.4#2' of a BN layer was not seen before; the model must run",
-    ),
-    "tuple": (
-        ModelError,
-        {"model": Around(lambda net, x: (net(x), x))},
-        r"neither a tensor nor .*logits; pass forward=",
-    ),
-    "dict without logits": (
-        ModelError,
-        {"model": Around(lambda net, x: {"out": net(x)})},
-        r"pass forward=\(model, batch\)",
-    ),
-    "fewer rows": (
-        ModelError,
-        {"model": Around(lambda net, x: net(x)[1:])},
-        r"returns shape \(\d+, 3\) for \d+ samples; return a",
-    ),
-    "scalar": (
-        ModelError,
-        {"model": Around(lambda net, x: net(x).sum())},
-        r"returns shape \(\) for \d+ samples; return a tensor",
-    ),
-    "forward": (
-        ModelError,
-        {"forward": lambda model, batch: model(batch[0])},
-        r"forward returns shape .*the pair \(output, target\)",
-    ),
-    "forward, no tensor": (
-        ModelError,
-        {"forward": lambda model, batch: ("a", batch[1])},
-        "returns str for .* samples; return a tensor",
-    ),
-    "checkpointing": (
-        ModelError,
-        {"model": Around(lambda net, x: checkpoint(net[3:], net[1](net[0](x)), use_reentrant=False))},
-        "layer 'net.4' runs outside the model's forward pass.* switch checkpointing off",
-    ),
-    "empty loader": (DataError, {"loader": []}, "the loader is empty; give a loader that yields batches"),
-    "batches of nothing": (DataError, {"loader": [(X[:0], Y[:0])]}, "the loader is empty; give"),
-    "too few": (
-        DataError,
-        {"loader": [(X[:15], Y[:15])]},
-        "gave 15 samples, fewer than twice the group size 8; give at least 16",
-    ),
-    "too few by max_samples": (
-        DataError,
-        {"max_samples": 12},
-        r"gave 12 samples.*max_samples counts too.*smaller statistics_batch_size",
-    ),
-    "no target": (DataError, {"loader": [X]}, r"a batch has no target; yield \(inputs, targets\) or pass forward="),
-    "lone input": (DataError, {"loader": [(X,)]}, r"a batch has no target; yield \(inputs, targets\)"),
-    "no target key": (
-        DataError,
-        {"loader": [{"x": X, "class": Y}]},
-        r"keys \['class', 'x'\] and no target; name one 'labels'",
-    ),
-    "no tensor": (
-        DataError,
-        {"loader": [(X.tolist(), Y.tolist())]},
-        r"holds no tensor; yield tensors, such as \(inputs, targets\)",
-    ),
-    "lengths": (
-        DataError,
-        {"loader": [(X, Y[:5])]},
-        r"tensors of a batch have different lengths \[5, 48\]; dimension 0 must be",
-    ),
-    "name lengths": (DataError, {"loader": [(X, ["a", "b"], Y)]}, r"different lengths \[2, 48\]"),
-    "structure": (
-        DataError,
-        {"loader": [(X, Y), {"x": X, "labels": Y}]},
-        "differ in structure; make every batch the same",
-    ),
-    "shapes": (DataError, {"loader": [(X, Y), (X[:, :4], Y)]}, r"different shapes \[\(4,\), \(5,\)\]; resize or pad"),
-    "nan in data": (
-        LossError,
-        {"loader": nan_at(2)},
-        "not finite on the first batch; check the inputs, the targets, the weights and the running stat",
-    ),
-    "nan in later data": (
-        LossError,
-        {"loader": nan_at(40)},
-        r"not finite for 1 of \d+ samples; check the data and the weights",
-    ),
-    "nan without running statistics": (
-        DataError,
-        {"model": mlp(track_running_stats=False), "loader": nan_at(46)},
-        "input of layer '1' is not finite; check the data and the model's weights",
-    ),
-    "nan in running statistics": (
-        LossError,
-        {"model": with_nan_statistics()},
-        "the running statistics of the BN layers",
-    ),
-    "nan in weights": (LossError, {"model": with_nan_weight()}, "not finite on the first batch; check .*the weights"),
-    "labels": (
-        LossError,
-        {"loader": labels_plus(3)},
-        "label 3 is out of range: the model has 3 outputs.* fix the labels or the last",
-    ),
-    "negative labels": (LossError, {"loader": labels_plus(-1)}, "label -1 is out of range"),
-    "ignored labels": (
-        LossError,
-        {"loader": labels_plus(-100)},
-        "targets of -100 are ignored.* leave such samples out",
-    ),
-    "class weights": (
-        LossError,
-        {"loss": nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0]))},
-        "neither the mean nor the sum of its samples' losses .*reduction='none'",
-    ),
-    "loss of wrong shape": (
-        LossError,
-        {"loss": lambda o, t: F.cross_entropy(o, t).repeat(2)},
-        r"returns shape \(2,\) for 6 samples; return one value per sample",
-    ),
-    "loss that raises": (
-        LossError,
-        {"loss": lambda o, t: o @ o},
-        r"cannot be computed from outputs of shape \(6, 3\) .*fix the loss, the targets or the model's output",
-    ),
-    "loss is a name": (UsageError, {"loss": "cross_entropy"}, r"loss_fn is 'cross_entropy'; give a function"),
-    "M = 1": (
-        UsageError,
-        {"statistics_batch_size": 1},
-        "statistics_batch_size is 1; it must be an integer of at least 2",
-    ),
-    "M = 1 among others": (UsageError, {"statistics_batch_size": (16, 1)}, "statistics_batch_size is 1;"),
-    "M = 16.0": (UsageError, {"statistics_batch_size": 16.0}, "statistics_batch_size is 16.0; it must be an integer"),
-    "M = '16'": (UsageError, {"statistics_batch_size": "16"}, "statistics_batch_size is '16'; it must be an integer"),
-    "M = True": (UsageError, {"statistics_batch_size": True}, "statistics_batch_size is True; it must be an integer"),
-    "M = None": (
-        UsageError,
-        {"statistics_batch_size": (8, None)},
-        "statistics_batch_size is None; it must be an integer",
-    ),
-    "no M": (UsageError, {"statistics_batch_size": ()}, "statistics_batch_size is empty; give at least one M"),
-    "M0 = 1": (
-        UsageError,
-        {"prediction_batch_size": 1},
-        "prediction_batch_size is 1; it must be an integer of at least 2",
-    ),
-    "M0 measured": (
-        UsageError,
-        {"prediction_batch_size": 8},
-        "prediction_batch_size 8 is also measured; choose another",
-    ),
-    "rounds": (UsageError, {"rounds": 0}, "rounds is 0; it must be an integer of at least 1"),
-    "max_samples": (UsageError, {"max_samples": 1.5}, "max_samples is 1.5; it must be an integer"),
-    "likelihood": (
-        UsageError,
-        {"likelihood": "poisson"},
-        "likelihood 'poisson' is not known; use one of .*or a function",
-    ),
-    "reduction": (UsageError, {"reduction": "average"}, "reduction 'average' is not known; use 'mean', 'sum', 'none'"),
+# By the class of the error and the argument that is wrong: its value, and what the error says.
+ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
+    (ModelError, "model"): {
+        "no BN layer": (nn.Linear(5, 3), "Linear has no BN layer, .*; give a model with BatchNorm1d"),
+        "no model": ("resnet", "model is of type str; give a torch.nn.Module"),
+        "all frozen": (all_frozen(), "no BN layer of the model runs .*all are frozen"),
+        "lazy": (nn.Sequential(nn.LazyBatchNorm1d()), "lazy modules that never ran; run it on one batch"),
+        "bypass": (
+            nn.Sequential(nn.Linear(5, 3), Bypass(3)),
+            r"layer '1' \(Bypass\) normalises without torch.nn.functional.batch_norm.*; call that function in its forward",
+        ),
+        "rows": (
+            Around(lambda net, x: net(x.repeat(1, 2).view(-1, 5)).view(len(x), 2, 3).mean(1)),
+            r"layer 'net.1' is given \d+ rows for \d+ samples .*every BN layer must have one row per sample",
+        ),
+        "fewer calls": (forgetful(), "'net.1' of a BN layer .*the model must run the same layers every time"),
+        "more calls": (eager(), "call 'net.4#2' of a BN layer was not seen before; the model must run"),
+        "tuple": (Around(lambda net, x: (net(x), x)), r"neither a tensor nor .*logits; pass forward="),
+        "dict without logits": (Around(lambda net, x: {"out": net(x)}), r"pass forward=\(model, batch\)"),
+        "fewer rows": (Around(lambda net, x: net(x)[1:]), r"returns shape \(\d+, 3\) for \d+ samples; return a"),
+        "scalar": (Around(lambda net, x: net(x).sum()), r"returns shape \(\) for \d+ samples; return a tensor"),
+        "checkpointing": (
+            Around(lambda net, x: checkpoint(net[3:], net[1](net[0](x)), use_reentrant=False)),
+            "layer 'net.4' runs outside the model's forward pass.* switch checkpointing off",
+        ),
+    },
+    (ModelError, "forward"): {
+        "one tensor": (lambda model, batch: model(batch[0]), r"forward returns shape .*the pair \(output, target\)"),
+        "no tensor": (lambda model, batch: ("a", batch[1]), "returns str for .* samples; return a tensor"),
+    },
+    (DataError, "loader"): {
+        "no loader": (3, "loader is of type int; give one that yields batches"),
+        "empty loader": ([], "the loader is empty; give a loader that yields batches"),
+        "batches of nothing": ([(X[:0], Y[:0])], "the loader is empty; give"),
+        "too few": ([(X[:15], Y[:15])], "gave 15 samples, fewer than twice the group size 8; give at least 16"),
+        "no target": ([X], r"a batch has no target; yield \(inputs, targets\) or pass forward="),
+        "lone input": ([(X,)], r"a batch has no target; yield \(inputs, targets\)"),
+        "no target key": ([{"x": X, "class": Y}], r"keys \['class', 'x'\] and no target; name one 'labels'"),
+        "no tensor": ([(X.tolist(), Y.tolist())], r"holds no tensor; yield tensors, such as \(inputs, targets\)"),
+        "lengths": ([(X, Y[:5])], r"tensors of a batch have different lengths \[5, 48\]; dimension 0 must be"),
+        "name lengths": ([(X, ["a", "b"], Y)], r"different lengths \[2, 48\]"),
+        "structure": ([(X, Y), {"x": X, "labels": Y}], "differ in structure; make every batch the same"),
+        "shapes": ([(X, Y), (X[:, :4], Y)], r"different shapes \[\(4,\), \(5,\)\]; resize or pad"),
+    },
+    (DataError, "max_samples"): {
+        "too few": (12, r"gave 12 samples.*max_samples counts too.*smaller statistics_batch_size"),
+    },
+    (LossError, "model"): {
+        "nan in running statistics": (with_nan_statistics(), "the running statistics of the BN layers"),
+        "nan in weights": (with_nan_weight(), "not finite on the first batch; check .*the weights"),
+    },
+    (LossError, "loader"): {
+        "nan in data": (
+            nan_at(2),
+            "not finite on the first batch; check the inputs, the targets, the weights and the running stat",
+        ),
+        "nan in later data": (nan_at(40), r"not finite for 1 of \d+ samples; check the data and the weights"),
+        "labels": (labels_plus(3), "label 3 is out of range: the model has 3 outputs.* fix the labels or the last"),
+        "negative labels": (labels_plus(-1), "label -1 is out of range"),
+        "ignored labels": (labels_plus(-100), "targets of -100 are ignored.* leave such samples out"),
+    },
+    (LossError, "loss"): {
+        "class weights": (
+            nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0])),
+            "neither the mean nor the sum of its samples' losses .*reduction='none'",
+        ),
+        "wrong shape": (
+            lambda o, t: F.cross_entropy(o, t).repeat(2),
+            r"returns shape \(2,\) for 6 samples; return one value per sample",
+        ),
+        "that raises": (
+            lambda o, t: o @ o,
+            r"cannot be computed from outputs of shape \(6, 3\) .*fix the loss, the targets or the model's output",
+        ),
+    },
+    (UsageError, "loss"): {"a name": ("cross_entropy", r"loss_fn is 'cross_entropy'; give a function")},
+    (UsageError, "statistics_batch_size"): {
+        "1": (1, "statistics_batch_size is 1; it must be an integer of at least 2"),
+        "1 among others": ((16, 1), "statistics_batch_size is 1;"),
+        "16.0": (16.0, "statistics_batch_size is 16.0; it must be an integer"),
+        "'16'": ("16", "statistics_batch_size is '16'; it must be an integer"),
+        "True": (True, "statistics_batch_size is True; it must be an integer"),
+        "None": ((8, None), "statistics_batch_size is None; it must be an integer"),
+        "none": ((), "statistics_batch_size is empty; give at least one M"),
+    },
+    (UsageError, "prediction_batch_size"): {
+        "1": (1, "prediction_batch_size is 1; it must be an integer of at least 2"),
+        "measured": (8, "prediction_batch_size 8 is also measured; choose another"),
+    },
+    (UsageError, "rounds"): {"0": (0, "rounds is 0; it must be an integer of at least 1")},
+    (UsageError, "max_samples"): {"1.5": (1.5, "max_samples is 1.5; it must be an integer")},
+    (UsageError, "likelihood"): {
+        "unknown": ("poisson", "likelihood 'poisson' is not known; use one of .*or a function")
+    },
+    (UsageError, "reduction"): {"unknown": ("average", "reduction 'average' is not known; use 'mean', 'sum', 'none'")},
 }
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_error(name: str) -> None:
-    kind, arguments, words = ERRORS[name]
+@pytest.mark.parametrize(
+    ("kind", "argument", "value", "words"),
+    [
+        pytest.param(kind, argument, *case, id=f"{argument}: {name}")
+        for (kind, argument), cases in ERRORS.items()
+        for name, case in cases.items()
+    ],
+)
+def test_error(kind: type[BnlensError], argument: str, value: Any, words: str) -> None:
     with pytest.raises(kind, match=words) as caught:
-        report(**arguments)
+        report(**{argument: value})
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_data_that_are_not_finite_without_running_statistics() -> None:
+    with pytest.raises(DataError, match="input of layer '1' is not finite; check the data and the model's weights"):
+        report(mlp(track_running_stats=False), nan_at(46))
 
 
 def test_an_error_of_the_model_is_left_as_it_is() -> None:

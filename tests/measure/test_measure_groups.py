@@ -1,7 +1,5 @@
 """Group statistics: the identity of theory sheet D.2, its mirror image, and the gaps against torch's own training mode."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -11,19 +9,13 @@ from measure_cases import Case, mlp
 from measure_twin import Twin, double, probing, take
 from torch import nn
 
-from bnlens.measure._groups import (
-    Perturbation,
-    Rounds,
-    SecondOrder,
-    group_gaps,
-    mirrored_handler,
-    random_groups,
-    second_order,
-)
+from bnlens.measure import _groups
+from bnlens.measure._groups import Perturbation, Rounds, SecondOrder, group_gaps
 from bnlens.measure._population import Population, estimate_population, population_handler
 from bnlens.measure._probe import Probe, default_forward
 
 GROUP = 6
+SMALL = torch.randn(24, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64), torch.arange(24) % 3
 
 
 def runs_of(probe: Probe, active: list[str] | None = None) -> tuple[dict[str, Population], torch.Tensor, SecondOrder]:
@@ -31,7 +23,7 @@ def runs_of(probe: Probe, active: list[str] | None = None) -> tuple[dict[str, Po
     everything = [probe.losses(i, population_handler(populations)) for i in probe.pool.batches(probe.batch_size)]
     baseline = torch.cat(everything)
     active = list(populations) if active is None else active
-    return populations, baseline, second_order(probe, populations, baseline, active, GROUP, Rounds(1, 3))
+    return populations, baseline, _groups.second_order(probe, populations, baseline, active, GROUP, Rounds(1, 3))
 
 
 def test_a_group_computes_what_population_normalization_does_at_moved_parameters(case: Case) -> None:
@@ -71,9 +63,7 @@ def test_the_gap_of_a_group_is_that_of_torch_in_training_mode(case: Case) -> Non
 
 
 def test_a_single_layer_leaves_the_others_on_population_statistics() -> None:
-    model = mlp().double()
-    x = torch.randn(24, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    labels = torch.arange(24) % 3
+    model, (x, labels) = mlp().double(), SMALL
     with probing(model, [(x, labels)], F.cross_entropy) as probe:
         _, baseline, runs = runs_of(probe, ["4"])
         twin = Twin(model, (x, labels), F.cross_entropy)
@@ -99,7 +89,7 @@ def test_the_whole_pool_as_one_group_has_no_gap(case: Case) -> None:
 
 def test_groups_are_disjoint_reproducible_and_leave_out_the_rest() -> None:
     def draw(seed: int) -> list[torch.Tensor]:
-        return list(random_groups(47, 5, 12, torch.Generator().manual_seed(seed)))
+        return list(_groups.random_groups(47, 5, 12, torch.Generator().manual_seed(seed)))
 
     parts = draw(0)
     assert [len(part) for part in parts] == [10, 10, 10, 10, 5]
@@ -111,10 +101,8 @@ def test_groups_are_disjoint_reproducible_and_leave_out_the_rest() -> None:
 
 
 def test_a_mirrored_call_without_record_is_population_normalised() -> None:
-    model = mlp().double()
-    x = torch.randn(24, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    with probing(model, [(x, torch.arange(24) % 3)], F.cross_entropy) as probe:
+    with probing(mlp().double(), [SMALL], F.cross_entropy) as probe:
         populations, baseline, _ = runs_of(probe)
         still = Perturbation(torch.zeros(4, 4, dtype=torch.float64), torch.zeros(4, 4, dtype=torch.float64))
-        losses = probe.losses(torch.arange(24), mirrored_handler(populations, {"4": still}, 6))
+        losses = probe.losses(torch.arange(24), _groups.mirrored_handler(populations, {"4": still}, 6))
     torch.testing.assert_close(losses, baseline)

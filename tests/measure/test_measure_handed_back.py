@@ -1,9 +1,9 @@
 """The model and the random number generators come back as they went in, whatever happens in between."""
 
-from __future__ import annotations
-
+import itertools
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,7 @@ import bnlens
 from bnlens.errors import ModelError
 from bnlens.measure._intercept import Interceptor, batch_norm_layers
 
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_pre_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-)
+HOOKS = [name for name in vars(nn.Module()) if "hooks" in name]
 
 
 class Counting(nn.Module):
@@ -77,15 +68,16 @@ def state_of(model: nn.Module) -> list[Any]:
     state.append(("python", random.getstate()))
     state.append(("numpy", numpy_state[1].tobytes(), numpy_state[2:]))  # type: ignore[union-attr, index]
     state.append(("torch", bits(torch.get_rng_state())))
-    state.append(
-        (
-            "modes",
-            torch.is_grad_enabled(),
-            torch.is_inference_mode_enabled(),
-            torch.overrides._len_torch_function_stack(),
-        )
-    )
+    state.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+    state.append(torch.overrides._len_torch_function_stack())
     return state
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    before = state_of(model)
+    yield
+    assert state_of(model) == before
 
 
 def bits(tensor: Tensor) -> bytes:
@@ -98,54 +90,42 @@ class StopError(Exception):
 
 def raising(model: nn.Module, place: nn.Module, at: int, error: BaseException) -> Callable[[], int]:
     """Make the ``at``-th call of ``place`` raise; returns how many calls there were."""
-    calls = 0
+    calls: list[nn.Module] = []
 
     def hook(module: nn.Module, args: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == at:
+        calls.append(module)
+        if len(calls) == at:
             raise error
 
     place.register_forward_pre_hook(hook)
-    return lambda: calls
+    return lambda: len(calls)
 
 
-def run(model: nn.Module, loader: Any = None) -> Any:
-    return bnlens.report(
-        model,
-        batches(*data(2, 4, 4)) if loader is None else loader,
-        F.cross_entropy,
-        statistics_batch_size=(4, 8),
-        rounds=1,
-    )
+def run(model: nn.Module, loader: Any = None, loss: Any = F.cross_entropy) -> Any:
+    loader = batches(*data(2, 4, 4)) if loader is None else loader
+    return bnlens.report(model, loader, loss, statistics_batch_size=(4, 8), rounds=1)
 
 
 def test_after_success() -> None:
     model = prepared()
-    before = state_of(model)
-    run(model)
-    assert state_of(model) == before
+    with unchanged(model):
+        run(model)
 
 
 def test_after_success_on_a_model_in_use(case: Any) -> None:
     model = case.model()
-    before = state_of(model)
-    bnlens.report(model, case.batches(), case.loss, statistics_batch_size=4, rounds=1, per_layer=False)
-    assert state_of(model) == before
-
-
-def calls_in_all() -> int:
-    model = prepared()
-    count = raising(model, model.net.head, 0, StopError())
-    run(model)
-    return count()
+    with unchanged(model):
+        bnlens.report(model, case.batches(), case.loss, statistics_batch_size=4, rounds=1, per_layer=False)
 
 
 CALLS = 40
 
 
 def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
-    assert calls_in_all() == CALLS
+    model = prepared()
+    count = raising(model, model.net.head, 0, StopError())
+    run(model)
+    assert count() == CALLS
 
 
 @pytest.mark.parametrize(
@@ -156,11 +136,9 @@ def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
 def test_after_an_exception_in_the_forward_pass(place: str, at: int, error: BaseException) -> None:
     model = prepared()
     raising(model, model.net.get_submodule(place), at, error)
-    before = state_of(model)
-    with pytest.raises(type(error)) as caught:
+    with unchanged(model), pytest.raises(type(error)) as caught:
         run(model)
     assert caught.value is error
-    assert state_of(model) == before
 
 
 @pytest.mark.parametrize("error", [StopError("x"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
@@ -174,28 +152,22 @@ def test_after_an_exception_in_the_loader(batch: int, error: BaseException) -> N
             yield item
 
     model = prepared()
-    before = state_of(model)
-    with pytest.raises(type(error)):
+    with unchanged(model), pytest.raises(type(error)):
         run(model, loader())
-    assert state_of(model) == before
 
 
 @pytest.mark.parametrize("at", [1, 3, 8, 14])
 def test_after_an_exception_in_the_loss(at: int) -> None:
-    calls = 0
+    calls = itertools.count(1)
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == at:
+        if next(calls) == at:
             raise KeyboardInterrupt
         return F.cross_entropy(output, target, reduction="none")
 
     model = prepared()
-    before = state_of(model)
-    with pytest.raises(KeyboardInterrupt):
-        bnlens.report(model, batches(*data(2, 4, 4)), loss, statistics_batch_size=4, rounds=1)
-    assert state_of(model) == before
+    with unchanged(model), pytest.raises(KeyboardInterrupt):
+        run(model, loss=loss)
 
 
 def test_after_an_exception_in_the_backward_pass() -> None:
@@ -213,20 +185,15 @@ def test_after_an_exception_in_the_backward_pass() -> None:
             return Explode.apply(super().forward(x))
 
     model = Exploding().train()
-    before = state_of(model)
-    with pytest.raises(StopError):
+    with unchanged(model), pytest.raises(StopError):
         run(model)
-    assert state_of(model) == before
 
 
 def test_after_an_interrupt_in_inference_mode() -> None:
     model = prepared()
     raising(model, model.net.head, 12, KeyboardInterrupt())
-    with torch.inference_mode():
-        before = state_of(model)
-        with pytest.raises(KeyboardInterrupt):
-            run(model)
-        assert state_of(model) == before
+    with torch.inference_mode(), unchanged(model), pytest.raises(KeyboardInterrupt):
+        run(model)
 
 
 def test_a_model_reports_the_same_after_an_interrupted_report() -> None:
@@ -249,9 +216,8 @@ def test_training_goes_on_as_if_there_had_been_no_report() -> None:
                 optimizer.zero_grad()
                 F.cross_entropy(model(x), y).backward()
                 if report:
-                    bnlens.report(
-                        model, plain(), F.cross_entropy, statistics_batch_size=4, rounds=1, optimizer=optimizer
-                    )
+                    options = {"statistics_batch_size": 4, "rounds": 1, "optimizer": optimizer}
+                    bnlens.report(model, plain(), F.cross_entropy, **options)
                 optimizer.step()
         return [tensor.detach().clone() for tensor in model.state_dict().values()]
 
@@ -266,8 +232,6 @@ def test_interception_ends_with_its_context() -> None:
     with interceptor.attached():
         with interceptor.handling(lambda name, h, gamma, beta, eps: h + 7):
             assert torch.equal(model(x), x + 7)
-        with pytest.raises(
-            ModelError, match=r"layer '0' runs outside the model's forward pass.* switch checkpointing off"
-        ):
+        with pytest.raises(ModelError, match=r"'0' runs outside the model's forward pass.* switch checkpointing off"):
             model(x)
     torch.testing.assert_close(model(x), x / (1 + 1e-5) ** 0.5)

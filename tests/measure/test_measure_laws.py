@@ -1,7 +1,5 @@
 """Predictions against dense forms, closed forms and simulation."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
@@ -66,15 +64,11 @@ def test_network_fisher_is_one_joint_form_over_layers() -> None:
     runs = SecondOrder(torch.zeros(8), members, torch.zeros(8), parts)
     dense = torch.zeros(())
     for j, k in itertools.product(range(30), range(8)):
-        dense += (
-            sum((drawn[n].beta[j] @ parts[n].shift[k]) + (drawn[n].gamma[j] @ parts[n].scale[k]) for n in "ab") ** 2
-        )
+        dense += sum(drawn[n].beta[j] @ parts[n].shift[k] + drawn[n].gamma[j] @ parts[n].scale[k] for n in "ab") ** 2
     assert network_fisher(runs, drawn).value == pytest.approx(float(dense) / 480, rel=1e-5)
-    first = sum(
-        (drawn[n].beta[members[2]] @ parts[n].shift[2] + drawn[n].gamma[members[2]] @ parts[n].scale[2]).mean()
-        for n in "ab"
-    )
-    assert float(linear_by_group(runs, drawn)[2]) == pytest.approx(float(first), rel=1e-5)
+    group = members[2]
+    terms = [drawn[n].beta[group] @ parts[n].shift[2] + drawn[n].gamma[group] @ parts[n].scale[2] for n in "ab"]
+    assert float(linear_by_group(runs, drawn)[2]) == pytest.approx(float(sum(terms).mean()), rel=1e-5)
 
 
 def collected(model: nn.Module, x: Tensor, target: Tensor) -> tuple[dict[str, SampleStatistics], dict, dict]:
@@ -154,9 +148,8 @@ def test_a_linear_unit_meets_the_exact_identity(size: int) -> None:
 def test_the_exact_second_order_of_a_linear_unit_is_that_of_the_noise() -> None:
     """For squared loss the antithetic term is gamma^2 E[(A x ...)^2] without remainder: it meets the law at large M0."""
     x = random(4000, 1)
-    report = bnlens.report(
-        unit(), [(x, teacher(x))], F.mse_loss, statistics_batch_size=40, prediction_batch_size=80, rounds=10
-    )
+    sizes = {"statistics_batch_size": 40, "prediction_batch_size": 80}
+    report = bnlens.report(unit(), [(x, teacher(x))], F.mse_loss, rounds=10, **sizes)
     theory = gap_law(linear(CORRELATION), Population(x.squeeze(1).numpy()), gamma=GAMMA, beta=BETA)
     exact = report.network.gaps.predicted(40, "exact", population=4000)
     assert exact is not None
@@ -194,9 +187,9 @@ def test_prediction_meets_measurement_on_a_trained_net() -> None:
 def test_standard_errors_cover_the_scatter_over_seeds() -> None:
     """The spread of a number over seeds is at most about its stated error, which conditions on the pool."""
     model, x, target = trained()
+    pool = [(x[:192], target[:192])]
     reports = [
-        bnlens.report(model, [(x[:192], target[:192])], F.cross_entropy, statistics_batch_size=8, seed=100 * seed)
-        for seed in range(24)
+        bnlens.report(model, pool, F.cross_entropy, statistics_batch_size=8, seed=s) for s in range(0, 2400, 100)
     ]
     for name in ("(network)", "1", "4"):
         for kind in ("measured", "exact", "fisher", "two_term"):

@@ -1,7 +1,5 @@
 """Losses sample by sample, and curvature draws against the dense Hessian in the outputs."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -38,18 +36,20 @@ def categorical(output: Tensor, source: torch.Generator) -> Tensor:
     return torch.multinomial(output.softmax(1), 1, generator=source).squeeze(1)
 
 
+def log_loss(output: Tensor, target: Tensor) -> Tensor:
+    return F.nll_loss(output.log_softmax(1), target)
+
+
+OUTPUT, TARGET = normal(7, 3), labels(7)
 IGNORED = labels(1, 2, 2).index_fill(2, torch.tensor([1]), 255)
+PARTIAL = functools.partial(F.cross_entropy, ignore_index=255, reduction="sum")
 CURVATURES: dict[str, tuple[SampleLoss, Tensor, Tensor]] = {
     "cross-entropy": (SampleLoss(F.cross_entropy), normal(1, 3), labels(1)),
     "sure of itself": (SampleLoss(F.cross_entropy), 8 * normal(1, 3), labels(1)),
     "summed": (SampleLoss(nn.CrossEntropyLoss(reduction="sum")), normal(1, 3, 2), labels(1, 2)),
     "pixels": (SampleLoss(nn.CrossEntropyLoss()), normal(1, 3, 2, 2), labels(1, 2, 2)),
     "pixels, none": (SampleLoss(nn.CrossEntropyLoss(reduction="none")), normal(1, 3, 2, 2), labels(1, 2, 2)),
-    "ignored": (
-        SampleLoss(functools.partial(F.cross_entropy, ignore_index=255, reduction="sum")),
-        normal(1, 3, 2, 2),
-        IGNORED,
-    ),
+    "ignored": (SampleLoss(PARTIAL), normal(1, 3, 2, 2), IGNORED),
     "smoothed": (SampleLoss(nn.CrossEntropyLoss(label_smoothing=0.2)), normal(1, 3), labels(1)),
     "soft targets": (SampleLoss(F.cross_entropy), normal(1, 3), torch.tensor([[0.2, 0.3, 0.5]]).double()),
     "binary": (SampleLoss(F.binary_cross_entropy_with_logits), normal(1, 4), normal(1, 4).sigmoid().round()),
@@ -58,11 +58,7 @@ CURVATURES: dict[str, tuple[SampleLoss, Tensor, Tensor]] = {
     "squared, summed": (SampleLoss(nn.MSELoss(reduction="sum")), normal(1, 3, 2), normal(1, 3, 2) + 1),
     "given gaussian": (SampleLoss(nn.MSELoss(reduction="sum"), likelihood=gaussian), normal(1, 3), normal(1, 3)),
     "given categorical": (SampleLoss(F.cross_entropy, likelihood=categorical), normal(1, 3), labels(1)),
-    "named": (
-        SampleLoss(lambda o, t: F.nll_loss(o.log_softmax(1), t), likelihood="cross_entropy"),
-        normal(1, 3),
-        labels(1),
-    ),
+    "named": (SampleLoss(log_loss, likelihood="cross_entropy"), normal(1, 3), labels(1)),
 }
 
 
@@ -113,6 +109,10 @@ class Unhashable:
         return F.cross_entropy(output, target)
 
 
+def over_samples(output: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(output, target, reduction="none").mean(0)
+
+
 def class_mean(output: Tensor, target: Any) -> Tensor:
     return F.cross_entropy(output, target["class"])
 
@@ -133,28 +133,25 @@ REDUCTIONS: list[tuple[Callable[..., Tensor], str]] = [
 
 @pytest.mark.parametrize(("loss_fn", "reduction"), REDUCTIONS)
 def test_reduction_is_found_and_samples_add_up(loss_fn: Callable[..., Tensor], reduction: str) -> None:
-    output, target = normal(7, 3), labels(7)
     loss = SampleLoss(loss_fn)
-    loss.check(output, target)
+    loss.check(OUTPUT, TARGET)
     assert loss.reduction == reduction
-    singles = torch.stack([loss_fn(output[i : i + 1], target[i : i + 1]).sum() for i in range(7)])
-    torch.testing.assert_close(loss.per_sample(output, target), singles)
-    torch.testing.assert_close(loss.total(output, target), singles.sum())
+    singles = torch.stack([loss_fn(OUTPUT[i : i + 1], TARGET[i : i + 1]).sum() for i in range(7)])
+    torch.testing.assert_close(loss.per_sample(OUTPUT, TARGET), singles)
+    torch.testing.assert_close(loss.total(OUTPUT, TARGET), singles.sum())
 
 
 def test_a_wrong_declaration_is_corrected() -> None:
     loss = SampleLoss(lambda o, t: F.cross_entropy(o, t, reduction="sum"), reduction="mean")
-    loss.check(normal(7, 3), labels(7))
+    loss.check(OUTPUT, TARGET)
     assert loss.reduction == "sum"
 
 
 def test_targets_may_be_trees() -> None:
-    loss = SampleLoss(class_mean)
-    output, target = normal(7, 3), labels(7)
-    loss.check(output, {"class": target, "name": "unused"})
-    torch.testing.assert_close(
-        loss.per_sample(output, {"class": target, "name": "unused"}), F.cross_entropy(output, target, reduction="none")
-    )
+    loss, target = SampleLoss(class_mean), {"class": TARGET, "name": "unused"}
+    loss.check(OUTPUT, target)
+    expected = F.cross_entropy(OUTPUT, TARGET, reduction="none")
+    torch.testing.assert_close(loss.per_sample(OUTPUT, target), expected)
 
 
 @pytest.mark.parametrize(
@@ -191,42 +188,19 @@ def test_unknown_options(options: dict[str, Any], words: str) -> None:
         SampleLoss(F.cross_entropy, **options)
 
 
+CHECKED = "the inputs, the targets, the weights and the running"
+WEIGHTED = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0]).double())
 ERRORS: list[tuple[Callable[..., Any], Any, Any, str]] = [
-    (
-        F.cross_entropy,
-        normal(7, 3),
-        labels(7) + 1,
-        "label 3 is out of range: the model has 3 outputs.* from 0 to 2; fix",
-    ),
-    (F.cross_entropy, normal(7, 3), labels(7) - 1, "label -1 is out of range"),
-    (
-        lambda o, t: F.cross_entropy(o, t),
-        normal(7, 3),
-        labels(7) + 1,
-        "cannot be computed .*out of bounds.*; fix the loss",
-    ),
-    (F.cross_entropy, normal(7, 3), normal(7), r"cannot be computed from outputs of shape \(6, 3\)"),
+    (F.cross_entropy, OUTPUT, TARGET + 1, "label 3 is out of range: the model has 3 outputs.* from 0 to 2; fix"),
+    (F.cross_entropy, OUTPUT, TARGET - 1, "label -1 is out of range"),
+    (log_loss, OUTPUT, TARGET + 1, "cannot be computed .*out of bounds.*; fix the loss"),
+    (F.cross_entropy, OUTPUT, normal(7), r"cannot be computed from outputs of shape \(6, 3\)"),
     (F.mse_loss, normal(7, 1), normal(7), r"targets have shape \(7,\) and the outputs \(7, 1\).* give both one shape"),
-    (
-        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0]).double()),
-        normal(7, 3),
-        labels(7),
-        "neither the mean nor the sum.*class weights",
-    ),
-    (
-        lambda o, t: F.mse_loss(o, t, reduction="none").mean(0),
-        normal(7, 3),
-        normal(7, 3) + 1,
-        r"returns shape \(3,\) for 6 samples; return one value per sample",
-    ),
-    (lambda o, t: 1.0, normal(7, 3), labels(7), "loss returns float; return a tensor"),
-    (
-        F.cross_entropy,
-        normal(7, 3) * float("nan"),
-        labels(7),
-        "not finite on the first batch; check the inputs, the targets, the weights and the running",
-    ),
-    (F.cross_entropy, [normal(7, 3)], labels(7), r"returns list, not a tensor; pass forward"),
+    (WEIGHTED, OUTPUT, TARGET, "neither the mean nor the sum.*class weights"),
+    (over_samples, OUTPUT, OUTPUT + 1, r"returns shape \(3,\) for 6 samples; return one value per sample"),
+    (lambda o, t: 1.0, OUTPUT, TARGET, "loss returns float; return a tensor"),
+    (F.cross_entropy, OUTPUT * float("nan"), TARGET, f"not finite on the first batch; check {CHECKED}"),
+    (F.cross_entropy, [OUTPUT], TARGET, r"returns list, not a tensor; pass forward"),
 ]
 
 
@@ -250,7 +224,7 @@ def test_ignored_targets_in_any_batch_forbid_a_mean() -> None:
 
 def test_a_loss_that_turns_bad_later() -> None:
     loss = SampleLoss(F.cross_entropy)
-    loss.check(normal(7, 3), labels(7))
-    bad = normal(7, 3).index_fill(0, torch.tensor([2, 5]), float("inf"))
+    loss.check(OUTPUT, TARGET)
+    bad = OUTPUT.index_fill(0, torch.tensor([2, 5]), float("inf"))
     with pytest.raises(LossError, match="not finite for 2 of 7 samples; check the data and the weights"):
-        loss.per_sample(bad, labels(7))
+        loss.per_sample(bad, TARGET)

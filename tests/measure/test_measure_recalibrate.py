@@ -1,7 +1,5 @@
 """`bnlens.recalibrate` against exact statistics layer by layer, on ranks, and on mistakes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any
@@ -18,16 +16,10 @@ from bnlens.measure import Recalibration
 def net(**options: Any) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(2, 6, 3, bias=False),
-        nn.BatchNorm2d(6, **options),
-        nn.ReLU(),
-        nn.Conv2d(6, 5, 3, bias=False),
-        nn.BatchNorm2d(5, **options),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.LazyLinear(4),
-        nn.BatchNorm1d(4, **options),
-    )
+        nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6, **options), nn.ReLU(),
+        nn.Conv2d(6, 5, 3, bias=False), nn.BatchNorm2d(5, **options), nn.ReLU(),
+        nn.Flatten(), nn.LazyLinear(4), nn.BatchNorm1d(4, **options),
+    )  # fmt: skip
 
 
 def images(count: int = 60, seed: int = 1) -> Tensor:
@@ -174,13 +166,10 @@ def test_an_empty_rank_is_an_error_on_all(gloo_pool: Any) -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ModelError, match="nothing to recalibrate"):
-        bnlens.recalibrate(nn.Linear(2, 2), [images()])
-    with pytest.raises(ModelError, match="nothing to recalibrate"):
-        bnlens.recalibrate(nn.BatchNorm2d(2, track_running_stats=False), [images()])
-    with pytest.raises(DataError, match="the loader is empty"):
-        bnlens.recalibrate(ready(), [])
-    with pytest.raises(DataError, match="iterated again"):
-        bnlens.recalibrate(ready(), iter([images()]))
-    with pytest.raises(DataError, match="not finite"):
-        bnlens.recalibrate(ready(), [images() * float("nan")])
+    for model in (nn.Linear(2, 2), nn.BatchNorm2d(2, track_running_stats=False)):
+        with pytest.raises(ModelError, match="nothing to recalibrate"):
+            bnlens.recalibrate(model, [images()])
+    mistakes = {"the loader is empty": [], "iterated again": iter([images()]), "not finite": [images() * float("nan")]}
+    for words, loader in mistakes.items():
+        with pytest.raises(DataError, match=words):
+            bnlens.recalibrate(ready(), loader)

@@ -1,16 +1,15 @@
 """`bnlens.report` on every kind of model, batch and loss, and the notes it makes."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
+from collections import UserDict
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from measure_cases import Case, batches, conv, data, initialised, mlp, plain, seeded
+from measure_cases import Case, Shared, batches, conv, data, initialised, mlp, plain, seeded
 from torch import Tensor, nn
 
 import bnlens
@@ -30,6 +29,13 @@ ROUNDING = 10 * torch.finfo(torch.float32).eps
 
 def make(**options: Any) -> nn.Module:
     return seeded(lambda: mlp(**options))()
+
+
+def assert_near(one: Report, other: Report, tolerance: float) -> None:
+    """Measured and exactly predicted gaps agree, layer by layer and at each M."""
+    for (_, size, first), (_, _, second) in zip(one.gap_rows(), other.gap_rows(), strict=True):
+        assert first.measured[size].value == pytest.approx(second.measured[size].value, abs=tolerance)
+        assert first.exact.value == pytest.approx(second.exact.value, abs=tolerance)
 
 
 def numbers(report: Report) -> Report:
@@ -66,15 +72,11 @@ def test_a_known_likelihood_does_not_change_what_is_measured() -> None:
     custom = report_on(make(), loss=lambda output, target: F.cross_entropy(output, target))
     assert known.network.gaps.fisher is not None
     assert custom.network.gaps.fisher is None
-    for (_, size, first), (_, _, second) in zip(known.gap_rows(), custom.gap_rows(), strict=True):
-        assert first.measured[size].value == pytest.approx(second.measured[size].value, abs=1e-6)
-        assert first.exact.value == pytest.approx(second.exact.value, abs=1e-6)
+    assert_near(known, custom, 1e-6)
 
 
 def test_a_sum_over_samples_is_the_same_loss_as_a_mean() -> None:
-    mean = report_on(make())
-    total = report_on(make(), loss=nn.CrossEntropyLoss(reduction="sum"))
-    assert numbers(mean) == numbers(total)
+    assert numbers(report_on(make())) == numbers(report_on(make(), loss=nn.CrossEntropyLoss(reduction="sum")))
 
 
 def test_a_function_that_draws_targets_gives_the_fisher_value() -> None:
@@ -92,11 +94,10 @@ def test_a_function_that_draws_targets_gives_the_fisher_value() -> None:
 
 
 def test_dropout_is_off() -> None:
-    with_dropout = make()
-    with_dropout[2] = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
-    without = make()
-    without[2] = nn.Sequential(nn.ReLU(), nn.Identity())
-    assert numbers(report_on(with_dropout.train())) == numbers(report_on(without.train()))
+    nets = [make().train(), make().train()]
+    for net, layer in zip(nets, (nn.Dropout(0.5), nn.Identity()), strict=True):
+        net[2] = nn.Sequential(nn.ReLU(), layer)
+    assert numbers(report_on(nets[0])) == numbers(report_on(nets[1]))
 
 
 def test_wrappers_are_looked_through() -> None:
@@ -141,9 +142,7 @@ def test_autocast_is_respected_and_loses_little() -> None:
         half = report_on(model, loader)
     handle.remove()
     assert set(seen) == {torch.bfloat16}
-    for (_, size, first), (_, _, second) in zip(full.gap_rows(), half.gap_rows(), strict=True):
-        assert first.measured[size].value == pytest.approx(second.measured[size].value, abs=0.003)
-        assert first.exact.value == pytest.approx(second.exact.value, abs=0.003)
+    assert_near(full, half, 0.003)
 
 
 def test_bfloat16_weights() -> None:
@@ -153,18 +152,12 @@ def test_bfloat16_weights() -> None:
 
 
 def test_double_precision_agrees_with_single() -> None:
-    single, double = report_on(make()), report_on(make().double(), [(x.double(), y) for x, y in plain()])
-    for (_, size, first), (_, _, second) in zip(single.gap_rows(), double.gap_rows(), strict=True):
-        assert first.measured[size].value == pytest.approx(second.measured[size].value, abs=1e-5)
-        assert first.exact.value == pytest.approx(second.exact.value, abs=1e-5)
+    assert_near(report_on(make()), report_on(make().double(), [(x.double(), y) for x, y in plain()]), 1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 3, 20, 47, 48])
 def test_how_the_loader_cuts_batches_does_not_matter(size: int) -> None:
-    expected = report_on(make(), batches(*data(5), size=48))
-    report = report_on(make(), batches(*data(5), size=size))
-    for (_, m, first), (_, _, second) in zip(expected.gap_rows(), report.gap_rows(), strict=True):
-        assert first.measured[m].value == pytest.approx(second.measured[m].value, abs=1e-5)
+    assert_near(report_on(make(), batches(*data(5), size=48)), report_on(make(), batches(*data(5), size=size)), 1e-5)
 
 
 def test_samples_beyond_the_maximum_are_not_read() -> None:
@@ -215,8 +208,6 @@ def test_other_leaves_of_a_batch() -> None:
 
 
 def test_a_mapping_that_is_no_dict() -> None:
-    from collections import UserDict
-
     loader = [UserDict(x=x, labels=y) for x, y in plain()]
     assert numbers(report_on(make(), loader)) == numbers(report_on(make()))
 
@@ -355,8 +346,6 @@ def test_a_layer_without_effect() -> None:
 
 
 def test_a_second_call_of_a_shared_layer_has_a_note() -> None:
-    from measure_cases import Shared
-
     report = report_on(seeded(Shared)())
     assert "is call 2 of 'bn'" in notes(report)["shared layer", "bn#2"]
     assert report["bn#2"].channels == report["bn"].channels == 4
@@ -393,8 +382,7 @@ def test_a_layer_that_no_gradient_reaches_has_a_note(way: str) -> None:
 
 
 def test_no_notes_without_cause() -> None:
-    report = report_on(make(track_running_stats=False))
-    assert report.notes == ()
+    assert report_on(make(track_running_stats=False)).notes == ()
 
 
 @pytest.mark.parametrize(("samples", "size", "source"), [(64, 16, 32), (63, 16, 8), (12, 3, 6)])

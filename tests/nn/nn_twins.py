@@ -1,14 +1,13 @@
 """Independent twins of the layers, in plain autograd."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bnlens.nn
+from bnlens.nn._ghost import group_sizes
 
 LAYERS = {2: bnlens.nn.BatchNorm1d, 3: bnlens.nn.BatchNorm1d, 4: bnlens.nn.BatchNorm2d, 5: bnlens.nn.BatchNorm3d}
 TORCH_LAYERS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -56,6 +55,34 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 def ghost_twin(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: Sequence[int]) -> Tensor:
     """A loop over groups."""
     return torch.cat([F.batch_norm(part, None, None, weight, bias, True, 0.0, eps) for part in x.split(list(sizes))])
+
+
+def twin_results(
+    twin: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, cotangent: Tensor, weight: Tensor, bias: Tensor
+) -> dict[str, Tensor]:
+    """As `results`, of a function of input, gamma and beta in plain autograd."""
+    tensors = [tensor.detach().clone().requires_grad_() for tensor in (x, weight, bias)]
+    y = twin(*tensors)
+    y.backward(cotangent)
+    names = ("input", "gradient of weight", "gradient of bias")
+    return {"output": y.detach(), **{name: t.grad for name, t in zip(names, tensors, strict=True)}}
+
+
+def assert_groups_are_a_loop(
+    ours: nn.Module, torchs: nn.Module, x: Tensor, cotangent: Tensor, tolerance: float
+) -> None:
+    """The layer's ghost groups, at its M, against a loop over groups; running statistics against torch's layer."""
+    found = results(ours, x, cotangent)
+    weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+    if torchs.affine:
+        weight, bias = torchs.weight, torchs.bias
+    sizes = group_sizes(len(x), ours.statistics_batch_size)
+    expected = twin_results(lambda *tensors: ghost_twin(*tensors, ours.eps, sizes), x, cotangent, weight, bias)
+    with torch.no_grad():
+        torchs(x)
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    expected |= {name: torchs.state_dict()[name] for name in names}
+    assert_same(found, {name: expected[name] for name in expected if name in found}, tolerance)
 
 
 class WindowTwin:

@@ -1,7 +1,5 @@
 """The dial and the freezer on whole models."""
 
-from __future__ import annotations
-
 import copy
 import math
 import subprocess
@@ -133,10 +131,8 @@ def test_a_model_that_would_be_frozen_in_part_is_refused():
 
 
 def test_reports_measure_models_of_these_layers():
-    model = nn.Sequential(
-        nn.Linear(4, 6), bnlens.nn.BatchNorm1d(6, statistics_batch_size=64), nn.ReLU(), nn.Linear(6, 3)
-    )
-    plain = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+    layers = bnlens.nn.BatchNorm1d(6, statistics_batch_size=64), nn.BatchNorm1d(6)
+    model, plain = (nn.Sequential(nn.Linear(4, 6), layer, nn.ReLU(), nn.Linear(6, 3)) for layer in layers)
     plain.load_state_dict(model.state_dict())
     x, labels = torch.randn(64, 4), torch.randint(3, (64,))
     found, expected = (

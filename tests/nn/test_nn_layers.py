@@ -1,7 +1,5 @@
 """The layers as citizens of PyTorch: precision, odd batches, copies, compilation, checkpointing."""
 
-from __future__ import annotations
-
 import copy
 import io
 import math
@@ -21,8 +19,8 @@ REGIMES = [None, 3, 8, 20, math.inf]  # for batches of 8: torch's, ghost groups,
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "window")
 
 
-def batch(samples: int = 8, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    return torch.randn(samples, 3, 4, 4, generator=torch.Generator().manual_seed(seed)).to(dtype) + 1
+def batch(samples: int = 8, *, dtype: torch.dtype = torch.float32, seed: int = 0, side: int = 4) -> torch.Tensor:
+    return torch.randn(samples, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(dtype) + 1
 
 
 def buffers(layer: nn.Module) -> dict[str, torch.Tensor]:
@@ -97,9 +95,8 @@ def test_compiled_layers_keep_layout_and_precision(M, dtype):
     layer = copy.deepcopy(eager)
     layer.compile(fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        x, cotangent = (
-            batch(7, dtype=dtype, seed=seed).to(memory_format=torch.channels_last) for seed in range(2)
-        )  # groups of unequal sizes
+        given = (batch(7, dtype=dtype, seed=seed) for seed in range(2))  # groups of unequal sizes
+        x, cotangent = (t.to(memory_format=torch.channels_last) for t in given)
         found, expected = results(layer, x, cotangent), results(eager, x, cotangent)
     for name in ("output", "input"):
         assert found[name].dtype == dtype
@@ -158,19 +155,20 @@ def test_a_layer_in_half_precision_keeps_a_wide_window(M):
 
 @pytest.mark.parametrize("M", REGIMES)
 @pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_batch_that_is_not_finite_leaves_no_trace(M, momentum, bad):
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("side", [4, 8])  # from 32 pixels on a CPU has other kernels
+def test_a_batch_that_is_not_finite_leaves_no_trace(M, momentum, bad, side):
     layer = bnlens.nn.BatchNorm2d(3, statistics_batch_size=M, momentum=momentum)
-    layer(batch())
+    layer(batch(side=side))
     before, shown = buffers(layer), repr(layer)
-    x = batch(seed=1)
+    x = batch(seed=1, side=side)
     x[2, 1, 0, 0] = bad
     assert layer(x)[:, 1].isnan().any()  # the loss must see it
     assert all(torch.equal(value, before[name]) for name, value in buffers(layer).items())
     assert int(layer.skipped_batches) == 1
     assert "skipped_batches" not in shown
     assert "skipped_batches=1" in repr(layer)
-    assert layer(batch(seed=2)).isfinite().all()
+    assert layer(batch(seed=2, side=side)).isfinite().all()
 
 
 @pytest.mark.parametrize("M", REGIMES)
@@ -258,14 +256,10 @@ def test_warns_once_when_the_batch_is_far_below():
 
 
 def test_population_layers_are_layers_at_infinity():
-    for ours, plain in (
-        (bnlens.nn.PopulationBatchNorm1d, nn.BatchNorm1d),
-        (bnlens.nn.PopulationBatchNorm2d, nn.BatchNorm2d),
-        (bnlens.nn.PopulationBatchNorm3d, nn.BatchNorm3d),
-    ):
-        layer = ours(3, momentum=None, affine=False)
+    for kind in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"):
+        layer = getattr(bnlens.nn, f"Population{kind}")(3, momentum=None, affine=False)
         assert layer.statistics_batch_size == math.inf
-        assert isinstance(layer, plain)
+        assert isinstance(layer, getattr(nn, kind))
         assert "statistics_batch_size=inf" in repr(layer)
 
 

@@ -1,7 +1,5 @@
 """The examples on the pages about the layers run."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,12 +1,11 @@
 """Layers whose mean or standard deviation alone carries noise: against twins in plain autograd, and BN and PN at the limits."""
 
-from __future__ import annotations
-
 import math
+from functools import partial
 
 import pytest
 import torch
-from nn_twins import assert_same, results
+from nn_twins import LAYERS, assert_same, results, twin_results
 from torch import nn
 
 import bnlens.nn
@@ -16,7 +15,6 @@ from bnlens.nn._ghost import group_sizes
 from bnlens.nn._window import window_weight
 
 OURS = {2: PartialNoise1d, 3: PartialNoise1d, 4: PartialNoise2d, 5: PartialNoise3d}
-DIALS = {2: bnlens.nn.BatchNorm1d, 3: bnlens.nn.BatchNorm1d, 4: bnlens.nn.BatchNorm2d, 5: bnlens.nn.BatchNorm3d}
 SHAPES = [(11, 3), (9, 2, 5), (10, 3, 2, 3), (8, 2, 2, 1, 3)]
 
 
@@ -66,11 +64,8 @@ def test_the_definition_in_plain_autograd(shape, noise):
         seen = (1 - weight) * seen + weight
         mu = first / seen
         window = mu, second / seen - mu * mu
-        leaf, gamma, beta = (t.detach().clone().requires_grad_() for t in (x, layer.weight, layer.bias))
-        y = twin(leaf, gamma, beta, layer.eps, noise, sizes, window)
-        y.backward(cotangent)
-        expected = {"output": y.detach(), "input": leaf.grad}
-        expected |= {"gradient of weight": gamma.grad, "gradient of bias": beta.grad}
+        definition = partial(twin, eps=layer.eps, noise=noise, sizes=sizes, window=window)
+        expected = twin_results(definition, x, cotangent, layer.weight, layer.bias)
         assert_same({name: found[name] for name in expected}, expected, 1e-11)
 
 
@@ -78,7 +73,7 @@ def test_the_definition_in_plain_autograd(shape, noise):
 @pytest.mark.parametrize(("noise", "M"), [("both", 4), ("both", 2), ("none", math.inf)])
 def test_with_both_noises_it_is_bn_and_with_none_pn(shape, noise, M):
     layer = made(shape, noise, 4 if noise == "none" else M)
-    other = DIALS[len(shape)](shape[1], statistics_batch_size=M, dtype=torch.float64)
+    other = LAYERS[len(shape)](shape[1], statistics_batch_size=M, dtype=torch.float64)
     other.load_state_dict(layer.state_dict())
     for step in range(3):
         x, cotangent = 2 * torch.randn(2, *shape, dtype=torch.float64) + step

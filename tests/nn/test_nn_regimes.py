@@ -1,14 +1,13 @@
 """Each regime against its twin: torch's layer, a loop over groups, a window in plain autograd."""
 
-from __future__ import annotations
-
 import math
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nn_twins import LAYERS, ROUNDING, WindowTwin, assert_same, ghost_twin, pair, results
+from nn_twins import LAYERS, ROUNDING, WindowTwin, assert_groups_are_a_loop, assert_same, pair, results, twin_results
 
 import bnlens.nn
 from bnlens.nn._ghost import group_sizes
@@ -68,21 +67,7 @@ def test_ghost_groups_equal_a_loop(dtype, shape, M, affine, seed):
     torch.manual_seed(seed)
     ours, torchs = pair(len(shape), shape[1], dtype=dtype, statistics_batch_size=M, affine=affine)
     x, cotangent = sample(shape, dtype, seed)
-    found = results(ours, x, cotangent)
-    sizes = group_sizes(shape[0], M)
-    leaf = x.clone().requires_grad_()
-    ones = torch.ones(shape[1], dtype=dtype)
-    weight, bias = (torchs.weight, torchs.bias) if affine else (ones, 0 * ones)
-    y = ghost_twin(leaf, weight, bias, ours.eps, sizes)
-    y.backward(cotangent)
-    expected = {"output": y.detach(), "input": leaf.grad}
-    if affine:
-        expected |= {"gradient of weight": weight.grad, "gradient of bias": bias.grad}
-    # the running statistics are those of the whole batch, as torch keeps them
-    with torch.no_grad():
-        torchs(x)
-    names = ("running_mean", "running_var", "num_batches_tracked")
-    assert_same(found, expected | {name: torchs.state_dict()[name] for name in names}, 4 * TOLERANCE[dtype])
+    assert_groups_are_a_loop(ours, torchs, x, cotangent, 4 * TOLERANCE[dtype])
 
 
 def test_gradients_of_ghost_groups_to_second_order():
@@ -111,18 +96,10 @@ def test_window_equals_plain_autograd(ndim, M):
         shape = (samples, 3) + (2,) * (ndim - 2)
         x, cotangent = sample(shape, torch.float64, samples)
         found = results(layer, x, cotangent)
-        leaf = x.clone().requires_grad_()
-        weight, bias = (p.detach().clone().requires_grad_() for p in (layer.weight, layer.bias))
-        a = window_weight(samples, M)
-        y = twin(leaf, weight, bias, layer.eps, a)
-        y.backward(cotangent)
+        by_window = partial(twin, eps=layer.eps, a=window_weight(samples, M))
+        expected = twin_results(by_window, x, cotangent, layer.weight, layer.bias)
         torch.testing.assert_close(layer.window[2], torch.full((3,), twin.seen, dtype=torch.float64))
-        for name, value in {
-            "output": y.detach(),
-            "input": leaf.grad,
-            "gradient of weight": weight.grad,
-            "gradient of bias": bias.grad,
-        }.items():
+        for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12)
 
 

@@ -1,7 +1,5 @@
 """The explicit regularisers against dense twins: sums over samples, and finite differences of a plain BN net."""
 
-from __future__ import annotations
-
 import copy
 import math
 from types import SimpleNamespace
@@ -117,9 +115,8 @@ def test_gradient_of_the_curvature_penalty():
 def test_a_later_layer_takes_out_what_is_common():
     """Noise of a first layer with one pixel an image and no nonlinearity: the next normalisation removes it whole."""
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Linear(4, 5), PopulationBatchNorm1d(5), nn.BatchNorm1d(5, eps=1e-12), nn.Linear(5, 3)
-    ).double()  # fmt: skip
+    layers = nn.Linear(4, 5), PopulationBatchNorm1d(5), nn.BatchNorm1d(5, eps=1e-12), nn.Linear(5, 3)
+    net = nn.Sequential(*layers).double()
     penalty = CurvaturePenalty(net, 4)(torch.randn(64, 4, dtype=torch.float64))[1]
     assert 0 <= penalty.item() < 1e-12
     del net[2]

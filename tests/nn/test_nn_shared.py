@@ -1,7 +1,5 @@
 """Shared statistics: micro-batches against torch's BN over all samples they are part of."""
 
-from __future__ import annotations
-
 import copy
 import math
 from contextlib import nullcontext

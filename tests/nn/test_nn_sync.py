@@ -1,7 +1,5 @@
 """Statistics over ranks: several ranks compute what one process computes on all their samples."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -69,13 +67,12 @@ def test_pieces_are_the_intersections_of_ranks_and_groups(partition):
     holder = [rank for rank, count in enumerate(samples) for _ in range(count)]
     member = [group for group, size in enumerate(sizes) for _ in range(size)]
     groups = pieces_of_groups(samples, sizes)
-    found = [
-        (piece.rank, group) for group, pieces in enumerate(groups) for piece in pieces for _ in range(piece.samples)
-    ]
+    held = [(piece, group) for group, pieces in enumerate(groups) for piece in pieces]
+    found = [(piece.rank, group) for piece, group in held for _ in range(piece.samples)]
     assert found == list(zip(holder, member, strict=True))
-    assert all(piece.samples for pieces in groups for piece in pieces)
+    assert all(piece.samples for piece, _ in held)
     for rank in range(len(samples)):
-        parts = [piece.part for pieces in groups for piece in pieces if piece.rank == rank]
+        parts = [piece.part for piece, _ in held if piece.rank == rank]
         assert parts == list(range(len(parts)))
 
 
@@ -168,9 +165,8 @@ def test_channels_last_stays(gloo_pool: GlooPool, M):
     layer = layer_of(4, M, sync=True)
     for rank, share in enumerate(gloo_pool.run(layouts, [(layer, last, slice(0, 40)), (layer, last, slice(40, 64))])):
         assert share == [True, True], rank
-    assert_same(
-        over_ranks(gloo_pool, layer, last, (40, 24))[0], over_ranks(gloo_pool, layer, given, (40, 24))[0], ROUNDING
-    )
+    found, expected = (over_ranks(gloo_pool, layer, steps, (40, 24))[0] for steps in (last, given))
+    assert_same(found, expected, ROUNDING)
 
 
 def exchanges(job):

@@ -1,7 +1,5 @@
 """What the window promises: the variance and the bias of M samples, at fixed weights."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training by two processes of a gloo group, through accelerate, against training by one."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import dataclasses
 import math
 import warnings
@@ -62,29 +60,16 @@ def test_a_run_that_is_cut_ends_bit_for_bit_as_one_that_is_not(tmp_path, data, r
     options = {"batch_size": 32, "steps": 9, "recalibrate": True} | options
     whole = make_net(data, **build)
     history = fit(whole, data, **options)
-    path = tmp_path / "folder" / "run.pt"
+    path, every = tmp_path / "folder" / "run.pt", 3 - cut % 2
+    saving = {"checkpoint": path, "checkpoint_every": every}
     with pytest.raises(Cut):
-        fit(
-            make_net(data, **build),
-            data,
-            checkpoint=path,
-            checkpoint_every=3 - cut % 2,
-            observe=cut_after(cut),
-            **options,
-        )
+        fit(make_net(data, **build), data, observe=cut_after(cut), **saving, **options)
     assert path.is_file()
     observed = []
     again = make_net(data, **build)
     torch.manual_seed(123)  # what another program would have drawn
-    resumed = fit(
-        again,
-        data,
-        checkpoint=path,
-        checkpoint_every=3 - cut % 2,
-        observe=lambda *call: observed.append(call[0]),
-        **options,
-    )
-    assert observed == list(range((cut - 1) // (3 - cut % 2) * (3 - cut % 2) + 1, 10))
+    resumed = fit(again, data, observe=lambda *call: observed.append(call[0]), **saving, **options)
+    assert observed == list(range((cut - 1) // every * every + 1, 10))
     assert 1 < observed[0] <= cut
     assert resumed == history
     assert not path.exists()
@@ -96,16 +81,11 @@ def test_a_regularised_run_goes_on_too(tmp_path, data):
     results = []
     for cut in (False, True):
         nets = [make_net(data, M=math.inf) for _ in range(1 + cut)]
-        options = {"statistics_batch_size": math.inf, "device_batch_size": 16, "batch_size": 32, "steps": 5}
+        options = {"statistics_batch_size": math.inf, "device_batch_size": 16}
         if cut:
-            with pytest.raises(Cut):
-                fit(
-                    nets[0], data, regulariser=CurvaturePenalty(nets[0], 8), checkpoint=tmp_path / "run.pt",
-                    checkpoint_every=1, observe=cut_after(3), **options,
-                )  # fmt: skip
-        results.append(
-            fit(nets[-1], data, regulariser=CurvaturePenalty(nets[-1], 8), checkpoint=tmp_path / "run.pt", **options)
-        )
+            start(tmp_path, data, nets[0], regulariser=CurvaturePenalty(nets[0], 8), **options)
+        options |= {"batch_size": 32, "steps": 5, "checkpoint": tmp_path / "run.pt"}
+        results.append(fit(nets[-1], data, regulariser=CurvaturePenalty(nets[-1], 8), **options))
     assert results[0] == results[1]
 
 
@@ -122,11 +102,9 @@ def test_is_written_once_an_epoch_unless_told_otherwise(tmp_path, data):
 
 def start(tmp_path, data, net=None, **options):
     path = tmp_path / "run.pt"
+    options = {"batch_size": 32, "steps": 5, "checkpoint": path, "checkpoint_every": 1} | options
     with pytest.raises(Cut):
-        fit(
-            net or make_net(data), data, checkpoint=path, checkpoint_every=1,
-            observe=cut_after(3), **({"batch_size": 32, "steps": 5} | options),
-        )  # fmt: skip
+        fit(net or make_net(data), data, observe=cut_after(3), **options)
     return path
 
 
@@ -170,9 +148,7 @@ def test_another_configuration_is_refused(tmp_path, data, options, difference):
 def test_another_model_or_other_data_are_refused(tmp_path, data, change, difference):
     path = start(tmp_path, data)
     net, other = change(make_net(data), data)
-    with pytest.raises(
-        UsageError, match=f"is of another run: {difference}; run with what it was begun with, delete it"
-    ):
+    with pytest.raises(UsageError, match=f"of another run: {difference}; run with what it was begun with, delete it"):
         fit(net, other, batch_size=32, steps=5, checkpoint=path)
 
 
@@ -180,10 +156,9 @@ def test_another_regulariser_is_refused(tmp_path, data):
     nets = [make_net(data, M=math.inf) for _ in range(2)]
     options = {"statistics_batch_size": math.inf, "device_batch_size": 16}
     path = start(tmp_path, data, nets[0], regulariser=CurvaturePenalty(nets[0], 8), **options)
+    options |= {"regulariser": CurvaturePenalty(nets[1], 16), "batch_size": 32, "steps": 5}
     with pytest.raises(UsageError, match=r"regulariser was CurvaturePenalty\(.*=8\) and is CurvaturePenalty\(.*=16\)"):
-        fit(
-            nets[1], data, regulariser=CurvaturePenalty(nets[1], 16), batch_size=32, steps=5, checkpoint=path, **options
-        )
+        fit(nets[1], data, checkpoint=path, **options)
 
 
 @pytest.mark.parametrize("length", [0, 100, 3000])

@@ -80,9 +80,8 @@ def change_class(
         NotConvertibleError: Python does not let the layer's class be changed.
     """
     attributes, buffers = added_names()
-    undo.callback(
-        _restore, layer, type(layer), dict(vars(layer)), dict(layer._buffers), set(layer._non_persistent_buffers_set)
-    )
+    saved = dict(vars(layer)), dict(layer._buffers), set(layer._non_persistent_buffers_set)
+    undo.callback(_restore, layer, type(layer), *saved)
     try:
         layer.__class__ = cls  # type: ignore[assignment]
     except TypeError as error:

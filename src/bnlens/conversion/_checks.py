@@ -35,12 +35,7 @@ __all__ = [
 
 
 def check_arguments(model: Any, optimizer: Any) -> None:
-    """Raise where the model or the optimizer is none.
-
-    Raises:
-        UsageError: see above.
-        NotConvertibleError: the model is scripted, or a part of it.
-    """
+    """Raise UsageError where the model or the optimizer is none, NotConvertibleError where a part of the model is scripted."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is {type(model).__name__}; give a torch.nn.Module")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
@@ -54,11 +49,7 @@ def check_arguments(model: Any, optimizer: Any) -> None:
 
 
 def check_parametrizations(path: str, layer: nn.Module) -> None:
-    """Raise where a parameter is parametrized: taking that off later would undo a change of class.
-
-    Raises:
-        NotYetConvertibleError: see above.
-    """
+    """Raise NotYetConvertibleError where a parameter is parametrized: taking that off later would undo a change of class."""
     if parametrize.is_parametrized(layer):
         name = next(iter(layer.parametrizations))  # type: ignore[arg-type]
         raise NotYetConvertibleError(
@@ -110,9 +101,7 @@ def selection(model: nn.Module, layers: Iterable[str] | str | None) -> Callable[
             raise UsageError(f"layers names {path!r}, which {type(model).__name__} has not; {hint}")
 
     def path_if_chosen(module: nn.Module) -> str | None:
-        inside = any(
-            path == prefix or path.startswith(f"{prefix}.") or not prefix for path in paths[module] for prefix in chosen
-        )
+        inside = any(f"{path}.".startswith(f"{prefix}.") or not prefix for path in paths[module] for prefix in chosen)
         return _shown(paths[module][0]) if inside else None
 
     return path_if_chosen

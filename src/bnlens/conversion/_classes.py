@@ -102,7 +102,7 @@ def _calls_super(forward: Any) -> bool:
 
 def _with_forward(cls: type, ours: type[DialBatchNorm], rule: Rule) -> type[DialBatchNorm]:
     rule_forward = rule.forward
-    assert rule_forward is not None  # noqa: S101 - rules with a check only have raised by now
+    assert rule_forward is not None  # noqa: S101 - rules that refuse have done so by now
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         return rule_forward(self, partial(ours.forward, self), *args, **kwargs)

@@ -13,15 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 import bnlens.conversion.rules  # noqa: F401 - registers the rules of bnlens
+from bnlens.conversion import _checks
 from bnlens.conversion._changes import change_class, new_state, replace_module, swap_parameters
-from bnlens.conversion._checks import (
-    check_arguments,
-    check_layer,
-    check_parametrizations,
-    nothing_to_convert,
-    parameter_pairs,
-    selection,
-)
 from bnlens.conversion._classes import converted_class, original_class
 from bnlens.conversion._registry import Rule, find_rule, full_name, registered
 from bnlens.errors import ModelError, NeedsRuleError, NotYetConvertibleError
@@ -84,8 +77,8 @@ def convert(
         >>> revert(model)[1]
         BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=True, ...)
     """
-    check_arguments(model, optimizer)
-    chosen_path = selection(model, layers)
+    _checks.check_arguments(model, optimizer)
+    chosen_path = _checks.selection(model, layers)
     tensor = next(iter([*model.parameters(), *model.buffers()]), None)
     device = torch.get_default_device() if tensor is None else tensor.device
     changes: list[Change] = []
@@ -95,8 +88,9 @@ def convert(
         if path is None or found is None or module in inner or isinstance(module, DialBatchNorm):
             continue
         rule = found[1]
-        if rule.check is not None:
-            rule.check(path, module, statistics_batch_size)
+        if rule.refusal is not None:
+            error, reason = rule.refusal
+            raise error(f"layer {path!r} ({type(module).__name__}) {reason}")
         if rule.to is not None:
             new = _replacement(path, module, rule, rule.to)
             set_statistics_batch_size(new, statistics_batch_size, sync=sync)
@@ -106,13 +100,13 @@ def convert(
             result = new if module is model else result
             continue
         assert isinstance(module, _BatchNorm)  # noqa: S101 - other rules are for its subclasses
-        check_layer(path, module)
+        _checks.check_layer(path, module)
         cls = converted_class(type(module), path)
         over_ranks = isinstance(module, nn.SyncBatchNorm) if sync is None else sync
         state = new_state(module, statistics_batch_size, over_ranks, device)
         changes.append(partial(change_class, module, cls, state=state, path=path))
     if not changes:
-        raise nothing_to_convert(model, layers)
+        raise _checks.nothing_to_convert(model, layers)
     _all_or_none(changes)
     return result
 
@@ -136,7 +130,7 @@ def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module
         NotYetConvertibleError: a layer is frozen or parametrized.
         NeedsRuleError: a layer is of a class that was derived from ours, or its rule is no longer registered.
     """
-    check_arguments(model, optimizer)
+    _checks.check_arguments(model, optimizer)
     changes: list[Change] = []
     result, inner = model, set[nn.Module]()
     for path, module in model.named_modules():
@@ -172,7 +166,7 @@ def _replacement(path: str, layer: nn.Module, rule: Rule, to: Callable[[nn.Modul
 
 
 def _exchange(model: nn.Module, path: str, old: nn.Module, new: nn.Module, optimizer: Optimizer | None) -> Change:
-    pairs = {} if optimizer is None else parameter_pairs(path, old, new)
+    pairs = {} if optimizer is None else _checks.parameter_pairs(path, old, new)
 
     def change(undo: ExitStack) -> None:
         replace_module(model, old, new, undo)
@@ -183,7 +177,7 @@ def _exchange(model: nn.Module, path: str, old: nn.Module, new: nn.Module, optim
 
 
 def _class_before(path: str, layer: DialBatchNorm) -> type[nn.Module]:
-    check_parametrizations(path, layer)
+    _checks.check_parametrizations(path, layer)
     if layer.frozen:
         raise NotYetConvertibleError(
             f"layer {path!r} is frozen, which train() would end once it is torch's; call bnlens.unfreeze(model) first"

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlens.errors import UsageError
+from bnlens.errors import ConversionError, UsageError
 
 __all__ = ["Rule", "find_rule", "register", "register_rule", "registered", "unregister_rule"]
 
@@ -25,7 +25,7 @@ class Rule:
         forward: the layer's forward, given the normalisation; see `register_rule`.
         to: builds the replacement, with `back` the way back; see `register_rule`.
         back: see ``to``.
-        check: called with the layer's path, the layer and M; raises a `ConversionError` where this layer cannot be converted.
+        refusal: class of the error for layers that cannot be converted, and what it says of them.
     """
 
     kind: type[nn.Module] | str
@@ -33,7 +33,7 @@ class Rule:
     forward: Callable[..., Any] | None = None
     to: Callable[[Any], nn.Module] | None = None
     back: Callable[[Any], nn.Module] | None = None
-    check: Callable[[str, Any, float | None], None] | None = None
+    refusal: tuple[type[ConversionError], str] | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +77,8 @@ def register_rule(
 ) -> None:
     """Tell `convert` and `revert` how to treat a kind of layer and its subclasses.
 
+    ``kind`` is the class, or its full name as a string, which spares importing it.
+
     Two forms. For a *subclass of torch's BN* whose ``forward`` does something else as well, and does not reach the
     normalisation by ``super().forward``, give ``forward(layer, normalise, *args)``: what the layer's forward does, with
     ``normalise(x)`` in the place of batch normalization. The layer stays the same object.
@@ -89,12 +91,6 @@ def register_rule(
 
     Rules are found by the nearest base class; a second rule for a kind takes the place of the first. A model that was
     converted by a rule needs it again to be reverted, and with ``forward`` also to be unpickled.
-
-    Args:
-        kind: the class, or its full name as a string, which spares importing it.
-        forward: see above.
-        to: see above.
-        back: see above.
 
     Raises:
         UsageError: neither form is given, or both; or ``forward`` is given for a class that is no subclass of torch's BN.
@@ -127,11 +123,7 @@ def register_rule(
 
 
 def unregister_rule(kind: type[nn.Module] | str) -> None:
-    """Remove the rule for a kind.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Remove the rule for a kind; raise UsageError where there is none."""
     name = kind if isinstance(kind, str) else full_name(kind)
     if _RULES.pop(name, None) is None:
         raise UsageError(

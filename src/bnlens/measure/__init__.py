@@ -6,18 +6,12 @@ sample, each followed by its ``_stderr``), and for layers ``channels``, ``pixels
 `LayerResult`.
 """
 
-from bnlens.measure._compare import Comparison as Comparison
-from bnlens.measure._compare import Difference as Difference
-from bnlens.measure._estimate import Estimate as Estimate
-from bnlens.measure._recalibrate import Recalibration as Recalibration
-from bnlens.measure._recalibrate import recalibrate as recalibrate
-from bnlens.measure._report import Prediction as Prediction
-from bnlens.measure._report import Report as Report
-from bnlens.measure._results import Gaps as Gaps
-from bnlens.measure._results import LayerResult as LayerResult
-from bnlens.measure._results import NetworkResult as NetworkResult
-from bnlens.measure._results import Note as Note
-from bnlens.measure._run import report as report
+from bnlens.measure._compare import Comparison, Difference
+from bnlens.measure._estimate import Estimate
+from bnlens.measure._recalibrate import Recalibration, recalibrate
+from bnlens.measure._report import Prediction, Report
+from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note
+from bnlens.measure._run import report
 
 __all__ = [
     "Comparison",

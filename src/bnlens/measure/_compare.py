@@ -105,7 +105,7 @@ def compare(first: ReportData, second: ReportData) -> Comparison:
         )
     left = {(name, size): gaps.measured[size] for name, size, gaps in first.gap_rows(sizes)}
     right = {(name, size): gaps.measured[size] for name, size, gaps in second.gap_rows(sizes)}
-    names_left, names_right = [name for name, _ in left], [name for name, _ in right]
+    names_left, names_right = ([name for name, _ in side] for side in (left, right))
     return Comparison(
         tuple(Difference(*key, left[key], right[key]) for key in left if key in right),
         tuple(dict.fromkeys(name for name in names_left if name not in names_right)),

@@ -25,13 +25,8 @@ def first_order_by_group(
     The gap of a group is this plus terms of second order. With v centred over the pool, a group of M of the P samples
     drawn without replacement has the expectation f(M, P) E_j[g_j . v_j] (theory sheet A.2), whatever the network.
 
-    Args:
-        members: indices of each group's samples, (groups, M).
-        statistics: of each call, under population propagation.
-        gradients: at the given targets.
-
-    Returns:
-        (groups, calls), float64, of expectation zero over random groups.
+    From the indices of each group's samples, (groups, M), and the gradients at the given targets to (groups, calls), float64,
+    of expectation zero over random groups.
     """
     size = len(next(iter(statistics.values())).mean)
     scale = float(noise_scale(members.shape[1], size))

@@ -21,28 +21,18 @@ def describe(layer: _BatchNorm, statistics: SampleStatistics, population: Popula
     gamma = statistics.gamma.double()
     spread = gamma.abs() * statistics.square.clamp(min=0).sqrt()
     stale_mean, stale_std = _staleness(layer, statistics, population)
+    # Effective samples (theory sheet D.1): E x^2 over pixels over that of a^2, and Var x^2 / 4 over that of q^2.
+    square, half_square = statistics.square, statistics.half_square.double()
+    variance_of_square = (statistics.fourth_by_sample.double() - square.square()) / 4 - square * half_square
     return Description(
-        effective_samples_mean=_effective_mean(statistics),
-        effective_samples_std=_effective_std(statistics),
+        effective_samples_mean=_ratio(square + 2 * half_square, statistics.mean, statistics.pixels),
+        effective_samples_std=_ratio(variance_of_square, statistics.half_square, statistics.pixels),
         kurtosis=_kurtosis(statistics),
         gamma_rms=float(gamma.square().mean().sqrt()),
         dead_channels=int((spread < _DEAD).sum()),
         stale_mean=stale_mean,
         stale_std=stale_std,
     )
-
-
-def _effective_mean(statistics: SampleStatistics) -> Estimate:
-    """Return the sum over channels of E x^2 over pixels, over that of a^2 (theory sheet D.1)."""
-    pixel = statistics.square + 2 * statistics.half_square.double()
-    return _ratio(pixel, statistics.mean, statistics.pixels)
-
-
-def _effective_std(statistics: SampleStatistics) -> Estimate:
-    """Return the same with (x^2 - E x^2) / 2 in place of x: Var x^2 / 4 over E q^2."""
-    square, half_square = statistics.square, statistics.half_square.double()
-    pixel = (statistics.fourth_by_sample.double() - square.square()) / 4 - square * half_square
-    return _ratio(pixel, statistics.half_square, statistics.pixels)
 
 
 def _ratio(pixel: Tensor, by_sample: Tensor, pixels: int) -> Estimate:

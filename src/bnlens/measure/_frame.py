@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import Gaps, LayerResult, ReportData
+from bnlens.measure._results import Gaps, ReportData
 
 __all__ = ["gap_columns", "report_frame"]
 
@@ -20,8 +20,11 @@ def report_frame(report: ReportData) -> pd.DataFrame:
     rows = []
     for name, size, gaps in report.gap_rows():
         row: dict[str, Any] = {"layer": name, "statistics_batch_size": size, **gap_columns(gaps, size)}
-        if name in layers:
-            row |= _describe(layers[name])
+        if layer := layers.get(name):
+            row |= {"channels": layer.channels, "pixels": layer.pixels}
+            for column in _DESCRIPTIVE:
+                row |= _columns(column, getattr(layer, column))
+            row |= {"gamma_rms": layer.gamma_rms, "dead_channels": layer.dead_channels}
         rows.append(row)
     return pd.DataFrame(rows).set_index(["layer", "statistics_batch_size"])
 
@@ -32,13 +35,6 @@ def gap_columns(gaps: Gaps, size: int) -> dict[str, float]:
     for kind in ("exact", "fisher", "two_term"):
         row |= _columns(kind, gaps.predicted(size, kind, population=gaps.population))
     return row
-
-
-def _describe(layer: LayerResult) -> dict[str, Any]:
-    row: dict[str, Any] = {"channels": layer.channels, "pixels": layer.pixels}
-    for name in _DESCRIPTIVE:
-        row |= _columns(name, getattr(layer, name))
-    return row | {"gamma_rms": layer.gamma_rms, "dead_channels": layer.dead_channels}
 
 
 def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from bnlens.measure._intercept import Handler
-from bnlens.measure._population import Population, normalise
+from bnlens.measure._population import Population, Populations, normalise
 from bnlens.measure._probe import Probe
 
 __all__ = ["SampleGradients", "collect_gradients"]
@@ -35,7 +35,7 @@ class SampleGradients:
 
 def collect_gradients(
     probe: Probe,
-    populations: Mapping[str, Population],
+    populations: Populations,
     *,
     given: bool = True,
     drawn: torch.Generator | None = None,
@@ -103,7 +103,7 @@ class _Sink:
         self.gradients[name].gamma[self.indices] = gamma.float().cpu()
 
 
-def _hooked(populations: Mapping[str, Population], sink: _Sink) -> Handler:
+def _hooked(populations: Populations, sink: _Sink) -> Handler:
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if not h.requires_grad:  # nothing upstream needs a gradient, so the graph starts here
             h = h.detach().requires_grad_()

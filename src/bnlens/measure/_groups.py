@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnlens.measure._intercept import Handler
-from bnlens.measure._population import Population, normalise
+from bnlens.measure._population import Population, Populations, normalise
 from bnlens.measure._probe import Probe
 
 __all__ = ["GroupRuns", "Perturbation", "Rounds", "SecondOrder", "group_gaps", "random_groups", "second_order"]
@@ -58,10 +58,7 @@ def _ghost(
 
 
 def ghost_handler(
-    populations: Mapping[str, Population],
-    active: Collection[str],
-    group_size: int,
-    record: dict[str, Perturbation] | None = None,
+    populations: Populations, active: Collection[str], group_size: int, record: dict[str, Perturbation] | None = None
 ) -> Handler:
     """Return a handler: group statistics in the ``active`` calls, noted in ``record``; population statistics in the others."""
 
@@ -76,39 +73,32 @@ def ghost_handler(
     return handle
 
 
-def mirrored_handler(
-    populations: Mapping[str, Population], recorded: Mapping[str, Perturbation], group_size: int
-) -> Handler:
+def mirrored_handler(populations: Populations, recorded: Mapping[str, Perturbation], group_size: int) -> Handler:
     """Return the antithetic twin of ``ghost_handler``: PN at (beta, gamma) minus each group's recorded perturbation."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in recorded:
             return normalise(h, populations[name], gamma, beta)
-        perturbation = recorded[name]
-        parts = [
-            normalise(part, populations[name], gamma - scale, beta - shift)
-            for part, scale, shift in zip(
-                torch.split(h, group_size), perturbation.scale, perturbation.shift, strict=True
-            )
-        ]
-        return torch.cat(parts)
+        groups = zip(torch.split(h, group_size), recorded[name].scale, recorded[name].shift, strict=True)
+        return torch.cat([normalise(part, populations[name], gamma - g, beta - b) for part, g, b in groups])
 
     return handle
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Shuffles of the pool into groups: ``count`` of them, reproducible from ``seed``."""
+    """Shuffles of the pool into groups: ``count`` of them, reproducible from ``seed``, ``advance`` being called after each."""
 
     count: int
     seed: int
+    advance: Callable[[], None] = lambda: None
 
-    def groups(self, probe: Probe, group_size: int, advance: Callable[[], None]) -> Iterator[Tensor]:
+    def groups(self, probe: Probe, group_size: int) -> Iterator[Tensor]:
         """Yield indices of whole groups, round by round; the same groups for the same seed and group size."""
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.count):
             yield from random_groups(len(probe.pool), group_size, probe.batch_size, generator)
-            advance()
+            self.advance()
 
 
 @dataclass(frozen=True)
@@ -125,13 +115,7 @@ class GroupRuns:
 
 
 def group_gaps(
-    probe: Probe,
-    populations: Mapping[str, Population],
-    baseline: Tensor,
-    active: Collection[str],
-    group_size: int,
-    rounds: Rounds,
-    advance: Callable[[], None] = lambda: None,
+    probe: Probe, populations: Populations, baseline: Tensor, active: Collection[str], group_size: int, rounds: Rounds
 ) -> GroupRuns:
     """Return the measured gap of every group: mean loss with the group's own statistics less that with population statistics.
 
@@ -142,11 +126,10 @@ def group_gaps(
         active: the calls that use group statistics.
         group_size: M.
         rounds: how often the pool is reshuffled, and the seed.
-        advance: called after each round.
     """
     handler = ghost_handler(populations, active, group_size)
     gaps, members = [], []
-    for indices in rounds.groups(probe, group_size, advance):
+    for indices in rounds.groups(probe, group_size):
         gaps.append((probe.losses(indices, handler) - baseline[indices]).view(-1, group_size).mean(1))
         members.append(indices.view(-1, group_size))
     return GroupRuns(torch.cat(gaps), torch.cat(members))
@@ -166,13 +149,7 @@ class SecondOrder(GroupRuns):
 
 
 def second_order(
-    probe: Probe,
-    populations: Mapping[str, Population],
-    baseline: Tensor,
-    active: Collection[str],
-    group_size: int,
-    rounds: Rounds,
-    advance: Callable[[], None] = lambda: None,
+    probe: Probe, populations: Populations, baseline: Tensor, active: Collection[str], group_size: int, rounds: Rounds
 ) -> SecondOrder:
     """Return the antithetic second order of theory sheet D.1 and D.2, with eps recorded under BN propagation.
 
@@ -184,7 +161,7 @@ def second_order(
     """
     gaps, quadratic, members = [], [], []
     recorded: dict[str, list[Perturbation]] = {name: [] for name in active}
-    for indices in rounds.groups(probe, group_size, advance):
+    for indices in rounds.groups(probe, group_size):
         record: dict[str, Perturbation] = {}
         plus = probe.losses(indices, ghost_handler(populations, active, group_size, record))
         minus = probe.losses(indices, mirrored_handler(populations, record, group_size))

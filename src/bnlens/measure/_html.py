@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import plotly.graph_objects as go
@@ -13,7 +13,7 @@ from bnlens.measure._estimate import Estimate
 from bnlens.measure._frame import gap_columns, report_frame
 from bnlens.measure._results import Gaps, ReportData
 from bnlens.measure._serial import to_json
-from bnlens.render import ROLES, Html
+from bnlens.render import ROLES
 
 __all__ = ["gap_by_layer", "gap_by_size", "report_page"]
 
@@ -22,7 +22,7 @@ _PREDICTIONS = (
     ("fisher", "predicted, Fisher", "fisher"),
     ("two_term", "two-term (paper)", "paper"),
 )
-_FISHER = {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"}
+_LOOKS = {**ROLES, "fisher": {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"}}
 _GAP = "gap (nats per sample)"
 _LEAD = (
     "Gap: the mean loss with the batch statistics of groups of M samples less the mean loss with population statistics, "
@@ -54,13 +54,11 @@ def gap_by_size(gaps: Gaps) -> go.Figure:
         estimate: Estimate | None = getattr(gaps, kind)
         if estimate is None:
             continue
-        look = _look(role)
+        line = {key: _LOOKS[role][key] for key in ("color", "dash")}
         values = [estimate.value * gaps.scale(size, gaps.population) for size in grid]
-        figure.add_trace(
-            go.Scatter(x=grid, y=values, mode="lines", name=label, line={k: look[k] for k in ("color", "dash")})
-        )
+        figure.add_trace(go.Scatter(x=grid, y=values, mode="lines", name=label, line=line))
     measured = [gaps.measured[size] for size in sizes]
-    figure.add_trace(_points(sizes, measured, "measured", _look("measured")))
+    figure.add_trace(_points(sizes, measured, "measured", _LOOKS["measured"]))
     figure.update_xaxes(tickvals=[2**power for power in range(1, 14)])
     return figure
 
@@ -71,17 +69,17 @@ def gap_by_layer(report: ReportData, size: int) -> go.Figure:
     named = [(layer.name, layer.gaps) for layer in report.layers if layer.gaps is not None]
     names = [name for name, _ in named]
     measured = [gaps.measured[size] for _, gaps in named]
-    figure.add_trace(_points(names, measured, f"measured, M = {size}", _look("measured")))
+    figure.add_trace(_points(names, measured, f"measured, M = {size}", _LOOKS["measured"]))
     for kind, label, role in _PREDICTIONS:
         values = [gaps.predicted(size, kind, population=gaps.population) for _, gaps in named]
         present = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
         if present:
-            figure.add_trace(_points([n for n, _ in present], [v for _, v in present], label, _look(role)))
+            figure.add_trace(_points([n for n, _ in present], [v for _, v in present], label, _LOOKS[role]))
     figure.update_xaxes(type="category")
     return figure
 
 
-def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: dict[str, Any]) -> go.Scatter:
+def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: Mapping[str, Any]) -> go.Scatter:
     return go.Scatter(
         x=x,
         y=[estimate.value for estimate in estimates],
@@ -92,21 +90,14 @@ def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: di
     )
 
 
-def _look(role: str) -> dict[str, Any]:
-    return dict(_FISHER if role == "fisher" else ROLES[role])
-
-
 def _network(report: ReportData) -> str:
     gaps = report.network.gaps
     caption = (
         f"The gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. Curves: predicted "
         f"from groups of {gaps.source} samples, scaled with the variance of the batch mean."
     )
-    parts = [
-        render.figure(gap_by_size(gaps), caption=caption),
-        render.table(_gap_rows(report, network=True), caption="Whole network", columns=_GAP_HEADINGS),
-    ]
-    return "\n".join(parts)
+    table = render.table(_gap_rows(report, network=True), caption="Whole network", columns=_GAP_HEADINGS)
+    return f"{render.figure(gap_by_size(gaps), caption=caption)}\n{table}"
 
 
 def _layers(report: ReportData) -> str:
@@ -115,12 +106,9 @@ def _layers(report: ReportData) -> str:
         f"The gap of each layer alone at M = {size}, all others on population statistics. The layers do not add up to the "
         "network: later layers normalise away what earlier noise has in common."
     )
-    parts = [
-        render.figure(gap_by_layer(report, size), caption=caption),
-        render.table(_gap_rows(report, network=False), caption="Single layers", columns=_GAP_HEADINGS),
-        Html(f'<p class="downloads">{_download(report)}</p>'),
-    ]
-    return "\n".join(parts)
+    table = render.table(_gap_rows(report, network=False), caption="Single layers", columns=_GAP_HEADINGS)
+    figure = render.figure(gap_by_layer(report, size), caption=caption)
+    return f'{figure}\n{table}\n<p class="downloads">{_download(report)}</p>'
 
 
 _GAP_HEADINGS = {
@@ -173,9 +161,8 @@ def _descriptions(report: ReportData) -> str:
         "image are correlated. Staleness: root mean square over channels of (running mean - population mean) / population "
         "deviation, and of the logarithm of the ratio of deviations."
     )
-    parts = [render.table(rows, caption="Each BN layer under population statistics", columns=headings)]
-    parts.append(render.paragraph(explanation, kind="note"))
-    return "\n".join(parts)
+    table = render.table(rows, caption="Each BN layer under population statistics", columns=headings)
+    return f"{table}\n{render.paragraph(explanation, kind='note')}"
 
 
 def _notes(report: ReportData) -> str:
@@ -189,12 +176,11 @@ def _notes(report: ReportData) -> str:
 
 def _details(report: ReportData) -> str:
     discrepancy = report.network.running_discrepancy
+    running = "no running statistics" if discrepancy is None else f"{discrepancy} nats"
     details = {
         "Samples": report.samples,
         "Population loss": f"{report.network.population_loss} nats",
-        "Loss with running less population statistics": "no running statistics"
-        if discrepancy is None
-        else f"{discrepancy} nats",
+        "Loss with running less population statistics": running,
         "Predicted from groups of": report.prediction_batch_size,
         "Shuffles per gap": report.rounds,
         "Passes until the population statistics stood still": report.population_passes,
@@ -207,7 +193,7 @@ def _details(report: ReportData) -> str:
     return str(render.definitions(details))
 
 
-def _download(report: ReportData) -> Html:
+def _download(report: ReportData) -> str:
     rows = cast("list[dict[str, Any]]", report_frame(report).reset_index().to_dict("records"))
     table = render.download(
         csv_text(rows), filename="bnlens-report.csv", label="All numbers (CSV)", media_type="text/csv"
@@ -215,4 +201,4 @@ def _download(report: ReportData) -> Html:
     document = render.download(
         to_json(report), filename="bnlens-report.json", label="The report (JSON)", media_type="application/json"
     )
-    return Html(f"{table} {document}")
+    return f"{table} {document}"

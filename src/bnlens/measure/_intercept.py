@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Interceptor(TorchFunctionMode):
         handles: list[torch.utils.hooks.RemovableHandle] = []
         try:
             for name, layer in self.layers.items():
-                handles.append(layer.register_forward_pre_hook(self._enter(name), prepend=True))
+                handles.append(layer.register_forward_pre_hook(partial(self._enter, name), prepend=True))
                 handles.append(layer.register_forward_hook(self._leave, always_call=True))
             yield
         finally:
@@ -87,16 +88,13 @@ class Interceptor(TorchFunctionMode):
         finally:
             self._handler = None
 
-    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            if self._handler is None:  # a backward pass that recomputes activations would use other statistics
-                raise ModelError(
-                    f"layer {name!r} runs outside the model's forward pass, as activation checkpointing makes it; "
-                    "switch checkpointing off for the report"
-                )
-            self._running.append([name, False])
-
-        return hook
+    def _enter(self, name: str, module: nn.Module, args: Any) -> None:
+        if self._handler is None:  # a backward pass that recomputes activations would use other statistics
+            raise ModelError(
+                f"layer {name!r} runs outside the model's forward pass, as activation checkpointing makes it; "
+                "switch checkpointing off for the report"
+            )
+        self._running.append([name, False])
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if not self._running:

@@ -52,10 +52,7 @@ class LayerLaw:
 def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: SampleGradients | None) -> LayerLaw:
     """Return all first-order terms of one BN call (theory sheet D.1).
 
-    Args:
-        statistics: per-sample statistics of the call under population propagation.
-        given: per-sample gradients at the given targets.
-        drawn: per-sample gradients at curvature draws, for the Fisher terms.
+    ``given`` has the gradients at the given targets, ``drawn`` those at curvature draws, for the Fisher terms.
     """
     noise = statistics.noise
     self_inclusion = float((given.stacked * noise).double().sum(1).mean())
@@ -69,12 +66,7 @@ def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: Sampl
 def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return 1/2 E_j E_i (sum over calls of g_j . v_i)^2, as its averages over i for each j and over j for each i.
 
-    Args:
-        gradients: g of each call, (P, D_call).
-        noise: v of each call, (K, D_call).
-
-    Returns:
-        (P,) and (K,), float64; both have the term as their mean.
+    From g of each call, (P, D_call), and v, (K, D_call), to (P,) and (K,), float64; both have the term as their mean.
     """
     size, count = len(gradients[0]), len(noise[0])
     by_gradient, by_noise = [], torch.zeros(count, dtype=torch.float64)

@@ -256,11 +256,7 @@ def _without_reduction(loss_fn: LossFunction) -> LossFunction | None:
     if isinstance(loss_fn, functools.partial):
         return functools.partial(loss_fn.func, **{**loss_fn.keywords, "reduction": "none"})
     if isinstance(loss_fn, nn.CrossEntropyLoss):
-        return functools.partial(
-            F.cross_entropy,
-            label_smoothing=loss_fn.label_smoothing,
-            ignore_index=loss_fn.ignore_index,
-            reduction="none",
-        )
+        options: dict[str, Any] = {"label_smoothing": loss_fn.label_smoothing, "ignore_index": loss_fn.ignore_index}
+        return functools.partial(F.cross_entropy, **options, reduction="none")
     function = next(f for f, name in _FUNCTIONS.items() if name == _recognise(loss_fn))
     return functools.partial(function, reduction="none")

@@ -69,13 +69,13 @@ class Measurement:
         """Return the gaps with the calls ``active`` on group statistics."""
         measured = {}
         for size in self.sizes:
-            rounds = Rounds(self.rounds, self.seed + size)
             advance = self.bar.stage(f"{label}: gap at M = {size}, rounds", self.rounds)
-            groups = group_gaps(self.probe, self.populations, self.data.baseline, active, size, rounds, advance)
+            rounds = Rounds(self.rounds, self.seed + size, advance)
+            groups = group_gaps(self.probe, self.populations, self.data.baseline, active, size, rounds)
             measured[size] = with_control(groups.gaps, self._controls(groups.members, active))
-        rounds = Rounds(self.rounds, self.seed + self.source)
         advance = self.bar.stage(f"{label}: second order at M0 = {self.source}, rounds", self.rounds)
-        runs = second_order(self.probe, self.populations, self.data.baseline, active, self.source, rounds, advance)
+        rounds = Rounds(self.rounds, self.seed + self.source, advance)
+        runs = second_order(self.probe, self.populations, self.data.baseline, active, self.source, rounds)
         scale = float(noise_scale(self.source, len(self.probe.pool)))
         if len(active) == 1:
             law = self.data.laws[active[0]]

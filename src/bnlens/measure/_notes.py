@@ -20,35 +20,46 @@ _STALE_STD = 0.1  # log
 _FIRST_ORDER = 0.2
 
 
+# By kind of note; a kind that has two is followed by a colon and what tells them apart.
+_TEXTS = {
+    "frozen": "is frozen (eval mode in a model in train mode): it normalises by its running statistics, adds no noise, and "
+    "is left out of every gap",
+    "moving statistics": "has requires_grad=False but is not in eval mode on its own: in training its running statistics "
+    "still move and its batch statistics still add noise; call .eval() on it after every model.train() to freeze it",
+    "no gradient": "gets no gradient, because its output is unused, detached or computed under no_grad: predictions leave "
+    "out its part of first order; put the layer in eval mode if it is not trained",
+    "shared layer": "is call {} of {!r}: all its calls share one set of running statistics, while each call has a "
+    "population of its own",
+    "dead channels": "{} of {} channels have an output that does not vary (standard deviation below 0.001): pruning them "
+    "changes nothing",
+    "stale statistics": "running statistics are far from the population's: mean by {} sigma, log sigma by {} (rms over "
+    "channels); recompute them before evaluating (bnlens.recalibrate)",
+    "stale statistics:network": "evaluation with the running statistics changes the loss by {} nats against population "
+    "statistics; recompute them before evaluating (bnlens.recalibrate)",
+    "beyond first order": "at M = {0} the prediction is {1} of the measured gap: the noise of {0} samples is too strong for "
+    "the first order in 1/M on this network (common where the loss is close to zero); trust the measurement",
+    "weight decay": "weight decay {} on gamma adds {} nats to what BN itself applies at M = {}, {} nats; leave gamma out of "
+    "weight decay, or count both",
+}
+
+
+def _note(kind: str, layer: str, *values: object) -> Note:
+    return Note(kind.partition(":")[0], layer, _TEXTS[kind].format(*values))
+
+
 def model_notes(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[Note]:
     """Yield notes that need the model alone: frozen layers, and layers that only look frozen."""
     for name, layer in layers.items():
         parameters = list(layer.parameters(recurse=False))
         if is_frozen(model, layer):
-            yield Note(
-                "frozen",
-                name,
-                "is frozen (eval mode in a model in train mode): it normalises by its running statistics, adds no noise, and "
-                "is left out of every gap",
-            )
+            yield _note("frozen", name)
         elif parameters and not any(p.requires_grad for p in parameters) and layer.track_running_stats:
-            yield Note(
-                "moving statistics",
-                name,
-                "has requires_grad=False but is not in eval mode on its own: in training its running statistics still move and "
-                "its batch statistics still add noise; call .eval() on it after every model.train() to freeze it",
-            )
+            yield _note("moving statistics", name)
 
 
 def gradient_notes(unreached: Sequence[str]) -> Iterator[Note]:
     """Yield notes on calls that no gradient of the loss reaches."""
-    for name in unreached:
-        yield Note(
-            "no gradient",
-            name,
-            "gets no gradient, because its output is unused, detached or computed under no_grad: predictions leave out its "
-            "part of first order; put the layer in eval mode if it is not trained",
-        )
+    yield from (_note("no gradient", name) for name in unreached)
 
 
 def result_notes(
@@ -62,76 +73,35 @@ def result_notes(
     for layer in layers:
         if "#" in layer.name:
             path, _, call = layer.name.partition("#")
-            yield Note(
-                "shared layer",
-                layer.name,
-                f"is call {call} of {path!r}: all its calls share one set of running statistics, while each call has a "
-                "population of its own",
-            )
+            yield _note("shared layer", layer.name, call, path)
         if layer.dead_channels:
-            yield Note(
-                "dead channels",
-                layer.name,
-                f"{layer.dead_channels} of {layer.channels} channels have an output that does not vary (standard deviation "
-                "below 0.001): pruning them changes nothing",
-            )
+            yield _note("dead channels", layer.name, layer.dead_channels, layer.channels)
         if _clearly_above(layer.stale_mean, _STALE_MEAN) or _clearly_above(layer.stale_std, _STALE_STD):
-            yield Note(
-                "stale statistics",
-                layer.name,
-                f"running statistics are far from the population's: mean by {layer.stale_mean} sigma, log sigma by "
-                f"{layer.stale_std} (rms over channels); recompute them before evaluating (bnlens.recalibrate)",
-            )
+            yield _note("stale statistics", layer.name, layer.stale_mean, layer.stale_std)
     discrepancy = network.running_discrepancy
     if discrepancy is not None and abs(discrepancy.value) > max(3 * discrepancy.stderr, 0.01):
-        yield Note(
-            "stale statistics",
-            "",
-            f"evaluation with the running statistics changes the loss by {discrepancy} nats against population statistics; "
-            "recompute them before evaluating (bnlens.recalibrate)",
-        )
-    yield from _beyond_first_order(network)
+        yield _note("stale statistics:network", "", discrepancy)
+    for size in network.gaps.measured:
+        ratio = network.gaps.ratio(size)
+        if ratio is not None and abs(ratio.value - 1) > max(_FIRST_ORDER, 3 * ratio.stderr):
+            yield _note("beyond first order", "", size, ratio)
     if optimizer is not None:
         yield from _weight_decay(layers, modules, optimizer, batch_size)
 
 
-def _beyond_first_order(network: NetworkResult) -> Iterator[Note]:
-    gaps = network.gaps
-    for size in gaps.measured:
-        ratio = gaps.ratio(size)
-        if ratio is not None and abs(ratio.value - 1) > max(_FIRST_ORDER, 3 * ratio.stderr):
-            yield Note(
-                "beyond first order",
-                "",
-                f"at M = {size} the prediction is {ratio} of the measured gap: the noise of {size} samples is too strong for "
-                "the first order in 1/M on this network (common where the loss is close to zero); trust the measurement",
-            )
-
-
 def _weight_decay(
-    layers: Sequence[LayerResult],
-    modules: Mapping[str, _BatchNorm],
-    optimizer: torch.optim.Optimizer,
-    batch_size: int,
+    layers: Sequence[LayerResult], modules: Mapping[str, _BatchNorm], optimizer: torch.optim.Optimizer, batch_size: int
 ) -> Iterator[Note]:
-    decay = {
-        id(parameter): float(group.get("weight_decay", 0.0))
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
+    groups = optimizer.param_groups
+    decay = {id(p): float(group.get("weight_decay", 0.0)) for group in groups for p in group["params"]}
     for layer in layers:
         module = modules.get(layer.name)
         coefficient = 0.0 if module is None or module.weight is None else decay.get(id(module.weight), 0.0)
         if coefficient == 0.0 or layer.gaps is None:
             continue
-        explicit = 0.5 * coefficient * layer.channels * layer.gamma_rms**2
+        explicit = number(0.5 * coefficient * layer.channels * layer.gamma_rms**2)
         implicit = layer.gaps.measured[batch_size]
-        yield Note(
-            "weight decay",
-            layer.name,
-            f"weight decay {number(coefficient)} on gamma adds {number(explicit)} nats to what BN itself applies at "
-            f"M = {batch_size}, {implicit} nats; leave gamma out of weight decay, or count both",
-        )
+        yield _note("weight decay", layer.name, number(coefficient), explicit, batch_size, implicit)
 
 
 def _clearly_above(estimate: Estimate | None, threshold: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,9 @@ from bnlens.measure._intercept import Handler
 from bnlens.measure._probe import Probe
 from bnlens.moments import Moments
 
-__all__ = ["Population", "estimate_population", "normalise", "population_handler", "settle_population"]
+__all__ = ["Population", "Populations", "estimate_population", "normalise", "population_handler", "settle_population"]
 
+_SAME = "the model must run the same layers every time"
 _SETTLED = 0.1  # standard deviations, or their relative change
 
 
@@ -41,23 +43,21 @@ class Population:
         return (self.variance + self.eps).sqrt()
 
 
+Populations: TypeAlias = Mapping[str, Population]
+"""Population statistics of all calls, by call name."""
+
+
 def normalise(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) -> Tensor:
     """Return gamma (h - mu_P) / sigma_P + beta, in the dtype of ``h``."""
     return F.batch_norm(h, population.mean, population.variance, gamma, beta, False, 0.0, population.eps)
 
 
-def population_handler(populations: Mapping[str, Population]) -> Handler:
-    """Return a handler that normalises every call by its population statistics.
-
-    Raises:
-        ModelError: (when run) the model calls a layer more often than it did when the statistics were taken.
-    """
+def population_handler(populations: Populations) -> Handler:
+    """Return a handler that normalises every call by its population statistics; calls that have none are a ModelError."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in populations:
-            raise ModelError(
-                f"call {name!r} of a BN layer was not seen before; the model must run the same layers every time"
-            )
+            raise ModelError(f"call {name!r} of a BN layer was not seen before; {_SAME}")
         return normalise(h, populations[name], gamma, beta)
 
     return handle
@@ -110,25 +110,19 @@ def settle_population(
     passes = 0
     while passes < (max_passes or len(current) + 3):
         passes += 1
-        sums: dict[str, Moments] = {}
-        epsilons: dict[str, float] = {}
-        dtypes: dict[str, torch.dtype] = {}
-        handler = _observing(sums, epsilons, dtypes, _settling(current, unsettled) if current else _by_batch)
-        run(handler)
+        seen: dict[str, tuple[Moments, float, torch.dtype]] = {}
+        run(_observing(seen, _settling(current, unsettled) if current else _by_batch))
         advance()
-        if missing := [name for name in current if name not in sums]:
+        if missing := [name for name in current if name not in seen]:
             raise ModelError(
-                f"call {missing[0]!r} of a BN layer was seen in one pass over the data and not in the next; the model must "
-                "run the same layers every time"
+                f"call {missing[0]!r} of a BN layer was seen in one pass over the data and not in the next; {_SAME}"
             )
         updated, changes = {}, {}
-        for name, moments in sums.items():
+        for name, (moments, eps, dtype) in seen.items():
             result = merge(moments).compute()
             if result.skipped_batches and not (current and passes <= len(current)):
                 raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
-            dtype = dtypes[name]
-            mean, variance = result.mean.to(dtype), result.variance.to(dtype)
-            updated[name] = Population(mean, variance, epsilons[name], int(result.count))
+            updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), eps, int(result.count))
             if result.skipped_batches:  # statistics that do not fit yet can overflow a deep net
                 updated[name], changes[name] = current[name], float("inf")
             elif current:
@@ -151,7 +145,7 @@ def _unsettled(changes: Mapping[str, float], tolerance: float) -> set[str]:
     return chosen
 
 
-def _settling(populations: Mapping[str, Population], unsettled: set[str]) -> Handler:
+def _settling(populations: Populations, unsettled: set[str]) -> Handler:
     by_population = population_handler(populations)
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
@@ -160,14 +154,11 @@ def _settling(populations: Mapping[str, Population], unsettled: set[str]) -> Han
     return handle
 
 
-def _observing(
-    sums: dict[str, Moments], epsilons: dict[str, float], dtypes: dict[str, torch.dtype], then: Handler
-) -> Handler:
+def _observing(seen: dict[str, tuple[Moments, float, torch.dtype]], then: Handler) -> Handler:
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        epsilons[name], dtypes[name] = eps, gamma.dtype
-        if name not in sums:
-            sums[name] = Moments(h.shape[1], device=h.device)
-        sums[name].update(h)
+        moments = seen[name][0] if name in seen else Moments(h.shape[1], device=h.device)
+        seen[name] = moments, eps, gamma.dtype
+        moments.update(h)
         return then(name, h, gamma, beta, eps)
 
     return handle

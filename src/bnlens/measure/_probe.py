@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,10 +67,11 @@ def _target_key(batch: Mapping[Any, Any]) -> str | None:
     return next((key for key in _TARGET_KEYS if key in batch), None)
 
 
+@dataclass
 class Probe:
     """Runs the model on samples of the pool with BN layers handled as asked; knows nothing of what is measured.
 
-    Args:
+    Attributes:
         model: the module to call, in eval mode.
         interceptor: attached to the BN layers.
         pool: the samples.
@@ -78,18 +80,15 @@ class Probe:
         batch_size: samples per forward pass.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        interceptor: Interceptor,
-        pool: SamplePool,
-        loss: SampleLoss,
-        forward: Forward,
-        batch_size: int,
-    ) -> None:
-        self.model, self.interceptor, self.pool, self.loss = model, interceptor, pool, loss
-        self.forward, self.batch_size = forward, batch_size
-        first = next(model.parameters(), None)
+    model: nn.Module
+    interceptor: Interceptor
+    pool: SamplePool
+    loss: SampleLoss
+    forward: Forward
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        first = next(self.model.parameters(), None)
         self.device = torch.device("cpu") if first is None else first.device
 
     def outputs(self, indices: Tensor, handler: Handler) -> tuple[Tensor, Any]:

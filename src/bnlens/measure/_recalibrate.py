@@ -103,40 +103,35 @@ def recalibrate(
     return Recalibration(written, passes, run.samples)
 
 
+@dataclass
 class _Passes:
     """Runs the model over the loader once for each call; all uses of a layer count as one."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loader: Iterable[Any],
-        forward: Callable[[nn.Module, Any], Any],
-        interceptor: Interceptor,
-    ) -> None:
-        self.model, self.loader, self.forward, self.interceptor = model, loader, forward, interceptor
-        first = next(model.parameters(), next(model.buffers(), None))
-        self.device = torch.device("cpu") if first is None else first.device
-        self.samples = 0
+    model: nn.Module
+    loader: Iterable[Any]
+    forward: Callable[[nn.Module, Any], Any]
+    interceptor: Interceptor
+    samples: int = 0
 
     def __call__(self, handler: Handler) -> None:
         def by_layer(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
             return handler(name.partition("#")[0], h, gamma, beta, eps)
 
+        first = next(self.model.parameters(), next(self.model.buffers(), None))
+        device = torch.device("cpu") if first is None else first.device
         samples = 0
         for batch in self.loader:
-            moved = pytree.tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, batch)
-            samples += next(
-                (len(leaf) for leaf in pytree.tree_leaves(moved) if isinstance(leaf, Tensor) and leaf.ndim), 0
-            )
+            moved = pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
+            tensors = (leaf for leaf in pytree.tree_leaves(moved) if isinstance(leaf, Tensor) and leaf.ndim)
+            samples += next(map(len, tensors), 0)
             with self.interceptor.handling(by_layer):
                 self.forward(self.model, moved)
         counts = _over_ranks(samples)
         if not all(counts):
             where = f" on rank {counts.index(0)}" if len(counts) > 1 else ""
-            again = (
-                " the second time; give one that can be iterated again, such as a DataLoader" if self.samples else ""
-            )
-            raise DataError(f"the loader is empty{where}{again or '; give a loader that yields batches of samples'}")
+            again = " the second time; give one that can be iterated again, such as a DataLoader"
+            fix = again if self.samples else "; give a loader that yields batches of samples"
+            raise DataError(f"the loader is empty{where}{fix}")
         self.samples = sum(counts)
 
 

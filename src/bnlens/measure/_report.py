@@ -85,13 +85,7 @@ class Report(ReportData):
         """Return the tables for ``rich.print``."""
         return report_table(self)
 
-    def predict(
-        self,
-        statistics_batch_size: int,
-        *,
-        kind: str = "exact",
-        population: int | None = None,
-    ) -> Prediction:
+    def predict(self, statistics_batch_size: int, *, kind: str = "exact", population: int | None = None) -> Prediction:
         """Predict the gaps at another statistics batch size, by scaling with the variance of the batch mean.
 
         Args:

@@ -162,13 +162,12 @@ def report(
 
 def _first_look(probe: Probe, layers: dict[str, nn.modules.batchnorm._BatchNorm]) -> Tensor | None:
     """Check loss and outputs on the first batch; return per-sample losses in eval mode, (P,), if all layers allow that."""
-    indices = next(probe.pool.batches(probe.batch_size))
+    indices, handler = next(probe.pool.batches(probe.batch_size)), _by_running_statistics(layers)
     with torch.no_grad():
-        output, target = probe.outputs(indices, _by_running_statistics(layers))
+        output, target = probe.outputs(indices, handler)
         probe.loss.check(output, target)
     if any(layer.running_mean is None for layer in layers.values()):
         return None
-    handler = _by_running_statistics(layers)
     return torch.cat([probe.losses(indices, handler) for indices in probe.pool.batches(probe.batch_size)])
 
 

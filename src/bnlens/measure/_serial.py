@@ -29,11 +29,7 @@ def to_json(report: ReportData) -> str:
 
 
 def from_json(cls: type[_Report], path: str | os.PathLike[str]) -> _Report:
-    """Read what ``to_json`` wrote as an object of ``cls``.
-
-    Raises:
-        StoreError: the file is missing, is not a report, or is of a newer schema.
-    """
+    """Read what ``to_json`` wrote as an object of ``cls``; errors are those of `Report.load`."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -44,11 +40,7 @@ def from_json(cls: type[_Report], path: str | os.PathLike[str]) -> _Report:
 
 
 def from_text(cls: type[_Report], text: str, path: str) -> _Report:
-    """Read what ``to_json`` returned; ``path`` is what errors call it.
-
-    Raises:
-        StoreError: the text is not a report, is damaged, or is of a newer schema.
-    """
+    """Read what ``to_json`` returned; ``path`` is what errors call it, which are those of `Report.loads`."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

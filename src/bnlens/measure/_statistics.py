@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bnlens.measure._intercept import Handler
-from bnlens.measure._population import Population, normalise
+from bnlens.measure._population import Populations, normalise
 from bnlens.measure._probe import Probe
 
 __all__ = ["SampleStatistics", "collect_statistics"]
@@ -48,7 +48,7 @@ class SampleStatistics:
 
 @torch.no_grad()
 def collect_statistics(
-    probe: Probe, populations: Mapping[str, Population], advance: Callable[[], None] = lambda: None
+    probe: Probe, populations: Populations, advance: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, dict[str, SampleStatistics]]:
     """Make one forward pass over the pool under population statistics.
 
@@ -80,9 +80,7 @@ def collect_statistics(
 
 
 def _reducing(
-    populations: Mapping[str, Population],
-    rows: dict[str, list[dict[str, Tensor]]],
-    scales: dict[str, tuple[Tensor, int]],
+    populations: Populations, rows: dict[str, list[dict[str, Tensor]]], scales: dict[str, tuple[Tensor, int]]
 ) -> Handler:
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         population = populations[name]
@@ -90,14 +88,8 @@ def _reducing(
         x = normalise(h.to(population.mean.dtype), population, ones, zeros)
         x = x.flatten(2) if x.ndim > 2 else x.unsqueeze(2)
         square = x * x
-        rows.setdefault(name, []).append(
-            {
-                "mean": x.mean(2),
-                "square": square.mean(2),
-                "cube": (square * x).mean(2),
-                "fourth": (square * square).mean(2),
-            }
-        )
+        means = {"mean": x.mean(2), "square": square.mean(2), "cube": (square * x).mean(2)}
+        rows.setdefault(name, []).append(means | {"fourth": (square * square).mean(2)})
         scales[name] = (gamma, x.shape[2])
         return normalise(h, population, gamma, beta)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import Gaps, LayerResult, ReportData
+from bnlens.measure._results import ReportData
 from bnlens.render import number
 
 if TYPE_CHECKING:
@@ -22,10 +22,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of text as columns two spaces apart: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
-    for row in rows:
-        first = row[0].ljust(widths[0])
-        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([first, *rest]).rstrip())
+    for first, *rest in rows:
+        cells = [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
@@ -83,36 +82,21 @@ def prediction_text(batch_size: int, kind: str, rows: Mapping[str, Estimate]) ->
 def _gap_table(report: ReportData) -> list[list[str]]:
     rows = [["layer", "M", "measured", "predicted", "ratio", "Fisher", "two-term (paper)"]]
     for name, size, gaps in report.gap_rows():
-        rows.append([name, str(size), *_gap_cells(gaps, size)])
+        kinds = ("exact", "fisher", "two_term")
+        exact, fisher, two_term = (gaps.predicted(size, kind, population=gaps.population) for kind in kinds)
+        rows.append([name, *map(_text, (size, gaps.measured[size], exact, gaps.ratio(size), fisher, two_term))])
     return rows
-
-
-def _gap_cells(gaps: Gaps, size: int) -> list[str]:
-    kinds = ("exact", "fisher", "two_term")
-    exact, fisher, two_term = (_text(gaps.predicted(size, kind, population=gaps.population)) for kind in kinds)
-    return [str(gaps.measured[size]), exact, _text(gaps.ratio(size)), fisher, two_term]
 
 
 def _layer_table(report: ReportData) -> list[list[str]]:
     headings = ["layer", "channels", "pixels", "eff. samples mu", "eff. samples sigma", "excess kurtosis", "rms gamma"]
     rows = [[*headings, "dead", "stale mu", "stale sigma"]]
-    return rows + [_layer_cells(layer) for layer in report.layers]
+    for layer in report.layers:
+        effective = layer.effective_samples_mean, layer.effective_samples_std
+        cells = layer.channels, layer.pixels, *effective, layer.kurtosis, number(layer.gamma_rms), layer.dead_channels
+        rows.append([layer.name, *map(_text, (*cells, layer.stale_mean, layer.stale_std))])
+    return rows
 
 
-def _layer_cells(layer: LayerResult) -> list[str]:
-    return [
-        layer.name,
-        str(layer.channels),
-        str(layer.pixels),
-        str(layer.effective_samples_mean),
-        str(layer.effective_samples_std),
-        str(layer.kurtosis),
-        number(layer.gamma_rms),
-        str(layer.dead_channels),
-        _text(layer.stale_mean),
-        _text(layer.stale_std),
-    ]
-
-
-def _text(estimate: Estimate | None) -> str:
-    return "–" if estimate is None else str(estimate)
+def _text(value: object) -> str:
+    return "–" if value is None else str(value)

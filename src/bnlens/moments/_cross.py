@@ -56,18 +56,7 @@ class CrossEstimates:
 
 
 def update_cross(sums: CrossSums, batch: Tensor) -> CrossSums:
-    r"""Add a batch to the cross sums; centring and the skipping of non-finite batches as in :func:`update_moments`.
-
-    Args:
-        sums: the sums so far, with C channels; they are not changed.
-        batch: (N, C) or (N, C, \*spatial), any floating dtype, any memory format; N may be zero.
-
-    Returns:
-        New sums, float64 whatever the dtype of the batch.
-
-    Raises:
-        UsageError: the batch is not floating point, has fewer than two dimensions, or another number of channels.
-    """
+    """Add a batch to the cross sums; arguments, errors, centring and what is skipped are as in :func:`update_moments`."""
     return update_sums(sums, batch, _sums_of, merge_cross)
 
 
@@ -76,15 +65,7 @@ def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
 
     .. math:: C = C_1 + C_2 + \frac{n_1 n_2}{n_1 + n_2} \delta \delta^T, \qquad \delta = \bar x_2 - \bar x_1.
 
-    Args:
-        first: sums over C channels.
-        second: sums over the same channels; moved to the device of ``first``.
-
-    Returns:
-        New sums on the device of ``first``; the counts of skipped batches are added.
-
-    Raises:
-        UsageError: the numbers of channels differ.
+    Arguments, devices and errors as in :func:`merge_moments`.
     """
     check_mergeable(first, second)
     second = second.to(first.mean.device)

@@ -89,11 +89,7 @@ class Moments(_Streaming[MomentSums, MomentEstimates]):
 
 
 class CrossMoments(_Streaming[CrossSums, CrossEstimates]):
-    """Streaming mean and covariance of C channels; the protocol of :class:`Moments`.
-
-    Args:
-        num_features: number of channels C.
-        device: where the sums live; batches are brought there. It must know float64 (a CPU or CUDA device).
+    """Streaming mean and covariance of C channels; arguments and methods are those of :class:`Moments`.
 
     Example:
         >>> import torch

@@ -69,17 +69,10 @@ AnySums = TypeVar("AnySums", bound=Sums)
 def update_sums(
     sums: AnySums, batch: Tensor, sums_of: Callable[[Tensor], AnySums], merge: Callable[[AnySums, AnySums], AnySums]
 ) -> AnySums:
-    r"""Add a batch to any kind of sums, or count it as skipped if the result would not be finite.
+    """Add a batch to any kind of sums, as `update_moments` does; count it as skipped if the result would not be finite.
 
-    Args:
-        sums: the sums so far, with C channels.
-        batch: (N, C) or (N, C, \*spatial), any floating dtype, any memory format.
-        sums_of: sums over one float64 piece (samples, C), which it may overwrite; a value that is not finite must reach
-            the last field.
-        merge: joins two sums.
-
-    Raises:
-        UsageError: the batch is not floating point, has fewer than two dimensions, or another number of channels.
+    ``sums_of`` gives the sums over one float64 piece (samples, C), which it may overwrite; a value that is not finite must
+    reach the last field. ``merge`` joins two sums.
     """
     if not batch.is_floating_point():
         raise UsageError(f"the batch has dtype {batch.dtype}; convert it to a floating dtype first")

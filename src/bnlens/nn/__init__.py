@@ -5,25 +5,22 @@ The layers subclass torch's, keep their parameters, buffers and ``state_dict`` k
 the ghost or virtual batch size.
 """
 
-from bnlens.nn._base import DialBatchNorm as DialBatchNorm
-from bnlens.nn._controls import freeze as freeze
-from bnlens.nn._controls import set_statistics_batch_size as set_statistics_batch_size
-from bnlens.nn._controls import unfreeze as unfreeze
-from bnlens.nn._curvature import CurvaturePenalty as CurvaturePenalty
-from bnlens.nn._gamma_decay import GammaDecay as GammaDecay
-from bnlens.nn._layers import BatchNorm1d as BatchNorm1d
-from bnlens.nn._layers import BatchNorm2d as BatchNorm2d
-from bnlens.nn._layers import BatchNorm3d as BatchNorm3d
-from bnlens.nn._layers import PopulationBatchNorm1d as PopulationBatchNorm1d
-from bnlens.nn._layers import PopulationBatchNorm2d as PopulationBatchNorm2d
-from bnlens.nn._layers import PopulationBatchNorm3d as PopulationBatchNorm3d
-from bnlens.nn._micro_batches import shared_statistics as shared_statistics
-from bnlens.nn._partial_noise import PartialNoise1d as PartialNoise1d
-from bnlens.nn._partial_noise import PartialNoise2d as PartialNoise2d
-from bnlens.nn._partial_noise import PartialNoise3d as PartialNoise3d
-from bnlens.nn._partial_noise import use_partial_noise as use_partial_noise
-from bnlens.nn._regulariser import Regulariser as Regulariser
-from bnlens.nn._window import matching_window as matching_window
+from bnlens.nn._base import DialBatchNorm
+from bnlens.nn._controls import freeze, set_statistics_batch_size, unfreeze
+from bnlens.nn._curvature import CurvaturePenalty
+from bnlens.nn._gamma_decay import GammaDecay
+from bnlens.nn._layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    PopulationBatchNorm1d,
+    PopulationBatchNorm2d,
+    PopulationBatchNorm3d,
+)
+from bnlens.nn._micro_batches import shared_statistics
+from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d, use_partial_noise
+from bnlens.nn._regulariser import Regulariser
+from bnlens.nn._window import matching_window
 
 __all__ = [
     "BatchNorm1d",

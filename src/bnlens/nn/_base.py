@@ -29,11 +29,7 @@ Normalise: TypeAlias = Callable[[Tensor, Tensor, Tensor, float, BatchStatistics,
 
 
 def check_statistics_batch_size(value: Any) -> float | None:
-    """Return ``value`` as None, an int from 2 on, or ``math.inf``.
-
-    Raises:
-        UsageError: it is none of these.
-    """
+    """Return ``value`` as None, an int from 2 on, or ``math.inf``; raise UsageError where it is none of these."""
     if value is None or (isinstance(value, float) and value == math.inf):
         return value
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 2:

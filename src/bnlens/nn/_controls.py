@@ -59,7 +59,9 @@ def set_statistics_batch_size(
     M = check_statistics_batch_size(statistics_batch_size)
     window = M
     if device_batch_size is not None:
-        _check_device_batch_size(device_batch_size)
+        m: Any = device_batch_size
+        if not isinstance(m, numbers.Integral) or isinstance(m, bool) or m < 1:
+            raise UsageError(f"device_batch_size is {m!r}; it must be an int of at least 1, or None")
         if M is not None and math.inf > M:
             window = matching_window(int(M), int(device_batch_size))
     if sync is not None:
@@ -135,17 +137,8 @@ def unfreeze(model: nn.Module) -> int:
     return len(layers)
 
 
-def _check_device_batch_size(value: Any) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"device_batch_size is {value!r}; it must be an int of at least 1, or None")
-
-
 def layers_of(model: nn.Module) -> list[DialBatchNorm]:
-    """Return every bnlens layer of a model, once.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return every bnlens layer of a model, once; raise UsageError where there is none."""
     layers = [module for module in model.modules() if isinstance(module, DialBatchNorm)]
     if not layers:
         plain = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
@@ -157,16 +150,7 @@ def layers_of(model: nn.Module) -> list[DialBatchNorm]:
 
 
 def refuse_plain_layers(model: nn.Module, which: str, then: str) -> None:
-    """Raise where a BN layer is not a bnlens layer.
-
-    Args:
-        model: the model.
-        which: what such a layer does, to follow "which".
-        then: what to do once the model is converted.
-
-    Raises:
-        UsageError: see above.
-    """
+    """Raise UsageError where a BN layer is not a bnlens layer: it ``which``, and the user should convert it ``then``."""
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, DialBatchNorm):
             raise UsageError(

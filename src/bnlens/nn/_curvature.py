@@ -42,16 +42,10 @@ class CurvaturePenalty(Regulariser):
     convolutions, linear layers and common activations do; BN layers of `bnlens.nn` below infinity do not. Its forward pass
     is in the precision of its weights, also under autocast.
 
-    Args:
-        model: the model; its population layers are those whose statistics batch size is ``math.inf``.
-        statistics_batch_size: M, the batch size to regularise as.
-        likelihood: of the loss: ``"cross_entropy"``, ``"binary_cross_entropy"`` (of logits) or ``"mean_squared_error"``.
-        logits: from what the model returns to the tensor that the loss takes; by default the tensor itself, or its ``logits``.
+    Arguments and errors are those of :class:`bnlens.nn.Regulariser`.
 
     Raises:
-        UsageError: M is no int of at least 2, the likelihood is unknown, or the model has no population layer.
-        ModelError: (when called) the model has an operation that forward-mode differentiation does not know, or returns
-            something else than a tensor or an object with ``logits``.
+        ModelError: (when called) the model has an operation that forward-mode differentiation does not know.
 
     Example:
         >>> import bnlens.nn
@@ -92,11 +86,7 @@ def _forward_mode(device: torch.device) -> Iterator[None]:
 
 
 class _Noise:
-    """One draw of the statistics' noise, the same images in all layers.
-
-    Args:
-        statistics_batch_size: M.
-    """
+    """One draw of the statistics' noise, of M samples, the same images in all layers."""
 
     def __init__(self, statistics_batch_size: int) -> None:
         self.statistics_batch_size = statistics_batch_size

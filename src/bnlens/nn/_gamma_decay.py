@@ -42,18 +42,10 @@ class GammaDecay(Regulariser):
     free, and a detached penalty drives it towards zero instead of regularising as BN does. :class:`CurvaturePenalty` comes
     nearer. Measured use, cost and limits of both: docs/regularisers.md.
 
-    Args:
-        model: the model; its population layers are those whose statistics batch size is ``math.inf``.
-        statistics_batch_size: M, the batch size to regularise as.
-        likelihood: of the loss: ``"cross_entropy"``, ``"binary_cross_entropy"`` (of logits) or ``"mean_squared_error"``.
-        logits: from what the model returns to the tensor that the loss takes; by default the tensor itself, or its ``logits``.
+    Arguments and errors are those of :class:`bnlens.nn.Regulariser`.
 
     Attributes:
         zeta: of the last forward pass in training, (C,) by layer name, nats per sample.
-
-    Raises:
-        UsageError: M is no int of at least 2, the likelihood is unknown, or the model has no population layer.
-        ModelError: (when called) the model returns something else than a tensor or an object with ``logits``.
 
     Example:
         >>> import bnlens.nn
@@ -117,9 +109,5 @@ def _zeta(xhat: Tensor, dy: Tensor) -> Tensor:
     xhat, dy = (t.flatten(2) if t.ndim > 2 else t.unsqueeze(2) for t in (xhat, dy))  # (N, C, pixels)
     a, q = xhat.mean(2), (xhat.square().mean(2) - 1) / 2
     g_beta, g_gamma = dy.sum(2), (dy * xhat).sum(2)
-    result: Tensor = zeta(*map(_mean_square, (a, q, g_beta, g_gamma)))
+    result: Tensor = zeta(*(values.square().mean(0) for values in (a, q, g_beta, g_gamma)))
     return result
-
-
-def _mean_square(values: Tensor) -> Tensor:
-    return values.square().mean(0)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partialmethod
 
-import torch
 from torch import nn
 
 from bnlens.nn._base import DialBatchNorm
@@ -103,19 +102,7 @@ class BatchNorm3d(DialBatchNorm, nn.BatchNorm3d):
 
 
 class _Population(DialBatchNorm):
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("statistics_batch_size", math.inf)
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
+    __init__ = partialmethod(DialBatchNorm.__init__, statistics_batch_size=math.inf)
 
 
 class PopulationBatchNorm1d(_Population, BatchNorm1d):

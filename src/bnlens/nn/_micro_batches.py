@@ -69,7 +69,9 @@ def shared_statistics(model: nn.Module, *inputs: Any, **keywords: Any) -> Iterat
     try:
         for layer, own in zip(layers, shared, strict=True):
             layer._shared = own
-        with torch.no_grad(), torch.random.fork_rng(devices=_cuda_devices(model, inputs)):
+        tensors = [*model.parameters(), *(value for value in inputs if isinstance(value, Tensor))]
+        devices = sorted({tensor.device for tensor in tensors if tensor.is_cuda}, key=str)
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
             model(*inputs, **keywords)
         for own in shared:
             own.taken = True
@@ -77,8 +79,3 @@ def shared_statistics(model: nn.Module, *inputs: Any, **keywords: Any) -> Iterat
     finally:
         for layer in layers:
             layer._shared = None
-
-
-def _cuda_devices(model: nn.Module, inputs: tuple[Any, ...]) -> list[torch.device]:
-    tensors = [*model.parameters(), *(value for value in inputs if isinstance(value, Tensor))]
-    return sorted({tensor.device for tensor in tensors if tensor.is_cuda}, key=str)

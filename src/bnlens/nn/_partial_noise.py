@@ -132,14 +132,8 @@ def use_partial_noise(model: nn.Module, noise: Noise) -> int:
             raise UsageError(
                 f"layer {name!r} is {type(layer).__name__}; use a net with BatchNorm1d, 2d or 3d layers in it"
             )
-        new = kind(
-            layer.num_features,
-            noise=noise,
-            eps=layer.eps,
-            momentum=layer.momentum,
-            affine=layer.affine,
-            track_running_stats=layer.track_running_stats,
-        )
+        options = {name: getattr(layer, name) for name in ("eps", "momentum", "affine", "track_running_stats")}
+        new = kind(layer.num_features, noise=noise, **options)
         new.load_state_dict(layer.state_dict())
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, new)

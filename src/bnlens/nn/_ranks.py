@@ -17,11 +17,7 @@ __all__ = ["JointBatch", "check_sync", "gather_joint_batch", "gather_rows", "mer
 
 
 def check_sync(value: Any) -> bool | dist.ProcessGroup:
-    """Return ``value``, a bool or a process group.
-
-    Raises:
-        UsageError: it is neither.
-    """
+    """Return ``value``, a bool or a process group; raise UsageError where it is neither."""
     if isinstance(value, bool) or (dist.is_available() and isinstance(value, dist.ProcessGroup)):
         return value
     raise UsageError(

@@ -23,11 +23,12 @@ class Regulariser(ABC):
     Args:
         model: the model; its population layers are those whose statistics batch size is ``math.inf``.
         statistics_batch_size: M, the batch size to regularise as.
-        likelihood: the likelihood behind the loss.
+        likelihood: of the loss: ``"cross_entropy"``, ``"binary_cross_entropy"`` (of logits) or ``"mean_squared_error"``.
         logits: from what the model returns to the tensor that the loss takes; by default the tensor itself, or its ``logits``.
 
     Raises:
         UsageError: M is no int of at least 2, the likelihood is unknown, or the model has no population layer.
+        ModelError: (when called) the model returns something else than a tensor or an object with ``logits``.
     """
 
     def __init__(

@@ -80,13 +80,8 @@ def normalise_by_shared(
     exponential averages with weight s, the micro-batch included. The expected gradient is BN's but for terms of the order
     of 1 / M, because the other micro-batches depend on this one through the statistics and the past does not.
 
-    Args:
-        x: (N, C, ...).
-        weight: gamma, (C,).
-        bias: beta, (C,).
-        eps: added to the variance.
-        whole: statistics of all samples, among them those of ``x``.
-        responses: (3, C), of :func:`empty_responses`; the backward pass adds this micro-batch to it, if it is finite.
+    Input, gamma, beta and epsilon as of `bnlens.nn._window.normalise_by_window`; ``whole`` has the statistics of all samples,
+    those of ``x`` among them. The backward pass adds this micro-batch to ``responses`` (3, C), if it is finite.
     """
     y: Tensor = _Shared.apply(x, weight, bias, eps, whole, responses)  # type: ignore[no-untyped-call]
     return y

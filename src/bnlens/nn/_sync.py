@@ -31,28 +31,23 @@ class Piece(NamedTuple):
 
 
 def pieces_of_groups(samples: Sequence[int], sizes: Sequence[int]) -> list[list[Piece]]:
-    """Return the pieces of each group of the joint batch.
-
-    Args:
-        samples: of each rank.
-        sizes: of the groups, with the same sum.
+    """Return the pieces of each group of the joint batch, from the samples of each rank and those of each group.
 
     >>> [[tuple(piece) for piece in group] for group in pieces_of_groups([3, 0, 4], [2, 3, 2])]
     [[(0, 0, 2)], [(0, 1, 1), (2, 0, 2)], [(2, 1, 2)]]
     """
     left, parts, rank = list(samples), [0] * len(samples), 0
-    groups = []
+    groups: list[list[Piece]] = []
     for size in sizes:
-        group: list[Piece] = []
+        groups.append([])
         while size:
             if taken := min(size, left[rank]):
-                group.append(Piece(rank, parts[rank], taken))
+                groups[-1].append(Piece(rank, parts[rank], taken))
                 parts[rank] += 1
                 left[rank] -= taken
                 size -= taken
             else:
                 rank += 1
-        groups.append(group)
     return groups
 
 
@@ -61,16 +56,8 @@ def normalise_by_joint_batch(
 ) -> Tensor:
     """Normalise this rank's samples by the joint batch, or by the window that it is part of.
 
-    Args:
-        x: (N, C, ...), this rank's samples, of which there may be none.
-        weight: gamma, (C,).
-        bias: beta, (C,).
-        eps: added to the variances.
-        joint: the joint batch, through which the gradient goes.
-        window: (4, C); the formula is that of `bnlens.nn._window.normalise_by_window`.
-
-    Returns:
-        The output, (N, C, ...). Gradients of gamma and beta are sums over this rank's samples.
+    Arguments and formula are those of `bnlens.nn._window.normalise_by_window`, but for ``joint``, the joint batch, through
+    which the gradient goes; ``x`` may have no sample. Gradients of gamma and beta are sums over this rank's samples.
     """
     samples = joint.samples[joint.rank]
     sizes = [samples] if samples else []
@@ -89,13 +76,7 @@ def normalise_by_joint_groups(
 
     Nothing is exchanged where no group spans ranks, and no statistics where those that do consist of whole ranks.
 
-    Args:
-        x: (N, C, ...), this rank's samples, of which there may be none.
-        weight: gamma, (C,).
-        bias: beta, (C,).
-        eps: added to the variances.
-        joint: the joint batch.
-        sizes: samples of the groups, in the order of the joint batch.
+    Arguments as in `normalise_by_joint_batch`, and ``sizes``: samples of the groups, in the order of the joint batch.
     """
     groups = pieces_of_groups(joint.samples, sizes)
     mine = [(group, piece) for group in groups for piece in group if piece.rank == joint.rank]

@@ -76,13 +76,8 @@ def advance_window(window: Tensor, batch: BatchStatistics, samples: int, weight:
     """Return the window after a batch of weight ``weight``; the old one is not changed.
 
     Averages mean and second moment, written around the mean so that nothing cancels. Its variance has the bias that
-    the variance of as many samples as the window is worth has; an average of batch variances would be too low.
-
-    Args:
-        window: (4, C), as of :func:`empty_window`.
-        batch: statistics of the current batch.
-        samples: m, samples in it.
-        weight: a, see :func:`window_weight`.
+    the variance of as many samples as the window is worth has; an average of batch variances would be too low. ``batch`` has
+    the statistics of the current batch, of m samples, and ``weight`` is a, see :func:`window_weight`.
     """
     # Few operations on purpose: on small inputs their number is the cost of the layer.
     mean, variance, seen, concentration = window.to(batch.mean.dtype)

@@ -73,12 +73,8 @@ class Batches:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for `load_state_dict`: the place in the order, and the generators."""
-        return {
-            "before_order": self._before_order,
-            "taken": self._taken,
-            "crops": self._crop_generator.get_state(),
-            "begun": bool(len(self._order)),
-        }
+        crops, begun = self._crop_generator.get_state(), bool(len(self._order))
+        return {"before_order": self._before_order, "taken": self._taken, "crops": crops, "begun": begun}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the batches that gave ``state`` stood."""

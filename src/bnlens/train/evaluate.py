@@ -57,15 +57,10 @@ def evaluate(model: nn.Module, data: ImageData, *, batch_size: int = 500) -> Eva
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, data: ImageData) -> Tensor:
-    """Return the mean cross-entropy in nats per sample, a scalar.
-
-    Args:
-        logits: (N, K).
-        labels: int64, (N,).
-        data: where the labels come from.
+    """Return the mean cross-entropy of ``logits`` (N, K) at ``labels`` (N,) of ``data``, nats per sample, a scalar.
 
     Raises:
-        ModelError: ``logits`` does not fit the labels of ``data``.
+        ModelError: ``logits`` does not fit the labels.
     """
     if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < data.num_classes:
         raise ModelError(

@@ -128,9 +128,8 @@ def fit(
         check_sharing(statistics_batch_size, device_batch_size, regulariser)
     check_names(optimizer=(optimizer, OptimizerName), schedule=(schedule, Schedule), precision=(precision, Precision))
     lr = default_lr(optimizer, batch_size) if lr is None else lr
-    check_numbers(
-        epochs, steps, checkpoint_every, momentum, lr=lr, warmup_steps=warmup_steps, weight_decay=weight_decay
-    )
+    not_negative = {"lr": lr, "warmup_steps": warmup_steps, "weight_decay": weight_decay}
+    check_numbers(epochs, steps, checkpoint_every, momentum, **not_negative)
     if len(data) < batch_size:
         raise DataError(f"{data.name} has {len(data)} images, fewer than one batch of {batch_size}; lower batch_size")
     if checkpoint is not None:
@@ -166,13 +165,7 @@ def fit(
             }
             run = RunCheckpoint(Path(checkpoint), process.gathered(configuration)[0])
         batches = Batches(
-            data,
-            batch_size,
-            micro=sharing,
-            augmented=augment,
-            seed=seed,
-            rank=process.rank,
-            processes=process.count,
+            data, batch_size, micro=sharing, augmented=augment, seed=seed, rank=process.rank, processes=process.count
         )
 
         def learning_rate(step: int) -> float:
@@ -188,7 +181,7 @@ def fit(
             loop.run(observe=observe, report=report, checkpoint=run, every=every)
             _settle(model, data, batch_size, process, recalibrate)
         model.zero_grad(set_to_none=True)
-        process.wait()
+        process.accelerator.wait_for_everyone()
         if run is not None and process.rank == 0:
             run.remove()
     rates = tuple(learning_rate(step) for step in range(total))

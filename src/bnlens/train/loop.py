@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from bnlens.nn import shared_statistics
 from bnlens.train.batches import Batches
 from bnlens.train.data import ImageData
 from bnlens.train.evaluate import cross_entropy
-from bnlens.train.optimizer import set_learning_rate
 from bnlens.train.process import Process
 from bnlens.train.resume import RunCheckpoint, restore_tensors
 
@@ -86,11 +85,13 @@ class Loop:
         """
         if checkpoint is not None and (state := checkpoint.read()) is not None:
             self._restore(state)
-        objective = self.process.prepare(_Objective(self.model, self.regulariser))
-        optimizer = self.process.prepare_optimizer(self.optimizer)
+        accelerator = self.process.accelerator  # leaves the device as it is
+        objective = accelerator.prepare_model(_Objective(self.model, self.regulariser), device_placement=False)
+        optimizer = accelerator.prepare_optimizer(self.optimizer, device_placement=False)
         while len(self.losses) < self.steps:
             step = len(self.losses)
-            set_learning_rate(self.optimizer, self.learning_rate(step))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate(step)
             images, labels = self.batches.next()
             self.model.zero_grad(set_to_none=True)
             loss = self._accumulate(objective, images.to(self.process.device), labels.to(self.process.device))
@@ -116,7 +117,7 @@ class Loop:
                 with nullcontext() if self.sharing == self.micro else shared_statistics(objective, together):
                     for x, y in _split(together, theirs, self.micro):
                         left -= len(x)
-                        with self.process.no_sync(objective) if left else nullcontext():
+                        with self.process.accelerator.no_sync(objective) if left else nullcontext():
                             total += self._backward(objective, x, y, self.micro / len(images))
         return self.process.mean(total)
 
@@ -124,7 +125,7 @@ class Loop:
         """Add to ``.grad`` the gradient of a micro-batch's mean loss and penalty times ``share``, and return that loss."""
         logits, penalty = objective(images)
         loss = cross_entropy(logits, labels, self.data) * share
-        self.process.backward(loss + share * penalty)
+        self.process.accelerator.backward(loss + share * penalty)
         return loss.detach()
 
     def _write(self, checkpoint: RunCheckpoint) -> None:
@@ -135,24 +136,23 @@ class Loop:
         }
         everyone = self.process.gathered(own)
         if self.process.rank == 0:
-            scaler = self.process.scaler
-            checkpoint.write(
-                {
-                    "parameters": {name: parameter.detach() for name, parameter in self.model.named_parameters()},
-                    "processes": everyone,
-                    "optimizer": self.optimizer.state_dict(),
-                    "scaler": None if scaler is None else scaler.state_dict(),
-                    "batches": self.batches.state_dict(),
-                    "losses": list(self.losses),
-                }
-            )
+            scaler = self.process.accelerator.scaler
+            state = {
+                "parameters": {name: parameter.detach() for name, parameter in self.model.named_parameters()},
+                "processes": everyone,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "batches": self.batches.state_dict(),
+                "losses": list(self.losses),
+            }
+            checkpoint.write(state)
 
     def _restore(self, state: dict[str, Any]) -> None:
         own = state["processes"][self.process.rank]
         restore_tensors(self.model, {**state["parameters"], **own["buffers"]})
         self.optimizer.load_state_dict(state["optimizer"])
-        if (scaler := self.process.scaler) is not None:
-            scaler.load_state_dict(cast("dict[str, Any]", state["scaler"]))
+        if (scaler := self.process.accelerator.scaler) is not None:
+            scaler.load_state_dict(state["scaler"])
         self.batches.load_state_dict(state["batches"])
         self.losses[:] = state["losses"]
         torch.set_rng_state(own["generator"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import torch
@@ -11,38 +10,22 @@ from torch import nn
 
 from bnlens.errors import ModelError
 
-__all__ = [
-    "ADAM_LR",
-    "SGD_LR",
-    "SGD_LR_BATCH",
-    "OptimizerName",
-    "Schedule",
-    "build_optimizer",
-    "default_lr",
-    "learning_rate_factor",
-    "set_learning_rate",
-]
+__all__ = ["OptimizerName", "Schedule", "build_optimizer", "default_lr", "learning_rate_factor"]
 
 OptimizerName: TypeAlias = Literal["sgd", "adam"]
 Schedule: TypeAlias = Literal["cosine", "step", "constant"]
-
-SGD_LR = 0.3
-"""Default learning rate of SGD at a batch of `SGD_LR_BATCH` images; at others in proportion (Goyal et al. 2017)."""
-SGD_LR_BATCH = 256
-ADAM_LR = 1e-3
-"""Default learning rate of Adam, at every batch size."""
 
 _ADAM_BETA2 = 0.999
 _DROPS = (0.5, 0.75)  # shares of the run after which the step schedule divides by ten
 
 
 def default_lr(optimizer: OptimizerName, batch_size: int) -> float:
-    """Return the largest learning rate of a run that names none.
+    """Return the largest learning rate of a run that names none: for SGD in proportion to the batch (Goyal et al. 2017).
 
     >>> default_lr("sgd", 256), default_lr("sgd", 64), default_lr("adam", 64)
     (0.3, 0.075, 0.001)
     """
-    return SGD_LR * batch_size / SGD_LR_BATCH if optimizer == "sgd" else ADAM_LR
+    return 0.3 * batch_size / 256 if optimizer == "sgd" else 1e-3
 
 
 def learning_rate_factor(step: int, steps: int, warmup_steps: int, schedule: Schedule = "cosine") -> float:
@@ -74,24 +57,15 @@ def build_optimizer(
     Raises:
         ModelError: no parameter requires a gradient.
     """
-    groups = _parameter_groups(model.parameters(), weight_decay)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ModelError("the model has no parameter that requires a gradient; set requires_grad on those to train")
+    decayed, others = ([p for p in trained if (p.ndim >= 2) == wide] for wide in (True, False))
+    by_decay: list[dict[str, object]] = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in by_decay if group["params"]]
     if optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum)
     return torch.optim.Adam(groups, lr=lr, betas=(momentum, _ADAM_BETA2))
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
-
-def _parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if not trained:
-        raise ModelError("the model has no parameter that requires a gradient; set requires_grad on those to train")
-    groups: list[dict[str, object]] = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]

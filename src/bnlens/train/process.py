@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, TypeAlias, cast
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -29,38 +29,18 @@ class Process:
         rank: its number, from 0.
         count: how many there are.
         device: where the model and its images are.
+        accelerator: accelerate's, for what it does to the model, the optimizer and the loss.
     """
 
     def __init__(self, accelerator: Any, device: torch.device) -> None:
-        self._accelerator = accelerator
+        self.accelerator = accelerator
         self.rank: int = accelerator.process_index
         self.count: int = accelerator.num_processes
         self.device = device
 
-    def prepare(self, module: nn.Module) -> nn.Module:
-        """Return ``module`` with its gradients averaged over the processes and, if asked for, under autocast."""
-        return cast("nn.Module", self._accelerator.prepare_model(module, device_placement=False))
-
-    def prepare_optimizer(self, optimizer: torch.optim.Optimizer) -> Any:
-        """Return ``optimizer`` with a loss scaler where the precision needs one."""
-        return self._accelerator.prepare_optimizer(optimizer, device_placement=False)
-
-    @property
-    def scaler(self) -> torch.amp.GradScaler | None:
-        """The loss scaler of float16."""
-        return cast("torch.amp.GradScaler | None", self._accelerator.scaler)
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of ``loss`` to those of the parameters."""
-        self._accelerator.backward(loss)
-
-    def no_sync(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Within it, gradients add up in this process only."""
-        return cast("AbstractContextManager[None]", self._accelerator.no_sync(module))
-
     def mean(self, value: Tensor) -> float:
         """Return the mean of a scalar over the processes, the same on each."""
-        return float(self._accelerator.reduce(value, "mean") if self.count > 1 else value)
+        return float(self.accelerator.reduce(value, "mean") if self.count > 1 else value)
 
     def gathered(self, value: Any) -> list[Any]:
         """Return the objects of all processes, in their order, on each."""
@@ -75,10 +55,6 @@ class Process:
         if self.count > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
-
-    def wait(self) -> None:
-        """Return when every process has come here."""
-        self._accelerator.wait_for_everyone()
 
 
 @contextmanager
@@ -137,9 +113,8 @@ def _ranks_of_group(grouped: bool) -> Iterator[None]:
     """Show accelerate a process group that was initialised by hand: it looks for a launcher's variables."""
     values: dict[str, int] = {}
     if grouped and "LOCAL_RANK" not in os.environ:
-        values = dict(
-            zip(_RANK_VARIABLES, (dist.get_rank(), dist.get_rank(), *[dist.get_world_size()] * 2), strict=True)
-        )
+        places = [dist.get_rank()] * 2 + [dist.get_world_size()] * 2
+        values = dict(zip(_RANK_VARIABLES, places, strict=True))
     before = {name: os.environ.get(name) for name in (*_RANK_VARIABLES, "MASTER_PORT")}
     os.environ.update({name: str(value) for name, value in values.items()})
     try:

@@ -16,7 +16,6 @@ from bnlens.train.nets import build_net
 
 __all__ = ["ready_net"]
 
-_RATE = 0.1
 _GROUP = 16  # images that BN sees at once
 _BATCH = 256  # at most
 
@@ -51,24 +50,17 @@ def ready_net(
     """
     if isinstance(model, nn.Module):
         _check_runs(model, data, name or type(model).__name__)
-        network = model
+        net = model
     else:
-        network = build_net(model, input_shape=data.input_shape, num_classes=data.num_classes, seed=seed)
+        net = build_net(model, input_shape=data.input_shape, num_classes=data.num_classes, seed=seed)
     if checkpoint is not None:
-        load_checkpoint(network, checkpoint)
-    elif network is not model and steps:
+        load_checkpoint(net, checkpoint)
+    elif net is not model and steps:
         batch = max(_GROUP, min(_BATCH, len(data) // _GROUP * _GROUP))
         fit(
-            network,
-            data,
-            statistics_batch_size=_GROUP,
-            batch_size=batch,
-            steps=steps,
-            lr=_RATE,
-            seed=seed,
-            progress=progress,
+            net, data, statistics_batch_size=_GROUP, batch_size=batch, steps=steps, lr=0.1, seed=seed, progress=progress
         )
-    return network
+    return net
 
 
 def _check_runs(network: nn.Module, data: ImageData, name: str) -> None:

@@ -53,10 +53,11 @@ class RunCheckpoint:
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise DataError(f"{self.path} is no checkpoint of a run of fit; give another path")
         theirs: dict[str, Any] = content["configuration"]
+        ours = self._configuration
         differing = [
-            _difference(name, theirs.get(name), self._configuration.get(name))
-            for name in {**self._configuration, **theirs}
-            if theirs.get(name) != self._configuration.get(name)
+            _HASHED.get(name) or f"{name} was {theirs.get(name)} and is {ours.get(name)}"
+            for name in {**ours, **theirs}
+            if theirs.get(name) != ours.get(name)
         ]
         if differing:
             raise UsageError(
@@ -117,7 +118,3 @@ def describe_function(function: Callable[..., Any] | None) -> str:
         return str(name)
     plain = {key: value for key, value in sorted(vars(function).items()) if isinstance(value, (int, float, str, bool))}
     return f"{type(function).__qualname__}({', '.join(f'{key}={value}' for key, value in plain.items())})"
-
-
-def _difference(name: str, theirs: Any, ours: Any) -> str:
-    return _HASHED.get(name) or f"{name} was {theirs} and is {ours}"

@@ -1,7 +1,5 @@
 """Small data sets in each layout, written from pixels that the tests know."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct
@@ -46,10 +44,11 @@ def pixels():
 def write_parquet(pixels):
     """Write rows ``start`` to ``stop`` of ``pixels`` with labels 0, 1, ..., 9, 0, ... as one parquet file."""
 
-    def write(path, start=0, stop=20, *, column="img", labels=None, image_format="PNG", images=None):
+    def write(path, start=0, stop=20, *, column="img", labels=None, image_format="PNG", damaged=None):
         rows = range(start, stop)
-        if images is None:
-            images = [{"bytes": encode(pixels[row], image_format), "path": ""} for row in rows]
+        images = [{"bytes": encode(pixels[row], image_format), "path": ""} for row in rows]
+        for row, content in (damaged or {}).items():
+            images[row]["bytes"] = content
         labels = [row % 10 for row in rows] if labels is None else labels
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({column: images, "label": labels}), path)

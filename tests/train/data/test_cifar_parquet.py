@@ -1,22 +1,12 @@
-from __future__ import annotations
-
-import io
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import bnlens.train._optional as optional
 from bnlens.errors import DataError
 from bnlens.train import load_data
 from bnlens.train.data.source import balanced_subset
-
-
-def encode(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_reads_pixels_and_labels(tmp_path, pixels, write_parquet, unstandardised):
@@ -47,10 +37,8 @@ def test_says_when_the_images_lost_detail(tmp_path, write_parquet):
     assert load_data(tmp_path).name == "CIFAR-10 (JPEG)"
 
 
-def test_decodes_only_what_is_chosen(tmp_path, pixels, write_parquet):
-    images = [{"bytes": encode(image)} for image in pixels]
-    images[3] = {"bytes": b"damaged"}
-    write_parquet(tmp_path / "train.parquet", images=images)
+def test_decodes_only_what_is_chosen(tmp_path, write_parquet):
+    write_parquet(tmp_path / "train.parquet", damaged={3: b"damaged"})
     labels = np.arange(20) % 10
     drawn = {seed: 3 in balanced_subset(labels, 10, 10, seed) for seed in range(12)}  # image 13 is of class 3 too
     assert set(drawn.values()) == {False, True}
@@ -76,41 +64,22 @@ def test_damage_in_the_middle(tmp_path, write_parquet):
         load_data(tmp_path)
 
 
-@pytest.mark.parametrize("label", [10, -1])
-def test_label_outside_the_classes(tmp_path, write_parquet, label):
-    write_parquet(tmp_path / "train.parquet", 0, 3, labels=[0, label, 1])
-    with pytest.raises(DataError, match=rf"train\.parquet: row 1 has the label {label}, outside the 10 classes"):
-        load_data(tmp_path)
-
-
-@pytest.mark.parametrize("label", [None, 1.5])
-def test_label_that_is_no_integer(tmp_path, write_parquet, label):
-    write_parquet(tmp_path / "train.parquet", 0, 2, labels=[0, label])
-    with pytest.raises(DataError, match=r"row \d has the label .*; labels are integers"):
-        load_data(tmp_path)
-
-
-def test_corrupt_image(tmp_path, write_parquet):
-    write_parquet(tmp_path / "train.parquet", 0, 1, images=[{"bytes": b"not an image", "path": ""}])
-    with pytest.raises(DataError, match=r"train\.parquet, row 0 is not a readable image; replace or remove it"):
-        load_data(tmp_path)
-
-
-def test_row_without_an_image(tmp_path, write_parquet):
-    write_parquet(tmp_path / "train.parquet", 0, 2, images=[{"bytes": b"x"}, {"bytes": None}])
-    with pytest.raises(DataError, match="row 1 holds no encoded image"):
-        load_data(tmp_path)
-
-
-def test_other_columns(tmp_path, write_parquet):
-    write_parquet(tmp_path / "train.parquet", column="picture")
-    with pytest.raises(DataError, match="has the columns picture, label; CIFAR-10 needs img"):
-        load_data(tmp_path)
-
-
-def test_no_rows(tmp_path, write_parquet):
-    write_parquet(tmp_path / "train.parquet", 0, 0)
-    with pytest.raises(DataError, match=r"train\.parquet holds no images"):
+@pytest.mark.parametrize(
+    ("stop", "options", "message"),
+    [
+        (3, {"labels": [0, 10, 1]}, "train.parquet: row 1 has the label 10, outside the 10 classes"),
+        (3, {"labels": [0, -1, 1]}, "train.parquet: row 1 has the label -1, outside the 10 classes"),
+        (2, {"labels": [0, None]}, r"row \d has the label .*; labels are integers"),
+        (2, {"labels": [0, 1.5]}, r"row \d has the label .*; labels are integers"),
+        (1, {"damaged": {0: b"no image"}}, "train.parquet, row 0 is not a readable image; replace or remove it"),
+        (2, {"damaged": {1: None}}, "row 1 holds no encoded image"),
+        (20, {"column": "picture"}, "has the columns picture, label; CIFAR-10 needs img"),
+        (0, {}, "train.parquet holds no images"),
+    ],
+)
+def test_other_content(tmp_path, write_parquet, stop, options, message):
+    write_parquet(tmp_path / "train.parquet", 0, stop, **options)
+    with pytest.raises(DataError, match=message):
         load_data(tmp_path)
 
 
@@ -125,7 +94,6 @@ def test_package_not_installed(tmp_path, monkeypatch, write_parquet, module, pac
         return found(name)
 
     monkeypatch.setattr(optional.importlib, "import_module", import_module)
-    with pytest.raises(
-        DataError, match=rf"needs the package {package}: pip install {package} \(it .* bnlens\[vision\]\)"
-    ):
+    words = rf"needs the package {package}: pip install {package} \(it .* bnlens\[vision\]\)"
+    with pytest.raises(DataError, match=words):
         load_data(tmp_path)

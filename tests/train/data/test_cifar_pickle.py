@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import functools
 import os
 import pickle
@@ -27,20 +25,23 @@ def test_reads_batches_pickled_again(tmp_path, pixels, write_batches, unstandard
     np.testing.assert_allclose(unstandardised(load_data(tmp_path)), pixels.transpose(0, 3, 1, 2) / 255, atol=1e-6)
 
 
-class RunsCommand:
-    def __init__(self, path):
-        self.path = path
+class Calls:
+    def __init__(self, function, argument):
+        self.call = function, (argument,)
 
     def __reduce__(self):
-        return os.mkdir, (str(self.path),)
+        return self.call
 
 
-class Evaluates:
-    def __reduce__(self):
-        return eval, ("1 + 1",)
-
-
-@pytest.mark.parametrize("make", [RunsCommand, lambda _: Evaluates(), lambda _: np.float64, lambda _: pickle.Unpickler])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: Calls(os.mkdir, str(path)),
+        lambda _: Calls(eval, "1 + 1"),
+        lambda _: np.float64,
+        lambda _: pickle.Unpickler,
+    ],
+)
 def test_never_follows_other_globals(tmp_path, write_batches, make):
     write_batches(tmp_path)
     canary = tmp_path / "canary"

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -59,18 +57,11 @@ def test_sizes_must_agree(tmp_path, pixels, write_image_folder):
         load_data(tmp_path)
 
 
-def test_corrupt_image(tmp_path, write_image_folder):
-    write_image_folder(tmp_path)
-    path = tmp_path / "dog" / "3.png"
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match=r"3\.png is not a readable image; replace or remove it"):
-        load_data(tmp_path)
-
-
-def test_first_image_is_corrupt(tmp_path, write_image_folder):
-    write_image_folder(tmp_path)
-    (tmp_path / "cat" / "0.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"0\.png is not a readable image"):
+@pytest.mark.parametrize(("name", "kept"), [("dog/3.png", 500), ("cat/0.png", 0)])  # the first image is read before
+def test_corrupt_image(tmp_path, write_image_folder, name, kept):
+    path = write_image_folder(tmp_path) / name
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=rf"{path.name} is not a readable image; replace or remove it"):
         load_data(tmp_path)
 
 

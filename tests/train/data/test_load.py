@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -50,17 +48,11 @@ def test_a_seed_draws_a_subset():
     assert not torch.equal(first.images, other.images)
 
 
-def test_more_samples_than_there_are():
+def test_what_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"digits, train split: 1437 balanced samples need 14. images of class"):
         load_data("digits", samples=1437)
-
-
-def test_unknown_split():
     with pytest.raises(UsageError, match="split must be 'train' or 'test', got 'validation'"):
         load_data("digits", split="validation")
-
-
-def test_missing_folder(tmp_path):
     with pytest.raises(DataError, match=r"there is no folder .*nowhere; give 'digits' or the path of a folder"):
         load_data(tmp_path / "nowhere")
 
@@ -78,32 +70,25 @@ def test_folder_of_something_else(tmp_path):
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(
-        DataError, match=rf"{tmp_path} holds no known layout; it needs train\.parquet, data_batch_1 or a"
-    ):
-        load_data(tmp_path)
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    with pytest.raises(DataError, match=rf"{tmp_path} holds no known layout"):
-        load_data(tmp_path)
+    words = rf"{tmp_path} holds no known layout; it needs train\.parquet, data_batch_1 or a"
+    for _ in range(2):
+        with pytest.raises(DataError, match=words):
+            load_data(tmp_path)
+        (tmp_path / "train" / "cat").mkdir(parents=True, exist_ok=True)
 
 
-def test_fingerprints_tell_data_apart(tmp_path, write_parquet, write_batches):
-    write_parquet(tmp_path / "parquet" / "train.parquet")
-    write_batches(tmp_path / "pickle")
-    known = load_data(tmp_path / "parquet").fingerprint
-    assert load_data(tmp_path / "pickle").fingerprint == known
-    write_parquet(tmp_path / "other" / "train.parquet", labels=[1, *(row % 10 for row in range(1, 20))])
-    others = [load_data(tmp_path / "parquet", split="train", samples=20), load_data(tmp_path / "other")]
-    assert len({known, *(data.fingerprint for data in others)}) == 3
-
-
-def test_layouts_give_the_same_images(tmp_path, write_parquet, write_batches):
+def test_layouts_give_the_same_images_and_fingerprints_tell_data_apart(tmp_path, write_parquet, write_batches):
     write_parquet(tmp_path / "parquet" / "train.parquet")
     write_batches(tmp_path / "pickle")
     parquet, pickled = load_data(tmp_path / "parquet"), load_data(tmp_path / "pickle")
     assert torch.equal(parquet.images, pickled.images)
     assert torch.equal(parquet.labels, pickled.labels)
     assert (parquet.class_names, parquet.name, parquet.mean) == (pickled.class_names, pickled.name, pickled.mean)
+    known = parquet.fingerprint
+    assert pickled.fingerprint == known
+    write_parquet(tmp_path / "other" / "train.parquet", labels=[1, *(row % 10 for row in range(1, 20))])
+    others = [load_data(tmp_path / "parquet", split="train", samples=20), load_data(tmp_path / "other")]
+    assert len({known, *(data.fingerprint for data in others)}) == 3
 
 
 @pytest.mark.slow

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,21 +22,26 @@ def test_seeds_draw_different_subsets():
     assert set(balanced_subset(labels, 2, 20, 0)) != set(balanced_subset(labels, 2, 20, 1))
 
 
-def test_too_few_images_of_a_class():
-    with pytest.raises(DataError, match="6 balanced samples need 3 images of class 1, which has 2; ask for fewer"):
-        balanced_subset(np.array([0, 0, 0, 1, 1]), 2, 6, 0)
-
-
-def test_samples_must_be_positive():
-    with pytest.raises(UsageError, match="samples must be at least 1, got 0"):
-        balanced_subset(np.zeros(3, np.int64), 1, 0, 0)
-
-
-def test_labels_outside_the_classes_are_named_by_row():
-    with pytest.raises(DataError, match="file: row 2 has the label 7, outside the 3 classes; labels run from 0 to 2"):
-        check_labels(np.array([0, 1, 7]), 3, "file")
-
-
-def test_no_labels():
-    with pytest.raises(DataError, match="file holds no images"):
-        check_labels(np.array([], dtype=np.int64), 3, "file")
+@pytest.mark.parametrize(
+    ("function", "arguments", "error", "message"),
+    [
+        (
+            balanced_subset,
+            ([0, 0, 0, 1, 1], 2, 6, 0),
+            DataError,
+            "6 balanced samples need 3 images of class 1, which has 2;",
+        ),
+        (balanced_subset, ([0, 0, 0], 1, 0, 0), UsageError, "samples must be at least 1, got 0"),
+        (
+            check_labels,
+            ([0, 1, 7], 3, "file"),
+            DataError,
+            "file: row 2 has the label 7, outside the 3 classes; .* 0 to 2",
+        ),
+        (check_labels, ([], 3, "file"), DataError, "file holds no images"),
+    ],
+)
+def test_wrong_labels_and_sizes(function, arguments, error, message):
+    labels, *rest = arguments
+    with pytest.raises(error, match=message):
+        function(np.array(labels, dtype=np.int64), *rest)

@@ -45,22 +45,15 @@ def read_parquet(folder: Path, split: Split) -> Source:
     if not files:
         raise DataError(f"{folder} has no {split}*.parquet; put the file of the {split} split there")
     parts = [_read_file(file) for file in files]
-    names = [
-        f"{file}, row {row}" for file, (encoded, _) in zip(files, parts, strict=True) for row in range(len(encoded))
-    ]
+    names = [f"{file}, row {row}" for file, (part, _) in zip(files, parts, strict=True) for row in range(len(part))]
     encoded: list[bytes] = [image for part, _ in parts for image in part]
 
     def read(indices: NDArray[np.int64]) -> NDArray[np.float32]:
         return decode_images(((names[i], io.BytesIO(encoded[i])) for i in indices), mode="RGB", size=(32, 32))
 
-    return Source(
-        name="CIFAR-10 (JPEG)" if encoded[0].startswith(_JPEG_MAGIC) else "CIFAR-10",
-        class_names=CIFAR10_CLASSES,
-        labels=np.concatenate([labels for _, labels in parts]),
-        read=read,
-        mean=CIFAR10_MEAN,
-        std=CIFAR10_STD,
-    )
+    name = "CIFAR-10 (JPEG)" if encoded[0].startswith(_JPEG_MAGIC) else "CIFAR-10"
+    labels = np.concatenate([labels for _, labels in parts])
+    return Source(name, CIFAR10_CLASSES, labels, read, CIFAR10_MEAN, CIFAR10_STD)
 
 
 def _read_file(file: Path) -> tuple[list[bytes], NDArray[np.int64]]:
@@ -74,9 +67,12 @@ def _read_file(file: Path) -> tuple[list[bytes], NDArray[np.int64]]:
     image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
     if image is None or "label" not in columns:
         raise DataError(f"{file} has the columns {', '.join(columns)}; CIFAR-10 needs img (or image) and label")
-    return _encoded_bytes(table[image].to_pylist(), file), check_labels(
-        _integers(table["label"].to_pylist(), file), len(CIFAR10_CLASSES), file
-    )
+    labels = table["label"].to_pylist()
+    for row, label in enumerate(labels):
+        if not isinstance(label, int):
+            raise DataError(f"{file}: row {row} has the label {label!r}; labels are integers")
+    checked = check_labels(np.asarray(labels, dtype=np.int64), len(CIFAR10_CLASSES), file)
+    return _encoded_bytes(table[image].to_pylist(), file), checked
 
 
 def _encoded_bytes(values: list[Any], file: Path) -> list[bytes]:
@@ -87,10 +83,3 @@ def _encoded_bytes(values: list[Any], file: Path) -> list[bytes]:
             raise DataError(f"{file}: row {row} holds no encoded image; the column needs a struct with bytes")
         encoded.append(image)
     return encoded
-
-
-def _integers(values: list[Any], file: Path) -> NDArray[np.int64]:
-    for row, value in enumerate(values):
-        if not isinstance(value, int):
-            raise DataError(f"{file}: row {row} has the label {value!r}; labels are integers")
-    return np.asarray(values, dtype=np.int64)

@@ -43,14 +43,8 @@ def read_pickles(folder: Path, split: Split) -> Source:
     def read(indices: NDArray[np.int64]) -> NDArray[np.float32]:
         return pixels[indices].astype(np.float32) / np.float32(255)
 
-    return Source(
-        name="CIFAR-10",
-        class_names=CIFAR10_CLASSES,
-        labels=np.concatenate([labels for _, labels in parts]),
-        read=read,
-        mean=CIFAR10_MEAN,
-        std=CIFAR10_STD,
-    )
+    labels = np.concatenate([labels for _, labels in parts])
+    return Source("CIFAR-10", CIFAR10_CLASSES, labels, read, CIFAR10_MEAN, CIFAR10_STD)
 
 
 def _dtype(spec: str | bytes, *_flags: object) -> np.dtype[Any]:

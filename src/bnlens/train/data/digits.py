@@ -33,11 +33,5 @@ def read_digits(split: Split) -> Source:
     def read(indices: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.take(pixels, rows[indices], axis=0)
 
-    return Source(
-        name="digits",
-        class_names=tuple(map(str, range(10))),
-        labels=labels[rows],
-        read=read,
-        mean=(float(pixels[train].mean(dtype=np.float64)),),
-        std=(float(pixels[train].std(dtype=np.float64)),),
-    )
+    mean, std = pixels[train].mean(dtype=np.float64), pixels[train].std(dtype=np.float64)
+    return Source("digits", tuple(map(str, range(10))), labels[rows], read, (float(mean),), (float(std),))

@@ -64,12 +64,6 @@ def balanced_subset(labels: NDArray[np.int64], num_classes: int, samples: int, s
 
     Where ``samples`` is no multiple of ``num_classes``, some classes, drawn at random, give one image more.
 
-    Args:
-        labels: int64, shape (P,).
-        num_classes: number of classes.
-        samples: size of the subset.
-        seed: of the draw.
-
     Raises:
         UsageError: ``samples`` is below 1.
         DataError: a class has too few images.

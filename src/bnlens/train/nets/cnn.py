@@ -6,8 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bnlens.train.nets.initialization import initialize_convolutions
-from bnlens.train.nets.normalization import Norm, conv, make_norm
+from bnlens.train.nets.normalization import ImageShape, Norm, conv, initialize_convolutions, make_norm
 
 __all__ = ["CNN"]
 
@@ -26,13 +25,7 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        width: int = 32,
-        norm: Norm = "bn",
-        dropout: float = 0.0,
+        self, *, input_shape: ImageShape, num_classes: int, width: int = 32, norm: Norm = "bn", dropout: float = 0.0
     ) -> None:
         super().__init__()
         sizes = (input_shape[0], width, width, 2 * width, 2 * width)

@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bnlens.train.nets.normalization import Norm, has_bias, make_norm
+from bnlens.train.nets.normalization import ImageShape, Norm, has_bias, make_norm
 
 __all__ = ["MLP"]
 
@@ -27,13 +27,7 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        width: int = 128,
-        norm: Norm = "bn",
-        dropout: float = 0.0,
+        self, *, input_shape: ImageShape, num_classes: int, width: int = 128, norm: Norm = "bn", dropout: float = 0.0
     ) -> None:
         super().__init__()
         sizes = (prod(input_shape), width, width, width)

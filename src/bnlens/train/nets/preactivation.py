@@ -7,8 +7,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnlens.train.nets.initialization import initialize_convolutions
-from bnlens.train.nets.normalization import Norm, conv, make_norm, start_residual_branches
+from bnlens.train.nets import normalization
+from bnlens.train.nets.normalization import Norm, conv, make_norm
 
 __all__ = ["PreActivationBlock", "PreActivationResNet"]
 
@@ -89,9 +89,9 @@ class PreActivationResNet(nn.Module):
         self.bn = make_norm(norm, inputs)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs, num_classes)
-        initialize_convolutions(self)
+        normalization.initialize_convolutions(self)
         if norm == "none":
-            start_residual_branches([[block.conv1, block.conv2] for block in blocks])
+            normalization.start_residual_branches([[block.conv1, block.conv2] for block in blocks])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K)."""

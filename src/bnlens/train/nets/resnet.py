@@ -8,8 +8,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnlens.train.nets.initialization import initialize_convolutions
-from bnlens.train.nets.normalization import Norm, conv, make_norm, start_residual_branches
+from bnlens.train.nets import normalization
+from bnlens.train.nets.normalization import ImageShape, Norm, conv, make_norm
 
 __all__ = ["ResNet", "ResNet18", "ResidualBlock"]
 
@@ -51,7 +51,7 @@ class _Stages(nn.Module):
     def __init__(
         self,
         *,
-        input_shape: tuple[int, int, int],
+        input_shape: ImageShape,
         num_classes: int,
         width: int | None = None,
         norm: Norm = "bn",
@@ -72,9 +72,9 @@ class _Stages(nn.Module):
         self.stages = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs, num_classes)
-        initialize_convolutions(self)
+        normalization.initialize_convolutions(self)
         if norm == "none":
-            start_residual_branches([[block.conv1, block.conv2] for block in layers])
+            normalization.start_residual_branches([[block.conv1, block.conv2] for block in layers])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, K)."""
