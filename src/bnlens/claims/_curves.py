@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnlens.claims._claim import Figure
 from bnlens.claims._estimate import Estimate
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["DASHES", "SYMBOLS", "Panel", "add_band", "add_points", "color", "panels"]
 

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bnlens.claims._claim import Scale
+from bnlens.claims._claim import Figure, Scale
 from bnlens.claims._estimate import Estimate
 from bnlens.experiments.unit import make_unit
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from bnlens.theory import GapLaw
 
 BATCH_SIZE = 64

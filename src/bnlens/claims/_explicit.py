@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _dial
-from bnlens.claims._claim import Job, Setup
+from bnlens.claims._claim import Figure, Job, Setup
 from bnlens.claims._estimate import Estimate, estimate
 from bnlens.claims._losses import LOSSES, difference, gamma_text, strength
 from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import TrainingRuns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["AGREEMENT", "PARAMETERS", "Way", "figure_of", "jobs_of", "target_of", "ways_of"]
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from bnlens.claims._claim import Scale
+from bnlens.claims._claim import Figure, Scale
 from bnlens.claims._estimate import Estimate
 from bnlens.experiments.generalization import make_estimator
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 SCALES: Mapping[Scale, Mapping[str, int]] = {
     "quick": {"dimension": 200, "runs": 60},

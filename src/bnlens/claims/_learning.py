@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Job, Scale
+from bnlens.claims._claim import Figure, Job, Scale
 from bnlens.claims._estimate import Estimate
 from bnlens.claims._results import Results
 from bnlens.experiments.dynamics import make_system, simulate_trajectory
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from bnlens.theory.dynamics import System, Trajectory
 
 RUNS: Mapping[Scale, int] = {"quick": 16, "full": 64}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import farthest, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import farthest, finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.unit import simulate_gaps
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _CASES = [*common.cases(at_optimum=False), *common.cases(at_optimum=True)]
 
@@ -65,18 +62,18 @@ def _judge(results: Results) -> Finding:
         f"the correlation of mu_B and sigma_B and each sample's part in its own statistics are of the same order, and with "
         f"them the own-batch law is within {law_error:.0%} of the gap in all {len(points)} cases."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.simulated.value,
-        predicted=headline.paper,
-        stderr=headline.simulated.stderr,
-        summary=(
-            f"Two-term value over simulated gap at M = {common.BATCH_SIZE}: {away} away from the optimum, "
-            f"{plain} at the optimum for pre-activations without skew. The own-batch law is within "
-            f"{law_error:.1%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
-        ),
-        rows=[_row(case, point) for case, point in points.items()],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Two-term value over simulated gap at M = {common.BATCH_SIZE}: {away} away from the optimum, "
+        f"{plain} at the optimum for pre-activations without skew. The own-batch law is within "
+        f"{law_error:.1%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
+    )
+    return finding(
+        verdict,
+        headline.simulated,
+        headline.paper,
+        summary,
+        [_row(case, point) for case, point in points.items()],
+        correction,
     )
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.unit import simulate_gaps
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _SIZES = (16, 32, 64, 128)
 _CASES = common.cases(at_optimum=False)
@@ -61,18 +58,12 @@ def _judge(results: Results) -> Finding:
         for M, scaled in zip(_SIZES, curve, strict=True):
             row |= scaled.columns(f"M x gap, M = {M}")
         rows.append(row | {"own-batch law": case.law().coefficient("own")})
-    return Finding(
-        verdict=grade(slope.less(-1) for slope in slopes.values()),
-        measured=headline.value,
-        predicted=-1.0,
-        stderr=headline.stderr,
-        summary=(
-            f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {gaussian} for Gaussian "
-            f"pre-activations, {span(slope.value for slope in slopes.values())} over all {len(rows)} cases; heavy tails "
-            "and skew bring corrections of order 1/M^2. Headline: the paper's softplus unit on Gaussian pre-activations."
-        ),
-        rows=rows,
+    summary = (
+        f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {gaussian} for Gaussian "
+        f"pre-activations, {span(slope.value for slope in slopes.values())} over all {len(rows)} cases; heavy tails "
+        "and skew bring corrections of order 1/M^2. Headline: the paper's softplus unit on Gaussian pre-activations."
     )
+    return finding(grade(slope.less(-1) for slope in slopes.values()), headline, -1.0, summary, rows)
 
 
 def _figure(results: Results) -> Figure:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import Estimate, farthest, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, farthest, finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.unit import make_unit, simulate_shrink
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _BATCH_SIZE = 128
 _CASES = common.cases(at_optimum=True)
@@ -79,19 +76,19 @@ def _judge(results: Results) -> Finding:
         "softplus units without skew, because the penalty of batch normalization is not quadratic in gamma: its slope at the "
         "optimum is half that of zeta gamma^2."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.simulated.value,
-        predicted=headline.paper,
-        stderr=headline.simulated.stderr,
-        summary=(
-            f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink "
-            f"M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, {halved} for linear, ReLU and softplus units without skew. The "
-            f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
-            "Gaussian pre-activations."
-        ),
-        rows=[_row(case, point) for case, point in points.items()],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink "
+        f"M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, {halved} for linear, ReLU and softplus units without skew. The "
+        f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
+        "Gaussian pre-activations."
+    )
+    return finding(
+        verdict,
+        headline.simulated,
+        headline.paper,
+        summary,
+        [_row(case, point) for case, point in points.items()],
+        correction,
     )
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, span
 from bnlens.claims._results import Results
 from bnlens.errors import UsageError
 from bnlens.experiments.trained_gap import train_and_report
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import (
     LOSSES,
     Losses,
@@ -21,9 +21,6 @@ from bnlens.claims._losses import (
 )
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -120,17 +117,17 @@ def _judge(results: Results) -> Finding:
         f"{name} {found.train_loss.value:.3f} / {found.test_loss.value:.3f} / {100 * found.test_accuracy.value:.1f}%"
         for name, found in losses.items()
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.value,
-        predicted=1.0,
-        stderr=headline.stderr,
-        summary=(
-            f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at M = {smallest}: {at_smallest}. "
-            f"Strength of {label}, 1 being BN's: {told or 'BN is told apart from PN nowhere'}; {pn.seeds} paired seeds."
-        ),
-        rows=[{"method": "PN", **pn.columns}, *(method.row for method in methods)],
-        corrects_paper=None
+    summary = (
+        f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at M = {smallest}: {at_smallest}. "
+        f"Strength of {label}, 1 being BN's: {told or 'BN is told apart from PN nowhere'}; {pn.seeds} paired seeds."
+    )
+    return finding(
+        verdict,
+        headline,
+        1.0,
+        summary,
+        [{"method": "PN", **pn.columns}, *(method.row for method in methods)],
+        None
         if verdict == "holds" or not strengths or penalty != "gamma-decay"
         else (
             "In a convolutional network, population normalization with gamma decay, zeta from the formula, has a strength of "

@@ -6,20 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.rates import try_rates
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -93,18 +90,18 @@ def _judge(results: Results) -> Finding:
     first = _trials(results, "bn")[0]
     told = ", ".join(f"{label} {_range(results, kind)}" for kind, label in _LABELS.items())
     runs = TrainingRuns(results)
-    return Finding(
-        verdict=_verdict(over_none, over_pn, _step(results)),
-        measured=over_pn.value,
-        predicted=_step(results),
-        stderr=over_pn.stderr,
-        summary=(
-            f"On {first['data']}, {first['trials'][0]['steps']} steps at a constant rate: largest stable rate and smallest "
-            f"that diverges, over {len(bounds['bn'])} seeds: {told}. BN's boundary is {2 ** over_none['bn'].value:.1f} times "
-            f"and PN's {2 ** over_none['pn'].value:.1f} times that without normalization. Headline: BN's over PN's boundary, "
-            f"in doublings; claimed is at least a step of the grid. {_effective(runs)}"
-        ),
-        rows=[*_bracket_rows(results), *_rate_rows(results), *_norm_rows(runs)],
+    summary = (
+        f"On {first['data']}, {first['trials'][0]['steps']} steps at a constant rate: largest stable rate and smallest "
+        f"that diverges, over {len(bounds['bn'])} seeds: {told}. BN's boundary is {2 ** over_none['bn'].value:.1f} times "
+        f"and PN's {2 ** over_none['pn'].value:.1f} times that without normalization. Headline: BN's over PN's boundary, "
+        f"in doublings; claimed is at least a step of the grid. {_effective(runs)}"
+    )
+    return finding(
+        _verdict(over_none, over_pn, _step(results)),
+        over_pn,
+        _step(results),
+        summary,
+        [*_bracket_rows(results), *_rate_rows(results), *_norm_rows(runs)],
     )
 
 

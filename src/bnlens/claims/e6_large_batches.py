@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import MEASURES, Kind, difference, losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -99,20 +96,14 @@ def _judge(results: Results) -> Finding:
         f"{label} {found.train_loss.value:.3f} / {found.test_loss.value:.3f}" for label, found in losses.items()
     )
     smaller, dropout = (cure.label for cure in cures)
-    return Finding(
-        verdict=_verdict(lost, gains),
-        measured=gains[0].value,
-        predicted=gains[1].value,
-        stderr=gains[0].stderr,
-        summary=(
-            f"On {runs.data} ({runs.images} images) at batch {plain['batch_size']}, train / test loss: {told}. Plain BN's "
-            f"excess of test over train loss is {lost.value:+.3f}({lost.stderr:.3f}) against {smaller}'s; test loss falls by "
-            f"{gains[0].value:+.3f}({gains[0].stderr:.3f}) with {smaller} and {gains[1].value:+.3f}({gains[1].stderr:.3f}) "
-            f"with {dropout}. Headline: the fall with {smaller}, beside that with {dropout}; {runs.seeds(**plain)} paired "
-            f"seeds. The {small.label} takes {plain['batch_size'] // small.kind['batch_size']} times as many steps."
-        ),
-        rows=rows,
+    summary = (
+        f"On {runs.data} ({runs.images} images) at batch {plain['batch_size']}, train / test loss: {told}. Plain BN's "
+        f"excess of test over train loss is {lost.value:+.3f}({lost.stderr:.3f}) against {smaller}'s; test loss falls by "
+        f"{gains[0].value:+.3f}({gains[0].stderr:.3f}) with {smaller} and {gains[1].value:+.3f}({gains[1].stderr:.3f}) "
+        f"with {dropout}. Headline: the fall with {smaller}, beside that with {dropout}; {runs.seeds(**plain)} paired "
+        f"seeds. The {small.label} takes {plain['batch_size'] // small.kind['batch_size']} times as many steps."
     )
+    return finding(_verdict(lost, gains), gains[0], gains[1].value, summary, rows)
 
 
 def _verdict(lost: Estimate, gains: Sequence[Estimate]) -> Verdict:

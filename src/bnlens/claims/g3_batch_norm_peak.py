@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import Estimate, finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import compare_batch_norm
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _LOADS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 4.0)
 _SIZES = (8, 32)
@@ -106,18 +103,18 @@ def _judge(results: Results) -> Finding:
         "weights through the normalised training fields alone and cannot see the small eigenvalues that make the peak, so "
         f"at α = 1 its error is {heights} where the ridge of gamma decay has {ridges}."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.batch_norm,
-        predicted=headline.ridge,
-        stderr=headline.stderr,
-        summary=(
-            f"Trained to the stationary point of its loss, batch normalization has at α = 1 an error of {heights} (ridge: "
-            f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
-            f"squares times c_M/c_P within {shrink_error:.1%}. Headline: error at M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
-        ),
-        rows=[fit.row for fit in fits],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Trained to the stationary point of its loss, batch normalization has at α = 1 an error of {heights} (ridge: "
+        f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
+        f"squares times c_M/c_P within {shrink_error:.1%}. Headline: error at M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
+    )
+    return finding(
+        verdict,
+        Estimate(headline.batch_norm, headline.stderr),
+        headline.ridge,
+        summary,
+        [fit.row for fit in fits],
+        correction,
     )
 
 

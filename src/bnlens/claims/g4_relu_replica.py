@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import simulate_curve
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _CASES: Mapping[tuple[str, float], Sequence[float]] = {
     ("relu", 1.0): (1.0, 2.0, 4.0),
@@ -74,17 +71,13 @@ def _judge(results: Results) -> Finding:
         }
         for (teacher, decay, load), (point, other) in found.items()
     ]
-    return Finding(
-        verdict=grade(point.ratio.less(1) for point, _ in found.values()),
-        measured=headline.error.value,
-        predicted=headline.theory,
-        stderr=headline.error.stderr,
-        summary=(
-            f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
-            f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
-            f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
-        ),
-        rows=rows,
+    summary = (
+        f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
+        f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
+        f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
+    )
+    return finding(
+        grade(point.ratio.less(1) for point, _ in found.values()), headline.error, headline.theory, summary, rows
     )
 
 

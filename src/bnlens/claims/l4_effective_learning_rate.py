@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _M = 8
 _ZETAS = {"linear": 0.75 / _M, "relu": 0.375 / _M}  # the paper's
@@ -64,19 +61,12 @@ def _judge(results: Results) -> Finding:
         f"because gamma is smaller: {true.value:.3f} with true BN and {model.value:.3f} with gamma decay against "
         f"{plain.value:.3f} (linear unit, M = {_M}, tau = {_TIMES[-1]:g})."
     )
-    return Finding(
-        verdict=verdict,
-        measured=true.value,
-        predicted=bound,
-        stderr=true.stderr,
-        summary=(
-            f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {true.value:.3f} with "
-            f"true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for "
-            f"{bound:.3f}. Headline: true BN."
-        ),
-        rows=[_row(key, rates) for key in _CASES],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {true.value:.3f} with "
+        f"true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for "
+        f"{bound:.3f}. Headline: true BN."
     )
+    return finding(verdict, true, bound, summary, [_row(key, rates) for key in _CASES], correction)
 
 
 def _row(key: tuple[str, bool, str], rates: Mapping[tuple[str, bool, str], Estimate]) -> dict[str, Any]:
