@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bnlens.claims._claim import Figure, Scale
+from bnlens.claims._claim import Figure, Job, Scale
 from bnlens.claims._estimate import Estimate
-from bnlens.experiments.unit import make_unit
+from bnlens.claims._figures import add_estimates
+from bnlens.experiments.unit import make_unit, simulate_gaps
 
 if TYPE_CHECKING:
     from bnlens.theory import GapLaw
@@ -99,6 +100,16 @@ PAPER_CASE = Case("softplus_glm", "gaussian", at_optimum=False)
 """The unit of the paper on Gaussian pre-activations, whose numbers are the headline."""
 
 
+def gap_jobs(cases: Iterable[Case], scale: Scale, first_seed: int, sizes: Sequence[int] = (BATCH_SIZE,)) -> list[Job]:
+    """Return a job for each case that simulates its gap at these statistics batch sizes."""
+    config = {"batch_sizes": list(sizes), "samples": SAMPLES[scale]}
+    cost = SAMPLES[scale] / 2e6 * len(sizes)
+    return [
+        Job(case.key, simulate_gaps, {**case.config(), **config, "seed": seed}, cost)
+        for seed, case in enumerate(cases, start=first_seed)
+    ]
+
+
 class Point(NamedTuple):
     """A simulated number of a case, by the own-batch law, and by the paper."""
 
@@ -149,19 +160,9 @@ def category_figure(y: str, places: Iterable[tuple[str, str]], series: Iterable[
     units, second = zip(*places, strict=True)
     for entry in series:
         role = ROLES[entry["role"]]
-        values = [value if isinstance(value, Estimate) else Estimate(value, 0.0) for value in entry["y"]]
-        figure.add_scatter(
-            name=entry["name"],
-            mode="markers",
-            x=[list(units), list(second)],
-            y=[value.value for value in values],
-            error_y={"array": [value.stderr for value in values]} if any(value.stderr for value in values) else None,
-            marker={
-                "color": role["color"],
-                "symbol": role["symbol"] + ("-open" if entry.get("open") else ""),
-                "size": 11 if entry.get("open") else 8,  # so that what lies under it shows
-            },
-        )
+        suffix, size = ("-open", 11) if entry.get("open") else ("", 8)  # so that what lies under it shows
+        marker = {"color": role["color"], "symbol": role["symbol"] + suffix, "size": size}
+        add_estimates(figure, entry["name"], [list(units), list(second)], entry["y"], marker=marker)
     return figure
 
 

@@ -90,19 +90,12 @@ def ways_of(runs: TrainingRuns, regulariser: str, factors: Sequence[int], label:
 
 def figure_of(ways: Sequence[Way]) -> Figure:
     """Return a figure of test loss over train loss, one point per way of regularising."""
+    from bnlens.claims._figures import add_estimates
     from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(x="train loss (nats per image)", y="test loss (nats per image)")
     symbols = ("circle", "square", "diamond", "diamond-open")
     for way, color, symbol in zip(ways, PALETTE, symbols, strict=False):
         train, test = (way.loss[what] for what in LOSSES)
-        figure.add_scatter(
-            name=way.name,
-            x=[train.value],
-            y=[test.value],
-            error_x={"array": [train.stderr]},
-            error_y={"array": [test.stderr]},
-            mode="markers",
-            marker={"color": color, "symbol": symbol, "size": 11},
-        )
+        add_estimates(figure, way.name, [train], [test], marker={"color": color, "symbol": symbol, "size": 11})
     return figure

@@ -11,24 +11,15 @@ import numpy as np
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
 from bnlens.claims._estimate import Estimate, finding, grade, span
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
-from bnlens.experiments.unit import simulate_gaps
 
 _SIZES = (16, 32, 64, 128)
 _CASES = common.cases(at_optimum=False)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
-    return [
-        Job(
-            name=case.key,
-            function=simulate_gaps,
-            config={**case.config(), "batch_sizes": list(_SIZES), "samples": samples, "seed": seed},
-            cost=samples / 2e6 * len(_SIZES),
-        )
-        for seed, case in enumerate(_CASES, start=200)
-    ]
+    return common.gap_jobs(_CASES, setup.scale, 200, _SIZES)
 
 
 def _curves(results: Results) -> dict[common.Case, list[Estimate]]:
@@ -75,17 +66,10 @@ def _figure(results: Results) -> Figure:
     looks = dict(zip(common.DISTRIBUTIONS, (("solid", "circle"), ("dash", "diamond"), ("dot", "square")), strict=True))
     colors = dict(zip(common.UNIT_NAMES, cycle(PALETTE), strict=False))
     for case, curve in _curves(results).items():
-        ratio, stderr = np.array(curve).T / case.law().coefficient("own")
-        dash, symbol = looks[case.distribution]
-        color = colors[case.unit]
-        figure.add_scatter(
-            name=f"{common.UNIT_NAMES[case.unit]}, {case.distribution}",
-            x=_SIZES,
-            y=ratio.tolist(),
-            error_y={"array": stderr.tolist()},
-            line={"dash": dash, "color": color},
-            marker={"symbol": symbol, "color": color},
-        )
+        ratios = [Estimate(*ratio) for ratio in (np.array(curve) / case.law().coefficient("own")).tolist()]
+        (dash, symbol), color = looks[case.distribution], colors[case.unit]
+        look = {"line": {"dash": dash, "color": color}, "marker": {"symbol": symbol, "color": color}}
+        add_estimates(figure, f"{common.UNIT_NAMES[case.unit]}, {case.distribution}", _SIZES, ratios, mode=None, **look)
     common.line_at_one(figure)
     return figure
 

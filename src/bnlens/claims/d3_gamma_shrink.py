@@ -17,23 +17,12 @@ _HEADLINE = common.Case("softplus_glm", "gaussian", at_optimum=True)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
-    return [
-        Job(
-            name=case.key,
-            function=simulate_shrink,
-            config={
-                "unit": case.unit,
-                "distribution": case.distribution,
-                "beta": case.point[1],
-                "batch_size": _BATCH_SIZE,
-                "samples": samples,
-                "seed": seed,
-            },
-            cost=samples / 1e6,
-        )
-        for seed, case in enumerate(_CASES, start=300)
-    ]
+    jobs = []
+    for seed, case in enumerate(_CASES, start=300):
+        config: dict[str, Any] = {"unit": case.unit, "distribution": case.distribution, "beta": case.point[1]}
+        config |= {"batch_size": _BATCH_SIZE, "samples": common.SAMPLES[setup.scale], "seed": seed}
+        jobs.append(Job(case.key, simulate_shrink, config, cost=config["samples"] / 1e6))
+    return jobs
 
 
 def _points(results: Results) -> dict[common.Case, common.Point]:
@@ -82,14 +71,8 @@ def _judge(results: Results) -> Finding:
         f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
         "Gaussian pre-activations."
     )
-    return finding(
-        verdict,
-        headline.simulated,
-        headline.paper,
-        summary,
-        [_row(case, point) for case, point in points.items()],
-        correction,
-    )
+    rows = [_row(case, point) for case, point in points.items()]
+    return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
 
 def _figure(results: Results) -> Figure:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
 from bnlens.claims._estimate import Estimate, farthest, finding, grade
 from bnlens.claims._results import Results
-from bnlens.experiments.unit import simulate_gaps
 
 _NOISES = ("mean", "std", "both")
 _LABELS = {"mean": "μ_B", "std": "σ_B", "both": "both"}
@@ -21,22 +21,16 @@ _RUNS = [
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
     return [
-        Job(
-            name=f"{case.key}-{statistics}",
-            function=simulate_gaps,
-            config={
-                **case.config(),
-                "batch_sizes": [common.BATCH_SIZE],
-                "samples": samples,
-                "seed": seed,
-                "statistics": statistics,
-                "noises": list(_NOISES),
-            },
-            cost=samples / 2e6 * len(_NOISES),
+        replace(
+            job,
+            name=f"{job.name}-{statistics}",
+            config={**job.config, "statistics": statistics, "noises": list(_NOISES)},
+            cost=job.cost * len(_NOISES),
         )
-        for seed, (case, statistics) in enumerate(_RUNS, start=400)
+        for job, (_, statistics) in zip(
+            common.gap_jobs([case for case, _ in _RUNS], setup.scale, 400), _RUNS, strict=True
+        )
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, span
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
 from bnlens.errors import UsageError
 from bnlens.experiments.trained_gap import train_and_report
@@ -129,27 +130,16 @@ def _figure(results: Results) -> Figure:
         x="measured gap (nats per sample)", y="predicted / measured", xaxis_type="log", yaxis_type="log", height=460
     )
     gaps = _gaps(results)
-    for kind, label, role in (
-        ("exact", "this library's law", "predicted"),
-        ("two_term", "the paper's two terms", "paper"),
-    ):
+    kinds = (("exact", "this library's law", "predicted"), ("two_term", "the paper's two terms", "paper"))
+    for kind, label, role in kinds:
         for whole in (False, True):
             some = [gap for gap in gaps if (gap.layer == _NETWORK) == whole]
-            ratios = _ratios(some, kind)
-            figure.add_scatter(
-                x=[gap.measured.value for gap in some],
-                y=[ratio.value for ratio in ratios],
-                error_y={"array": [ratio.stderr for ratio in ratios]},
-                error_x={"array": [gap.measured.stderr for gap in some]},
-                mode="markers",
-                marker={
-                    "color": ROLES[role]["color"],
-                    "symbol": ROLES[role]["symbol"] + ("" if whole else "-open"),
-                    "size": 12 if whole else 7,
-                },
-                name=f"{label}, {'whole network' if whole else 'single layers'}",
-                text=[f"{gap.network}, {gap.layer}, M = {gap.M}" for gap in some],
-            )
+            text = [f"{gap.network}, {gap.layer}, M = {gap.M}" for gap in some]
+            symbol = ROLES[role]["symbol"] + ("" if whole else "-open")
+            marker = {"color": ROLES[role]["color"], "symbol": symbol, "size": 12 if whole else 7}
+            name = f"{label}, {'whole network' if whole else 'single layers'}"
+            measured = [gap.measured for gap in some]
+            add_estimates(figure, name, measured, _ratios(some, kind), marker=marker, text=text)
     figure.add_hline(y=1, line={"dash": "dot", "width": 1.5, "color": ROLES["measured"]["color"]})
     return figure
 

@@ -92,14 +92,11 @@ def _verdict(fall: Estimate, less: Estimate) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_points, panels
+    from bnlens.claims._figures import add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [["Test accuracy", "Train and test loss"]],
-        [[("batch size", "test accuracy (%)"), ("batch size", "loss (nats per image)")]],
-        height=460,
-    )
+    axes = [("batch size", "test accuracy (%)"), ("batch size", "loss (nats per image)")]
+    figure = panels([["Test accuracy", "Train and test loss"]], [axes], height=460)
     x = [str(batch) for batch in _batches(runs)]
     for index, (name, kinds) in enumerate(_series(runs)):
         accuracy = [estimate(100 * runs.values("test_accuracy", **kind)) for kind in kinds]

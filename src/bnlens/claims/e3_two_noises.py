@@ -63,16 +63,13 @@ def _verdict(train: Sequence[Estimate], test: Sequence[Estimate], interaction: E
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, panels
+    from bnlens.claims._figures import add_band, panels
 
     runs = TrainingRuns(results)
     kinds = _noises.kinds_of(runs)
     M = kinds["both"]["M"]
-    figure = panels(
-        [[f"Training, M = {M}", f"Test, M = {M}"]],
-        [[("epoch", "loss of the steps (nats per image)"), ("epoch", "test loss (nats per image)")]],
-        height=460,
-    )
+    axes = [("epoch", "loss of the steps (nats per image)"), ("epoch", "test loss (nats per image)")]
+    figure = panels([[f"Training, M = {M}", f"Test, M = {M}"]], [axes], height=460)
     for index, (name, kind) in enumerate(kinds.items()):
         for column, what in ((1, "steps_loss"), (2, "test_loss")):
             look: dict[str, Any] = {"name": _noises.LABELS[name], "index": index, "legend": column == 1}

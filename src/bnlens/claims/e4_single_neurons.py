@@ -107,20 +107,16 @@ def _verdict(lowers: Sequence[Estimate]) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [
-            ["Without one neuron", "Without several neurons"],
-            ["Kurtosis of pre-activations", "Correlation between neurons"],
-        ],
-        [
-            [("layer", "increase of test loss (nats per image)"), ("neurons ablated (%)", "test accuracy (%)")],
-            [("layer", "excess kurtosis, median over neurons"), ("layer", "mean absolute correlation")],
-        ],
-        height=760,
+    ablated, shape = (
+        ("Without one neuron", "Without several neurons"),
+        ("Kurtosis of pre-activations", "Correlation between neurons"),
     )
+    ablated_axes = [("layer", "increase of test loss (nats per image)"), ("neurons ablated (%)", "test accuracy (%)")]
+    shape_axes = [("layer", "excess kurtosis, median over neurons"), ("layer", "mean absolute correlation")]
+    figure = panels([ablated, shape], [ablated_axes, shape_axes], height=760)
     for index, (carrier, kind) in enumerate(_noises.kinds_of(runs).items()):
         look: dict[str, Any] = {"name": _noises.LABELS[carrier], "index": index}
         for panel, what in (((1, 1), "loss_increase"), ((2, 1), "kurtosis"), ((2, 2), "correlation")):

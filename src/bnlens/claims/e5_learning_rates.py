@@ -96,13 +96,9 @@ def _judge(results: Results) -> Finding:
         f"and PN's {2 ** over_none['pn'].value:.1f} times that without normalization. Headline: BN's over PN's boundary, "
         f"in doublings; claimed is at least a step of the grid. {_effective(runs)}"
     )
-    return finding(
-        _verdict(over_none, over_pn, _step(results)),
-        over_pn,
-        _step(results),
-        summary,
-        [*_bracket_rows(results), *_rate_rows(results), *_norm_rows(runs)],
-    )
+    rows = [*_bracket_rows(results), *_rate_rows(results), *_norm_rows(runs)]
+    step = _step(results)
+    return finding(_verdict(over_none, over_pn, step), over_pn, step, summary, rows)
 
 
 def _range(results: Results, kind: str) -> str:
@@ -179,19 +175,14 @@ def _effective(runs: TrainingRuns) -> str:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [["Short runs at one rate", "Whole runs"]],
-        [
-            [
-                ("learning rate", "loss of the last steps (nats per image)"),
-                ("epoch", "learning rate / squared weight norm"),
-            ]
-        ],
-        height=460,
-    )
+    axes = [
+        ("learning rate", "loss of the last steps (nats per image)"),
+        ("epoch", "learning rate / squared weight norm"),
+    ]
+    figure = panels([["Short runs at one rate", "Whole runs"]], [axes], height=460)
     chance = _trials(results, "bn")[0]["chance"]
     for index, (kind, label) in enumerate(_LABELS.items()):
         found = [
@@ -201,14 +192,8 @@ def _figure(results: Results) -> Figure:
         ]
         kept = [pair for pair in found if pair[1].value < 2 * chance]
         add_points(figure, [rate for rate, _ in kept], [loss for _, loss in kept], name=label, index=index)
-    figure.add_hline(
-        y=chance,
-        line={"width": 1, "dash": "dot", "color": "#8a8f98"},
-        annotation_text="chance",
-        annotation_position="bottom right",
-        row=1,
-        col=1,
-    )
+    line, said = {"width": 1, "dash": "dot", "color": "#8a8f98"}, {"text": "chance"}
+    figure.add_hline(chance, line=line, annotation=said, annotation_position="bottom right", row=1, col=1)
     for index, (label, selection) in enumerate(_kinds(runs).items()):
         rates = _effective_rates(runs, selection).mean(2)
         add_band(figure, rates, name=label, index=index, panel=(1, 2), legend=False)

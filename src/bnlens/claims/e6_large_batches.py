@@ -114,25 +114,16 @@ def _verdict(lost: Estimate, gains: Sequence[Estimate]) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [["Test loss in training", "At the end"]],
-        [
-            [
-                ("epoch", "test loss (nats per image)"),
-                ("test less train loss (nats per image)", "test loss (nats per image)"),
-            ]
-        ],
-        height=480,
-    )
+    loss = "test loss (nats per image)"
+    axes = [("epoch", loss), ("test less train loss (nats per image)", loss)]
+    figure = panels([["Test loss in training", "At the end"]], [axes], height=480)
     for index, (_, label, kind) in enumerate(_trained(runs)):
         add_band(figure, runs.curves("test_loss", **kind), name=label, index=index)
-        excess = estimate(_excess(runs, kind))
-        point = [estimate(runs.values("test_loss", **kind))]
-        add_points(figure, [excess.value], point, name=label, index=index, panel=(1, 2), legend=False, lines=False)
-        figure.data[-1].error_x = {"array": [excess.stderr]}
+        point = [estimate(_excess(runs, kind))], [estimate(runs.values("test_loss", **kind))]
+        add_points(figure, *point, name=label, index=index, panel=(1, 2), legend=False, mode="markers")
     figure.update_yaxes(type="log", row=1, col=1)
     return figure
 

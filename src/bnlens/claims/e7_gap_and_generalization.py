@@ -200,38 +200,25 @@ def _verdict(overall: _Correlation, within: _Correlation) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import SYMBOLS, add_points, panels
+    from bnlens.claims._figures import SYMBOLS, add_points, panels
 
     runs = TrainingRuns(results)
     points = _points(runs)
     x_title = "predicted gap at fixed weights (nats per image)"
-    figure = panels(
-        [["Test loss", "Train loss"]],
-        [[(x_title, "fall from PN to M (nats per image)"), (x_title, "rise from PN to M (nats per image)")]],
-        height=480,
-    )
+    axes = [(x_title, "fall from PN to M (nats per image)"), (x_title, "rise from PN to M (nats per image)")]
+    figure = panels([["Test loss", "Train loss"]], [axes], height=480)
     pairs = list(dict.fromkeys((point.net, point.samples) for point in points))
     nets = list(dict.fromkeys(net for net, _ in pairs))
     counts = sorted({samples for _, samples in pairs})
     for net, samples in pairs:
         own = [point for point in points if (point.net, point.samples) == (net, samples)]
         gaps = [estimate(point.predicted["exact"]) for point in own]
+        look: dict[str, Any] = {"name": f"{net}, {samples:,} images", "index": nets.index(net)}
+        look["symbol"] = SYMBOLS[counts.index(samples) % len(SYMBOLS)] + ("" if samples == counts[-1] else "-open")
+        look["text"] = [f"M = {point.M}" for point in own]
         for column, outcome in ((1, "test_fall"), (2, "train_rise")):
-            add_points(
-                figure,
-                [gap.value for gap in gaps],
-                [estimate(getattr(point, outcome)) for point in own],
-                name=f"{net}, {samples:,} images",
-                index=nets.index(net),
-                panel=(1, column),
-                legend=column == 1,
-            )
-            symbol = SYMBOLS[counts.index(samples) % len(SYMBOLS)] + ("" if samples == counts[-1] else "-open")
-            figure.data[-1].update(
-                error_x={"array": [gap.stderr for gap in gaps]},
-                marker={"symbol": symbol},
-                text=[f"M = {point.M}" for point in own],
-            )
+            outcomes = [estimate(getattr(point, outcome)) for point in own]
+            add_points(figure, gaps, outcomes, panel=(1, column), legend=column == 1, **look)
     for column in (1, 2):
         figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": "#8a8f98"}, row=1, col=column)
     figure.update_xaxes(type="log")

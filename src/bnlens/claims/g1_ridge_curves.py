@@ -31,20 +31,16 @@ _STUDENTS = (_LEAST_SQUARES, _WEAK, _BEST)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    return [
-        Job(
-            name=student.name,
-            function=simulate_curve,
-            config={
-                "estimator": student.estimator,
-                "alpha": list(student.loads),
-                **common.SCALES[setup.scale],
-                "seed": seed,
-            },
-            cost=2 if setup.scale == "quick" else 60,
-        )
-        for seed, student in enumerate(_STUDENTS, start=400)
-    ]
+    jobs = []
+    for seed, student in enumerate(_STUDENTS, start=400):
+        config = {
+            "estimator": student.estimator,
+            "alpha": list(student.loads),
+            **common.SCALES[setup.scale],
+            "seed": seed,
+        }
+        jobs.append(Job(student.name, simulate_curve, config, cost=2 if setup.scale == "quick" else 60))
+    return jobs
 
 
 def _points(results: Results, student: _Student) -> list[common.Point]:

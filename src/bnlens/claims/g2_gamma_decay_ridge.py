@@ -17,15 +17,11 @@ _HEADLINE = (0.1, 1.0)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    return [
-        Job(
-            name=f"zeta-{zeta}",
-            function=compare_gamma_decay,
-            config={"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[setup.scale], "seed": seed},
-            cost=5 if setup.scale == "quick" else 120,
-        )
-        for seed, zeta in enumerate(_ZETAS, start=410)
-    ]
+    jobs = []
+    for seed, zeta in enumerate(_ZETAS, start=410):
+        config = {"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[setup.scale], "seed": seed}
+        jobs.append(Job(f"zeta-{zeta}", compare_gamma_decay, config, cost=5 if setup.scale == "quick" else 120))
+    return jobs
 
 
 def _judge(results: Results) -> Finding:

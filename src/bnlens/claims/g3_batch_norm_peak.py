@@ -22,15 +22,9 @@ _SEED = 420  # one for all sizes, which then meet the same training sets
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    return [
-        Job(
-            name=f"M{size}",
-            function=compare_batch_norm,
-            config={"batch_size": size, "alpha": list(_LOADS), **_SCALES[setup.scale], "seed": _SEED},
-            cost=8 if setup.scale == "quick" else 120,
-        )
-        for size in _SIZES
-    ]
+    config = {"alpha": list(_LOADS), **_SCALES[setup.scale], "seed": _SEED}
+    cost = 8 if setup.scale == "quick" else 120
+    return [Job(f"M{size}", compare_batch_norm, {"batch_size": size, **config}, cost) for size in _SIZES]
 
 
 class _Fit(NamedTuple):
@@ -108,14 +102,7 @@ def _judge(results: Results) -> Finding:
         f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
         f"squares times c_M/c_P within {shrink_error:.1%}. Headline: error at M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
     )
-    return finding(
-        verdict,
-        Estimate(headline.batch_norm, headline.stderr),
-        headline.ridge,
-        summary,
-        [fit.row for fit in fits],
-        correction,
-    )
+    return finding(verdict, headline.error, headline.ridge, summary, [fit.row for fit in fits], correction)
 
 
 def _figure(results: Results) -> Figure:
@@ -134,9 +121,8 @@ def _figure(results: Results) -> Figure:
             ("gamma decay", "dash", {"kind": "gamma decay", "zeta": paper_gamma_decay(M)}),
         ):
             below, above = (common.theory_curve(estimator, side) for side in sides)
-            lines.append(
-                {"name": f"{name}, M = {M}", "x": x, "y": [*below, None, *above], "color": color, "dash": dash}
-            )
+            y = [*below, None, *above]
+            lines.append({"name": f"{name}, M = {M}", "x": x, "y": y, "color": color, "dash": dash})
         errors = [fit.error for fit in fits if fit.M == M]
         points.append({"name": f"batch norm, M = {M}", "x": _LOADS, "y": errors, "color": color})
     return common.curve_figure(lines, points, yaxis_type="log")

@@ -34,13 +34,8 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     jobs = []
     for seed, ((teacher, decay), loads) in enumerate(_CASES.items(), start=430):
         for start in _STARTS:
-            config = {
-                "estimator": _estimator(teacher, decay),
-                "alpha": list(loads),
-                **_SCALES[setup.scale],
-                "seed": seed,
-                "start": start,
-            }
+            config: dict[str, Any] = {"estimator": _estimator(teacher, decay), "alpha": list(loads)}
+            config |= {**_SCALES[setup.scale], "seed": seed, "start": start}
             cost = sum(loads) / 4 if setup.scale == "quick" else 8 * sum(loads)
             jobs.append(Job(f"{teacher}-{decay}-{start}", simulate_curve, config, cost=cost))
     return jobs
@@ -76,9 +71,8 @@ def _judge(results: Results) -> Finding:
         f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
         f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
     )
-    return finding(
-        grade(point.ratio.less(1) for point, _ in found.values()), headline.error, headline.theory, summary, rows
-    )
+    verdict = grade(point.ratio.less(1) for point, _ in found.values())
+    return finding(verdict, headline.error, headline.theory, summary, rows)
 
 
 def _figure(results: Results) -> Figure:
@@ -91,8 +85,8 @@ def _figure(results: Results) -> Figure:
     for color, ((teacher, decay), loads) in zip(PALETTE, _CASES.items(), strict=False):
         title = f"{_TITLES[teacher]} teacher, λ = {decay:g}"
         estimator = _estimator(teacher, decay)
-        curve = common.theory_curve(estimator, grid)
-        lines.append({"name": f"{title}, replica", "x": grid, "y": curve, "color": color})
+        y = common.theory_curve(estimator, grid)
+        lines.append({"name": f"{title}, replica", "x": grid, "y": y, "color": color})
         found = common.simulated(results.one(estimator=estimator, start="small"))
         points.append({"name": title, "x": loads, "y": found, "color": color})
     return common.curve_figure(lines, points, yaxis_type="log")

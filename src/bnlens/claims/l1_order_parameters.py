@@ -84,12 +84,8 @@ def _distances(results: Results) -> list[Estimate]:
 def _judge(results: Results) -> Finding:
     compared = [_Compared(case, common.result_of(case, results), case.solve()) for case in _CASES]
     inside = [point for one in compared for point in one.inside(one.path)]
-    of_model = [
-        point
-        for one in compared
-        if one.case.kind == "BatchNorm"
-        for point in one.inside(one.case.as_gamma_decay().solve())
-    ]
+    of_bn = [one for one in compared if one.case.kind == "BatchNorm"]
+    of_model = [point for one in of_bn for point in one.inside(one.case.as_gamma_decay().solve())]
     share = sum(inside) / len(inside)
     far, near = _distances(results)
     falls = abs(near.value - far.value) <= 3 * (far.stderr**2 + near.stderr**2) ** 0.5
@@ -106,9 +102,8 @@ def _judge(results: Results) -> Finding:
         f"accounts for {sum(of_model)} of {len(of_model)} points. Headline: generalization error of a ReLU unit with true "
         f"BN, M = 8, at tau = {_TIMES[-1]:g}."
     )
-    return finding(
-        verdict, error, float(headline.path.generalization_error[-1]), summary, [one.row for one in compared]
-    )
+    predicted = float(headline.path.generalization_error[-1])
+    return finding(verdict, error, predicted, summary, [one.row for one in compared])
 
 
 def _figure(results: Results) -> Figure:

@@ -18,17 +18,7 @@ _TIMES = tuple(range(4, 11))
 _SYSTEMS = {"WeightNorm": None, "BatchNorm": None, "GammaDecay": _ZETA}
 _CASES = {
     kind: [
-        common.Case(
-            kind,
-            "linear",
-            learning_rate=eta,
-            batch_size=_M,
-            zeta=zeta,
-            gamma=0.8,
-            R=0.9,
-            freeze_norm=True,
-            times=_TIMES,
-        )
+        common.Case(kind, "linear", eta, _M, zeta=zeta, gamma=0.8, R=0.9, freeze_norm=True, times=_TIMES)
         for eta in (*_BELOW, *_ABOVE)
     ]
     for kind, zeta in _SYSTEMS.items()

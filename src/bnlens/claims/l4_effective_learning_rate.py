@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,20 +15,14 @@ _M = 8
 _ZETAS = {"linear": 0.75 / _M, "relu": 0.375 / _M}  # the paper's
 _TIMES = (2.0, 5.0, 10.0, 20.0)
 _KINDS = ("WeightNorm", "GammaDecay", "BatchNorm")
-_CASES = {
-    (unit, frozen, kind): common.Case(
-        kind,
-        unit,
-        batch_size=_M,
-        label_noise=0.25,
-        zeta=_ZETAS[unit] if kind == "GammaDecay" else None,
-        freeze_norm=frozen,
-        times=_TIMES,
-    )
-    for unit in common.UNITS
-    for frozen in (True, False)
-    for kind in _KINDS
-}
+
+
+def _case(unit: str, frozen: bool, kind: str) -> common.Case:
+    zeta = _ZETAS[unit] if kind == "GammaDecay" else None
+    return common.Case(kind, unit, 1.0, _M, label_noise=0.25, zeta=zeta, freeze_norm=frozen, times=_TIMES)
+
+
+_CASES = {key: _case(*key) for key in itertools.product(common.UNITS, (True, False), _KINDS)}
 _HEADLINE = ("linear", True)
 
 

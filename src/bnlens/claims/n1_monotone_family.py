@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bnlens.claims import _dial
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import Results, TrainingRuns
 
@@ -75,17 +76,11 @@ def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(x="statistics batch size M", y="cross-entropy (nats per image)", xaxis_type="category")
+    sizes = [str(M) for M in _SIZES]
     looks = zip(_losses(TrainingRuns(results)), PALETTE, ("circle", "diamond"), strict=False)
     for loss, color, symbol in looks:
-        figure.add_scatter(
-            name=loss.name,
-            x=[str(M) for M in _SIZES],
-            y=[one.value for one in loss.at],
-            error_y={"array": [one.stderr for one in loss.at]},
-            mode="lines+markers",
-            line={"color": color},
-            marker={"color": color, "symbol": symbol},
-        )
+        look = {"line": {"color": color}, "marker": {"color": color, "symbol": symbol}}
+        add_estimates(figure, loss.name, sizes, loss.at, mode="lines+markers", **look)
     return figure
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from bnlens.claims import _dial
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding, share_of_distance
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
@@ -142,15 +143,9 @@ def _figure(results: Results) -> Figure:
         found = {str(device.batch): device.distance.get((way, "train_loss")) for device in devices}
         shown = {batch: distance for batch, distance in found.items() if distance}
         look = ROLES[role]
-        figure.add_scatter(
-            name=name,
-            x=list(shown),
-            y=[distance.value for distance in shown.values()],
-            error_y={"array": [distance.stderr for distance in shown.values()]},
-            mode="lines+markers",
-            line={"color": look["color"], "dash": look["dash"]},
-            marker={"color": look["color"], "symbol": look["symbol"]},
-        )
+        line = {name: look[name] for name in ("color", "dash")}
+        marker = {name: look[name] for name in ("color", "symbol")}
+        add_estimates(figure, name, shown, shown.values(), mode="lines+markers", line=line, marker=marker)
     figure.update_xaxes(categoryorder="array", categoryarray=[str(device.batch) for device in devices])
     figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": ROLES["paper"]["color"]})
     return figure
