@@ -59,11 +59,6 @@ def simulate_shrink(
     from bnlens.simulate import simulate_gamma
 
     estimate = simulate_gamma(
-        make_unit(unit, at_optimum=True),
-        distribution,
-        beta=beta,
-        batch_size=batch_size,
-        samples=samples,
-        seed=seed,
+        make_unit(unit, at_optimum=True), distribution, beta=beta, batch_size=batch_size, samples=samples, seed=seed
     )
     return {"shrink": estimate.shrink, "stderr": estimate.shrink_stderr, "optimum": estimate.optimum}
