@@ -30,11 +30,7 @@ def test_every_claim_names_works_of_the_table() -> None:
 
 def test_claims_works_and_lists_are_taken_together_and_each_work_once() -> None:
     register = claims()
-    both = [
-        "luo2019towards",
-        *register["L3"].works,
-        *(w for w in register["G2"].works if w not in register["L3"].works),
-    ]
+    both = list(dict.fromkeys(["luo2019towards", *register["L3"].works, *register["G2"].works]))
     assert ids("l3", register["G2"]) == both
     assert ids(["L3", ["G2"]], "L3", both[-1]) == both
     assert ids("WU2018group") == ["luo2019towards", "wu2018group"]
@@ -62,18 +58,12 @@ def test_a_report_names_what_it_used() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
     data = [(torch.randn(64, 4), torch.randint(2, (64,)))]
-    report = bnlens.report(model, data, nn.CrossEntropyLoss(), statistics_batch_size=8, rounds=2, progress=False)
+    options = {"statistics_batch_size": 8, "rounds": 2, "progress": False}
+    report = bnlens.report(model, data, nn.CrossEntropyLoss(), **options)  # type: ignore[arg-type]
     with_fisher = ids(report)
     assert {"ioffe2015batch", "pebay2008formulas", "martens2020new"} <= set(with_fisher)
-    other = bnlens.report(
-        model,
-        data,
-        lambda logits, labels: nn.functional.multi_margin_loss(logits, labels),
-        statistics_batch_size=8,
-        rounds=2,
-        reduction="mean",
-        progress=False,
-    )
+    margin = nn.MultiMarginLoss()
+    other = bnlens.report(model, data, lambda *batch: margin(*batch), reduction="mean", **options)
     assert other.likelihood is None
     assert set(with_fisher) - set(ids(other)) == {"martens2020new", "kunstner2019limitations"}
 

@@ -76,12 +76,8 @@ def test_training_is_the_same_on_both_engines(cluster: DaskCluster, tmp_path: Pa
         "batch_size": 50,
         "lr": 0.1,
         "augment": False,
-        "statistics_batch_size": 10,
-        "device_batch_size": 50,
-        "regulariser": None,
-        "noise": None,
-        "dropout": 0.0,
     }
+    config |= {"statistics_batch_size": 10, "device_batch_size": 50, "regulariser": None, "noise": None, "dropout": 0.0}
     jobs = [Job(f"seed{seed}", train_network, {**config, "seed": seed}) for seed in (0, 1)]
     toy = claim("T8", lambda setup: jobs)
     cluster.start_worker()

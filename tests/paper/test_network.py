@@ -87,20 +87,13 @@ def test_preprint_and_publication_become_one_paper() -> None:
 
 
 def test_semantic_scholar_paper_with_references_and_citations() -> None:
-    found = scholar_paper(
-        referenceCount=46,
-        citationCount=120,
-        influentialCitationCount=4,
-        references=[scholar(1), scholar(2), {"paperId": None, "title": "Without a number"}],
-        citations=[scholar(3, references=[scholar(1)])],
-    )
-    network = read(found)
+    references = [scholar(1), scholar(2), {"paperId": None, "title": "Without a number"}]
+    counts = {"referenceCount": 46, "citationCount": 120, "influentialCitationCount": 4}
+    citations = [scholar(3, references=[scholar(1)])]
+    network = read(scholar_paper(references=references, citations=citations, **counts))
     assert network.origin == "Semantic Scholar"
-    assert roles(network) == {
-        "paper": {"paper"},
-        "reference": {"Work 1", "Work 2", "Without a number"},
-        "citation": {"Work 3"},
-    }
+    cited = {"Work 1", "Work 2", "Without a number"}
+    assert roles(network) == {"paper": {"paper"}, "reference": cited, "citation": {"Work 3"}}
     assert Edge(f"{3:040x}", f"{1:040x}") in network.edges
     assert len(network.edges) == 5
     assert (network.counts.references, network.counts.citations, network.counts.influential) == (46, 120, 4)
@@ -125,19 +118,15 @@ def test_semantic_scholar_answers_of_references_and_citations() -> None:
 
 def test_csl_with_the_reference_lists_of_crossref() -> None:
     paper = crossref(0, [1, 9], title=TITLE, DOI="10.48550/arXiv.1809.00846", **{"is-referenced-by-count": 12})
-    paper["reference"].append(
-        {"key": "u", "unstructured": "Someone, Some book, 1990.", "year": "1990a", "author": "Someone"}
-    )
+    book = {"key": "u", "unstructured": "Someone, Some book, 1990.", "year": "1990a", "author": "Someone"}
+    paper["reference"].append(book)
     network = read([crossref(1, []), paper, crossref(2, [1], reference=[{"key": "a", "article-title": TITLE}])])
     assert network.origin == "CSL-JSON"
-    assert roles(network) == {
-        "paper": {"paper"},
-        "reference": {"Work 1", "", "Someone, Some book, 1990."},
-        "citation": {"Work 2"},
-    }
+    cited = {"Work 1", "", "Someone, Some book, 1990."}
+    assert roles(network) == {"paper": {"paper"}, "reference": cited, "citation": {"Work 2"}}
     assert network.counts.citations == 12
-    book = next(node for node in network.nodes if node.title.startswith("Someone"))
-    assert (book.year, book.authors, book.url) == (1990, ("Someone",), "")
+    node = next(node for node in network.nodes if node.title.startswith("Someone"))
+    assert (node.year, node.authors, node.url) == (1990, ("Someone",), "")
 
 
 def test_csl_with_ids() -> None:
@@ -247,19 +236,8 @@ ODD: list[Any] = [None, 3, -1.5, "text", [], {}, [None], [3], {"a": 1}, True, ma
     "base", [openalex_paper(1, [2]), scholar_paper(), crossref(1, [2])], ids=["openalex", "scholar", "csl"]
 )
 def test_fields_of_an_odd_type_do_no_harm(base: dict[str, Any]) -> None:
-    fields = {
-        *base,
-        "ids",
-        "references",
-        "citations",
-        "reference",
-        "custom",
-        "DOI",
-        "URL",
-        "referenceCount",
-        "externalIds",
-    }
-    for name in fields - {"type"}:
+    fields = {*base, "ids", "references", "citations", "reference", "custom", "DOI", "URL", "referenceCount"}
+    for name in (fields | {"externalIds"}) - {"type"}:
         for value in ODD:
             network = parse_network(json.dumps([{**base, name: value}, base]), "file.json")
             assert network.paper.role == "paper"

@@ -98,17 +98,7 @@ def test_what_is_no_csl_is_named(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "issued",
-    [
-        {},
-        {"date-parts": []},
-        {"date-parts": [[None]]},
-        {"date-parts": [["x"]]},
-        {"date-parts": 3},
-        {"raw": "spring"},
-        "2019",
-        None,
-    ],
+    "issued", [*({"date-parts": parts} for parts in ([], [[None]], [["x"]], 3)), {}, {"raw": "spring"}, "2019", None]
 )
 def test_strange_dates_are_no_error(issued: object) -> None:
     citation = Citation([{"type": "book", "title": "T", "issued": issued}])
