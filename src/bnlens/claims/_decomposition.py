@@ -117,6 +117,12 @@ class Point(NamedTuple):
     law: float
     paper: float
 
+    def columns(self, measured: str, paper: str, short: str) -> dict[str, float]:
+        """Return the columns of a table; ``short`` stands for the paper's prediction in the heading of its ratio."""
+        columns = {**self.simulated.columns(f"M x {measured}"), "own-batch law": self.law, paper: self.paper}
+        ratios = self.law_ratio.columns(f"law / {measured}"), self.paper_ratio.columns(f"{short} / {measured}")
+        return columns | ratios[0] | ratios[1]
+
     @property
     def law_ratio(self) -> Estimate:
         """The law over the simulated number."""

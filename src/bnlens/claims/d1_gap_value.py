@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from bnlens.claims import _decomposition as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
@@ -22,17 +21,6 @@ def _points(results: Results) -> dict[common.Case, common.Point]:
     return {
         case: common.Point(common.simulated(results.one(**case.config())), law.coefficient("own"), law.two_term)
         for case, law in laws.items()
-    }
-
-
-def _row(case: common.Case, point: common.Point) -> dict[str, Any]:
-    return {
-        **case.columns,
-        **point.simulated.columns("M x gap"),
-        "own-batch law": point.law,
-        "two-term value": point.paper,
-        **point.law_ratio.columns("law / gap"),
-        **point.paper_ratio.columns("two-term / gap"),
     }
 
 
@@ -56,7 +44,7 @@ def _judge(results: Results) -> Finding:
         f"{plain} at the optimum for pre-activations without skew. The own-batch law is within "
         f"{law_error:.1%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
     )
-    rows = [_row(case, point) for case, point in points.items()]
+    rows = [{**case.columns, **point.columns("gap", "two-term value", "two-term")} for case, point in points.items()]
     return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
 

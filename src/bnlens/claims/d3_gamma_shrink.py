@@ -37,18 +37,6 @@ def _points(results: Results) -> dict[common.Case, common.Point]:
     return points
 
 
-def _row(case: common.Case, point: common.Point) -> dict[str, Any]:
-    return {
-        "unit": common.UNIT_NAMES[case.unit],
-        "pre-activations": case.distribution,
-        **point.simulated.columns("M x shrink"),
-        "own-batch law": point.law,
-        "gamma decay": point.paper,
-        **point.law_ratio.columns("law / shrink"),
-        **point.paper_ratio.columns("decay / shrink"),
-    }
-
-
 def _judge(results: Results) -> Finding:
     points = _points(results)
     ratios = {case: point.paper_ratio for case, point in points.items()}
@@ -71,7 +59,11 @@ def _judge(results: Results) -> Finding:
         f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
         "Gaussian pre-activations."
     )
-    rows = [_row(case, point) for case, point in points.items()]
+    rows = [
+        {"unit": common.UNIT_NAMES[case.unit], "pre-activations": case.distribution}
+        | point.columns("shrink", "gamma decay", "decay")
+        for case, point in points.items()
+    ]
     return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, span
+from bnlens.claims._estimate import Estimate, finding, span
 from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
 from bnlens.errors import UsageError
@@ -79,19 +80,14 @@ def _judge(results: Results) -> Finding:
         f"{_range(two_term)} of the measured gap: it leaves out the covariance between channels and "
         "between gamma and beta, each image's share in its own batch, and what later layers cancel."
     )
-    return Finding(
-        verdict=_verdict(whole, layers),
-        measured=first.measured.value,
-        predicted=first.exact.value,
-        stderr=first.measured.stderr,
-        summary=(
-            f"On {data}, whole-network prediction over measurement is {_range(whole)} with the exact second order and "
-            f"{_range(fisher)} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer predictions lie "
-            "within 15% or two standard errors."
-        ),
-        rows=[_row(gap) for gap in gaps],
-        corrects_paper=correction if _agreeing(two_term, 0.15) < len(two_term) else None,
+    summary = (
+        f"On {data}, whole-network prediction over measurement is {_range(whole)} with the exact second order and "
+        f"{_range(fisher)} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer predictions lie "
+        "within 15% or two standard errors."
     )
+    corrects_paper = correction if _agreeing(two_term, 0.15) < len(two_term) else None  # also where the claim holds
+    found = finding(_verdict(whole, layers), first.measured, first.exact.value, summary, [_row(gap) for gap in gaps])
+    return replace(found, corrects_paper=corrects_paper)
 
 
 def _row(gap: _Gap) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
@@ -10,9 +10,6 @@ from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
 from bnlens.claims._estimate import finding
 from bnlens.claims._losses import LOSSES, grade_strengths
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["CLAIM"]
 
@@ -36,18 +33,12 @@ def _judge(results: Results) -> Finding:
         f"{bn.loss['test_loss'].value:.3f}. It leaves rms gamma in the layers before the last at {share.min():.2f} to "
         f"{share.max():.2f} times BN's."
     )
-    return finding(
-        verdict,
-        train,
-        1.0,
-        summary,
-        [way.row for way in ways],
-        (
-            f"Gamma decay with the formula's zeta, taken literally in every layer, is {train.value:.2f} times as strong as BN "
-            f"in train loss and {test.value:.2f} times in test loss: where another normalization follows, gamma's scale is "
-            "free, and the penalty drives it down instead of regularising as BN does."
-        ),
+    correction = (
+        f"Gamma decay with the formula's zeta, taken literally in every layer, is {train.value:.2f} times as strong as BN in "
+        f"train loss and {test.value:.2f} times in test loss: where another normalization follows, gamma's scale is free, "
+        "and the penalty drives it down instead of regularising as BN does."
     )
+    return finding(verdict, train, 1.0, summary, [way.row for way in ways], correction)
 
 
 def _figure(results: Results) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
@@ -10,9 +10,6 @@ from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
 from bnlens.claims._estimate import finding
 from bnlens.claims._losses import LOSSES, grade_strengths
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["CLAIM"]
 
