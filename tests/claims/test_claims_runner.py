@@ -63,6 +63,7 @@ def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
     assert first.finding is not None
     assert first.finding.measured == 55.0
     assert second.seconds == first.seconds > 0
+    assert reproduce(claims, out=out, workers=1, scale="full").runs[0].computed == 2  # a wider scale has two more
 
 
 def test_claims_share_a_computation(marker: Path, out: Path) -> None:
@@ -71,12 +72,6 @@ def test_claims_share_a_computation(marker: Path, out: Path) -> None:
     assert marks(marker).count("square 2") == 1
     assert [(record.claim, record.job, record.result["square"]) for record in runs[1].records] == [("T8", "four", 4)]
     assert [run.computed for run in runs] == [6, 1]
-
-
-def test_a_wider_scale_computes_only_what_is_new(marker: Path, out: Path) -> None:
-    claims = [toys(marker)["T1"]]
-    reproduce(claims, out=out, workers=1)
-    assert reproduce(claims, out=out, workers=1, scale="full").runs[0].computed == 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])

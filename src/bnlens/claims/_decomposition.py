@@ -22,30 +22,16 @@ SAMPLES: Mapping[Scale, int] = {"quick": 1_000_000, "full": 16_000_000}
 SHORT_NAMES: Mapping[str, str] = {"gaussian": "Gauss", "laplace": "Laplace", "exponential": "exp."}
 """The distributions where space is short."""
 
-UNIT_NAMES: Mapping[str, str] = {
-    "linear": "linear",
-    "logistic": "logistic",
-    "relu": "ReLU",
-    "softplus_glm": "softplus GLM",
-    "poisson": "Poisson",
+# Names, and the points (gamma, beta) of the tables of the theory sheet: A.4 away from the optimum with the default teachers,
+# A.5 at a well-specified optimum (the linear unit has a noisy teacher, which does not matter for squared loss).
+_UNITS = {
+    "linear": ("linear", (0.7, 0.2), (0.8, 0.0)),
+    "logistic": ("logistic", (1.5, 0.3), (2.0, 0.0)),
+    "relu": ("ReLU", (0.7, 0.0), (1.0, 0.0)),
+    "softplus_glm": ("softplus GLM", (1.2, 0.1), (1.5, 0.0)),
+    "poisson": ("Poisson", (1.2, 0.5), (1.5, 0.5)),
 }
-
-# The points of the tables of the theory sheet: A.4 away from the optimum with the default teachers, A.5 at a well-specified
-# optimum (the linear unit has a noisy teacher, which does not matter for squared loss).
-_AWAY = {
-    "linear": (0.7, 0.2),
-    "logistic": (1.5, 0.3),
-    "relu": (0.7, 0.0),
-    "softplus_glm": (1.2, 0.1),
-    "poisson": (1.2, 0.5),
-}
-_OPTIMUM = {
-    "linear": (0.8, 0.0),
-    "logistic": (2.0, 0.0),
-    "relu": (1.0, 0.0),
-    "softplus_glm": (1.5, 0.0),
-    "poisson": (1.5, 0.5),
-}
+UNIT_NAMES: Mapping[str, str] = {unit: name for unit, (name, *_) in _UNITS.items()}
 
 
 @dataclass(frozen=True)
@@ -64,7 +50,8 @@ class Case:
     @property
     def point(self) -> tuple[float, float]:
         """(gamma, beta)."""
-        return (_OPTIMUM if self.at_optimum else _AWAY)[self.unit]
+        _, away, optimum = _UNITS[self.unit]
+        return optimum if self.at_optimum else away
 
     @property
     def columns(self) -> dict[str, str]:

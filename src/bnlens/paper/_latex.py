@@ -16,7 +16,12 @@ _LETTERS = ("l", "L", "ae", "AE", "oe", "OE", "aa", "AA", "i")
 _SPECIAL = {
     **{text: rf"{{\{name}}}" for text, name in zip("\\{}~^ßøØłŁæÆœŒåÅı", _COMMANDS + _LETTERS, strict=True)},
     **{text: rf"\{text}" for text in "$&%#_"},
-    "–": "--", "—": "---", "“": "``", "”": "''", "‘": "`", "’": "'",
+    "–": "--",
+    "—": "---",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
 }
 _ACCENTS = {
     "\N{COMBINING GRAVE ACCENT}": "`",
