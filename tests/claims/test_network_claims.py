@@ -173,13 +173,11 @@ def test_brackets_at_the_ends_of_the_grid():
     made = [trials("bn", 0, RATES, largest)[1]["trials"] for largest in (0.1, 8.0)]
     assert bracket(made[0]) == (0.0, 0.5)
     assert bracket(made[1]) == (8.0, math.inf)
-    finding = judged("E5", rated((8.0, 8.0), (4.0, 4.0), (0.1, 0.1)))
+    finding = judged("E5", rated((8.0, 8.0), (4.0, 4.0), (0.1, 0.1)), HOLDS)
     assert finding.measured == pytest.approx(1.0)
-    ends = [
-        (row["largest stable lr"], row["smallest diverging lr"]) for row in finding.rows if row["what"] == "bracket"
-    ]
-    assert ends[0] == (8.0, None)
-    assert ends[-1] == (None, 0.5)
+    brackets = [row for row in finding.rows if row["what"] == "bracket"]
+    assert [row["largest stable lr"] for row in brackets] == [8.0, 8.0, 4.0, 4.0, None, None]
+    assert [row["smallest diverging lr"] for row in brackets] == [None, None, 8.0, 8.0, 0.5, 0.5]
 
 
 def large(plain, smaller, dropout):

@@ -37,7 +37,10 @@ def scholar_paper(**fields: Any) -> dict[str, Any]:
 def crossref(number: int, cites: list[int], **fields: Any) -> dict[str, Any]:
     doi = f"10.1000/{number}"
     return {
-        "type": "article-journal", "id": doi, "DOI": doi, "title": f"Work {number}",
+        "type": "article-journal",
+        "id": doi,
+        "DOI": doi,
+        "title": f"Work {number}",
         "issued": {"date-parts": [[2000 + number % 25]]},
         "author": [{"family": "Nummer", "given": "Ada"}],
         "reference": [{"key": f"ref{other}", "DOI": f"10.1000/{other}"} for other in cites],

@@ -30,7 +30,7 @@ def add_estimates(figure: Figure, name: str, x: Iterable[Any], y: Iterable[Any],
     """
     trace: dict[str, Any] = {"mode": "markers", **look}
     for axis, given in (("x", list(x)), ("y", list(y))):
-        if isinstance(given[0], Estimate):
+        if any(isinstance(one, Estimate) for one in given):
             trace |= {axis: [one.value for one in given], f"error_{axis}": {"array": [one.stderr for one in given]}}
         else:
             trace[axis] = given
