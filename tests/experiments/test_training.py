@@ -6,11 +6,7 @@ import pytest
 
 from bnlens.experiments.training import train_net, train_net_with_curvature_penalty, train_net_with_gamma_decay
 
-FUNCTIONS = {
-    None: train_net,
-    "curvature": train_net_with_curvature_penalty,
-    "gamma-decay": train_net_with_gamma_decay,
-}
+FUNCTIONS = {"curvature": train_net_with_curvature_penalty, "gamma-decay": train_net_with_gamma_decay, None: train_net}
 KINDS = [(4, 256, None, False), (16, 4, None, False), (16, 4, None, True), ("inf", 256, None, False)]
 KINDS += [(4, 256, name, False) for name in ("curvature", "gamma-decay")]
 
