@@ -12,6 +12,8 @@ from pathlib import Path
 
 from toy_claims import wait_until
 
+import bnlens
+
 HERE = Path(__file__).parent
 
 
@@ -24,11 +26,11 @@ class DaskCluster:
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
         self.address = self._read_from_log("scheduler-0", r"Scheduler at: +(tcp://[\d.:]+)\s")
 
-    def start_worker(self, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
+    def start_worker(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a worker of one thread without a nanny, so that its process is the one returned."""
         number = len(self.processes)
         more = arguments or ("--nthreads", "1")
-        worker = self._start("worker", self.address, "--no-nanny", "--no-dashboard", *more, path=path)
+        worker = self._start("worker", self.address, "--no-nanny", "--no-dashboard", *more)
         self._read_from_log(f"worker-{number}", r"(Registered to:)")
         return worker
 
@@ -36,14 +38,9 @@ class DaskCluster:
         process.kill()
         process.wait()
 
-    def close(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-    def _start(self, role: str, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
+    def _start(self, role: str, *arguments: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{role}-{len(self.processes)}").open("wb")
-        source = path or Path(__import__("bnlens").__file__).parents[1]
+        source = Path(bnlens.__file__).parents[1]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(source), str(HERE)])}
         command = [sys.executable, "-m", "dask", role, *arguments]
         with log:
@@ -65,4 +62,5 @@ def dask_cluster(folder: Path) -> Iterator[DaskCluster]:
     try:
         yield cluster
     finally:
-        cluster.close()
+        for process in cluster.processes:
+            cluster.kill(process)

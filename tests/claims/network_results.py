@@ -40,13 +40,8 @@ def run(
     }  # fmt: skip
     right = 1 - test / 2 if accuracy is None else accuracy
     result = {
-        "data": "made up",
-        "images": 1000,
-        "steps": 6,
-        "train_loss": train + off,
-        "test_loss": test + off,
-        "train_accuracy": 0.9,
-        "test_accuracy": right + off,
+        "data": "made up", "images": 1000, "steps": 6, "train_accuracy": 0.9, "test_accuracy": right + off,
+        "train_loss": train + off, "test_loss": test + off,
         "curve": [
             {"epoch": epoch, "steps_loss": train / epoch + off, "lr": 0.3 / epoch, "test_loss": test + off,
              "test_accuracy": 0.5, "weight_norm": [1.0 + off, 2.0 * epoch]}

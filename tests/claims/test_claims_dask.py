@@ -56,12 +56,18 @@ def test_each_job_ends_once_though_a_worker_is_killed(cluster: DaskCluster, tmp_
     assert reproduce([gated_jobs(marker, gate)], out=out, workers=2).runs[0].computed == 0
 
 
-def test_both_engines_give_equal_results(cluster: DaskCluster, tmp_path: Path) -> None:
+def on_both_engines(toy: Claim, cluster: DaskCluster, folder: Path) -> dict[str, Any]:
+    """The results of a claim, which are the same on the cluster and in the pool."""
     cluster.start_worker()
-    toy = toys(tmp_path / "marker")["T1"]
-    reproduce([toy], out=tmp_path / "dask", scheduler=cluster.address)
-    reproduce([toy], out=tmp_path / "pool", workers=2)
-    assert results(tmp_path / "dask") == results(tmp_path / "pool")
+    reproduce([toy], out=folder / "dask", scheduler=cluster.address)
+    reproduce([toy], out=folder / "pool", workers=2)
+    found = results(folder / "dask")
+    assert found == results(folder / "pool")
+    return found
+
+
+def test_both_engines_give_equal_results(cluster: DaskCluster, tmp_path: Path) -> None:
+    assert len(on_both_engines(toys(tmp_path / "marker")["T1"], cluster, tmp_path)) == 6
 
 
 @pytest.mark.slow
@@ -69,26 +75,11 @@ def test_training_is_the_same_on_both_engines(cluster: DaskCluster, tmp_path: Pa
     from bnlens.experiments.networks import train_network
 
     config = {
-        "net": "mlp",
-        "data": "digits",
-        "samples": 200,
-        "epochs": 2,
-        "batch_size": 50,
-        "lr": 0.1,
-        "augment": False,
-        "statistics_batch_size": 10,
-        "device_batch_size": 50,
-        "regulariser": None,
-        "noise": None,
-        "dropout": 0.0,
-    }
+        "net": "mlp", "data": "digits", "samples": 200, "epochs": 2, "batch_size": 50, "lr": 0.1, "augment": False,
+        "statistics_batch_size": 10, "device_batch_size": 50, "regulariser": None, "noise": None, "dropout": 0.0,
+    }  # fmt: skip
     jobs = [Job(f"seed{seed}", train_network, {**config, "seed": seed}) for seed in (0, 1)]
-    toy = claim("T8", lambda setup: jobs)
-    cluster.start_worker()
-    reproduce([toy], out=tmp_path / "dask", scheduler=cluster.address)
-    reproduce([toy], out=tmp_path / "pool", workers=2)
-    found, same = results(tmp_path / "dask"), results(tmp_path / "pool")
-    assert found == same
+    found = on_both_engines(claim("T8", lambda setup: jobs), cluster, tmp_path)
     assert found["seed0"] != found["seed1"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from network_results import run
 
 from bnlens.claims import Results
-from bnlens.claims._estimate import Estimate, estimate, grade, share_of_distance
+from bnlens.claims._estimate import Estimate, estimate, farthest, grade, share_of_distance
 from bnlens.claims._results import TrainingRuns
 
 
@@ -52,3 +52,12 @@ def test_estimates():
 )
 def test_grade_forgives_standard_errors(forgiven, verdict):
     assert grade([Estimate(0.04, 0.0), Estimate(-0.16, 0.06)], forgiven=forgiven) == verdict
+    worst = {"holds": (-0.06, 0.006), "holds approximately": (-0.07, 0.006), "does not hold here": (0.2, 0.02)}
+    assert grade([Estimate(0.04, 0.0), Estimate(*worst[verdict])]) == verdict  # two are forgiven
+
+
+def test_a_prediction_over_a_measurement_has_the_errors_of_both():
+    measured = Estimate(-2.0, 0.2)
+    assert measured.under(1.0) == pytest.approx((-0.5, 0.05))
+    assert measured.under(Estimate(1.0, 0.3)) == pytest.approx((-0.5, (0.15**2 + 0.05**2) ** 0.5))
+    assert farthest([Estimate(0.1, 9.0), Estimate(-0.2, 0.0)]) == 0.2

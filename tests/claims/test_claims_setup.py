@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from toy_claims import claim, squares
 
-from bnlens.claims import Claim, Job, Setup, reproduce
+from bnlens.claims import Claim, Setup, reproduce
 from bnlens.claims._setup import resolve
 from bnlens.errors import UsageError
+from bnlens.runs import Job
 
 DEFAULTS: dict[str, Any] = {"count": 3, "lr": 0.3, "net": "cnn", "M": [8, "inf"], "augment": False}
 

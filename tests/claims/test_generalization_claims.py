@@ -66,9 +66,8 @@ def test_g3_judges_batch_norm_against_ridge():
     assert (agreed.verdict, agreed.corrects_paper) == ("holds", None)
     found = judged_batch_norm(lambda plain, ridge: plain)
     assert found.verdict == "does not hold here"
-    assert "at α = 1 its error is 30 at M = 8 and 30 at M = 32 where the ridge of gamma decay has 0.20" in (
-        found.corrects_paper
-    )
+    told = "at α = 1 its error is 30 at M = 8 and 30 at M = 32 where the ridge of gamma decay has 0.20"
+    assert told in found.corrects_paper
     assert "0.9950 to 0.9950" in found.summary
     assert "within 0.0%" in found.summary
     assert found.ratio == pytest.approx(0.2 / 0.3)

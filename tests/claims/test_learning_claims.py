@@ -1,7 +1,4 @@
-"""Claims L1 to L4: judged on results made to agree with the claim or with the equations, and on a small simulation."""
-
-import json
-import math
+"""Claims L1 to L4: judged on results made to agree with the claim or with the equations."""
 
 import numpy as np
 import pytest
@@ -41,34 +38,10 @@ def with_finite_size(case, values, size):
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
-def test_plan_is_data_and_full_is_the_same_but_larger(claim):
-    quick, full = claim.plan("quick"), claim.plan("full")
-    assert len({job.name for job in quick}) == len(quick)
-    assert len({job.config["seed"] for job in quick}) == len(quick)
-    for small, large in zip(quick, full, strict=True):
-        assert json.loads(json.dumps(dict(small.config))) == small.config
-        assert small.config["runs"] * small.config["size"] < large.config["runs"] * large.config["size"]
-        rest = {"runs": 0, "size": 0}
-        assert {**large.config, **rest} == {**small.config, **rest}
-    assert claim.core
-    assert sum(job.cost for job in quick) < 60
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=by_id)
-def test_small_simulation_gives_finite_numbers_and_a_figure(claim):
-    configs = [{**job.config, "size": min(job.config["size"], 40), "runs": 3} for job in claim.plan()]
-    jobs = zip(claim.plan(), configs, strict=True)
-    made = Results((job.config, json.loads(json.dumps(job.function(**config)))) for job, config in jobs)
-    finding = claim.judge(made)
-    assert all(math.isfinite(v) for v in (finding.measured, finding.predicted, finding.stderr, finding.ratio))
-    assert finding.stderr > 0
-    assert all(math.isfinite(v) for row in finding.rows for v in row.values() if isinstance(v, float))
-    figure = claim.figure(made)
-    assert figure.layout.yaxis.title.text
-    for trace in figure.data:
-        assert trace.name
-        assert np.all(np.isfinite(trace.y))
-    assert any(trace.error_y.array is not None for trace in figure.data)
+def test_each_job_has_a_seed_of_its_own_and_all_end_in_a_minute(claim):
+    jobs = claim.plan()
+    assert len({job.config["seed"] for job in jobs}) == len(jobs)
+    assert sum(job.cost for job in jobs) < 60
 
 
 def test_l1_judges_distance_and_its_order():
@@ -96,11 +69,10 @@ def test_l1_can_tell_batch_norm_from_its_model():
 
 
 def test_l2_judges_whether_a_student_stays():
-    claimed = L2.judge(
-        results(
-            L2, lambda case, values, size: {**values, "R": values["R"] * 0 + 1, "gamma": values["R"] * 0 + case.gamma}
-        )
-    )
+    def stay(case, values, size):
+        return {**values, "R": np.ones_like(values["R"]), "gamma": np.full_like(values["R"], case.gamma)}
+
+    claimed = L2.judge(results(L2, stay))
     assert (claimed.verdict, claimed.corrects_paper) == ("holds", None)
     found = L2.judge(results(L2))
     assert found.verdict == "does not hold here"

@@ -120,15 +120,14 @@ def figure(results: Results) -> go.Figure:
 
 
 def claim(
-    claim_id: str,
+    name: str,
     jobs: Callable[[Setup], Sequence[Job]],
     judge: Callable[[Results], Finding] = judge,
     *,
     core: bool = False,
 ) -> Claim:
-    return Claim(
-        claim_id, f"Toy {claim_id}", "Squares add up & more.", "theory sheet A.2", "Equal.", core, jobs, judge, figure
-    )
+    texts = (f"Toy {name}", "Squares add up & more.", "theory sheet A.2", "Equal.")
+    return Claim(name, *texts, core, jobs, judge, figure)
 
 
 def squares(marker: Path, count: int, gate: Path | None = None) -> list[Job]:

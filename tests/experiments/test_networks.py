@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
+from bnlens.experiments import networks
 from bnlens.experiments._neurons import measure_neurons, pre_activation_moments
 from bnlens.experiments._weights import weight_norms
 from bnlens.experiments.networks import train_network
@@ -23,22 +24,21 @@ CONFIG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"statistics_batch_size": "inf"},
-        {"regulariser": "gamma-decay"},
-        {"regulariser": "curvature"},
-        {"noise": "mean"},
-        {"noise": "std", "net": "cnn"},
-        {"dropout": 0.3, "augment": True},
-        {"statistics_batch_size": 64, "device_batch_size": 16},
-    ],
-    ids=str,
-)
-def test_a_small_run(changes):
-    result = train_network(**{**CONFIG, **changes})
+RUNS = [
+    (networks.train_network, {}),
+    (networks.train_network, {"statistics_batch_size": "inf"}),
+    (networks.train_network, {"dropout": 0.3, "augment": True}),
+    (networks.train_network, {"statistics_batch_size": 64, "device_batch_size": 16}),
+    (networks.train_network_with_gamma_decay, {"regulariser": "gamma-decay"}),
+    (networks.train_network_with_curvature_penalty, {"regulariser": "curvature"}),
+    (networks.train_network_with_noise, {"noise": "mean"}),
+    (networks.train_network_with_noise, {"noise": "std", "net": "cnn"}),
+]
+
+
+@pytest.mark.parametrize(("function", "changes"), RUNS)
+def test_a_small_run(function, changes):
+    result = function(**{**CONFIG, **changes})
     assert json.loads(json.dumps(result)) == result
     assert result["images"] == 300
     assert 0 < result["train_loss"] < 2.3

@@ -14,17 +14,13 @@ AWKWARD = (
 WORDS = st.lists(st.sampled_from(AWKWARD) | st.text("abcdefgXYZ", min_size=1, max_size=6), min_size=1, max_size=8)
 TEXT = st.builds(" ".join, WORDS) | st.builds("".join, WORDS)
 FAMILY = st.sampled_from(["Bös", "Van Loan", "O'Neil", "de", "And", "Smith and Sons", "Łukasz, III", "Ioffe", "李"])
-NAMES = st.one_of(
-    st.fixed_dictionaries(
-        {"family": FAMILY},
-        optional={
-            "given": st.sampled_from(["Élodie", "J. P.", "Anne and Marie", "Jean-Luc"]),
-            "non-dropping-particle": st.sampled_from(["van den", "von", "de la"]),
-            "suffix": st.sampled_from(["Jr.", "III"]),
-        },
-    ),
-    st.fixed_dictionaries({"literal": st.sampled_from(["Centre for AI and Data", "{ACM}", "R & D, Inc."])}),
-)
+PARTS = {
+    "given": st.sampled_from(["Élodie", "J. P.", "Anne and Marie", "Jean-Luc"]),
+    "non-dropping-particle": st.sampled_from(["van den", "von", "de la"]),
+    "suffix": st.sampled_from(["Jr.", "III"]),
+}
+INSTITUTIONS = st.fixed_dictionaries({"literal": st.sampled_from(["Centre for AI and Data", "{ACM}", "R & D, Inc."])})
+NAMES = st.one_of(st.fixed_dictionaries({"family": FAMILY}, optional=PARTS), INSTITUTIONS)
 DATES = st.dates().map(lambda day: {"date-parts": [[day.year, day.month, day.day]]})
 
 
@@ -43,28 +39,25 @@ def inverted(name: dict[str, str]) -> str:
     return ", ".join(part for part in (last, name.get("given", ""), name.get("suffix", "")) if part)
 
 
-@st.composite
-def records(draw: st.DrawFn) -> dict[str, Any]:
-    types = ["article-journal", "paper-conference", "book", "report", "thesis", "article", "dataset", "song"]
-    item: dict[str, Any] = {
-        "type": draw(st.sampled_from(types)),
-        "title": draw(TEXT.filter(plain)),
-        "author": draw(st.lists(NAMES, min_size=1, max_size=3)),
-        "issued": draw(DATES),
-        "container-title": draw(TEXT),
-        "volume": draw(st.sampled_from(["12", "3 & 4", ""])),
-        "page": draw(st.sampled_from(["1-9", "1–9", "e1234", "12 -- 34"])),
-        "DOI": draw(
-            st.sampled_from(["10.1000/a_b", "https://doi.org/10.1000/182", "10.1002/(SICI)1:1<1::AID>3.0.CO;2-#"])
-        ),
-    }
-    return item | draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "id": TEXT | st.sampled_from(["key2019", "KEY2019"]),
-                "URL": st.sampled_from(["https://example.org/a_b?c=%20#d~e", "https://example.org/{x}"]),
-                "abstract": TEXT,
-            },
-        )
+TYPES = ["article-journal", "paper-conference", "book", "report", "thesis", "article", "dataset", "song"]
+DOIS = ["10.1000/a_b", "https://doi.org/10.1000/182", "10.1002/(SICI)1:1<1::AID>3.0.CO;2-#"]
+
+
+def records() -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(TYPES),
+            "title": TEXT.filter(plain),
+            "author": st.lists(NAMES, min_size=1, max_size=3),
+            "issued": DATES,
+            "container-title": TEXT,
+            "volume": st.sampled_from(["12", "3 & 4", ""]),
+            "page": st.sampled_from(["1-9", "1–9", "e1234", "12 -- 34"]),
+            "DOI": st.sampled_from(DOIS),
+        },
+        optional={
+            "id": TEXT | st.sampled_from(["key2019", "KEY2019"]),
+            "URL": st.sampled_from(["https://example.org/a_b?c=%20#d~e", "https://example.org/{x}"]),
+            "abstract": TEXT,
+        },
     )

@@ -25,14 +25,9 @@ def openalex_paper(number: int, cites: list[int], **fields: Any) -> dict[str, An
 
 
 def scholar(number: int, **fields: Any) -> dict[str, Any]:
-    return {
-        "paperId": f"{number:040x}",
-        "externalIds": {"DOI": f"10.1000/{number}"},
-        "title": f"Work {number}",
-        "year": 2000 + number % 25,
-        "authors": [{"authorId": str(number), "name": f"Ada Nummer {number}"}],
-        **fields,
-    }
+    authors = [{"authorId": str(number), "name": f"Ada Nummer {number}"}]
+    known = {"paperId": f"{number:040x}", "externalIds": {"DOI": f"10.1000/{number}"}, "title": f"Work {number}"}
+    return {**known, "year": 2000 + number % 25, "authors": authors, **fields}
 
 
 def scholar_paper(**fields: Any) -> dict[str, Any]:
@@ -40,10 +35,11 @@ def scholar_paper(**fields: Any) -> dict[str, Any]:
 
 
 def crossref(number: int, cites: list[int], **fields: Any) -> dict[str, Any]:
+    doi = f"10.1000/{number}"
     return {
         "type": "article-journal",
-        "id": f"10.1000/{number}",
-        "DOI": f"10.1000/{number}",
+        "id": doi,
+        "DOI": doi,
         "title": f"Work {number}",
         "issued": {"date-parts": [[2000 + number % 25]]},
         "author": [{"family": "Nummer", "given": "Ada"}],

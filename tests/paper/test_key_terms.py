@@ -11,14 +11,8 @@ from bnlens.paper import compare_terms, key_terms, neighbour_corpus, record, ter
 def test_weights_of_a_small_corpus_by_hand() -> None:
     weights = term_weights("Noise of noise and Batch-size 3", corpus=["The batch", "a size; batch"])
     once, twice, thrice = (math.log(4 / (1 + df)) + 1 for df in (1, 2, 3))  # n = 3 texts, df of them with the term
-    raw = {
-        "noise": 2 * once,
-        "noise noise": once,
-        "noise batch": once,
-        "batch size": once,
-        "size": twice,
-        "batch": thrice,
-    }
+    raw = dict.fromkeys(("noise noise", "noise batch", "batch size"), once)
+    raw |= {"noise": 2 * once, "size": twice, "batch": thrice}
     norm = math.sqrt(sum(value**2 for value in raw.values()))
     assert weights == pytest.approx({term: value / norm for term, value in raw.items()}, rel=1e-12)
     assert list(weights) == ["noise", "batch size", "noise batch", "noise noise", "size", "batch"]

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import builtins
 import json
 import math
 import re
+import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ def roles(network: Network) -> dict[str, set[str]]:
 
 def test_the_bundled_network_holds_known_works_and_a_source_for_every_edge() -> None:
     network = bundled_network()
-    assert network.paper.id == record().id
-    assert network.paper.role == "paper"
+    assert (network.paper.id, network.paper.role) == (record().id, "paper")
     assert {node.work for node in network.nodes} == {node.id for node in network.nodes} <= set(works())
     assert {edge.source for edge in network.edges} == set(network.sources)
     year = {node.id: node.year for node in network.nodes}
@@ -57,27 +56,20 @@ OPENALEX = [
 def test_openalex(found: Any) -> None:
     network = read(found)
     assert network.origin == "OpenAlex"
-    assert roles(network) == {
-        "paper": {"paper"},
-        "reference": {"Work 1", "Work 2", ""},
-        "citation": {"Work 4"},
-        "other": {"Work 5"},
-    }
-    assert set(network.edges) == {
-        Edge(f"W{a}", f"W{b}") for a, b in [(2, 1), (3, 1), (3, 2), (3, 77), (4, 3), (4, 1), (5, 4), (5, 1)]
-    }
+    around = {"reference": {"Work 1", "Work 2", ""}, "citation": {"Work 4"}, "other": {"Work 5"}}
+    assert roles(network) == {"paper": {"paper"}, **around}
+    edges = [(2, 1), (3, 1), (3, 2), (3, 77), (4, 3), (4, 1), (5, 4), (5, 1)]
+    assert set(network.edges) == {Edge(f"W{a}", f"W{b}") for a, b in edges}
     work = next(node for node in network.nodes if node.id == "W4")
     assert (work.authors, work.year, work.url) == (("Ada Nummer 4",), 2004, "https://doi.org/10.1000/4")
     assert next(node for node in network.nodes if node.id == "W77").url == "https://openalex.org/W77"
     assert (network.counts.references, network.counts.citations, network.counts.influential) == (46, 300, None)
     assert network.notes == ("Citations of works that the file has no record of are left out: 1.",)
-    assert network.paper.work == record().id
-    assert network.paper.authors == record().authors
+    assert (network.paper.work, network.paper.authors) == (record().id, record().authors)
 
 
 def test_openalex_one_work_per_line() -> None:
-    lines = "\n".join(map(json.dumps, OPENALEX)) + "\n"
-    assert parse_network(lines) == read(OPENALEX)
+    assert parse_network("\n".join(map(json.dumps, OPENALEX)) + "\n") == read(OPENALEX)
 
 
 def test_preprint_and_publication_become_one_paper() -> None:
@@ -87,20 +79,13 @@ def test_preprint_and_publication_become_one_paper() -> None:
 
 
 def test_semantic_scholar_paper_with_references_and_citations() -> None:
-    found = scholar_paper(
-        referenceCount=46,
-        citationCount=120,
-        influentialCitationCount=4,
-        references=[scholar(1), scholar(2), {"paperId": None, "title": "Without a number"}],
-        citations=[scholar(3, references=[scholar(1)])],
-    )
-    network = read(found)
+    references = [scholar(1), scholar(2), {"paperId": None, "title": "Without a number"}]
+    counts = {"referenceCount": 46, "citationCount": 120, "influentialCitationCount": 4}
+    citations = [scholar(3, references=[scholar(1)])]
+    network = read(scholar_paper(references=references, citations=citations, **counts))
     assert network.origin == "Semantic Scholar"
-    assert roles(network) == {
-        "paper": {"paper"},
-        "reference": {"Work 1", "Work 2", "Without a number"},
-        "citation": {"Work 3"},
-    }
+    cited = {"Work 1", "Work 2", "Without a number"}
+    assert roles(network) == {"paper": {"paper"}, "reference": cited, "citation": {"Work 3"}}
     assert Edge(f"{3:040x}", f"{1:040x}") in network.edges
     assert len(network.edges) == 5
     assert (network.counts.references, network.counts.citations, network.counts.influential) == (46, 120, 4)
@@ -108,16 +93,11 @@ def test_semantic_scholar_paper_with_references_and_citations() -> None:
 
 
 def test_semantic_scholar_answers_of_references_and_citations() -> None:
-    cited = {
-        "data": [{"isInfluential": False, "citedPaper": scholar(1)}, {"isInfluential": True, "citedPaper": scholar(2)}]
-    }
+    cited = {"data": [{"isInfluential": n == 2, "citedPaper": scholar(n)} for n in (1, 2)]}
     citing = {"data": [{"isInfluential": n < 5, "citingPaper": scholar(n)} for n in (3, 4, 5)]}
     network = read([cited, citing])
-    assert roles(network) == {
-        "paper": {"paper"},
-        "reference": {"Work 1", "Work 2"},
-        "citation": {"Work 3", "Work 4", "Work 5"},
-    }
+    around = {"reference": {"Work 1", "Work 2"}, "citation": {"Work 3", "Work 4", "Work 5"}}
+    assert roles(network) == {"paper": {"paper"}, **around}
     assert network.counts.influential == 2
     assert read(cited).counts.influential is None
     assert read([scholar_paper(), *cited["data"]]).paper.id == "b" * 40
@@ -125,19 +105,15 @@ def test_semantic_scholar_answers_of_references_and_citations() -> None:
 
 def test_csl_with_the_reference_lists_of_crossref() -> None:
     paper = crossref(0, [1, 9], title=TITLE, DOI="10.48550/arXiv.1809.00846", **{"is-referenced-by-count": 12})
-    paper["reference"].append(
-        {"key": "u", "unstructured": "Someone, Some book, 1990.", "year": "1990a", "author": "Someone"}
-    )
+    book = {"key": "u", "unstructured": "Someone, Some book, 1990.", "year": "1990a", "author": "Someone"}
+    paper["reference"].append(book)
     network = read([crossref(1, []), paper, crossref(2, [1], reference=[{"key": "a", "article-title": TITLE}])])
     assert network.origin == "CSL-JSON"
-    assert roles(network) == {
-        "paper": {"paper"},
-        "reference": {"Work 1", "", "Someone, Some book, 1990."},
-        "citation": {"Work 2"},
-    }
+    cited = {"Work 1", "", "Someone, Some book, 1990."}
+    assert roles(network) == {"paper": {"paper"}, "reference": cited, "citation": {"Work 2"}}
     assert network.counts.citations == 12
-    book = next(node for node in network.nodes if node.title.startswith("Someone"))
-    assert (book.year, book.authors, book.url) == (1990, ("Someone",), "")
+    node = next(node for node in network.nodes if node.title.startswith("Someone"))
+    assert (node.year, node.authors, node.url) == (1990, ("Someone",), "")
 
 
 def test_csl_with_ids() -> None:
@@ -247,19 +223,8 @@ ODD: list[Any] = [None, 3, -1.5, "text", [], {}, [None], [3], {"a": 1}, True, ma
     "base", [openalex_paper(1, [2]), scholar_paper(), crossref(1, [2])], ids=["openalex", "scholar", "csl"]
 )
 def test_fields_of_an_odd_type_do_no_harm(base: dict[str, Any]) -> None:
-    fields = {
-        *base,
-        "ids",
-        "references",
-        "citations",
-        "reference",
-        "custom",
-        "DOI",
-        "URL",
-        "referenceCount",
-        "externalIds",
-    }
-    for name in fields - {"type"}:
+    fields = {*base, "ids", "references", "citations", "reference", "custom", "DOI", "URL", "referenceCount"}
+    for name in (fields | {"externalIds"}) - {"type"}:
         for value in ODD:
             network = parse_network(json.dumps([{**base, name: value}, base]), "file.json")
             assert network.paper.role == "paper"
@@ -306,13 +271,6 @@ def test_the_layout_of_a_paper_alone_and_of_works_apart() -> None:
 
 
 def test_a_layout_without_igraph_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def missing(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "igraph":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "igraph", None)
     with pytest.raises(UsageError, match=r"pip install 'bnlens\[web\]'"):
         layout(bundled_network())

@@ -52,10 +52,8 @@ def test_works_are_complete() -> None:
 
 
 def test_works_are_found_by_id() -> None:
-    assert [work["id"] for work in get_works(["WU2018group", "ba2016layer", "wu2018group"])] == [
-        "wu2018group",
-        "ba2016layer",
-    ]
+    found = get_works(["WU2018group", "ba2016layer", "wu2018group"])
+    assert [work["id"] for work in found] == ["wu2018group", "ba2016layer"]
     with pytest.raises(UsageError, match=r"unknown work 'wu2018groups'; did you mean 'wu2018group'\?"):
         get_works(["wu2018groups"])
     with pytest.raises(UsageError, match=r"unknown work '§'; bnlens\.paper\.works\(\) lists the table"):
@@ -74,9 +72,8 @@ def test_text_names_what_a_reader_needs() -> None:
 
 
 def test_csl_goes_out_and_comes_back() -> None:
-    citation = Citation(
-        [*get_works(["wu2018group", "pebay2008formulas"]), {"type": "book", "title": "T", "custom": {"a": 1}}]
-    )
+    book = {"type": "book", "title": "T", "custom": {"a": 1}}
+    citation = Citation([*get_works(["wu2018group", "pebay2008formulas"]), book])
     back = Citation.from_csl(citation.to_csl())
     assert [dict(item) for item in back.items[:2]] == [dict(item) for item in citation.items[:2]]
     assert back.items[2] == {"type": "book", "title": "T"}
@@ -98,17 +95,7 @@ def test_what_is_no_csl_is_named(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "issued",
-    [
-        {},
-        {"date-parts": []},
-        {"date-parts": [[None]]},
-        {"date-parts": [["x"]]},
-        {"date-parts": 3},
-        {"raw": "spring"},
-        "2019",
-        None,
-    ],
+    "issued", [*({"date-parts": parts} for parts in ([], [[None]], [["x"]], 3)), {}, {"raw": "spring"}, "2019", None]
 )
 def test_strange_dates_are_no_error(issued: object) -> None:
     citation = Citation([{"type": "book", "title": "T", "issued": issued}])

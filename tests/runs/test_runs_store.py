@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,15 @@ data = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
+dicts = st.dictionaries(texts, data, max_size=3)
 records = st.builds(
     Record,
-    key=texts,
-    claim=texts,
-    job=texts,
-    function=texts,
-    config=st.dictionaries(texts, data, max_size=3),
-    code=texts,
+    **dict.fromkeys(("key", "claim", "job", "function", "code", "started", "finished"), texts),
+    **dict.fromkeys(("error", "traceback"), st.none() | texts),
+    config=dicts,
     status=st.sampled_from(["done", "failed"]),
     seconds=st.floats(0, 1e9),
-    started=texts,
-    finished=texts,
-    result=st.none() | st.dictionaries(texts, data, max_size=3),
-    error=st.none() | texts,
-    traceback=st.none() | texts,
+    result=st.none() | dicts,
     versions=st.dictionaries(texts, texts, max_size=3),
 )
 
@@ -69,57 +65,53 @@ def test_a_reader_sees_each_result_at_once(tmp_path: Path) -> None:
         assert reader.get("k") == a_record()
 
 
-def test_newer_schema(tmp_path: Path) -> None:
-    path = tmp_path / "runs.sqlite"
-    with Store(path) as store:
-        store.put(a_record())
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer bnlens .* update bnlens"):
-        Store(path)
-    assert path.read_bytes() == before
+def execute(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    path = tmp_path / "runs.sqlite"
-    path.write_bytes(b"these are no results " * 100)
-    with pytest.raises(StoreError, match=r"is damaged .* move it away"):
-        Store(path)
-    assert path.read_bytes().startswith(b"these are no results")
-
-
-def test_a_database_with_a_damaged_page(tmp_path: Path) -> None:
-    path = tmp_path / "runs.sqlite"
-    with Store(path) as store:
-        for key in range(300):
-            store.put(a_record(key=str(key)))
+def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:16384] = b"\xa5" * (16384 - 4096)
     path.write_bytes(bytes(content))
-    with pytest.raises(StoreError, match="is damaged"):
+
+
+@pytest.mark.parametrize(
+    ("count", "spoil", "message"),
+    [
+        (
+            1,
+            lambda path: execute(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}"),
+            r"newer bnlens .* update bnlens",
+        ),
+        (0, lambda path: path.write_bytes(b"these are no results " * 100), r"is damaged .* move it away"),
+        (300, damage, "is damaged"),
+        (0, lambda path: execute(path, "CREATE TABLE bookmarks (address TEXT)"), "another program"),
+    ],
+    ids=["newer", "no database", "damaged page", "another program's"],
+)
+def test_a_file_that_cannot_be_used_stays_as_it_is(
+    tmp_path: Path, count: int, spoil: Callable[[Path], None], message: str
+) -> None:
+    path = tmp_path / "runs.sqlite"
+    if count:
+        with Store(path) as store:
+            for key in range(count):
+                store.put(a_record(key=str(key)))
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=message):
         Store(path)
+    assert path.read_bytes() == before
 
 
 def test_a_result_that_is_no_json(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite"
     with Store(path) as store:
         store.put(a_record())
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE jobs SET result = '{'")
-    connection.close()
+    execute(path, "UPDATE jobs SET result = '{'")
     with Store(path) as store, pytest.raises(StoreError, match="is damaged"):
         store.get("k")
-
-
-def test_a_database_of_another_program(tmp_path: Path) -> None:
-    path = tmp_path / "runs.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE bookmarks (address TEXT)")
-    connection.close()
-    with pytest.raises(StoreError, match="another program"):
-        Store(path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from bnlens.runs import Job
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+else:
+    Figure = Any  # Plotly is imported when the first figure is drawn
 
-__all__ = ["Claim", "Finding", "Job", "Scale", "Setup", "Verdict"]
+__all__ = ["Claim", "Figure", "Finding", "Job", "Scale", "Setup", "Verdict"]
 
 Verdict = Literal["holds", "holds approximately", "does not hold here"]
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bnlens.claims._claim import Scale
+from bnlens.claims._claim import Figure, Job, Scale
 from bnlens.claims._estimate import Estimate
-from bnlens.experiments.unit import make_unit
+from bnlens.claims._figures import add_estimates
+from bnlens.experiments.unit import make_unit, simulate_gaps
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from bnlens.theory import GapLaw
 
 BATCH_SIZE = 64
@@ -23,30 +22,16 @@ SAMPLES: Mapping[Scale, int] = {"quick": 1_000_000, "full": 16_000_000}
 SHORT_NAMES: Mapping[str, str] = {"gaussian": "Gauss", "laplace": "Laplace", "exponential": "exp."}
 """The distributions where space is short."""
 
-UNIT_NAMES: Mapping[str, str] = {
-    "linear": "linear",
-    "logistic": "logistic",
-    "relu": "ReLU",
-    "softplus_glm": "softplus GLM",
-    "poisson": "Poisson",
+# Names, and the points (gamma, beta) of the tables of the theory sheet: A.4 away from the optimum with the default teachers,
+# A.5 at a well-specified optimum (the linear unit has a noisy teacher, which does not matter for squared loss).
+_UNITS = {
+    "linear": ("linear", (0.7, 0.2), (0.8, 0.0)),
+    "logistic": ("logistic", (1.5, 0.3), (2.0, 0.0)),
+    "relu": ("ReLU", (0.7, 0.0), (1.0, 0.0)),
+    "softplus_glm": ("softplus GLM", (1.2, 0.1), (1.5, 0.0)),
+    "poisson": ("Poisson", (1.2, 0.5), (1.5, 0.5)),
 }
-
-# The points of the tables of the theory sheet: A.4 away from the optimum with the default teachers, A.5 at a well-specified
-# optimum (the linear unit has a noisy teacher, which does not matter for squared loss).
-_AWAY = {
-    "linear": (0.7, 0.2),
-    "logistic": (1.5, 0.3),
-    "relu": (0.7, 0.0),
-    "softplus_glm": (1.2, 0.1),
-    "poisson": (1.2, 0.5),
-}
-_OPTIMUM = {
-    "linear": (0.8, 0.0),
-    "logistic": (2.0, 0.0),
-    "relu": (1.0, 0.0),
-    "softplus_glm": (1.5, 0.0),
-    "poisson": (1.5, 0.5),
-}
+UNIT_NAMES: Mapping[str, str] = {unit: name for unit, (name, *_) in _UNITS.items()}
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,8 @@ class Case:
     @property
     def point(self) -> tuple[float, float]:
         """(gamma, beta)."""
-        return (_OPTIMUM if self.at_optimum else _AWAY)[self.unit]
+        _, away, optimum = _UNITS[self.unit]
+        return optimum if self.at_optimum else away
 
     @property
     def columns(self) -> dict[str, str]:
@@ -101,12 +87,28 @@ PAPER_CASE = Case("softplus_glm", "gaussian", at_optimum=False)
 """The unit of the paper on Gaussian pre-activations, whose numbers are the headline."""
 
 
+def gap_jobs(cases: Iterable[Case], scale: Scale, first_seed: int, sizes: Sequence[int] = (BATCH_SIZE,)) -> list[Job]:
+    """Return a job for each case that simulates its gap at these statistics batch sizes."""
+    config = {"batch_sizes": list(sizes), "samples": SAMPLES[scale]}
+    cost = SAMPLES[scale] / 2e6 * len(sizes)
+    return [
+        Job(case.key, simulate_gaps, {**case.config(), **config, "seed": seed}, cost)
+        for seed, case in enumerate(cases, start=first_seed)
+    ]
+
+
 class Point(NamedTuple):
     """A simulated number of a case, by the own-batch law, and by the paper."""
 
     simulated: Estimate
     law: float
     paper: float
+
+    def columns(self, measured: str, paper: str, short: str) -> dict[str, float]:
+        """Return the columns of a table; ``short`` stands for the paper's prediction in the heading of its ratio."""
+        columns = {**self.simulated.columns(f"M x {measured}"), "own-batch law": self.law, paper: self.paper}
+        ratios = self.law_ratio.columns(f"law / {measured}"), self.paper_ratio.columns(f"{short} / {measured}")
+        return columns | ratios[0] | ratios[1]
 
     @property
     def law_ratio(self) -> Estimate:
@@ -151,19 +153,9 @@ def category_figure(y: str, places: Iterable[tuple[str, str]], series: Iterable[
     units, second = zip(*places, strict=True)
     for entry in series:
         role = ROLES[entry["role"]]
-        values = [value if isinstance(value, Estimate) else Estimate(value, 0.0) for value in entry["y"]]
-        figure.add_scatter(
-            name=entry["name"],
-            mode="markers",
-            x=[list(units), list(second)],
-            y=[value.value for value in values],
-            error_y={"array": [value.stderr for value in values]} if any(value.stderr for value in values) else None,
-            marker={
-                "color": role["color"],
-                "symbol": role["symbol"] + ("-open" if entry.get("open") else ""),
-                "size": 11 if entry.get("open") else 8,  # so that what lies under it shows
-            },
-        )
+        suffix, size = ("-open", 11) if entry.get("open") else ("", 8)  # so that what lies under it shows
+        marker = {"color": role["color"], "symbol": role["symbol"] + suffix, "size": size}
+        add_estimates(figure, entry["name"], [list(units), list(second)], entry["y"], marker=marker)
     return figure
 
 

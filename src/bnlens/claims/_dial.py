@@ -54,14 +54,8 @@ def _job(
     regulariser: str | None = None,
     seed: int,
 ) -> Job:
-    config = {
-        **recipe,
-        "statistics_batch_size": M,
-        "device_batch_size": device_batch_size,
-        "share_statistics": share_statistics,
-        "regulariser": regulariser,
-        "seed": seed,
-    }
+    config = {**recipe, "statistics_batch_size": M, "device_batch_size": device_batch_size}
+    config |= {"share_statistics": share_statistics, "regulariser": regulariser, "seed": seed}
     way = "-shared" if share_statistics else f"-{regulariser}" if regulariser else ""
     passes = recipe["steps"] * BATCH / device_batch_size
     cost = recipe["steps"] * recipe["samples"] / 40_000 * (1.3 if share_statistics else 1) + passes * 0.004

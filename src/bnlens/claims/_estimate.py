@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens.claims._claim import Verdict
+from bnlens.claims._claim import Finding, Verdict
 
-__all__ = ["Estimate", "estimate", "farthest", "grade", "share_of_distance", "span"]
+__all__ = ["Estimate", "estimate", "farthest", "finding", "grade", "share_of_distance", "span"]
 
 
 class Estimate(NamedTuple):
@@ -76,3 +76,16 @@ def span(values: Iterable[float], digits: int = 2) -> str:
     """Return "low to high" of some numbers."""
     numbers = sorted(values)
     return f"{numbers[0]:.{digits}f} to {numbers[-1]:.{digits}f}"
+
+
+def finding(
+    verdict: Verdict,
+    headline: Estimate,
+    predicted: float,
+    summary: str,
+    rows: Sequence[Mapping[str, Any]],
+    correction: str | None = None,
+) -> Finding:
+    """Return the finding; a claim that holds corrects nothing."""
+    corrects_paper = None if verdict == "holds" else correction
+    return Finding(verdict, headline.value, predicted, headline.stderr, summary, rows, corrects_paper)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _dial
-from bnlens.claims._claim import Job, Setup
+from bnlens.claims._claim import Figure, Job, Setup
 from bnlens.claims._estimate import Estimate, estimate
 from bnlens.claims._losses import LOSSES, difference, gamma_text, strength
 from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import TrainingRuns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["AGREEMENT", "PARAMETERS", "Way", "figure_of", "jobs_of", "target_of", "ways_of"]
 
@@ -93,19 +90,12 @@ def ways_of(runs: TrainingRuns, regulariser: str, factors: Sequence[int], label:
 
 def figure_of(ways: Sequence[Way]) -> Figure:
     """Return a figure of test loss over train loss, one point per way of regularising."""
+    from bnlens.claims._figures import add_estimates
     from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(x="train loss (nats per image)", y="test loss (nats per image)")
     symbols = ("circle", "square", "diamond", "diamond-open")
     for way, color, symbol in zip(ways, PALETTE, symbols, strict=False):
         train, test = (way.loss[what] for what in LOSSES)
-        figure.add_scatter(
-            name=way.name,
-            x=[train.value],
-            y=[test.value],
-            error_x={"array": [train.stderr]},
-            error_y={"array": [test.stderr]},
-            mode="markers",
-            marker={"color": color, "symbol": symbol, "size": 11},
-        )
+        add_estimates(figure, way.name, [train], [test], marker={"color": color, "symbol": symbol, "size": 11})
     return figure

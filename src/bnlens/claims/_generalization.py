@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from bnlens.claims._claim import Scale
+from bnlens.claims._claim import Figure, Scale
 from bnlens.claims._estimate import Estimate
+from bnlens.claims._figures import add_estimates
 from bnlens.experiments.generalization import make_estimator
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 SCALES: Mapping[Scale, Mapping[str, int]] = {
     "quick": {"dimension": 200, "runs": 60},
@@ -62,20 +60,9 @@ def curve_figure(lines: Iterable[Mapping[str, Any]], points: Iterable[Mapping[st
 
     figure = new_figure(x="load α = P/N", y="generalization error", height=480, **layout)
     for line in lines:
-        figure.add_scatter(
-            name=line["name"],
-            mode="lines",
-            x=list(line["x"]),
-            y=list(line["y"]),
-            line={"color": line["color"], "dash": line.get("dash", "solid")},
-        )
+        look = {"color": line["color"], "dash": line.get("dash", "solid")}
+        figure.add_scatter(name=line["name"], mode="lines", x=list(line["x"]), y=list(line["y"]), line=look)
     for point in points:
-        figure.add_scatter(
-            name=point["name"],
-            mode="markers",
-            x=list(point["x"]),
-            y=[estimate.value for estimate in point["y"]],
-            error_y={"array": [estimate.stderr for estimate in point["y"]]},
-            marker={"color": point["color"], "symbol": "circle"},
-        )
+        marker = {"color": point["color"], "symbol": "circle"}
+        add_estimates(figure, point["name"], point["x"], point["y"], marker=marker)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnlens import render
 from bnlens._plain import csv_text
@@ -35,31 +35,16 @@ def _overview(runs: Sequence[ClaimRun]) -> Html:
     counts = [(verdict, sum(_verdict(run) == verdict for run in runs)) for verdict in TONES]
     text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
     rows = [
-        {
-            "claim": _link(run),
-            "verdict": _badge(run),
-            "measured": _measured(run.finding),
-            "predicted": _number(run.finding, "predicted"),
-            "ratio": _number(run.finding, "ratio"),
-            "seconds": f"{run.seconds:.1f}",
-        }
+        {"Claim": _link(run), "Verdict": _badge(run), **_numbers(run.finding), "Seconds": f"{run.seconds:.1f}"}
         for run in runs
     ]
-    headings = {
-        "claim": "Claim",
-        "verdict": "Verdict",
-        "measured": "Measured ± s.e.",
-        "predicted": "Predicted",
-        "ratio": "Ratio",
-        "seconds": "Seconds",
-    }
     noun = "claim" if len(runs) == 1 else "claims"
     everything = json.dumps({"claims": [run_data(run) for run in runs]}, indent=2)
     download = render.download(
         everything, filename="bnlens-claims.json", label="All numbers (JSON)", media_type="application/json"
     )
     body = [
-        render.table(rows, caption=f"{len(runs)} {noun}: {text}. The ratio is predicted / measured.", columns=headings),
+        render.table(rows, caption=f"{len(runs)} {noun}: {text}. The ratio is predicted / measured."),
         Html(f'<p class="downloads">{download}</p>'),
     ]
     return render.section("At a glance", "\n".join(body), anchor="overview")
@@ -73,14 +58,11 @@ def _claim(run: ClaimRun, scale: str) -> Html:
         *(render.paragraph(f"This claim could not be judged: {error}", kind="error") for error in run.errors),
     ]
     if finding is not None and run.figure is not None:
+        caption = f"Figure {claim.id}. {claim.title}, computed at scale {scale}."
         body += [
             render.paragraph(finding.summary),
             *([render.paragraph(_correction(finding), kind="finding")] if finding.corrects_paper else []),
-            render.figure(
-                run.figure,
-                caption=f"Figure {claim.id}. {claim.title}, computed at scale {scale}.",
-                label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
-            ),
+            render.figure(run.figure, caption=caption, label=f"Figure {claim.id}, {claim.title}. {finding.summary}"),
             render.table(finding.rows, caption="The numbers, ± one standard error.") if finding.rows else Html(""),
             _downloads(run, finding),
         ]
@@ -96,16 +78,14 @@ def _downloads(run: ClaimRun, finding: Finding) -> Html:
     name = f"bnlens-{_anchor(run)}"
     numbers = json.dumps(run_data(run), indent=2)
     jobs = {record.job: {"config": record.config, "result": record.result} for record in run.records}
-    links = [
-        render.download(csv_text(finding.rows), filename=f"{name}.csv", label="Table (CSV)", media_type="text/csv"),
-        render.download(numbers, filename=f"{name}.json", label="Finding (JSON)", media_type="application/json"),
-        render.download(
-            json.dumps(jobs, indent=1),
-            filename=f"{name}-jobs.json",
-            label="Results of all jobs (JSON)",
-            media_type="application/json",
-        ),
-    ]
+    files = (
+        (".csv", "Table (CSV)", csv_text(finding.rows), "text/csv"),
+        (".json", "Finding (JSON)", numbers, "application/json"),
+        ("-jobs.json", "Results of all jobs (JSON)", json.dumps(jobs, indent=1), "application/json"),
+    )
+    links = (
+        render.download(text, filename=name + end, label=label, media_type=kind) for end, label, text, kind in files
+    )
     return Html(f'<p class="downloads">{"".join(links)}</p>')
 
 
@@ -163,9 +143,9 @@ def _badge(run: ClaimRun) -> Html:
     return render.badge(_verdict(run), TONES[_verdict(run)])
 
 
-def _measured(finding: Finding | None) -> str | None:
-    return render.number(finding.measured, finding.stderr) if finding else None
-
-
-def _number(finding: Finding | None, name: str) -> Any:
-    return render.number(getattr(finding, name)) if finding else None
+def _numbers(finding: Finding | None) -> dict[str, str | None]:
+    if finding is None:
+        return dict.fromkeys(("Measured ± s.e.", "Predicted", "Ratio"))
+    measured = render.number(finding.measured, finding.stderr)
+    predicted, ratio = render.number(finding.predicted), render.number(finding.ratio)
+    return {"Measured ± s.e.": measured, "Predicted": predicted, "Ratio": ratio}

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Job, Scale
+from bnlens.claims._claim import Figure, Job, Scale
 from bnlens.claims._estimate import Estimate
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
 from bnlens.experiments.dynamics import make_system, simulate_trajectory
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from bnlens.theory.dynamics import System, Trajectory
 
 RUNS: Mapping[Scale, int] = {"quick": 16, "full": 64}
@@ -137,12 +136,6 @@ def draw_simulated(figure: Figure, x: Iterable[float], found: Iterable[Estimate]
     """Add simulated points."""
     from bnlens.render import ROLES
 
-    points = list(found)
-    figure.add_scatter(
-        x=x,
-        y=[point.value for point in points],
-        error_y={"array": [point.stderr for point in points]},
-        mode="markers",
-        marker={"color": color, "symbol": ROLES["measured"]["symbol"]},
-        name=f"{name}, simulated",
+    add_estimates(
+        figure, f"{name}, simulated", x, found, marker={"color": color, "symbol": ROLES["measured"]["symbol"]}
     )

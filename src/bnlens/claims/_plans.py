@@ -142,21 +142,11 @@ def network_job(
     device = batch if M != POPULATION and int(M) > _LARGEST_PASS else min(batch, _LARGEST_PASS)
     if batch % device:
         device = batch
-    config = {
-        "net": given["net"],
-        "data": source_of(setup),
-        "samples": given["samples"],
-        "epochs": given["epochs"],
-        "batch_size": batch,
-        "lr": given["lr"] * batch / _REFERENCE_BATCH,
-        "augment": given["augment"],
-        "statistics_batch_size": M,
-        "device_batch_size": device,
-        "regulariser": regulariser,
-        "noise": noise,
-        "dropout": float(dropout),
-        "seed": seed,
-    }
+    lr = given["lr"] * batch / _REFERENCE_BATCH
+    config = {"net": given["net"], "data": source_of(setup), "samples": given["samples"], "epochs": given["epochs"]}
+    config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
+    config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
+    config |= {"dropout": float(dropout), "seed": seed}
     function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
     return Job(_name(config), function, config, cost=_cost(config))
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bnlens.claims._claim import Claim, Finding, Scale
+from bnlens.claims._claim import Claim, Figure, Finding, Scale
 from bnlens.runs import Record
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["ClaimRun", "Reproduction"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,12 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
     """
     for name, value in changes.items():
         if name not in defaults:
-            raise UsageError(_unknown(claim_id, name, list(defaults)))
+            if not defaults:
+                raise UsageError(f"{claim_id} has no parameters, so {name!r} cannot be set; leave it out")
+            near = nearest(name, defaults)
+            hint = f"did you mean {near!r}" if near else "give one of its own"
+            known = ", ".join(defaults)
+            raise UsageError(f"{claim_id} has no parameter {name!r}; {hint} (its parameters are {known})")
         default = [*defaults[name], _INFINITE] if name == "M" and isinstance(defaults[name], list) else defaults[name]
         if not _fits(value, default):
             raise UsageError(
@@ -54,33 +59,17 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
     return {**defaults, **changes}
 
 
-def _unknown(claim_id: str, name: str, valid: Sequence[str]) -> str:
-    if not valid:
-        return f"{claim_id} has no parameters, so {name!r} cannot be set; leave it out"
-    near = nearest(name, valid)
-    hint = f"did you mean {near!r}" if near else "give one of its own"
-    return f"{claim_id} has no parameter {name!r}; {hint} (its parameters are {', '.join(valid)})"
-
-
 def _fits(value: object, default: object) -> bool:
     if isinstance(default, (list, tuple)):
-        return isinstance(value, (list, tuple)) and bool(value) and all(_fits_one_of(item, default) for item in value)
+        if not (isinstance(value, (list, tuple)) and value):
+            return False
+        return all(any(_fits(item, one) for one in default) for item in value)
     if isinstance(default, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is type(default)
 
 
-def _fits_one_of(value: object, defaults: Sequence[object]) -> bool:
-    return any(_fits(value, default) for default in defaults)
-
-
 def _kind(default: object) -> str:
-    kinds = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        tuple: "a list",
-    }
+    kinds: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    kinds |= dict.fromkeys((list, tuple), "a list")
     return kinds.get(type(default), type(default).__name__)

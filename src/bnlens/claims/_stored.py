@@ -71,17 +71,12 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
     chosen = [replace(record, claim=claim.id, job=job.name) for job, record in pairs]
     if known is not None and known.scale == scale and known.run.records == chosen:
         return known
-    is_complete = len(pairs) == len(jobs)
-    return StoredRun(
-        run=judge(claim, [Done(record) for record in chosen])
-        if is_complete
-        else ClaimRun(claim, chosen, 0, None, None),
-        scale=scale,
-        data=", ".join(sorted({Path(str(data)).name for record in chosen if (data := record.config.get("data"))})),
-        finished=max(record.finished for record in chosen),
-        jobs=len(jobs),
-        is_current=all(is_current(record) for record in chosen),
-    )
+    run = ClaimRun(claim, chosen, 0, None, None)
+    if len(pairs) == len(jobs):
+        run = judge(claim, [Done(record) for record in chosen])
+    sources = {Path(str(data)).name for record in chosen if (data := record.config.get("data"))}
+    finished = max(record.finished for record in chosen)
+    return StoredRun(run, scale, ", ".join(sorted(sources)), finished, len(jobs), all(map(is_current, chosen)))
 
 
 def _plans(claim: Claim, records: Sequence[Record]) -> Iterator[tuple[Scale, Sequence[Job]]]:

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import farthest, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import farthest, finding, grade, span
 from bnlens.claims._results import Results
-from bnlens.experiments.unit import simulate_gaps
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _CASES = [*common.cases(at_optimum=False), *common.cases(at_optimum=True)]
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
-    return [
-        Job(
-            name=case.key,
-            function=simulate_gaps,
-            config={**case.config(), "batch_sizes": [common.BATCH_SIZE], "samples": samples, "seed": seed},
-            cost=samples / 2e6,
-        )
-        for seed, case in enumerate(_CASES, start=100)
-    ]
+    return common.gap_jobs(_CASES, setup.scale, 100)
 
 
 def _points(results: Results) -> dict[common.Case, common.Point]:
@@ -36,17 +21,6 @@ def _points(results: Results) -> dict[common.Case, common.Point]:
     return {
         case: common.Point(common.simulated(results.one(**case.config())), law.coefficient("own"), law.two_term)
         for case, law in laws.items()
-    }
-
-
-def _row(case: common.Case, point: common.Point) -> dict[str, Any]:
-    return {
-        **case.columns,
-        **point.simulated.columns("M x gap"),
-        "own-batch law": point.law,
-        "two-term value": point.paper,
-        **point.law_ratio.columns("law / gap"),
-        **point.paper_ratio.columns("two-term / gap"),
     }
 
 
@@ -65,36 +39,23 @@ def _judge(results: Results) -> Finding:
         f"the correlation of mu_B and sigma_B and each sample's part in its own statistics are of the same order, and with "
         f"them the own-batch law is within {law_error:.0%} of the gap in all {len(points)} cases."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.simulated.value,
-        predicted=headline.paper,
-        stderr=headline.simulated.stderr,
-        summary=(
-            f"Two-term value over simulated gap at M = {common.BATCH_SIZE}: {away} away from the optimum, "
-            f"{plain} at the optimum for pre-activations without skew. The own-batch law is within "
-            f"{law_error:.1%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
-        ),
-        rows=[_row(case, point) for case, point in points.items()],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Two-term value over simulated gap at M = {common.BATCH_SIZE}: {away} away from the optimum, "
+        f"{plain} at the optimum for pre-activations without skew. The own-batch law is within "
+        f"{law_error:.1%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
     )
+    rows = [{**case.columns, **point.columns("gap", "two-term value", "two-term")} for case, point in points.items()]
+    return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
 
 def _figure(results: Results) -> Figure:
     points = _points(results)
-    series = [
-        {
-            "name": f"{name}, {'at the optimum' if at_optimum else 'away from it'}",
-            "role": role,
-            "open": at_optimum,
-            "y": [ratio(point) for case, point in points.items() if case.at_optimum == at_optimum],
-        }
-        for name, role, ratio in (
-            ("own-batch law", "predicted", attrgetter("law_ratio")),
-            ("two-term value", "paper", attrgetter("paper_ratio")),
-        )
-        for at_optimum in (False, True)
-    ]
+    predictions = (("own-batch law", "predicted", "law_ratio"), ("two-term value", "paper", "paper_ratio"))
+    series = []
+    for name, role, ratio in predictions:
+        for at_optimum, where in ((False, "away from it"), (True, "at the optimum")):
+            y = [getattr(point, ratio) for case, point in points.items() if case.at_optimum == at_optimum]
+            series.append({"name": f"{name}, {where}", "role": role, "open": at_optimum, "y": y})
     places = [case.place for case in common.cases(at_optimum=True)]
     figure = common.category_figure(f"prediction / simulated gap, M = {common.BATCH_SIZE}", places, series)
     common.line_at_one(figure)

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, finding, grade, span
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
-from bnlens.experiments.unit import simulate_gaps
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _SIZES = (16, 32, 64, 128)
 _CASES = common.cases(at_optimum=False)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
-    return [
-        Job(
-            name=case.key,
-            function=simulate_gaps,
-            config={**case.config(), "batch_sizes": list(_SIZES), "samples": samples, "seed": seed},
-            cost=samples / 2e6 * len(_SIZES),
-        )
-        for seed, case in enumerate(_CASES, start=200)
-    ]
+    return common.gap_jobs(_CASES, setup.scale, 200, _SIZES)
 
 
 def _curves(results: Results) -> dict[common.Case, list[Estimate]]:
@@ -61,18 +49,12 @@ def _judge(results: Results) -> Finding:
         for M, scaled in zip(_SIZES, curve, strict=True):
             row |= scaled.columns(f"M x gap, M = {M}")
         rows.append(row | {"own-batch law": case.law().coefficient("own")})
-    return Finding(
-        verdict=grade(slope.less(-1) for slope in slopes.values()),
-        measured=headline.value,
-        predicted=-1.0,
-        stderr=headline.stderr,
-        summary=(
-            f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {gaussian} for Gaussian "
-            f"pre-activations, {span(slope.value for slope in slopes.values())} over all {len(rows)} cases; heavy tails "
-            "and skew bring corrections of order 1/M^2. Headline: the paper's softplus unit on Gaussian pre-activations."
-        ),
-        rows=rows,
+    summary = (
+        f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {gaussian} for Gaussian "
+        f"pre-activations, {span(slope.value for slope in slopes.values())} over all {len(rows)} cases; heavy tails "
+        "and skew bring corrections of order 1/M^2. Headline: the paper's softplus unit on Gaussian pre-activations."
     )
+    return finding(grade(slope.less(-1) for slope in slopes.values()), headline, -1.0, summary, rows)
 
 
 def _figure(results: Results) -> Figure:
@@ -84,17 +66,10 @@ def _figure(results: Results) -> Figure:
     looks = dict(zip(common.DISTRIBUTIONS, (("solid", "circle"), ("dash", "diamond"), ("dot", "square")), strict=True))
     colors = dict(zip(common.UNIT_NAMES, cycle(PALETTE), strict=False))
     for case, curve in _curves(results).items():
-        ratio, stderr = np.array(curve).T / case.law().coefficient("own")
-        dash, symbol = looks[case.distribution]
-        color = colors[case.unit]
-        figure.add_scatter(
-            name=f"{common.UNIT_NAMES[case.unit]}, {case.distribution}",
-            x=_SIZES,
-            y=ratio.tolist(),
-            error_y={"array": stderr.tolist()},
-            line={"dash": dash, "color": color},
-            marker={"symbol": symbol, "color": color},
-        )
+        ratios = [Estimate(*ratio) for ratio in (np.array(curve) / case.law().coefficient("own")).tolist()]
+        (dash, symbol), color = looks[case.distribution], colors[case.unit]
+        look = {"line": {"dash": dash, "color": color}, "marker": {"symbol": symbol, "color": color}}
+        add_estimates(figure, f"{common.UNIT_NAMES[case.unit]}, {case.distribution}", _SIZES, ratios, mode=None, **look)
     common.line_at_one(figure)
     return figure
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import Estimate, farthest, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, farthest, finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.unit import make_unit, simulate_shrink
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _BATCH_SIZE = 128
 _CASES = common.cases(at_optimum=True)
@@ -20,23 +17,12 @@ _HEADLINE = common.Case("softplus_glm", "gaussian", at_optimum=True)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
-    return [
-        Job(
-            name=case.key,
-            function=simulate_shrink,
-            config={
-                "unit": case.unit,
-                "distribution": case.distribution,
-                "beta": case.point[1],
-                "batch_size": _BATCH_SIZE,
-                "samples": samples,
-                "seed": seed,
-            },
-            cost=samples / 1e6,
-        )
-        for seed, case in enumerate(_CASES, start=300)
-    ]
+    jobs = []
+    for seed, case in enumerate(_CASES, start=300):
+        config: dict[str, Any] = {"unit": case.unit, "distribution": case.distribution, "beta": case.point[1]}
+        config |= {"batch_size": _BATCH_SIZE, "samples": common.SAMPLES[setup.scale], "seed": seed}
+        jobs.append(Job(case.key, simulate_shrink, config, cost=config["samples"] / 1e6))
+    return jobs
 
 
 def _points(results: Results) -> dict[common.Case, common.Point]:
@@ -49,18 +35,6 @@ def _points(results: Results) -> dict[common.Case, common.Point]:
         result = results.one(unit=case.unit, distribution=case.distribution)
         points[case] = common.Point(Estimate(result["shrink"], result["stderr"]), law.own, law.decay)
     return points
-
-
-def _row(case: common.Case, point: common.Point) -> dict[str, Any]:
-    return {
-        "unit": common.UNIT_NAMES[case.unit],
-        "pre-activations": case.distribution,
-        **point.simulated.columns("M x shrink"),
-        "own-batch law": point.law,
-        "gamma decay": point.paper,
-        **point.law_ratio.columns("law / shrink"),
-        **point.paper_ratio.columns("decay / shrink"),
-    }
 
 
 def _judge(results: Results) -> Finding:
@@ -79,20 +53,18 @@ def _judge(results: Results) -> Finding:
         "softplus units without skew, because the penalty of batch normalization is not quadratic in gamma: its slope at the "
         "optimum is half that of zeta gamma^2."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.simulated.value,
-        predicted=headline.paper,
-        stderr=headline.simulated.stderr,
-        summary=(
-            f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink "
-            f"M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, {halved} for linear, ReLU and softplus units without skew. The "
-            f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
-            "Gaussian pre-activations."
-        ),
-        rows=[_row(case, point) for case, point in points.items()],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink "
+        f"M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, {halved} for linear, ReLU and softplus units without skew. The "
+        f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
+        "Gaussian pre-activations."
     )
+    rows = [
+        {"unit": common.UNIT_NAMES[case.unit], "pre-activations": case.distribution}
+        | point.columns("shrink", "gamma decay", "decay")
+        for case, point in points.items()
+    ]
+    return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
 
 def _figure(results: Results) -> Figure:

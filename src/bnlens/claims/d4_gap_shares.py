@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import Estimate, farthest, grade
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import Estimate, farthest, finding, grade
 from bnlens.claims._results import Results
-from bnlens.experiments.unit import simulate_gaps
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _NOISES = ("mean", "std", "both")
 _LABELS = {"mean": "μ_B", "std": "σ_B", "both": "both"}
@@ -24,22 +21,16 @@ _RUNS = [
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    samples = common.SAMPLES[setup.scale]
     return [
-        Job(
-            name=f"{case.key}-{statistics}",
-            function=simulate_gaps,
-            config={
-                **case.config(),
-                "batch_sizes": [common.BATCH_SIZE],
-                "samples": samples,
-                "seed": seed,
-                "statistics": statistics,
-                "noises": list(_NOISES),
-            },
-            cost=samples / 2e6 * len(_NOISES),
+        replace(
+            job,
+            name=f"{job.name}-{statistics}",
+            config={**job.config, "statistics": statistics, "noises": list(_NOISES)},
+            cost=job.cost * len(_NOISES),
         )
-        for seed, (case, statistics) in enumerate(_RUNS, start=400)
+        for job, (_, statistics) in zip(
+            common.gap_jobs([case for case, _ in _RUNS], setup.scale, 400), _RUNS, strict=True
+        )
     ]
 
 
@@ -98,21 +89,14 @@ def _judge(results: Results) -> Finding:
         f"share; the two terms miss the shares by up to {paper_away:.0%} of the gap, the own-batch law by up to "
         f"{farthest(share.law_miss for share in away):.0%}."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.simulated.value,
-        predicted=headline.paper,
-        stderr=headline.simulated.stderr,
-        summary=(
-            f"With only mu_B, only sigma_B or both random, the two terms miss the simulated own-batch shares by up to "
-            f"{farthest(share.paper_miss for share in plain):.0%} of the gap at the optimum of Gaussian pre-activations and by "
-            f"up to {paper_away:.0%} away from it; the law misses them by up to "
-            f"{farthest(share.law_miss for share in own):.0%}. Skew adds a cross term that neither statistic makes alone. "
-            "Headline: the share of mu_B for the paper's softplus unit on Gaussian pre-activations."
-        ),
-        rows=rows,
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"With only mu_B, only sigma_B or both random, the two terms miss the simulated own-batch shares by up to "
+        f"{farthest(share.paper_miss for share in plain):.0%} of the gap at the optimum of Gaussian pre-activations and by "
+        f"up to {paper_away:.0%} away from it; the law misses them by up to "
+        f"{farthest(share.law_miss for share in own):.0%}. Skew adds a cross term that neither statistic makes alone. "
+        "Headline: the share of mu_B for the paper's softplus unit on Gaussian pre-activations."
     )
+    return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
 
 def _figure(results: Results) -> Figure:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding, span
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
 from bnlens.errors import UsageError
 from bnlens.experiments.trained_gap import train_and_report
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -81,19 +80,14 @@ def _judge(results: Results) -> Finding:
         f"{_range(two_term)} of the measured gap: it leaves out the covariance between channels and "
         "between gamma and beta, each image's share in its own batch, and what later layers cancel."
     )
-    return Finding(
-        verdict=_verdict(whole, layers),
-        measured=first.measured.value,
-        predicted=first.exact.value,
-        stderr=first.measured.stderr,
-        summary=(
-            f"On {data}, whole-network prediction over measurement is {_range(whole)} with the exact second order and "
-            f"{_range(fisher)} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer predictions lie "
-            "within 15% or two standard errors."
-        ),
-        rows=[_row(gap) for gap in gaps],
-        corrects_paper=correction if _agreeing(two_term, 0.15) < len(two_term) else None,
+    summary = (
+        f"On {data}, whole-network prediction over measurement is {_range(whole)} with the exact second order and "
+        f"{_range(fisher)} with the Fisher matrix; {_agreeing(layers, 0.15)} of {len(layers)} single-layer predictions lie "
+        "within 15% or two standard errors."
     )
+    corrects_paper = correction if _agreeing(two_term, 0.15) < len(two_term) else None  # also where the claim holds
+    found = finding(_verdict(whole, layers), first.measured, first.exact.value, summary, [_row(gap) for gap in gaps])
+    return replace(found, corrects_paper=corrects_paper)
 
 
 def _row(gap: _Gap) -> dict[str, Any]:
@@ -132,27 +126,16 @@ def _figure(results: Results) -> Figure:
         x="measured gap (nats per sample)", y="predicted / measured", xaxis_type="log", yaxis_type="log", height=460
     )
     gaps = _gaps(results)
-    for kind, label, role in (
-        ("exact", "this library's law", "predicted"),
-        ("two_term", "the paper's two terms", "paper"),
-    ):
+    kinds = (("exact", "this library's law", "predicted"), ("two_term", "the paper's two terms", "paper"))
+    for kind, label, role in kinds:
         for whole in (False, True):
             some = [gap for gap in gaps if (gap.layer == _NETWORK) == whole]
-            ratios = _ratios(some, kind)
-            figure.add_scatter(
-                x=[gap.measured.value for gap in some],
-                y=[ratio.value for ratio in ratios],
-                error_y={"array": [ratio.stderr for ratio in ratios]},
-                error_x={"array": [gap.measured.stderr for gap in some]},
-                mode="markers",
-                marker={
-                    "color": ROLES[role]["color"],
-                    "symbol": ROLES[role]["symbol"] + ("" if whole else "-open"),
-                    "size": 12 if whole else 7,
-                },
-                name=f"{label}, {'whole network' if whole else 'single layers'}",
-                text=[f"{gap.network}, {gap.layer}, M = {gap.M}" for gap in some],
-            )
+            text = [f"{gap.network}, {gap.layer}, M = {gap.M}" for gap in some]
+            symbol = ROLES[role]["symbol"] + ("" if whole else "-open")
+            marker = {"color": ROLES[role]["color"], "symbol": symbol, "size": 12 if whole else 7}
+            name = f"{label}, {'whole network' if whole else 'single layers'}"
+            measured = [gap.measured for gap in some]
+            add_estimates(figure, name, measured, _ratios(some, kind), marker=marker, text=text)
     figure.add_hline(y=1, line={"dash": "dot", "width": 1.5, "color": ROLES["measured"]["color"]})
     return figure
 

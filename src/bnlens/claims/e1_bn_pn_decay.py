@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import Estimate, estimate
-from bnlens.claims._losses import (
-    LOSSES,
-    Losses,
-    difference,
-    gamma_text,
-    grade_strengths,
-    losses_of,
-    sizes_of,
-    strength,
-)
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import Estimate, estimate, finding
+from bnlens.claims._losses import LOSSES, Losses, difference, gamma_text, grade_strengths, losses_of, sizes_of, strength
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -103,12 +91,8 @@ def _judge(results: Results) -> Finding:
     methods, pn = _methods(runs), losses_of(runs, **_PN)
     labels = _labels(runs)
     _, (label, penalty), *_ = labels.items()
-    strengths = {
-        (method.M, LOSSES[what]): value
-        for method in methods
-        if method.label == label
-        for what, value in method.strength.items()
-    }
+    judged = [method for method in methods if method.label == label]
+    strengths = {(method.M, LOSSES[what]): value for method in judged for what, value in method.strength.items()}
     verdict = grade_strengths(strengths.values()) if strengths else "does not hold here"
     headline = next(iter(strengths.values()), Estimate(float("nan"), float("nan")))
     told = ", ".join(
@@ -120,41 +104,30 @@ def _judge(results: Results) -> Finding:
         f"{name} {found.train_loss.value:.3f} / {found.test_loss.value:.3f} / {100 * found.test_accuracy.value:.1f}%"
         for name, found in losses.items()
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.value,
-        predicted=1.0,
-        stderr=headline.stderr,
-        summary=(
-            f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at M = {smallest}: {at_smallest}. "
-            f"Strength of {label}, 1 being BN's: {told or 'BN is told apart from PN nowhere'}; {pn.seeds} paired seeds."
-        ),
-        rows=[{"method": "PN", **pn.columns}, *(method.row for method in methods)],
-        corrects_paper=None
-        if verdict == "holds" or not strengths or penalty != "gamma-decay"
-        else (
-            "In a convolutional network, population normalization with gamma decay, zeta from the formula, has a strength of "
-            f"its own: {told}, where that of BN over M is 1."
-        ),
+    summary = (
+        f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at M = {smallest}: {at_smallest}. "
+        f"Strength of {label}, 1 being BN's: {told or 'BN is told apart from PN nowhere'}; {pn.seeds} paired seeds."
     )
+    correction = (
+        "In a convolutional network, population normalization with gamma decay, zeta from the formula, has a strength of its "
+        f"own: {told}, where that of BN over M is 1."
+    )
+    rows = [{"method": "PN", **pn.columns}, *(method.row for method in methods)]
+    is_told = bool(strengths) and penalty == "gamma-decay"
+    return finding(verdict, headline, 1.0, summary, rows, correction if is_told else None)
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
     sizes = sizes_of(runs)
     smallest = sizes[0]
-    nats = "nats per image"
     size = "statistics batch size M"
-    figure = panels(
-        [[f"Training, M = {smallest}", f"Test, M = {smallest}"], ["Train loss over M", "Test loss over M"]],
-        [
-            [("epoch", f"loss of the steps ({nats})"), ("epoch", f"test loss ({nats})")],
-            [(size, f"train loss ({nats})"), (size, f"test loss ({nats})")],
-        ],
-        height=760,
-    )
+    titles = [[f"Training, M = {smallest}", f"Test, M = {smallest}"], ["Train loss over M", "Test loss over M"]]
+    over_epochs = [("epoch", "loss of the steps (nats per image)"), ("epoch", "test loss (nats per image)")]
+    over_sizes = [(size, "train loss (nats per image)"), (size, "test loss (nats per image)")]
+    figure = panels(titles, [over_epochs, over_sizes], height=760)
     kinds = {label: {"M": smallest, "regulariser": penalty} for label, penalty in _labels(runs).items()}
     for index, (label, kind) in enumerate([*kinds.items(), ("PN", {**_PN})]):
         for column, what in ((1, "steps_loss"), (2, "test_loss")):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -76,18 +73,12 @@ def _judge(results: Results) -> Finding:
     fall, less = estimate(of_plain), estimate(of_plain - of_dial)
     left = estimate(of_dial)
     first, last = _batches(runs)[0], _batches(runs)[-1]
-    return Finding(
-        verdict=_verdict(fall, less),
-        measured=left.value,
-        predicted=0.0,
-        stderr=left.stderr,
-        summary=(
-            f"On {runs.data} ({runs.images} images), from batch {first} to {last} at equal epochs, test accuracy falls by "
-            f"{_points(fall)} points with plain BN and by {_points(left)} with {name}: {_points(less)} less. Headline: the "
-            f"fall with {name}; {runs.seeds(**plain[0])} paired seeds."
-        ),
-        rows=rows,
+    summary = (
+        f"On {runs.data} ({runs.images} images), from batch {first} to {last} at equal epochs, test accuracy falls by "
+        f"{_points(fall)} points with plain BN and by {_points(left)} with {name}: {_points(less)} less. Headline: the "
+        f"fall with {name}; {runs.seeds(**plain[0])} paired seeds."
     )
+    return finding(_verdict(fall, less), left, 0.0, summary, rows)
 
 
 def _points(value: Estimate) -> str:
@@ -101,14 +92,11 @@ def _verdict(fall: Estimate, less: Estimate) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_points, panels
+    from bnlens.claims._figures import add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [["Test accuracy", "Train and test loss"]],
-        [[("batch size", "test accuracy (%)"), ("batch size", "loss (nats per image)")]],
-        height=460,
-    )
+    axes = [("batch size", "test accuracy (%)"), ("batch size", "loss (nats per image)")]
+    figure = panels([["Test accuracy", "Train and test loss"]], [axes], height=460)
     x = [str(batch) for batch in _batches(runs)]
     for index, (name, kinds) in enumerate(_series(runs)):
         accuracy = [estimate(100 * runs.values("test_accuracy", **kind)) for kind in kinds]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _noises
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, share_of_distance
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding, share_of_distance
 from bnlens.claims._losses import MEASURES, difference, losses_of
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -48,18 +45,12 @@ def _judge(results: Results) -> Finding:
         for name in ("mean", "std", "both")
     )
     train, test = ([changes[name, what] for name in ("mean", "std")] for what in ("train_loss", "test_loss"))
-    return Finding(
-        verdict=_verdict(train, test, estimate(effects["train_loss"]["interaction"])),
-        measured=share.value,
-        predicted=1.0,
-        stderr=share.stderr,
-        summary=(
-            f"On {runs.data} ({runs.images} images) at M = {kinds['both']['M']}, loss less that of PN, by what carries noise: "
-            f"{told}. Headline: the train loss that the two add alone, summed, over what they add together; "
-            f"{runs.seeds(**none)} paired seeds."
-        ),
-        rows=rows,
+    summary = (
+        f"On {runs.data} ({runs.images} images) at M = {kinds['both']['M']}, loss less that of PN, by what carries noise: "
+        f"{told}. Headline: the train loss that the two add alone, summed, over what they add together; "
+        f"{runs.seeds(**none)} paired seeds."
     )
+    return finding(_verdict(train, test, estimate(effects["train_loss"]["interaction"])), share, 1.0, summary, rows)
 
 
 def _verdict(train: Sequence[Estimate], test: Sequence[Estimate], interaction: Estimate) -> Verdict:
@@ -72,16 +63,13 @@ def _verdict(train: Sequence[Estimate], test: Sequence[Estimate], interaction: E
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, panels
+    from bnlens.claims._figures import add_band, panels
 
     runs = TrainingRuns(results)
     kinds = _noises.kinds_of(runs)
     M = kinds["both"]["M"]
-    figure = panels(
-        [[f"Training, M = {M}", f"Test, M = {M}"]],
-        [[("epoch", "loss of the steps (nats per image)"), ("epoch", "test loss (nats per image)")]],
-        height=460,
-    )
+    axes = [("epoch", "loss of the steps (nats per image)"), ("epoch", "test loss (nats per image)")]
+    figure = panels([[f"Training, M = {M}", f"Test, M = {M}"]], [axes], height=460)
     for index, (name, kind) in enumerate(kinds.items()):
         for column, what in ((1, "steps_loss"), (2, "test_loss")):
             look: dict[str, Any] = {"name": _noises.LABELS[name], "index": index, "legend": column == 1}

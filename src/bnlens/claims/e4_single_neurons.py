@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _noises
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -93,17 +90,11 @@ def _judge(results: Results) -> Finding:
         f"{_MEASURES[what]} by {effect.value:+.4f}({effect.stderr:.4f}) through the {_noises.EFFECTS[noise]}"
         for (what, noise), effect in claimed.items()
     )
-    return Finding(
-        verdict=_verdict(lowers),
-        measured=weakest.in_errors,
-        predicted=2.0,
-        stderr=1.0,
-        summary=(
-            f"On {runs.data} ({runs.images} images) at M = {both['M']}, noise changes {told}. Headline: the weakest of the "
-            f"three falls that are claimed, in its standard errors, over {runs.seeds(**both)} paired seeds."
-        ),
-        rows=_rows(runs, found),
+    summary = (
+        f"On {runs.data} ({runs.images} images) at M = {both['M']}, noise changes {told}. Headline: the weakest of the "
+        f"three falls that are claimed, in its standard errors, over {runs.seeds(**both)} paired seeds."
     )
+    return finding(_verdict(lowers), Estimate(weakest.in_errors, 1.0), 2.0, summary, _rows(runs, found))
 
 
 def _verdict(lowers: Sequence[Estimate]) -> Verdict:
@@ -116,20 +107,16 @@ def _verdict(lowers: Sequence[Estimate]) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [
-            ["Without one neuron", "Without several neurons"],
-            ["Kurtosis of pre-activations", "Correlation between neurons"],
-        ],
-        [
-            [("layer", "increase of test loss (nats per image)"), ("neurons ablated (%)", "test accuracy (%)")],
-            [("layer", "excess kurtosis, median over neurons"), ("layer", "mean absolute correlation")],
-        ],
-        height=760,
+    ablated, shape = (
+        ("Without one neuron", "Without several neurons"),
+        ("Kurtosis of pre-activations", "Correlation between neurons"),
     )
+    ablated_axes = [("layer", "increase of test loss (nats per image)"), ("neurons ablated (%)", "test accuracy (%)")]
+    shape_axes = [("layer", "excess kurtosis, median over neurons"), ("layer", "mean absolute correlation")]
+    figure = panels([ablated, shape], [ablated_axes, shape_axes], height=760)
     for index, (carrier, kind) in enumerate(_noises.kinds_of(runs).items()):
         look: dict[str, Any] = {"name": _noises.LABELS[carrier], "index": index}
         for panel, what in (((1, 1), "loss_increase"), ((2, 1), "kurtosis"), ((2, 2), "correlation")):

@@ -6,20 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.rates import try_rates
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -93,19 +90,15 @@ def _judge(results: Results) -> Finding:
     first = _trials(results, "bn")[0]
     told = ", ".join(f"{label} {_range(results, kind)}" for kind, label in _LABELS.items())
     runs = TrainingRuns(results)
-    return Finding(
-        verdict=_verdict(over_none, over_pn, _step(results)),
-        measured=over_pn.value,
-        predicted=_step(results),
-        stderr=over_pn.stderr,
-        summary=(
-            f"On {first['data']}, {first['trials'][0]['steps']} steps at a constant rate: largest stable rate and smallest "
-            f"that diverges, over {len(bounds['bn'])} seeds: {told}. BN's boundary is {2 ** over_none['bn'].value:.1f} times "
-            f"and PN's {2 ** over_none['pn'].value:.1f} times that without normalization. Headline: BN's over PN's boundary, "
-            f"in doublings; claimed is at least a step of the grid. {_effective(runs)}"
-        ),
-        rows=[*_bracket_rows(results), *_rate_rows(results), *_norm_rows(runs)],
+    summary = (
+        f"On {first['data']}, {first['trials'][0]['steps']} steps at a constant rate: largest stable rate and smallest "
+        f"that diverges, over {len(bounds['bn'])} seeds: {told}. BN's boundary is {2 ** over_none['bn'].value:.1f} times "
+        f"and PN's {2 ** over_none['pn'].value:.1f} times that without normalization. Headline: BN's over PN's boundary, "
+        f"in doublings; claimed is at least a step of the grid. {_effective(runs)}"
     )
+    rows = [*_bracket_rows(results), *_rate_rows(results), *_norm_rows(runs)]
+    step = _step(results)
+    return finding(_verdict(over_none, over_pn, step), over_pn, step, summary, rows)
 
 
 def _range(results: Results, kind: str) -> str:
@@ -182,19 +175,14 @@ def _effective(runs: TrainingRuns) -> str:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [["Short runs at one rate", "Whole runs"]],
-        [
-            [
-                ("learning rate", "loss of the last steps (nats per image)"),
-                ("epoch", "learning rate / squared weight norm"),
-            ]
-        ],
-        height=460,
-    )
+    axes = [
+        ("learning rate", "loss of the last steps (nats per image)"),
+        ("epoch", "learning rate / squared weight norm"),
+    ]
+    figure = panels([["Short runs at one rate", "Whole runs"]], [axes], height=460)
     chance = _trials(results, "bn")[0]["chance"]
     for index, (kind, label) in enumerate(_LABELS.items()):
         found = [
@@ -204,14 +192,8 @@ def _figure(results: Results) -> Figure:
         ]
         kept = [pair for pair in found if pair[1].value < 2 * chance]
         add_points(figure, [rate for rate, _ in kept], [loss for _, loss in kept], name=label, index=index)
-    figure.add_hline(
-        y=chance,
-        line={"width": 1, "dash": "dot", "color": "#8a8f98"},
-        annotation_text="chance",
-        annotation_position="bottom right",
-        row=1,
-        col=1,
-    )
+    line, said = {"width": 1, "dash": "dot", "color": "#8a8f98"}, {"text": "chance"}
+    figure.add_hline(chance, line=line, annotation=said, annotation_position="bottom right", row=1, col=1)
     for index, (label, selection) in enumerate(_kinds(runs).items()):
         rates = _effective_rates(runs, selection).mean(2)
         add_band(figure, rates, name=label, index=index, panel=(1, 2), legend=False)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import MEASURES, Kind, difference, losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -99,20 +96,14 @@ def _judge(results: Results) -> Finding:
         f"{label} {found.train_loss.value:.3f} / {found.test_loss.value:.3f}" for label, found in losses.items()
     )
     smaller, dropout = (cure.label for cure in cures)
-    return Finding(
-        verdict=_verdict(lost, gains),
-        measured=gains[0].value,
-        predicted=gains[1].value,
-        stderr=gains[0].stderr,
-        summary=(
-            f"On {runs.data} ({runs.images} images) at batch {plain['batch_size']}, train / test loss: {told}. Plain BN's "
-            f"excess of test over train loss is {lost.value:+.3f}({lost.stderr:.3f}) against {smaller}'s; test loss falls by "
-            f"{gains[0].value:+.3f}({gains[0].stderr:.3f}) with {smaller} and {gains[1].value:+.3f}({gains[1].stderr:.3f}) "
-            f"with {dropout}. Headline: the fall with {smaller}, beside that with {dropout}; {runs.seeds(**plain)} paired "
-            f"seeds. The {small.label} takes {plain['batch_size'] // small.kind['batch_size']} times as many steps."
-        ),
-        rows=rows,
+    summary = (
+        f"On {runs.data} ({runs.images} images) at batch {plain['batch_size']}, train / test loss: {told}. Plain BN's "
+        f"excess of test over train loss is {lost.value:+.3f}({lost.stderr:.3f}) against {smaller}'s; test loss falls by "
+        f"{gains[0].value:+.3f}({gains[0].stderr:.3f}) with {smaller} and {gains[1].value:+.3f}({gains[1].stderr:.3f}) "
+        f"with {dropout}. Headline: the fall with {smaller}, beside that with {dropout}; {runs.seeds(**plain)} paired "
+        f"seeds. The {small.label} takes {plain['batch_size'] // small.kind['batch_size']} times as many steps."
     )
+    return finding(_verdict(lost, gains), gains[0], gains[1].value, summary, rows)
 
 
 def _verdict(lost: Estimate, gains: Sequence[Estimate]) -> Verdict:
@@ -123,25 +114,16 @@ def _verdict(lost: Estimate, gains: Sequence[Estimate]) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import add_band, add_points, panels
+    from bnlens.claims._figures import add_band, add_points, panels
 
     runs = TrainingRuns(results)
-    figure = panels(
-        [["Test loss in training", "At the end"]],
-        [
-            [
-                ("epoch", "test loss (nats per image)"),
-                ("test less train loss (nats per image)", "test loss (nats per image)"),
-            ]
-        ],
-        height=480,
-    )
+    loss = "test loss (nats per image)"
+    axes = [("epoch", loss), ("test less train loss (nats per image)", loss)]
+    figure = panels([["Test loss in training", "At the end"]], [axes], height=480)
     for index, (_, label, kind) in enumerate(_trained(runs)):
         add_band(figure, runs.curves("test_loss", **kind), name=label, index=index)
-        excess = estimate(_excess(runs, kind))
-        point = [estimate(runs.values("test_loss", **kind))]
-        add_points(figure, [excess.value], point, name=label, index=index, panel=(1, 2), legend=False, lines=False)
-        figure.data[-1].error_x = {"array": [excess.stderr]}
+        point = [estimate(_excess(runs, kind))], [estimate(runs.values("test_loss", **kind))]
+        add_points(figure, *point, name=label, index=index, panel=(1, 2), legend=False, mode="markers")
     figure.update_yaxes(type="log", row=1, col=1)
     return figure
 

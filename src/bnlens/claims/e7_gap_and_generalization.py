@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -180,21 +177,16 @@ def _judge(results: Results) -> Finding:
     ratio = [estimate(point.train_rise / point.predicted["exact"]).value for point in points]
     pairs = len({(point.net, point.samples) for point in points})
     lower = sum(estimate(point.test_fall).in_errors >= 2 for point in points)
-    return Finding(
-        verdict=_verdict(overall, within),
-        measured=overall.value,
-        predicted=1.0,
-        stderr=overall.stderr,
-        summary=(
-            f"On {runs.data}, {pairs} pairs of net and number of images at {len(points) // pairs} M: the gap predicted at "
-            f"fixed weights of PN nets correlates with the fall of test loss from training at M by {_told(overall)}, between "
-            f"nets at one M by {_told(within)}, and with the rise of train loss by {_told(train)}. The test loss falls by "
-            f"two standard errors at {lower} of {len(points)} points. The rise of train loss is {min(ratio):.1f} to "
-            f"{max(ratio):.1f} times the predicted gap. Intervals draw pairs anew; points of a pair are not independent, and "
-            "M alone moves both."
-        ),
-        rows=_rows(runs, points),
+    summary = (
+        f"On {runs.data}, {pairs} pairs of net and number of images at {len(points) // pairs} M: the gap predicted at "
+        f"fixed weights of PN nets correlates with the fall of test loss from training at M by {_told(overall)}, between "
+        f"nets at one M by {_told(within)}, and with the rise of train loss by {_told(train)}. The test loss falls by "
+        f"two standard errors at {lower} of {len(points)} points. The rise of train loss is {min(ratio):.1f} to "
+        f"{max(ratio):.1f} times the predicted gap. Intervals draw pairs anew; points of a pair are not independent, and "
+        "M alone moves both."
     )
+    headline = Estimate(overall.value, overall.stderr)
+    return finding(_verdict(overall, within), headline, 1.0, summary, _rows(runs, points))
 
 
 def _told(found: _Correlation) -> str:
@@ -208,38 +200,25 @@ def _verdict(overall: _Correlation, within: _Correlation) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._curves import SYMBOLS, add_points, panels
+    from bnlens.claims._figures import SYMBOLS, add_points, panels
 
     runs = TrainingRuns(results)
     points = _points(runs)
     x_title = "predicted gap at fixed weights (nats per image)"
-    figure = panels(
-        [["Test loss", "Train loss"]],
-        [[(x_title, "fall from PN to M (nats per image)"), (x_title, "rise from PN to M (nats per image)")]],
-        height=480,
-    )
+    axes = [(x_title, "fall from PN to M (nats per image)"), (x_title, "rise from PN to M (nats per image)")]
+    figure = panels([["Test loss", "Train loss"]], [axes], height=480)
     pairs = list(dict.fromkeys((point.net, point.samples) for point in points))
     nets = list(dict.fromkeys(net for net, _ in pairs))
     counts = sorted({samples for _, samples in pairs})
     for net, samples in pairs:
         own = [point for point in points if (point.net, point.samples) == (net, samples)]
         gaps = [estimate(point.predicted["exact"]) for point in own]
+        look: dict[str, Any] = {"name": f"{net}, {samples:,} images", "index": nets.index(net)}
+        look["symbol"] = SYMBOLS[counts.index(samples) % len(SYMBOLS)] + ("" if samples == counts[-1] else "-open")
+        look["text"] = [f"M = {point.M}" for point in own]
         for column, outcome in ((1, "test_fall"), (2, "train_rise")):
-            add_points(
-                figure,
-                [gap.value for gap in gaps],
-                [estimate(getattr(point, outcome)) for point in own],
-                name=f"{net}, {samples:,} images",
-                index=nets.index(net),
-                panel=(1, column),
-                legend=column == 1,
-            )
-            symbol = SYMBOLS[counts.index(samples) % len(SYMBOLS)] + ("" if samples == counts[-1] else "-open")
-            figure.data[-1].update(
-                error_x={"array": [gap.stderr for gap in gaps]},
-                marker={"symbol": symbol},
-                text=[f"M = {point.M}" for point in own],
-            )
+            outcomes = [estimate(getattr(point, outcome)) for point in own]
+            add_points(figure, gaps, outcomes, panel=(1, column), legend=column == 1, **look)
     for column in (1, 2):
         figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": "#8a8f98"}, row=1, col=column)
     figure.update_xaxes(type="log")

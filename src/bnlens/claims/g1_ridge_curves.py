@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
-from bnlens.claims._estimate import farthest, grade
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import farthest, finding, grade
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import LABEL_NOISE, simulate_curve
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _HEADLINE = 1.0  # where least squares has no mean
 _LOADS = (0.5, 0.8, _HEADLINE, 1.4, 2.0, 4.0)
@@ -34,20 +31,16 @@ _STUDENTS = (_LEAST_SQUARES, _WEAK, _BEST)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    return [
-        Job(
-            name=student.name,
-            function=simulate_curve,
-            config={
-                "estimator": student.estimator,
-                "alpha": list(student.loads),
-                **common.SCALES[setup.scale],
-                "seed": seed,
-            },
-            cost=2 if setup.scale == "quick" else 60,
-        )
-        for seed, student in enumerate(_STUDENTS, start=400)
-    ]
+    jobs = []
+    for seed, student in enumerate(_STUDENTS, start=400):
+        config = {
+            "estimator": student.estimator,
+            "alpha": list(student.loads),
+            **common.SCALES[setup.scale],
+            "seed": seed,
+        }
+        jobs.append(Job(student.name, simulate_curve, config, cost=2 if setup.scale == "quick" else 60))
+    return jobs
 
 
 def _points(results: Results, student: _Student) -> list[common.Point]:
@@ -72,18 +65,12 @@ def _judge(results: Results) -> Finding:
         }
         for title, point in zip(titles, points, strict=True)
     ]
-    return Finding(
-        verdict=grade(deviations),
-        measured=headline.error.value,
-        predicted=headline.theory,
-        stderr=headline.error.stderr,
-        summary=(
-            f"{inside} of {len(points)} simulated errors lie within two standard errors of the closed forms for N → ∞, the "
-            f"farthest {farthest(deviations):.1%} away. Ridge at λ = 0.1 has at least {excess:.2f} times the error of ridge at "
-            "λ = S at every load. Headline: ridge at λ = 0.1 and α = 1, where least squares diverges."
-        ),
-        rows=rows,
+    summary = (
+        f"{inside} of {len(points)} simulated errors lie within two standard errors of the closed forms for N → ∞, the "
+        f"farthest {farthest(deviations):.1%} away. Ridge at λ = 0.1 has at least {excess:.2f} times the error of ridge at "
+        "λ = S at every load. Headline: ridge at λ = 0.1 and α = 1, where least squares diverges."
     )
+    return finding(grade(deviations), headline.error, headline.theory, summary, rows)
 
 
 def _figure(results: Results) -> Figure:

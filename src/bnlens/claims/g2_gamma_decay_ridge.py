@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import finding
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import compare_gamma_decay
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _LOADS = (0.5, 1.0, 1.5, 4.0)
 _ZETAS = (0.01, 0.1)
@@ -20,15 +17,11 @@ _HEADLINE = (0.1, 1.0)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    return [
-        Job(
-            name=f"zeta-{zeta}",
-            function=compare_gamma_decay,
-            config={"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[setup.scale], "seed": seed},
-            cost=5 if setup.scale == "quick" else 120,
-        )
-        for seed, zeta in enumerate(_ZETAS, start=410)
-    ]
+    jobs = []
+    for seed, zeta in enumerate(_ZETAS, start=410):
+        config = {"zeta": zeta, "alpha": list(_LOADS), **common.SCALES[setup.scale], "seed": seed}
+        jobs.append(Job(f"zeta-{zeta}", compare_gamma_decay, config, cost=5 if setup.scale == "quick" else 120))
+    return jobs
 
 
 def _judge(results: Results) -> Finding:
@@ -54,18 +47,12 @@ def _judge(results: Results) -> Finding:
         }
         for (zeta, load), point in points.items()
     ]
-    return Finding(
-        verdict=verdict,
-        measured=headline.error.value,
-        predicted=headline.theory,
-        stderr=headline.error.stderr,
-        summary=(
-            f"Descended in its own parameters (w, gamma), gamma decay ends at most {farthest:.0e} of the length of the ridge "
-            f"solution away from it, on every training set at every load. Headline: its error at ζ = {_HEADLINE[0]:g} and "
-            f"α = {_HEADLINE[1]:g} against the curve of ridge."
-        ),
-        rows=rows,
+    summary = (
+        f"Descended in its own parameters (w, gamma), gamma decay ends at most {farthest:.0e} of the length of the ridge "
+        f"solution away from it, on every training set at every load. Headline: its error at ζ = {_HEADLINE[0]:g} and "
+        f"α = {_HEADLINE[1]:g} against the curve of ridge."
     )
+    return finding(verdict, headline.error, headline.theory, summary, rows)
 
 
 def _figure(results: Results) -> Figure:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import Estimate, grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import Estimate, finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import compare_batch_norm
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _LOADS = (0.5, 0.8, 1.0, 1.25, 1.5, 2.0, 4.0)
 _SIZES = (8, 32)
@@ -25,15 +22,9 @@ _SEED = 420  # one for all sizes, which then meet the same training sets
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
-    return [
-        Job(
-            name=f"M{size}",
-            function=compare_batch_norm,
-            config={"batch_size": size, "alpha": list(_LOADS), **_SCALES[setup.scale], "seed": _SEED},
-            cost=8 if setup.scale == "quick" else 120,
-        )
-        for size in _SIZES
-    ]
+    config = {"alpha": list(_LOADS), **_SCALES[setup.scale], "seed": _SEED}
+    cost = 8 if setup.scale == "quick" else 120
+    return [Job(f"M{size}", compare_batch_norm, {"batch_size": size, **config}, cost) for size in _SIZES]
 
 
 class _Fit(NamedTuple):
@@ -106,19 +97,12 @@ def _judge(results: Results) -> Finding:
         "weights through the normalised training fields alone and cannot see the small eigenvalues that make the peak, so "
         f"at α = 1 its error is {heights} where the ridge of gamma decay has {ridges}."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.batch_norm,
-        predicted=headline.ridge,
-        stderr=headline.stderr,
-        summary=(
-            f"Trained to the stationary point of its loss, batch normalization has at α = 1 an error of {heights} (ridge: "
-            f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
-            f"squares times c_M/c_P within {shrink_error:.1%}. Headline: error at M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
-        ),
-        rows=[fit.row for fit in fits],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Trained to the stationary point of its loss, batch normalization has at α = 1 an error of {heights} (ridge: "
+        f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
+        f"squares times c_M/c_P within {shrink_error:.1%}. Headline: error at M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
     )
+    return finding(verdict, headline.error, headline.ridge, summary, [fit.row for fit in fits], correction)
 
 
 def _figure(results: Results) -> Figure:
@@ -137,9 +121,8 @@ def _figure(results: Results) -> Figure:
             ("gamma decay", "dash", {"kind": "gamma decay", "zeta": paper_gamma_decay(M)}),
         ):
             below, above = (common.theory_curve(estimator, side) for side in sides)
-            lines.append(
-                {"name": f"{name}, M = {M}", "x": x, "y": [*below, None, *above], "color": color, "dash": dash}
-            )
+            y = [*below, None, *above]
+            lines.append({"name": f"{name}, M = {M}", "x": x, "y": y, "color": color, "dash": dash})
         errors = [fit.error for fit in fits if fit.M == M]
         points.append({"name": f"batch norm, M = {M}", "x": _LOADS, "y": errors, "color": color})
     return common.curve_figure(lines, points, yaxis_type="log")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup
-from bnlens.claims._estimate import grade, span
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._estimate import finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import simulate_curve
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _CASES: Mapping[tuple[str, float], Sequence[float]] = {
     ("relu", 1.0): (1.0, 2.0, 4.0),
@@ -37,13 +34,8 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     jobs = []
     for seed, ((teacher, decay), loads) in enumerate(_CASES.items(), start=430):
         for start in _STARTS:
-            config = {
-                "estimator": _estimator(teacher, decay),
-                "alpha": list(loads),
-                **_SCALES[setup.scale],
-                "seed": seed,
-                "start": start,
-            }
+            config: dict[str, Any] = {"estimator": _estimator(teacher, decay), "alpha": list(loads)}
+            config |= {**_SCALES[setup.scale], "seed": seed, "start": start}
             cost = sum(loads) / 4 if setup.scale == "quick" else 8 * sum(loads)
             jobs.append(Job(f"{teacher}-{decay}-{start}", simulate_curve, config, cost=cost))
     return jobs
@@ -74,18 +66,13 @@ def _judge(results: Results) -> Finding:
         }
         for (teacher, decay, load), (point, other) in found.items()
     ]
-    return Finding(
-        verdict=grade(point.ratio.less(1) for point, _ in found.values()),
-        measured=headline.error.value,
-        predicted=headline.theory,
-        stderr=headline.error.stderr,
-        summary=(
-            f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
-            f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
-            f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
-        ),
-        rows=rows,
+    summary = (
+        f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
+        f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
+        f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
     )
+    verdict = grade(point.ratio.less(1) for point, _ in found.values())
+    return finding(verdict, headline.error, headline.theory, summary, rows)
 
 
 def _figure(results: Results) -> Figure:
@@ -98,8 +85,8 @@ def _figure(results: Results) -> Figure:
     for color, ((teacher, decay), loads) in zip(PALETTE, _CASES.items(), strict=False):
         title = f"{_TITLES[teacher]} teacher, λ = {decay:g}"
         estimator = _estimator(teacher, decay)
-        curve = common.theory_curve(estimator, grid)
-        lines.append({"name": f"{title}, replica", "x": grid, "y": curve, "color": color})
+        y = common.theory_curve(estimator, grid)
+        lines.append({"name": f"{title}, replica", "x": grid, "y": y, "color": color})
         found = common.simulated(results.one(estimator=estimator, start="small"))
         points.append({"name": title, "x": loads, "y": found, "color": color})
     return common.curve_figure(lines, points, yaxis_type="log")

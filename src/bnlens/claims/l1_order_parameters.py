@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from bnlens.theory.dynamics import Trajectory
 
 _TIMES = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0)
@@ -86,12 +84,8 @@ def _distances(results: Results) -> list[Estimate]:
 def _judge(results: Results) -> Finding:
     compared = [_Compared(case, common.result_of(case, results), case.solve()) for case in _CASES]
     inside = [point for one in compared for point in one.inside(one.path)]
-    of_model = [
-        point
-        for one in compared
-        if one.case.kind == "BatchNorm"
-        for point in one.inside(one.case.as_gamma_decay().solve())
-    ]
+    of_bn = [one for one in compared if one.case.kind == "BatchNorm"]
+    of_model = [point for one in of_bn for point in one.inside(one.case.as_gamma_decay().solve())]
     share = sum(inside) / len(inside)
     far, near = _distances(results)
     falls = abs(near.value - far.value) <= 3 * (far.stderr**2 + near.stderr**2) ** 0.5
@@ -100,21 +94,16 @@ def _judge(results: Results) -> Finding:
         verdict = "holds" if share >= 0.95 and falls else "holds approximately"
     headline = compared[_HEADLINE]
     error = common.last(headline.result, "generalization_error")
-    return Finding(
-        verdict=verdict,
-        measured=error.value,
-        predicted=float(headline.path.generalization_error[-1]),
-        stderr=error.stderr,
-        summary=(
-            f"{sum(inside)} of {len(inside)} simulated points ({share:.1%}) of {len(_CASES)} configurations are within 3 "
-            f"standard errors and {common.FINITE_SIZE:g}/N of the equations. Where the distance is largest, N times it is "
-            f"{far.value:.2f} +- {far.stderr:.2f} at N = {_SIZES[0]} and {near.value:.2f} +- {near.stderr:.2f} at "
-            f"N = {_SIZES[1]}: it falls as {'1/N' if falls else 'something other than 1/N'}. For true BN the decay model "
-            f"accounts for {sum(of_model)} of {len(of_model)} points. Headline: generalization error of a ReLU unit with true "
-            f"BN, M = 8, at tau = {_TIMES[-1]:g}."
-        ),
-        rows=[one.row for one in compared],
+    summary = (
+        f"{sum(inside)} of {len(inside)} simulated points ({share:.1%}) of {len(_CASES)} configurations are within 3 "
+        f"standard errors and {common.FINITE_SIZE:g}/N of the equations. Where the distance is largest, N times it is "
+        f"{far.value:.2f} +- {far.stderr:.2f} at N = {_SIZES[0]} and {near.value:.2f} +- {near.stderr:.2f} at "
+        f"N = {_SIZES[1]}: it falls as {'1/N' if falls else 'something other than 1/N'}. For true BN the decay model "
+        f"accounts for {sum(of_model)} of {len(of_model)} points. Headline: generalization error of a ReLU unit with true "
+        f"BN, M = 8, at tau = {_TIMES[-1]:g}."
     )
+    predicted = float(headline.path.generalization_error[-1])
+    return finding(verdict, error, predicted, summary, [one.row for one in compared])
 
 
 def _figure(results: Results) -> Figure:

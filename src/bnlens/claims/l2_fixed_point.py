@@ -7,13 +7,11 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from bnlens.theory.learning_rate import StationaryState
 
 _ZETA = 0.1
@@ -80,19 +78,12 @@ def _judge(results: Results) -> Finding:
         f"keep turning the weights, and 1 - R settles at {falls} for a ReLU unit. It is reached only as L grows. True BN "
         f"without label noise does have one for a linear unit, at gamma = c_M."
     )
-    return Finding(
-        verdict=verdict,
-        measured=headline.R.value,
-        predicted=1.0,
-        stderr=headline.R.stderr,
-        summary=(
-            f"Started at the claimed point with zeta = {_ZETA:g} and frozen norm, a ReLU student settles at 1 - R = {falls}, "
-            f"where the equations have {1 - headline.state.R:.4f} to {1 - largest.state.R:.4f}. A linear unit with true BN, "
-            f"M = {_TRUE.batch_size}, stays at 1 - R = {true.lost:.1e}. Headline: R of the ReLU student at L = 1."
-        ),
-        rows=[point.row for point in points],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Started at the claimed point with zeta = {_ZETA:g} and frozen norm, a ReLU student settles at 1 - R = {falls}, "
+        f"where the equations have {1 - headline.state.R:.4f} to {1 - largest.state.R:.4f}. A linear unit with true BN, "
+        f"M = {_TRUE.batch_size}, stays at 1 - R = {true.lost:.1e}. Headline: R of the ReLU student at L = 1."
     )
+    return finding(verdict, headline.R, 1.0, summary, [point.row for point in points], correction)
 
 
 def _figure(results: Results) -> Figure:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
 from bnlens.experiments.dynamics import make_system
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _M = 8
 _ZETA = 0.75 / _M  # the paper's, for a linear unit
@@ -21,17 +18,7 @@ _TIMES = tuple(range(4, 11))
 _SYSTEMS = {"WeightNorm": None, "BatchNorm": None, "GammaDecay": _ZETA}
 _CASES = {
     kind: [
-        common.Case(
-            kind,
-            "linear",
-            learning_rate=eta,
-            batch_size=_M,
-            zeta=zeta,
-            gamma=0.8,
-            R=0.9,
-            freeze_norm=True,
-            times=_TIMES,
-        )
+        common.Case(kind, "linear", eta, _M, zeta=zeta, gamma=0.8, R=0.9, freeze_norm=True, times=_TIMES)
         for eta in (*_BELOW, *_ABOVE)
     ]
     for kind, zeta in _SYSTEMS.items()
@@ -87,19 +74,14 @@ def _judge(results: Results) -> Finding:
         f"teacher from eta = {found.value:.1f} on, before WN ({plain.value:.1f}), where the model promises {model.rate:.1f}. "
         "With a free norm none of them has a maximum."
     )
-    return Finding(
-        verdict=verdict,
-        measured=found.value,
-        predicted=bound,
-        stderr=found.stderr,
-        summary=(
-            f"Maximum learning rates at frozen norm, linear unit, M = {_M}, from eta R^2 above them: true BN "
-            f"{found.value:.2f} +- {found.stderr:.2f} (equations {true.rate:.2f}), WN {plain.value:.2f} +- {plain.stderr:.2f} "
-            f"({2 * _M}); the claim asks for {bound:.2f}. The decay model keeps R^2 = {of_model:.3f} at eta = {_ABOVE[0]:g}, "
-            f"true BN {of_true:.3f}. Headline: eta_max of true BN."
-        ),
-        rows=[_row(case, results) for cases in _CASES.values() for case in cases],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"Maximum learning rates at frozen norm, linear unit, M = {_M}, from eta R^2 above them: true BN "
+        f"{found.value:.2f} +- {found.stderr:.2f} (equations {true.rate:.2f}), WN {plain.value:.2f} +- {plain.stderr:.2f} "
+        f"({2 * _M}); the claim asks for {bound:.2f}. The decay model keeps R^2 = {of_model:.3f} at eta = {_ABOVE[0]:g}, "
+        f"true BN {of_true:.3f}. Headline: eta_max of true BN."
+    )
+    return finding(
+        verdict, found, bound, summary, [_row(case, results) for cases in _CASES.values() for case in cases], correction
     )
 
 

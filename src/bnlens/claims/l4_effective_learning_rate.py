@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup, Verdict
-from bnlens.claims._estimate import Estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _M = 8
 _ZETAS = {"linear": 0.75 / _M, "relu": 0.375 / _M}  # the paper's
 _TIMES = (2.0, 5.0, 10.0, 20.0)
 _KINDS = ("WeightNorm", "GammaDecay", "BatchNorm")
-_CASES = {
-    (unit, frozen, kind): common.Case(
-        kind,
-        unit,
-        batch_size=_M,
-        label_noise=0.25,
-        zeta=_ZETAS[unit] if kind == "GammaDecay" else None,
-        freeze_norm=frozen,
-        times=_TIMES,
-    )
-    for unit in common.UNITS
-    for frozen in (True, False)
-    for kind in _KINDS
-}
+
+
+def _case(unit: str, frozen: bool, kind: str) -> common.Case:
+    zeta = _ZETAS[unit] if kind == "GammaDecay" else None
+    return common.Case(kind, unit, 1.0, _M, label_noise=0.25, zeta=zeta, freeze_norm=frozen, times=_TIMES)
+
+
+_CASES = {key: _case(*key) for key in itertools.product(common.UNITS, (True, False), _KINDS)}
 _HEADLINE = ("linear", True)
 
 
@@ -64,19 +56,12 @@ def _judge(results: Results) -> Finding:
         f"because gamma is smaller: {true.value:.3f} with true BN and {model.value:.3f} with gamma decay against "
         f"{plain.value:.3f} (linear unit, M = {_M}, tau = {_TIMES[-1]:g})."
     )
-    return Finding(
-        verdict=verdict,
-        measured=true.value,
-        predicted=bound,
-        stderr=true.stderr,
-        summary=(
-            f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {true.value:.3f} with "
-            f"true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for "
-            f"{bound:.3f}. Headline: true BN."
-        ),
-        rows=[_row(key, rates) for key in _CASES],
-        corrects_paper=None if verdict == "holds" else correction,
+    summary = (
+        f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {true.value:.3f} with "
+        f"true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for "
+        f"{bound:.3f}. Headline: true BN."
     )
+    return finding(verdict, true, bound, summary, [_row(key, rates) for key in _CASES], correction)
 
 
 def _row(key: tuple[str, bool, str], rates: Mapping[tuple[str, bool, str], Estimate]) -> dict[str, Any]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _dial
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -57,19 +55,13 @@ def _judge(results: Results) -> Finding:
                 row |= loss.steps[index - 1].columns(f"change of {loss.name} loss")
         row |= estimate(runs.values("test_accuracy", M=M)).columns("test accuracy")
         rows.append(row)
-    return Finding(
-        verdict=_verdict(claimed),
-        measured=weakest.in_errors,
-        predicted=2.0,
-        stderr=1.0,
-        summary=(
-            f"On {runs.data}, from M = {_SIZES[0]} to {_SIZES[_JUDGED]} train loss goes from {train.at[0].value:.3f} to "
-            f"{train.at[_JUDGED].value:.3f} and test loss from {test.at[0].value:.3f} to {test.at[_JUDGED].value:.3f} at "
-            f"optimizer batch {_dial.BATCH}. Headline: the weakest of the four steps, in its standard errors, over "
-            f"{runs.seeds(M=_SIZES[0])} paired seeds."
-        ),
-        rows=rows,
+    summary = (
+        f"On {runs.data}, from M = {_SIZES[0]} to {_SIZES[_JUDGED]} train loss goes from {train.at[0].value:.3f} to "
+        f"{train.at[_JUDGED].value:.3f} and test loss from {test.at[0].value:.3f} to {test.at[_JUDGED].value:.3f} at "
+        f"optimizer batch {_dial.BATCH}. Headline: the weakest of the four steps, in its standard errors, over "
+        f"{runs.seeds(M=_SIZES[0])} paired seeds."
     )
+    return finding(_verdict(claimed), Estimate(weakest.in_errors, 1.0), 2.0, summary, rows)
 
 
 def _verdict(claimed: Sequence[Estimate]) -> Verdict:
@@ -84,17 +76,11 @@ def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
 
     figure = new_figure(x="statistics batch size M", y="cross-entropy (nats per image)", xaxis_type="category")
+    sizes = [str(M) for M in _SIZES]
     looks = zip(_losses(TrainingRuns(results)), PALETTE, ("circle", "diamond"), strict=False)
     for loss, color, symbol in looks:
-        figure.add_scatter(
-            name=loss.name,
-            x=[str(M) for M in _SIZES],
-            y=[one.value for one in loss.at],
-            error_y={"array": [one.stderr for one in loss.at]},
-            mode="lines+markers",
-            line={"color": color},
-            marker={"color": color, "symbol": symbol},
-        )
+        look = {"line": {"color": color}, "marker": {"color": color, "symbol": symbol}}
+        add_estimates(figure, loss.name, sizes, loss.at, mode="lines+markers", **look)
     return figure
 
 

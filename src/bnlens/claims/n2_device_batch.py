@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bnlens.claims import _dial
-from bnlens.claims._claim import Claim, Finding, Job, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, share_of_distance
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._estimate import Estimate, estimate, finding, share_of_distance
+from bnlens.claims._figures import add_estimates
 from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -119,20 +117,14 @@ def _judge(results: Results) -> Finding:
         return ", ".join(f"{100 * share.value:.0f}% at {batch}" for batch, share in found.items() if share)
 
     same = [batch for batch, device in devices.items() if not device.told_apart]
-    return Finding(
-        verdict=_verdict(devices, M),
-        measured=headline.value,
-        predicted=1.0,
-        stderr=headline.stderr,
-        summary=(
-            f"On {runs.data} with M = {M}, of plain BN's distance in train loss shared statistics close {closed('shared')}; "
-            f"windows {closed('windows')}. With shared statistics train loss differs from that of BN over {M} by less than "
-            f"two standard errors at device batch {', '.join(map(str, same)) or 'none'}. Headline: the share they close at "
-            f"{M // 4}, over {runs.seeds(M=M, device_batch_size=M)} paired seeds. Plain BN at a device batch is run as ghost "
-            f"groups of as many images, the same operation; so is, at {_dial.BATCH}, BN over {M} itself."
-        ),
-        rows=[device.row for device in devices.values()],
+    summary = (
+        f"On {runs.data} with M = {M}, of plain BN's distance in train loss shared statistics close {closed('shared')}; "
+        f"windows {closed('windows')}. With shared statistics train loss differs from that of BN over {M} by less than "
+        f"two standard errors at device batch {', '.join(map(str, same)) or 'none'}. Headline: the share they close at "
+        f"{M // 4}, over {runs.seeds(M=M, device_batch_size=M)} paired seeds. Plain BN at a device batch is run as ghost "
+        f"groups of as many images, the same operation; so is, at {_dial.BATCH}, BN over {M} itself."
     )
+    return finding(_verdict(devices, M), headline, 1.0, summary, [device.row for device in devices.values()])
 
 
 def _figure(results: Results) -> Figure:
@@ -151,15 +143,9 @@ def _figure(results: Results) -> Figure:
         found = {str(device.batch): device.distance.get((way, "train_loss")) for device in devices}
         shown = {batch: distance for batch, distance in found.items() if distance}
         look = ROLES[role]
-        figure.add_scatter(
-            name=name,
-            x=list(shown),
-            y=[distance.value for distance in shown.values()],
-            error_y={"array": [distance.stderr for distance in shown.values()]},
-            mode="lines+markers",
-            line={"color": look["color"], "dash": look["dash"]},
-            marker={"color": look["color"], "symbol": look["symbol"]},
-        )
+        line = {name: look[name] for name in ("color", "dash")}
+        marker = {name: look[name] for name in ("color", "symbol")}
+        add_estimates(figure, name, shown, shown.values(), mode="lines+markers", line=line, marker=marker)
     figure.update_xaxes(categoryorder="array", categoryarray=[str(device.batch) for device in devices])
     figure.add_hline(y=0, line={"width": 1, "dash": "dot", "color": ROLES["paper"]["color"]})
     return figure

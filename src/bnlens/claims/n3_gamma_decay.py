@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
-from bnlens.claims._claim import Claim, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._estimate import finding
 from bnlens.claims._losses import LOSSES, grade_strengths
 from bnlens.claims._results import Results, TrainingRuns
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from plotly.graph_objects import Figure
 
 __all__ = ["CLAIM"]
 
@@ -31,26 +27,18 @@ def _judge(results: Results) -> Finding:
     verdict = grade_strengths(decay.strength.values())
     train, test = (decay.strength[what] for what in LOSSES)
     share = decay.gamma[:-1] / bn.gamma[:-1]
-    return Finding(
-        verdict=verdict,
-        measured=train.value,
-        predicted=1.0,
-        stderr=train.stderr,
-        summary=(
-            f"On {runs.data} at M = {common.target_of(runs)}, gamma decay covers {train.value:.2f} of the distance from PN to "
-            f"BN in train loss and {test.value:.2f} in test loss; test loss {decay.loss['test_loss'].value:.3f} against BN's "
-            f"{bn.loss['test_loss'].value:.3f}. It leaves rms gamma in the layers before the last at {share.min():.2f} to "
-            f"{share.max():.2f} times BN's."
-        ),
-        rows=[way.row for way in ways],
-        corrects_paper=None
-        if verdict == "holds"
-        else (
-            f"Gamma decay with the formula's zeta, taken literally in every layer, is {train.value:.2f} times as strong as BN "
-            f"in train loss and {test.value:.2f} times in test loss: where another normalization follows, gamma's scale is "
-            "free, and the penalty drives it down instead of regularising as BN does."
-        ),
+    summary = (
+        f"On {runs.data} at M = {common.target_of(runs)}, gamma decay covers {train.value:.2f} of the distance from PN to "
+        f"BN in train loss and {test.value:.2f} in test loss; test loss {decay.loss['test_loss'].value:.3f} against BN's "
+        f"{bn.loss['test_loss'].value:.3f}. It leaves rms gamma in the layers before the last at {share.min():.2f} to "
+        f"{share.max():.2f} times BN's."
     )
+    correction = (
+        f"Gamma decay with the formula's zeta, taken literally in every layer, is {train.value:.2f} times as strong as BN in "
+        f"train loss and {test.value:.2f} times in test loss: where another normalization follows, gamma's scale is free, "
+        "and the penalty drives it down instead of regularising as BN does."
+    )
+    return finding(verdict, train, 1.0, summary, [way.row for way in ways], correction)
 
 
 def _figure(results: Results) -> Figure:

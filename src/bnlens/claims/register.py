@@ -48,12 +48,8 @@ def get_claims(ids: Iterable[str]) -> list[Claim]:
     for claim_id in ids:
         claim = by_name.get(claim_id.lower())
         if claim is None:
-            raise UsageError(_unknown(claim_id, list(register)))
+            near = nearest(claim_id, register)
+            hint = f"did you mean {near}" if near else "give one of the register"
+            raise UsageError(f"unknown claim {claim_id!r}; {hint} (the claims are {', '.join(register)})")
         found[claim.id] = claim
     return list(found.values())
-
-
-def _unknown(claim_id: str, valid: list[str]) -> str:
-    near = nearest(claim_id, valid)
-    hint = f"did you mean {near}" if near else "give one of the register"
-    return f"unknown claim {claim_id!r}; {hint} (the claims are {', '.join(valid)})"

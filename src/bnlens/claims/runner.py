@@ -57,15 +57,9 @@ def reproduce(
     """
     data = None if data is None else data.absolute()  # a worker may stand elsewhere
     planned = _plan(claims, scale, data, parameters or {})
-    done = compute(
-        [(claim.id, job) for claim, job in planned],
-        folder=out,
-        workers=workers,
-        threads=threads,
-        scheduler=scheduler,
-        data=data,
-        observer=observer,
-    )
+    jobs = [(claim.id, job) for claim, job in planned]
+    options: dict[str, Any] = {"workers": workers, "threads": threads, "scheduler": scheduler, "observer": observer}
+    done = compute(jobs, folder=out, data=data, **options)
     owned = [(claim, each) for (claim, _), each in zip(planned, done, strict=True)]
     runs = [judge(claim, [each for owner, each in owned if owner is claim]) for claim in claims]
     reproduction = Reproduction(runs, scale, out / "report.html")

@@ -56,21 +56,10 @@ def measure_neurons(model: nn.Module, train: ImageData, test: ImageData) -> dict
                 ablated.append(evaluate(model, some))
         increases = [found.cross_entropy - intact.cross_entropy for found in ablated]
         drops = [intact.accuracy - found.accuracy for found in ablated]
-        layers.append(
-            {
-                "layer": name,
-                **shapes[name],
-                "loss_increase": sum(increases) / len(increases),
-                "loss_increase_max": max(increases),
-                "accuracy_drop": sum(drops) / len(drops),
-            }
-        )
-    return {
-        "layers": layers,
-        "together": [_together(model, names, share, some) for share in _SHARES],
-        "loss": intact.cross_entropy,
-        "accuracy": intact.accuracy,
-    }
+        loss = {"loss_increase": sum(increases) / len(increases), "loss_increase_max": max(increases)}
+        layers.append({"layer": name, **shapes[name], **loss, "accuracy_drop": sum(drops) / len(drops)})
+    together = [_together(model, names, share, some) for share in _SHARES]
+    return {"layers": layers, "together": together, "loss": intact.cross_entropy, "accuracy": intact.accuracy}
 
 
 def pre_activation_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,11 +120,8 @@ def _together(model: nn.Module, names: list[str], share: float, images: ImageDat
             channels[name] = torch.randperm(count, generator=generator)[: round(share * count)]
         with _ablated(model, channels):
             found.append(evaluate(model, images))
-    return {
-        "share": share,
-        "loss": sum(one.cross_entropy for one in found) / _DRAWS,
-        "accuracy": sum(one.accuracy for one in found) / _DRAWS,
-    }
+    loss = sum(one.cross_entropy for one in found) / _DRAWS
+    return {"share": share, "loss": loss, "accuracy": sum(one.accuracy for one in found) / _DRAWS}
 
 
 @contextmanager

@@ -39,20 +39,11 @@ def simulate_curve(
     """Simulate mean errors and training objectives per sample over training sets, with standard errors, one per load."""
     from bnlens.simulate.generalization import simulate_learning_curve
 
-    simulated = simulate_learning_curve(
-        make_estimator(**estimator),
-        alpha,
-        dimension=dimension,
-        runs=runs,
-        seed=seed,
-        start=start,  # type: ignore[arg-type]  # JSON has no literal types
-    )
-    return {
-        "error": simulated.error.tolist(),
-        "stderr": simulated.error_stderr.tolist(),
-        "norm": simulated.norm.tolist(),
-        "training_error": simulated.training_error.tolist(),
-    }
+    more: dict[str, Any] = {"dimension": dimension, "runs": runs, "seed": seed, "start": start}
+    simulated = simulate_learning_curve(make_estimator(**estimator), alpha, **more)
+    found = {"error": simulated.error, "stderr": simulated.error_stderr, "norm": simulated.norm}
+    found["training_error"] = simulated.training_error
+    return {name: values.tolist() for name, values in found.items()}
 
 
 def compare_gamma_decay(*, zeta: float, alpha: Sequence[float], dimension: int, runs: int, seed: int) -> dict[str, Any]:
@@ -68,10 +59,8 @@ def compare_gamma_decay(*, zeta: float, alpha: Sequence[float], dimension: int, 
 
     result: dict[str, Any] = {"distance": [], "error": [], "stderr": []}
     for load in alpha:
-        decayed, ridge = (
-            make_estimator("gamma decay", zeta=zeta),
-            make_estimator("ridge", decay=gamma_decay_to_ridge(zeta, load)),
-        )
+        decayed = make_estimator("gamma decay", zeta=zeta)
+        ridge = make_estimator("ridge", decay=gamma_decay_to_ridge(zeta, load))
         distances, errors = [], []
         for run in range(runs):
             P = round(load * dimension)
@@ -122,9 +111,8 @@ def compare_batch_norm(
             weights = {name: student.weights for name, student in students.items()}
             for name in ("least squares", "ridge"):
                 columns.setdefault(f"cosine with {name}", []).append(_cosine(weights["batch norm"], weights[name]))
-            columns.setdefault("norm ratio", []).append(
-                float(np.linalg.norm(weights["batch norm"]) / np.linalg.norm(weights["least squares"]))
-            )
+            norms = {name: np.linalg.norm(found) for name, found in weights.items()}
+            columns.setdefault("norm ratio", []).append(float(norms["batch norm"] / norms["least squares"]))
         quartiles = np.percentile(columns["batch norm"], [25, 75])
         row = {name: float(np.median(columns[name])) for name in estimators}
         row |= {name: float(np.mean(values)) for name, values in columns.items() if name not in estimators}

@@ -80,16 +80,11 @@ def _trained(
     net: str,
     data: str,
     samples: int,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    augment: bool,
-    statistics_batch_size: float | str,
-    device_batch_size: int,
     regulariser: str | None,
     noise: str | None,
     dropout: float,
     seed: int,
+    **recipe: Any,
 ) -> dict[str, Any]:
     # the plan names what the function does
     assert (penalty is None) == (regulariser is None) and (prepare is None) == (noise is None)  # noqa: S101, PT018
@@ -100,21 +95,10 @@ def _trained(
     images, test = load_data(data, samples=samples, seed=seed), load_data(data, split="test")
     model = build(images, net, seed=seed, dropout=dropout, prepare=prepare)
     curve = _Curve(test, scratch)
-    history = train(
-        model,
-        images,
-        statistics_batch_size=statistics_batch_size,
-        penalty=penalty,
-        device_batch_size=device_batch_size,
-        batch_size=batch_size,
-        epochs=epochs,
-        lr=lr,
-        augment=augment,
-        seed=seed,
-        checkpoint=None if scratch is None else scratch / "run.pt",
-        observe=curve.observer(len(images) // batch_size),
-    )
-    is_plain = statistics_batch_size == POPULATION and penalty is None and prepare is None
+    observe = curve.observer(len(images) // recipe["batch_size"])
+    checkpoint = None if scratch is None else scratch / "run.pt"
+    history = train(model, images, penalty=penalty, seed=seed, checkpoint=checkpoint, observe=observe, **recipe)
+    is_plain = recipe["statistics_batch_size"] == POPULATION and penalty is None and prepare is None
     return {
         **losses(model, images, test),
         "steps": history.steps,
@@ -166,9 +150,8 @@ class _Curve:
         for epoch in sorted(self._rows, key=int):
             steps = slice((int(epoch) - 1) * self._per_epoch, int(epoch) * self._per_epoch)
             means = (sum(values[steps]) / self._per_epoch for values in (losses, rates))
-            found.append(
-                {"epoch": int(epoch), **dict(zip(("steps_loss", "lr"), means, strict=True)), **self._rows[epoch]}
-            )
+            trained = dict(zip(("steps_loss", "lr"), means, strict=True))
+            found.append({"epoch": int(epoch), **trained, **self._rows[epoch]})
         return found
 
 
@@ -190,18 +173,9 @@ def _gap(model: Any, train: Any, seed: int) -> dict[str, Any]:
     from bnlens.measure import report
     from bnlens.train import loader
 
-    result = report(
-        model,
-        loader(train, 256),
-        F.cross_entropy,
-        statistics_batch_size=_GAP_SIZE,
-        prediction_batch_size=_GAP_SOURCE,
-        rounds=_GAP_ROUNDS,
-        per_layer=False,
-        max_samples=_GAP_SAMPLES,
-        seed=seed,
-        progress=False,
-    )
+    options: dict[str, Any] = {"statistics_batch_size": _GAP_SIZE, "prediction_batch_size": _GAP_SOURCE}
+    options |= {"rounds": _GAP_ROUNDS, "max_samples": _GAP_SAMPLES, "per_layer": False, "progress": False}
+    result = report(model, loader(train, 256), F.cross_entropy, seed=seed, **options)
     gaps = result.network.gaps
     measured = gaps.measured[_GAP_SIZE]
     found: dict[str, Any] = {

@@ -58,22 +58,13 @@ def try_rates(
             losses.append(loss)
 
         finite = True
+        recipe: dict[str, Any] = {"batch_size": batch_size, "steps": steps, "lr": rate, "schedule": "constant"}
+        recipe |= {"warmup_steps": 0, "weight_decay": 0.0, "recalibrate": False, "seed": seed, "observe": note}
+        if normalisation == "pn":
+            recipe["device_batch_size"] = batch_size
+        M = POPULATION if normalisation == "pn" else batch_size
         try:
-            train(
-                model,
-                images,
-                statistics_batch_size=POPULATION if normalisation == "pn" else batch_size,
-                device_batch_size=batch_size if normalisation == "pn" else None,
-                batch_size=batch_size,
-                steps=steps,
-                lr=rate,
-                schedule="constant",
-                warmup_steps=0,
-                weight_decay=0.0,
-                recalibrate=False,
-                seed=seed,
-                observe=note,
-            )
+            train(model, images, statistics_batch_size=M, **recipe)
         except LossError:
             finite = False
         last = losses[-_LAST:]
@@ -81,21 +72,7 @@ def try_rates(
         # a residual branch without BN starts at zero
         ratios = [after / start for after, start in zip(weight_norms(model), before, strict=True) if start]
         growth = math.sqrt(sum(ratio * ratio for ratio in ratios) / len(ratios))
-        trials.append(
-            {
-                "lr": rate,
-                "diverged": not (finite and loss <= chance),
-                "loss": loss if finite else None,
-                "steps": len(losses),
-                "growth": growth if math.isfinite(growth) else None,
-            }
-        )
-    return {
-        "normalisation": normalisation,
-        "seed": seed,
-        "data": images.name,
-        "images": len(images),
-        "batch_size": batch_size,
-        "chance": chance,
-        "trials": trials,
-    }
+        trial = {"lr": rate, "diverged": not (finite and loss <= chance), "loss": loss if finite else None}
+        trials.append({**trial, "steps": len(losses), "growth": growth if math.isfinite(growth) else None})
+    about = {"normalisation": normalisation, "seed": seed, "data": images.name, "images": len(images)}
+    return {**about, "batch_size": batch_size, "chance": chance, "trials": trials}

@@ -27,16 +27,8 @@ def train_and_report(
     images = load_data(data, samples=samples, seed=seed)
     model = build_net(net, input_shape=images.input_shape, num_classes=images.num_classes, seed=seed)
     fit(model, images, statistics_batch_size=_TRAINED_AT, batch_size=256, steps=steps, lr=lr, seed=seed)
-    result = report(
-        model,
-        loader(images, 256),
-        F.cross_entropy,
-        statistics_batch_size=_SIZES,
-        rounds=rounds,
-        max_samples=len(images),
-        seed=seed,
-        progress=False,
-    )
+    effort: dict[str, Any] = {"rounds": rounds, "max_samples": len(images), "seed": seed, "progress": False}
+    result = report(model, loader(images, 256), F.cross_entropy, statistics_batch_size=_SIZES, **effort)
     trained = evaluate(model, images)
     frame = result.to_frame().reset_index()
     kinds = ("measured", "exact", "fisher", "two_term")

@@ -48,18 +48,7 @@ def train_net_with_curvature_penalty(**config: Any) -> dict[str, Any]:
 
 
 def _trained(
-    penalty: Penalty | None,
-    *,
-    net: str,
-    data: str,
-    samples: int,
-    steps: int,
-    lr: float,
-    statistics_batch_size: float | str,
-    device_batch_size: int,
-    share_statistics: bool,
-    regulariser: str | None,
-    seed: int,
+    penalty: Penalty | None, *, net: str, data: str, samples: int, regulariser: str | None, seed: int, **recipe: Any
 ) -> dict[str, Any]:
     assert (penalty is None) == (regulariser is None)  # noqa: S101 - the plan names what the function does
     from bnlens.experiments._training import build, losses, train
@@ -67,16 +56,5 @@ def _trained(
 
     images, test = load_data(data, samples=samples, seed=seed), load_data(data, split="test")
     model = build(images, net, seed=seed)
-    train(
-        model,
-        images,
-        statistics_batch_size=statistics_batch_size,
-        penalty=penalty,
-        device_batch_size=device_batch_size,
-        share_statistics=share_statistics,
-        batch_size=256,
-        steps=steps,
-        lr=lr,
-        seed=seed,
-    )
+    train(model, images, penalty=penalty, batch_size=256, seed=seed, **recipe)
     return losses(model, images, test)

@@ -37,17 +37,9 @@ def simulate_gaps(
     results: dict[str, Any] = {}
     for offset, noise in enumerate(noises):
         for batch_size in batch_sizes:
-            estimate = simulate_gap(
-                make_unit(unit, at_optimum),
-                distribution,
-                gamma=gamma,
-                beta=beta,
-                batch_size=batch_size,
-                statistics=statistics,  # type: ignore[arg-type]  # JSON has no literal types
-                noise=noise,  # type: ignore[arg-type]
-                samples=samples,
-                seed=seed + 1000 * offset,
-            )
+            more: dict[str, Any] = {"statistics": statistics, "noise": noise, "samples": samples}
+            more |= {"batch_size": batch_size, "seed": seed + 1000 * offset}
+            estimate = simulate_gap(make_unit(unit, at_optimum), distribution, gamma=gamma, beta=beta, **more)
             results[f"{noise}-M{batch_size}"] = {"gap": estimate.gap, "stderr": estimate.stderr}
     return results
 
@@ -59,11 +51,6 @@ def simulate_shrink(
     from bnlens.simulate import simulate_gamma
 
     estimate = simulate_gamma(
-        make_unit(unit, at_optimum=True),
-        distribution,
-        beta=beta,
-        batch_size=batch_size,
-        samples=samples,
-        seed=seed,
+        make_unit(unit, at_optimum=True), distribution, beta=beta, batch_size=batch_size, samples=samples, seed=seed
     )
     return {"shrink": estimate.shrink, "stderr": estimate.shrink_stderr, "optimum": estimate.optimum}

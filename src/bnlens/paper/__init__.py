@@ -9,14 +9,7 @@ network, and `layout` where to draw it.
 from __future__ import annotations
 
 from bnlens.paper._citation import FORMATS, Citation
-from bnlens.paper._key_terms import (
-    KeyTerm,
-    TermComparison,
-    compare_terms,
-    key_terms,
-    neighbour_corpus,
-    term_weights,
-)
+from bnlens.paper._key_terms import KeyTerm, TermComparison, compare_terms, key_terms, neighbour_corpus, term_weights
 from bnlens.paper._layout import layout
 from bnlens.paper._network import ROLES, Counts, Edge, Network, Node, Role, bundled_network
 from bnlens.paper._network_files import MOST_NODES, parse_network, read_network

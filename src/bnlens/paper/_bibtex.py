@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bnlens.paper._csl import CslItem, Name, citation_keys
+from bnlens.paper._csl import MONTHS, CslItem, Name, citation_keys
 from bnlens.paper._latex import escape, verbatim
 
 __all__ = ["to_bibtex"]
@@ -22,7 +22,6 @@ _TYPES = {
     "thesis": "phdthesis",
 }
 _PUBLISHER = {"techreport": "institution", "phdthesis": "school"}
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
 def to_bibtex(items: Sequence[Mapping[str, Any]], *, primary_class: Mapping[str, str] | None = None) -> str:
@@ -43,9 +42,7 @@ def to_bibtex(items: Sequence[Mapping[str, Any]], *, primary_class: Mapping[str,
     found = [CslItem(item) for item in items]
     entries = []
     for item, key in zip(found, citation_keys(found), strict=True):
-        fields = [
-            f"  {name} = {value}" for name, value in _fields(item, primary_class or {}) if value not in ("{}", "{{}}")
-        ]
+        fields = [f"  {name} = {value}" for name, value in _fields(item, primary_class or {}) if value.strip("{}")]
         entries.append(f"@{_TYPES.get(item.type, 'misc')}{{{key},\n" + ",\n".join(fields) + "\n}\n")
     return "\n".join(entries)
 
@@ -64,7 +61,7 @@ def _fields(item: CslItem, classes: Mapping[str, str]) -> Iterator[tuple[str, st
     yield "series", text("collection-title")
     date = item.date()
     yield "year", f"{{{date.year if date.year is not None else escape(date.literal)}}}"
-    yield "month", _MONTHS[date.month - 1] if date.month is not None else "{}"
+    yield "month", MONTHS[date.month - 1][:3].lower() if date.month is not None else "{}"
     yield "volume", text("volume")
     yield "number", text("number", "issue") if entry == "techreport" else text("issue")
     yield "pages", f"{{{'--'.join(escape(page) for page in item.pages if page)}}}"

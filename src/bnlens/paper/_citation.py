@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens._files import check_writable, write_atomic
 from bnlens.errors import UsageError
 from bnlens.paper._bibtex import to_bibtex
 from bnlens.paper._csl import check_item, parse_csl, to_csl
-from bnlens.paper._endnote import to_endnote
 from bnlens.paper._record import record
-from bnlens.paper._ris import to_ris
+from bnlens.paper._tagged import to_endnote, to_ris
 from bnlens.paper._text import to_text
 
 __all__ = ["FORMATS", "Citation"]
@@ -78,16 +77,10 @@ class Citation:
         Raises:
             UsageError: there is no such format.
         """
-        writers: dict[str, Callable[[], str]] = {
-            "text": self.to_text,
-            "ris": self.to_ris,
-            "endnote": self.to_endnote,
-            "bibtex": self.to_bibtex,
-            "csl": self.to_csl,
-        }
-        if name not in writers:
+        if name not in FORMATS:
             raise UsageError(f"unknown format {name!r}; use one of {', '.join(FORMATS)}")
-        return writers[name]()
+        text: str = getattr(self, f"to_{name}")()
+        return text
 
     def save(self, path: str | os.PathLike[str], form: str) -> None:
         """Write the works to a file in one of `FORMATS`.

@@ -17,10 +17,14 @@ from urllib.parse import quote
 
 from bnlens.errors import DataError
 
-__all__ = ["CslItem", "Date", "Name", "check_item", "citation_keys", "parse_csl", "to_csl"]
+__all__ = ["MONTHS", "CslItem", "Date", "Name", "check_item", "citation_keys", "parse_csl", "to_csl"]
 
 _ARXIV = re.compile(
     r"(?:arxiv\.org/(?:abs|pdf)/|arxiv[:.]\s*)(\d{4}\.\d{4,5}|[a-z-]+(?:\.[a-z]{2})?/\d{7})", re.IGNORECASE
+)
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
 )
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_:.+-]{0,63}")
 _SMALL_WORDS = {"a", "an", "and", "by", "for", "from", "in", "of", "on", "the", "to", "with"}

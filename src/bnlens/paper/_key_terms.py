@@ -129,13 +129,9 @@ def compare_terms(weights: Mapping[str, float], theirs: Mapping[str, float] | No
     order = {term: rank for rank, term in enumerate(sorted(weights, key=lambda term: (-weights[term], term)), start=1)}
     ours = [weights.get(term, 0.0) for term in terms]
     values = [theirs[term] for term in terms]
-    constant = len(set(ours)) == 1 or len(set(values)) == 1
-    return TermComparison(
-        terms=tuple(terms),
-        theirs=tuple(values),
-        ours=tuple(ours),
-        rank=tuple(order.get(term) for term in terms),
-        overlap=sum(order.get(term, len(weights) + 1) <= len(terms) for term in terms),
-        spearman=float("nan") if constant else float(stats.spearmanr(values, ours).statistic),
-        kendall=float("nan") if constant else float(stats.kendalltau(values, ours).statistic),
-    )
+    is_constant = len(set(ours)) == 1 or len(set(values)) == 1
+    tests = (stats.spearmanr, stats.kendalltau)
+    spearman, kendall = (float("nan") if is_constant else float(test(values, ours).statistic) for test in tests)
+    rank = tuple(order.get(term) for term in terms)
+    overlap = sum(place is not None and place <= len(terms) for place in rank)
+    return TermComparison(tuple(terms), tuple(values), tuple(ours), rank, overlap, spearman, kendall)

@@ -11,29 +11,11 @@ import unicodedata
 __all__ = ["escape", "verbatim"]
 
 # {\textbraceleft}, not \{: BibTeX counts braces even behind a backslash, and a field must balance.
+_COMMANDS = ("textbackslash", "textbraceleft", "textbraceright", "textasciitilde", "textasciicircum", "ss", "o", "O")
+_LETTERS = ("l", "L", "ae", "AE", "oe", "OE", "aa", "AA", "i")
 _SPECIAL = {
-    "\\": r"{\textbackslash}",
-    "{": r"{\textbraceleft}",
-    "}": r"{\textbraceright}",
-    "$": r"\$",
-    "&": r"\&",
-    "%": r"\%",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"{\textasciitilde}",
-    "^": r"{\textasciicircum}",
-    "ß": r"{\ss}",
-    "ø": r"{\o}",
-    "Ø": r"{\O}",
-    "ł": r"{\l}",
-    "Ł": r"{\L}",
-    "æ": r"{\ae}",
-    "Æ": r"{\AE}",
-    "œ": r"{\oe}",
-    "Œ": r"{\OE}",
-    "å": r"{\aa}",
-    "Å": r"{\AA}",
-    "ı": r"{\i}",
+    **{text: rf"{{\{name}}}" for text, name in zip("\\{}~^ßøØłŁæÆœŒåÅı", _COMMANDS + _LETTERS, strict=True)},
+    **{text: rf"\{text}" for text in "$&%#_"},
     "–": "--",
     "—": "---",
     "“": "``",

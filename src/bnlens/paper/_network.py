@@ -172,16 +172,8 @@ def make_network(paper: Node, others: Iterable[Node], edges: Iterable[Edge], **a
     roles: dict[str, Role] = {edge.citing: "citation" for edge in kept.values() if edge.cited == paper.id}
     roles |= {edge.cited: "reference" for edge in kept.values() if edge.citing == paper.id}
     roles[paper.id] = "paper"
-    return Network(
-        nodes=tuple(
-            node
-            if node.role == roles.get(node.id, "other")
-            else dataclasses.replace(node, role=roles.get(node.id, "other"))
-            for node in nodes.values()
-        ),
-        edges=tuple(kept.values()),
-        **about,
-    )
+    named = (dataclasses.replace(node, role=roles.get(node.id, "other")) for node in nodes.values())
+    return Network(tuple(named), tuple(kept.values()), **about)
 
 
 @functools.cache
@@ -196,29 +188,18 @@ def bundled_network() -> Network:
     edges = [Edge(row["citing"], cited, row["source"]) for row in data["edges"] for cited in row["cited"]]
     ids = dict.fromkeys(end for edge in edges for end in edge[:2])
     paper = record()
-    return make_network(
-        csl_node(paper.csl),
-        (csl_node(works()[work_id]) for work_id in ids),
-        edges,
-        counts=Counts(references=paper.page.references, influential=paper.page.influential),
-        origin="bnlens",
-        sources=MappingProxyType(data["sources"]),
-        notes=(data["statement"],),
-    )
+    counts = Counts(references=paper.page.references, influential=paper.page.influential)
+    about = {"counts": counts, "sources": MappingProxyType(data["sources"]), "notes": (data["statement"],)}
+    return make_network(csl_node(paper.csl), (csl_node(works()[name]) for name in ids), edges, origin="bnlens", **about)
 
 
 def csl_node(data: Mapping[str, Any], node_id: str = "") -> Node:
     """Return a CSL-JSON record as a node."""
     item = CslItem(data)
+    title, authors = item.text("title"), tuple(map(_full_name, item.names("author")))
     link = item.url if re.match(r"https?://[^\s]+$", item.url) else ""
-    return Node(
-        id=node_id or item.text("id"),
-        title=item.text("title"),
-        authors=tuple(map(_full_name, item.names("author"))),
-        year=plausible_year(item.date().year),
-        url=link,
-        work=known_work(arxiv=item.arxiv, doi=item.doi, title=item.text("title")),
-    )
+    work = known_work(arxiv=item.arxiv, doi=item.doi, title=title)
+    return Node(node_id or item.text("id"), title, authors, plausible_year(item.date().year), link, work=work)
 
 
 def plausible_year(value: object) -> int | None:

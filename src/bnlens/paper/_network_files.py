@@ -95,23 +95,19 @@ def _json(text: str, name: str) -> Any:
 def _items(found: Any, name: str) -> Sequence[Any]:
     """Return the works of an answer, of several answers, or of a plain list."""
     if isinstance(found, Mapping):
-        listed = next((found[key] for key in _LISTS if isinstance(found.get(key), list)), None)
-        items = [found] if listed is None else listed
+        items = _listed(found)
     elif isinstance(found, list):
-        items = [
-            item
-            for part in found
-            for item in (
-                next((part[key] for key in _LISTS if isinstance(part.get(key), list)), [part])
-                if isinstance(part, Mapping)
-                else [part]
-            )
-        ]
+        items = [item for part in found for item in (_listed(part) if isinstance(part, Mapping) else [part])]
     else:
         raise DataError(f"{name} holds {_kind(found)}, not works; {_HOW}")
     if not items:
         raise DataError(f"{name} has no works in it; {_HOW}")
     return items
+
+
+def _listed(answer: Mapping[str, Any]) -> list[Any]:
+    """Return the works that an answer lists; without a list it is one itself."""
+    return next((answer[key] for key in _LISTS if isinstance(answer.get(key), list)), [answer])
 
 
 def _kind(value: object) -> str:

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bnlens.paper._csl import clean
-from bnlens.paper._network import Node, csl_node
+from bnlens.paper._network import Counts, Edge, Network, Node, csl_node, known_work, make_network, plausible_year
 from bnlens.paper._record import record
 
-__all__ = ["Loose", "find_paper", "left_out", "name_paper", "text_of", "title_id", "whole"]
-
-
-@dataclass
-class Loose:
-    """Counts citations of works that the file has no record of."""
-
-    count: int = 0
-
-    def add(self, is_loose: bool) -> None:
-        """Count one if it is."""
-        self.count += is_loose
+__all__ = ["find_paper", "join", "list_of", "mapping_of", "new_node", "text_of", "title_id", "whole"]
 
 
 def text_of(value: object) -> str:
     """Return a text field as one clean line; empty if it is none."""
     return clean(value) if isinstance(value, str) else ""
+
+
+def list_of(value: object) -> Sequence[Any]:
+    """Return a list field; empty if it is none."""
+    return value if isinstance(value, list) else ()
+
+
+def mapping_of(value: object) -> Mapping[str, Any]:
+    """Return an object field; empty if it is none."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def title_id(title: str) -> str:
@@ -48,19 +46,44 @@ def find_paper(nodes: Iterable[Node]) -> dict[str, str]:
     return dict.fromkeys(found, next(iter(found), ""))
 
 
-def name_paper(papers: Mapping[str, str], nodes: Iterable[Node]) -> tuple[Node, list[Node]]:
-    """Return the paper's node with the facts of our own record, and all others."""
-    first = next(iter(papers), record().id)
-    return csl_node(record().csl, first), [node for node in nodes if node.id not in papers]
+def new_node(
+    node_id: str, title: str, people: Iterable[str], year: object, *, doi: str = "", arxiv: str = "", home: str = ""
+) -> Node:
+    """Return a work of an export; ``home`` is its address where it has neither DOI nor arXiv identifier."""
+    url = f"https://doi.org/{doi}" if doi else f"https://arxiv.org/abs/{arxiv}" if arxiv else home
+    work = known_work(arxiv=arxiv, doi=doi, title=title)
+    return Node(node_id, title, tuple(filter(None, people)), plausible_year(year), url, work=work)
 
 
-def left_out(papers: Mapping[str, str], loose: Loose) -> tuple[str, ...]:
-    """Return the sentences about what the network lacks."""
-    notes = []
+def join(
+    papers: Mapping[str, str],
+    nodes: Iterable[Node],
+    pairs: Iterable[tuple[str, str]],
+    *,
+    counts: Counts,
+    origin: str,
+    loose: int = 0,
+    notes: Iterable[str] = (),
+) -> Network:
+    """Return the network of an export, the records of the paper as one node with the facts of our own record.
+
+    Args:
+        papers: of `find_paper`.
+        nodes: the works, those of the paper among them.
+        pairs: ids of the citing and the cited work.
+        counts: numbers that the export gives for the paper.
+        origin: whose export it is.
+        loose: citations of works that the file has no record of.
+        notes: further sentences about what the network lacks.
+    """
+    paper = csl_node(record().csl, next(iter(papers), record().id))
+    others = [node for node in nodes if node.id not in papers]
+    edges = [Edge(papers.get(citing, citing), papers.get(cited, cited)) for citing, cited in pairs]
+    found = []
     if not papers:
-        notes.append(
+        found.append(
             "The paper is not among the works of the file, so none of them is marked as reference or citation."
         )
-    if loose.count:
-        notes.append(f"Citations of works that the file has no record of are left out: {loose.count:,}.")
-    return tuple(notes)
+    if loose:
+        found.append(f"Citations of works that the file has no record of are left out: {loose:,}.")
+    return make_network(paper, others, edges, counts=counts, origin=origin, notes=(*found, *notes))

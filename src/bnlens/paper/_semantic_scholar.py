@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnlens.paper._network import Counts, Edge, Network, Node, known_work, make_network, plausible_year
-from bnlens.paper._network_parts import Loose, find_paper, left_out, name_paper, text_of, title_id, whole
+from bnlens.paper._network import Counts, Network, Node
+from bnlens.paper._network_parts import find_paper, join, list_of, mapping_of, new_node, text_of, title_id, whole
 from bnlens.paper._record import record
 
 __all__ = ["read_semantic_scholar"]
@@ -34,9 +34,9 @@ class _Graph:
         if known is None or (node.title and not known.title):
             self.nodes[node.id] = node
         self.records.setdefault(node.id, []).append(item)
-        for cited in _papers(item, "references"):
+        for cited in list_of(item.get("references")):
             self.pairs[node.id, self.add(cited, depth + 1)] = None
-        for citing in _papers(item, "citations"):
+        for citing in list_of(item.get("citations")):
             self.pairs[self.add(citing, depth + 1), node.id] = None
         return node.id
 
@@ -61,46 +61,21 @@ def read_semantic_scholar(items: Sequence[Mapping[str, Any]]) -> Network:
     papers = find_paper(graph.nodes.values())
     if answers:
         papers |= {ours: next(iter(papers.values()), ours)}
-    paper, others = name_paper(papers, graph.nodes.values())
-    edges = [
-        Edge(papers.get(citing, citing), papers.get(cited, cited)) for citing, cited in graph.pairs if citing and cited
-    ]
     records = [item for name in papers for item in graph.records.get(name, ())]
     marked = whole(records, "influentialCitationCount")
     flags = any("citingPaper" in item and "isInfluential" in item for item in items)
-    counts = Counts(
-        references=whole(records, "referenceCount"),
-        citations=whole(records, "citationCount"),
-        influential=marked if marked is not None else influential if flags else None,
-    )
-    return make_network(paper, others, edges, counts=counts, origin="Semantic Scholar", notes=left_out(papers, Loose()))
-
-
-def _papers(item: Mapping[str, Any], name: str) -> Sequence[Any]:
-    found = item.get(name)
-    return found if isinstance(found, list) else ()
+    marked = marked if marked is not None else influential if flags else None
+    counts = Counts(whole(records, "referenceCount"), whole(records, "citationCount"), marked)
+    pairs = filter(all, graph.pairs)
+    return join(papers, graph.nodes.values(), pairs, counts=counts, origin="Semantic Scholar")
 
 
 def _node(item: Mapping[str, Any]) -> Node:
-    external = item.get("externalIds")
-    ids: Mapping[str, Any] = external if isinstance(external, Mapping) else {}
+    ids = mapping_of(item.get("externalIds"))
     doi, arxiv, title = text_of(ids.get("DOI")), text_of(ids.get("ArXiv")), text_of(item.get("title"))
     paper_id = text_of(item.get("paperId"))
-    people = [text_of(author.get("name")) for author in _papers(item, "authors") if isinstance(author, Mapping)]
-    url = (
-        f"https://doi.org/{doi}"
-        if doi
-        else f"https://arxiv.org/abs/{arxiv}"
-        if arxiv
-        else _HOME + paper_id
-        if paper_id
-        else ""
-    )
-    return Node(
-        id=paper_id or (title_id(title) if title else ""),
-        title=title,
-        authors=tuple(filter(None, people)),
-        year=plausible_year(item.get("year")),
-        url=url,
-        work=known_work(arxiv=arxiv, doi=doi, title=title),
+    people = (text_of(mapping_of(author).get("name")) for author in list_of(item.get("authors")))
+    home = paper_id and _HOME + paper_id
+    return new_node(
+        paper_id or (title and title_id(title)), title, people, item.get("year"), doi=doi, arxiv=arxiv, home=home
     )

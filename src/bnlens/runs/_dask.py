@@ -42,14 +42,8 @@ def execute(
     another one, and is reported as failed once it has lost three workers. Closing the iterator cancels what has not
     begun; what a worker runs already ends there and is dropped.
 
-    Args:
-        tasks: what to run.
-        scheduler: address such as ``"tcp://10.0.0.1:8786"``.
-        at_once: largest number of jobs at once; by default one per worker.
-        on_start: called with the index of a job when it is handed out.
-
-    Yields:
-        The index of a job in ``tasks``, and its outcome.
+    Args, and what is yielded, are as in `bnlens.runs._pool.execute`; ``scheduler`` is an address such as
+    ``"tcp://10.0.0.1:8786"``, ``at_once`` the largest number of jobs at once, by default one per worker.
 
     Raises:
         UsageError: the package ``distributed`` is not installed.

@@ -107,7 +107,7 @@ def load(module: str, name: str) -> Any:
 
 def call(task: Task) -> Outcome:
     """Run one job and tell how it ended; only the death of the process keeps this from returning."""
-    started, clock = datetime.now(timezone.utc), time.perf_counter()
+    started, clock = _now(), time.perf_counter()
     result = error = trace = None
     is_user_error = False
     try:
@@ -121,16 +121,8 @@ def call(task: Task) -> Outcome:
         error, trace, is_user_error = str(raised), traceback.format_exc(), True
     except (Exception, SystemExit) as raised:  # noqa: BLE001 - a job may raise anything, and takes only itself down
         error, trace = " ".join(traceback.format_exception_only(raised)[-1].split()), traceback.format_exc()
-    return Outcome(
-        seconds=time.perf_counter() - clock,
-        started=started.isoformat(timespec="milliseconds"),
-        finished=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-        result=result,
-        error=error,
-        is_user_error=is_user_error,
-        traceback=trace,
-        versions=_versions(),
-    )
+    seconds = time.perf_counter() - clock
+    return Outcome(seconds, started, _now(), result, error, is_user_error, trace, _versions())
 
 
 def _scratch(function: Any, task: Task) -> dict[str, Path]:
@@ -153,5 +145,9 @@ def _versions() -> dict[str, str]:
 
 def death(error: str) -> Outcome:
     """Return how a job ended whose worker could not tell it."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    now = _now()
     return Outcome(seconds=0.0, started=now, finished=now, error=error, versions=_versions())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

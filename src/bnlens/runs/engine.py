@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bnlens.errors import UsageError
 from bnlens.runs import _pool
@@ -142,17 +142,9 @@ def _contents(jobs: Sequence[Job], data: Path | None, cache: Path) -> dict[str, 
 
 
 def _task(job: Job, contents: Mapping[str, str], scratch: Path, threads: int) -> Task:
-    key = job_key(job, contents)
-    return Task(
-        key=key,
-        code=code_version(job.function),
-        module=job.function.__module__,
-        name=job.function.__qualname__,
-        config=dict(job.config),
-        cost=job.cost,
-        scratch=str(scratch.absolute() / key),
-        threads=threads,
-    )
+    key, code = job_key(job, contents), code_version(job.function)
+    module, name = job.function.__module__, job.function.__qualname__
+    return Task(key, code, module, name, dict(job.config), job.cost, str(scratch.absolute() / key), threads)
 
 
 def _engine(workers: int | None, scheduler: str | None) -> _Engine:
@@ -173,19 +165,8 @@ def _remove_scratch(task: Task) -> None:
 
 
 def _record(task: Task, owner: str, job: Job, outcome: Outcome) -> Record:
-    return Record(
-        key=task.key,
-        claim=owner,
-        job=job.name,
-        function=job.function_name,
-        config=job.config,
-        code=task.code,
-        status="failed" if outcome.result is None else "done",
-        seconds=outcome.seconds,
-        started=outcome.started,
-        finished=outcome.finished,
-        result=None if outcome.result is None else json.loads(outcome.result),
-        error=outcome.error,
-        traceback=outcome.traceback,
-        versions=outcome.versions,
-    )
+    ended = {name: value for name, value in vars(outcome).items() if name in Record.__dataclass_fields__}
+    result = None if outcome.result is None else json.loads(outcome.result)
+    status: Literal["done", "failed"] = "failed" if result is None else "done"
+    planned = (task.key, owner, job.name, job.function_name, job.config, task.code)
+    return Record(*planned, status=status, **{**ended, "result": result})

@@ -1,34 +1,48 @@
-"""Figures of several panels: curves with bands over seeds, and points with errors."""
+"""The parts of the figures of claims: panels, points with errors, and curves with bands over seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnlens.claims._claim import Figure
 from bnlens.claims._estimate import Estimate
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+__all__ = ["SYMBOLS", "add_band", "add_estimates", "add_points", "panels"]
 
-__all__ = ["DASHES", "SYMBOLS", "Panel", "add_band", "add_points", "color", "panels"]
-
-Panel = tuple[int, int]
-"""Row and column, from 1."""
-
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 _SIXTH = "#17876d"  # where the palette ends; as dark as its tones
 
 
-def color(index: int) -> str:
-    """The colour of a series: the palette's, then one more."""
+def add_estimates(figure: Figure, name: str, x: Iterable[Any], y: Iterable[Any], **look: Any) -> None:
+    """Add points, estimates with their standard errors.
+
+    Args:
+        figure: the figure.
+        name: for the legend.
+        x: positions, numbers, text or estimates.
+        y: estimates or numbers, as many.
+        **look: further properties of Plotly's scatter trace; by default there are markers alone.
+    """
+    trace: dict[str, Any] = {"mode": "markers", **look}
+    for axis, given in (("x", list(x)), ("y", list(y))):
+        if any(isinstance(one, Estimate) for one in given):
+            trace |= {axis: [one.value for one in given], f"error_{axis}": {"array": [one.stderr for one in given]}}
+        else:
+            trace[axis] = given
+    figure.add_scatter(name=name, **trace)
+
+
+def _look(index: int, name: str, panel: tuple[int, int], legend: bool) -> dict[str, Any]:
     from bnlens.render import PALETTE
 
     colors = (*PALETTE, _SIXTH)
-    return colors[index % len(colors)]
+    line = {"color": colors[index % len(colors)], "dash": _DASHES[index % len(_DASHES)]}
+    return {"line": line, "showlegend": legend, "legendgroup": name, "row": panel[0], "col": panel[1]}
 
 
 def panels(titles: Sequence[Sequence[str]], axes: Sequence[Sequence[tuple[str, str]]], *, height: int = 420) -> Figure:
@@ -68,7 +82,7 @@ def add_band(
     name: str,
     index: int,
     x: Iterable[Any] | None = None,
-    panel: Panel = (1, 1),
+    panel: tuple[int, int] = (1, 1),
     legend: bool = True,
 ) -> None:
     """Add a curve, the mean over seeds, with a band of one standard error on both sides.
@@ -79,75 +93,36 @@ def add_band(
         name: of the curve; curves of one name are switched on and off together.
         index: of the series, which sets its colour and dash.
         x: positions, (T,); by default epochs, from 1.
-        panel: where it goes.
+        panel: row and column, from 1.
         legend: whether the legend lists it.
     """
     mean = values.mean(0)
     error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(mean)
     x = list(range(1, len(mean) + 1) if x is None else x)
-    tone = color(index)
-    red, green, blue = (int(tone[at : at + 2], 16) for at in (1, 3, 5))
-    row, column = panel
-    figure.add_scatter(
-        x=[*x, *reversed(x)],
-        y=[*(mean + error), *(mean - error)[::-1]],
-        fill="toself",
-        fillcolor=f"rgba({red},{green},{blue},0.2)",
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=name,
-        row=row,
-        col=column,
-    )
-    figure.add_scatter(
-        x=x,
-        y=mean,
-        name=name,
-        mode="lines",
-        line={"color": tone, "dash": DASHES[index % len(DASHES)]},
-        showlegend=legend,
-        legendgroup=name,
-        row=row,
-        col=column,
-    )
+    look = _look(index, name, panel, legend)
+    red, green, blue = (int(look["line"]["color"][at : at + 2], 16) for at in (1, 3, 5))
+    band = {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.2)", "line": {"width": 0}, "hoverinfo": "skip"}
+    outline = {"x": [*x, *reversed(x)], "y": [*(mean + error), *(mean - error)[::-1]]}
+    figure.add_scatter(**outline, mode="lines", **{**look, **band, "showlegend": False})
+    figure.add_scatter(x=x, y=mean, name=name, mode="lines", **look)
 
 
 def add_points(
     figure: Figure,
-    x: Sequence[Any],
-    estimates: Sequence[Estimate],
+    x: Iterable[Any],
+    y: Iterable[Estimate],
     *,
     name: str,
     index: int,
-    panel: Panel = (1, 1),
+    panel: tuple[int, int] = (1, 1),
     legend: bool = True,
-    lines: bool = True,
+    symbol: str | None = None,
+    **more: Any,
 ) -> None:
-    """Add points with errors, joined by lines or not.
+    """Add points with errors, joined by lines; arguments as in `add_band` and `add_estimates`.
 
-    Args:
-        figure: of :func:`panels`.
-        x: positions; text on a category axis.
-        estimates: values with standard errors.
-        name: of the series; series of one name are switched on and off together.
-        index: of the series, which sets its colour, dash and symbol.
-        panel: where they go.
-        legend: whether the legend lists them.
-        lines: whether to join them.
+    ``index`` sets the symbol, too, unless ``symbol`` does.
     """
-    row, column = panel
-    figure.add_scatter(
-        x=list(x),
-        y=[one.value for one in estimates],
-        error_y={"array": [one.stderr for one in estimates]},
-        name=name,
-        mode="lines+markers" if lines else "markers",
-        line={"color": color(index), "dash": DASHES[index % len(DASHES)]},
-        marker={"color": color(index), "symbol": SYMBOLS[index % len(SYMBOLS)]},
-        showlegend=legend,
-        legendgroup=name,
-        row=row,
-        col=column,
-    )
+    look = _look(index, name, panel, legend)
+    marker = {"color": look["line"]["color"], "symbol": symbol or SYMBOLS[index % len(SYMBOLS)]}
+    add_estimates(figure, name, x, y, **{"mode": "lines+markers", "marker": marker, **look, **more})
