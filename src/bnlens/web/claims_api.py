@@ -138,13 +138,7 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
         description="One run at a time.",
         status_code=202,
         tags=["runs"],
-        responses={
-            **_MISSING,
-            **INVALID,
-            **FORBIDDEN,
-            **BODY,
-            **errors({409: "Another run is going on."}),
-        },
+        responses={**_MISSING, **INVALID, **FORBIDDEN, **BODY, **errors({409: "Another run is going on."})},
     )
     async def start(order: Order) -> RunEntry:
         claim = find_claim(await site.results.get(), order.claim)

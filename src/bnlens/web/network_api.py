@@ -22,10 +22,7 @@ from bnlens.web.site import Site
 __all__ = ["network_page", "router"]
 
 _ERRORS = errors(
-    {
-        404: "There is no file or work of that name.",
-        422: "The file is no citation network, or there is no such format.",
-    }
+    {404: "There is no file or work of that name.", 422: "The file is no citation network, or there is no such format."}
 )
 
 

@@ -94,12 +94,7 @@ def router(site: Site) -> APIRouter:
         found = None if subject is None else find_subject(site, subject, site.notes.counts())
         return [_entry(note) for note in site.notes.all(found, before=before or MAX_ID + 1, limit=limit or -1)]
 
-    @routes.post(
-        "",
-        summary="Write a note",
-        status_code=201,
-        responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN},
-    )
+    @routes.post("", summary="Write a note", status_code=201, responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN})
     def add(new: NewNote) -> NoteEntry:
         return _entry(site.notes.add(new.draft(find_subject(site, new.subject))))
 
@@ -108,9 +103,7 @@ def router(site: Site) -> APIRouter:
         return _entry(site.notes.get(note_id))
 
     @routes.put(
-        "/{note_id}",
-        summary="Change a note",
-        responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
+        "/{note_id}", summary="Change a note", responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED}
     )
     def change(note_id: NoteId, changed: ChangedNote) -> NoteEntry:
         subject = find_subject(site, changed.subject, [site.notes.get(note_id).subject])

@@ -40,11 +40,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}/"
     config = uvicorn.Config(
-        app,
-        log_level="warning",
-        timeout_graceful_shutdown=_PATIENCE,
-        timeout_keep_alive=_IDLE,
-        server_header=False,
+        app, log_level="warning", timeout_graceful_shutdown=_PATIENCE, timeout_keep_alive=_IDLE, server_header=False
     )
     logging.getLogger("bnlens.web").setLevel(logging.INFO)
     threading.Thread(target=_warm, args=(app.state.site,), daemon=True).start()

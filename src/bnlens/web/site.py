@@ -150,9 +150,7 @@ class Site:
             **context: what the template needs; ``figures=True`` loads plotly.js.
         """
         text = self.templates.get_template(template).render(
-            title=title,
-            here=request.url.path,
-            **{"figures": False, "description": "", "problem": "", **context},
+            title=title, here=request.url.path, **{"figures": False, "description": "", "problem": "", **context}
         )
         return HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
 

@@ -38,9 +38,7 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/discussion")
     def discussion(
-        request: Request,
-        subject: str | None = None,
-        before: Annotated[int, Query(ge=1, le=MAX_ID + 1)] = MAX_ID + 1,
+        request: Request, subject: str | None = None, before: Annotated[int, Query(ge=1, le=MAX_ID + 1)] = MAX_ID + 1
     ) -> Response:
         return _list(site, request, subject, before)
 
