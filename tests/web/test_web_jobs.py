@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from bnlens.errors import UsageError
-from bnlens.web.answers import Answers
-from bnlens.web.jobs import GoneError, Limits, OverloadedError
+from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS
 from bnlens.web.worker import Process, Tell
 

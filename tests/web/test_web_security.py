@@ -14,8 +14,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from bnlens.measure import Report
 from bnlens.web import create_app
+from bnlens.web.library import MAX_BYTES
 from bnlens.web.notes import Draft
-from bnlens.web.reports import MAX_BYTES
 from web.readers import URL, send_file
 
 SEND = "/labs/network/send"

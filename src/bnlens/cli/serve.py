@@ -24,13 +24,16 @@ def serve_command(
 ) -> None:
     """Show labs, saved reports and findings in a browser. Nothing leaves this machine; Ctrl-C ends it."""
     from bnlens import web
+    from bnlens._progress import counter
     from bnlens.errors import UsageError
     from bnlens.web.security import is_loopback
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--folder {folder} is a file; give the folder that holds reports")
     if export is not None:
-        typer.echo(f"Written: {_export(folder, export)}")
+        with counter("writing pages") as progress:
+            page = web.export_site(folder, export, progress=progress)
+        typer.echo(f"Written: {page}")
         return
     if not is_loopback(host):
         typer.echo(
@@ -45,11 +48,3 @@ def serve_command(
             typer.launch(url)
 
     web.serve(web.create_app(folder, host=host), host=host, port=port, ready=ready)
-
-
-def _export(folder: Path, target: Path) -> Path:
-    from bnlens import web
-    from bnlens._progress import counter
-
-    with counter("writing pages") as progress:
-        return web.export_site(folder, target, progress=progress)

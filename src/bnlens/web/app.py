@@ -17,14 +17,13 @@ import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
 from bnlens.labs.network import make_lab
-from bnlens.web import api, assets, claims_api, network_api, notes_api, paper_api
-from bnlens.web.answers import Answers
-from bnlens.web.jobs import GoneError, Limits, OverloadedError
+from bnlens.web import api, assets, claims_api, notes_api, paper_api
+from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS, Lab, NotFoundError
+from bnlens.web.library import ReportLibrary
 from bnlens.web.networks import NetworkLibrary
 from bnlens.web.notes import ConflictError, Notes
 from bnlens.web.pages import PAGES
-from bnlens.web.reports import ReportLibrary
 from bnlens.web.results import Register, Results
 from bnlens.web.runs import BusyError, Runs
 from bnlens.web.security import Guard, allowed_names
@@ -86,8 +85,7 @@ def create_app(
     app.state.site = site
     app.include_router(assets.router())
     app.include_router(api.router(site))
-    app.include_router(paper_api.router())
-    app.include_router(network_api.router(site))
+    app.include_router(paper_api.router(site))
     app.include_router(claims_api.router(site))
     app.include_router(notes_api.router(site))
     for page in site.pages:

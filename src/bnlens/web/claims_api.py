@@ -17,8 +17,18 @@ from starlette.responses import Response, StreamingResponse
 from bnlens._plain import csv_text
 from bnlens.citing import cite
 from bnlens.claims import Claim
-from bnlens.web.api import BODY, CSV, FORBIDDEN, INVALID, BoundedRoute, Responses, attachment, errors
-from bnlens.web.citations import CitationFormat, citation_response
+from bnlens.web.api import (
+    BODY,
+    CSV,
+    FORBIDDEN,
+    INVALID,
+    BoundedRoute,
+    CitationFormat,
+    Responses,
+    attachment,
+    citation_response,
+    errors,
+)
 from bnlens.web.entries import (
     ClaimAnswer,
     ClaimEntry,
@@ -73,12 +83,7 @@ def find_claim(snapshot: Snapshot, claim_id: str) -> Claim:
 def router(site: Site) -> APIRouter:
     """Return the routes for findings, claims and runs."""
     routes = APIRouter(prefix="/api", route_class=BoundedRoute)
-    _add_claims(routes, site)
-    _add_runs(routes, site)
-    return routes
 
-
-def _add_claims(routes: APIRouter, site: Site) -> None:
     @routes.get("/findings", summary="Findings of the paper in seven facets", tags=["findings"])
     async def findings() -> list[FacetEntry]:
         snapshot = await site.results.get()
@@ -120,8 +125,6 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
         found = find_claim(await site.results.get(), claim_id)
         return citation_response(cite(found), form, f"bnlens-{found.id.lower()}")
 
-
-def _add_runs(routes: APIRouter, site: Site) -> None:
     def current() -> RunEntry:
         run = site.runs.current
         if run is None:
@@ -170,6 +173,8 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
         current()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_events(site, request), media_type="text/event-stream", headers=headers)
+
+    return routes
 
 
 async def _events(site: Site, request: Request) -> AsyncIterator[str]:

@@ -21,9 +21,9 @@ from fastapi import FastAPI
 
 from bnlens._files import check_writable, write_atomic
 from bnlens.errors import StoreError, UsageError
+from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.app import create_app
 from bnlens.web.assets import assets
-from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.jobs import Limits
 from bnlens.web.site import Site
 

@@ -9,16 +9,82 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+
+from anyio import CapacityLimiter, to_thread
 
 from bnlens.errors import BnlensError, UsageError
 from bnlens.web.labs import LABS, Lab, Result, State
 from bnlens.web.worker import Process, Tell
 
-__all__ = ["GoneError", "Limits", "OverloadedError", "Workers"]
+__all__ = ["Answer", "Answers", "GoneError", "Limits", "OverloadedError", "Workers"]
+
+_THREADS = 2  # closed forms at a time: more only take turns
+
+
+class Answer:
+    """A lab's result at a state, with its page parts made on first use.
+
+    Attributes:
+        lab: the lab.
+        state: settled state.
+        result: figure, numbers, words.
+    """
+
+    def __init__(self, lab: Lab, state: State, result: Result) -> None:
+        self.lab, self.state, self.result = lab, state, result
+        self._parts: dict[str, str] = {}
+
+    def part(self, name: str, make: Callable[[Answer], str]) -> str:
+        """Return a part of the page, which ``make`` makes of this answer the first time."""
+        if name not in self._parts:
+            self._parts[name] = make(self)
+        return self._parts[name]
+
+
+class Answers:
+    """Computes states where they belong and remembers the most recent."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._lock = threading.Lock()
+        self._threads = CapacityLimiter(_THREADS)
+        self.workers = Workers(limits)
+
+    async def find(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Answer:
+        """Return the answer to a settled state, for a reader who is gone when ``gone`` says so.
+
+        Raises:
+            UsageError: the library's sentence about this state.
+            OverloadedError: it cannot be computed now.
+            GoneError: the reader has gone meanwhile.
+        """
+        key = (lab.id, lab.query(state), lab.stamp(state))
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        if lab.cost(state) == "instant":
+            result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
+        else:
+            result = await self.workers.compute(lab, state, gone=gone)
+        answer = Answer(lab, state, result)
+        with self._lock:
+            self._kept[key] = answer
+            while len(self._kept) > self._limits.memory:
+                self._kept.popitem(last=False)
+        return answer
+
+    def close(self) -> None:
+        """Stop all computations."""
+        self.workers.close()
+
 
 _POLL = 0.2  # seconds between looks at whether the reader is still there
 _log = logging.getLogger("bnlens.web")

@@ -6,15 +6,26 @@ import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bnlens.errors import StoreError
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bnlens.errors import StoreError, UsageError
 from bnlens.web.labs import NotFoundError
+from bnlens.web.security import check_length
 
-__all__ = ["Library"]
+if TYPE_CHECKING:
+    from bnlens.measure import Report
+
+
+__all__ = ["MAX_BYTES", "Library", "ReportLibrary", "add_sending"]
 
 T = TypeVar("T")
 
@@ -161,3 +172,54 @@ class Library(ABC, Generic[T]):
                 return self.has_mark(file.read(_HEAD))
         except OSError:
             return False
+
+
+_ENVELOPE = 8192  # what a form adds to its file
+
+
+def add_sending(routes: APIRouter, path: str, library: Library[Any], page: Callable[[str], str]) -> None:
+    """Add a route that takes the file of a form's field ``file``, keeps it in a library and leads to its page.
+
+    Args:
+        routes: where to add it.
+        path: address that the form is posted to.
+        library: keeps the file in memory and says how large it may be.
+        page: from its name in the library to the address that shows it.
+    """
+
+    @routes.post(path)
+    async def send(request: Request) -> Response:
+        limit = f"{library.max_bytes // 2**20} MiB"
+        sentence = f"The file is larger than {limit}; {library.kind} is smaller."
+        check_length(request, library.max_bytes + _ENVELOPE, sentence)
+        async with request.form(max_files=1, max_fields=4) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise UsageError("No file was sent: choose one.")
+            content, label = await file.read(), file.filename or library.kind
+        return RedirectResponse(page(await run_in_threadpool(library.add, content, label)), 303)
+
+
+MAX_BYTES = 4 * 2**20
+
+
+class ReportLibrary(Library["Report"]):
+    """Reports by name."""
+
+    kind = "a bnlens report"
+    advice = "write one with Report.to_json"
+    max_bytes = MAX_BYTES
+
+    def has_mark(self, head: bytes) -> bool:
+        """Whether it calls itself a report."""
+        return b'"kind": "bnlens report"' in head
+
+    def parse(self, text: str, name: str) -> Report:
+        """Return the report.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from bnlens.measure import Report
+
+        return Report.loads(text, name=name)

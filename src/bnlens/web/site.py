@@ -17,15 +17,15 @@ from starlette.responses import HTMLResponse, Response
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
-from bnlens.web.answers import Answers
 from bnlens.web.assets import assets
 from bnlens.web.entries import run_entry
+from bnlens.web.jobs import Answers
 from bnlens.web.labs import Lab, value_text
+from bnlens.web.library import ReportLibrary
 from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
 from bnlens.web.networks import NetworkLibrary
 from bnlens.web.notes import Notes
-from bnlens.web.reports import ReportLibrary
 from bnlens.web.results import Results, Snapshot
 from bnlens.web.runs import Runs
 

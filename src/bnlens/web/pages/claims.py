@@ -14,7 +14,7 @@ from bnlens import render
 from bnlens.citing import cite
 from bnlens.claims import Claim, StoredRun
 from bnlens.render import Html
-from bnlens.web.citations import CITATION_FORMATS
+from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.claims_api import find_claim
 from bnlens.web.entries import claim_entry
 from bnlens.web.results import Snapshot

@@ -12,11 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
 from bnlens.render import Html
-from bnlens.web.answers import Answer
-from bnlens.web.jobs import OverloadedError
+from bnlens.web.jobs import Answer, OverloadedError
 from bnlens.web.labs import IncompleteError, Lab, NotFoundError, StateError
+from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
-from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
 

@@ -9,12 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens.errors import BnlensError
-from bnlens.web.citations import CITATION_FORMATS
-from bnlens.web.network_api import network_page
-from bnlens.web.network_view import HEIGHT, ROLE_WORDS, WIDTH, graph
-from bnlens.web.networks import MAX_BYTES
+from bnlens.web.api import CITATION_FORMATS
+from bnlens.web.library import add_sending
+from bnlens.web.networks import HEIGHT, MAX_BYTES, ROLE_WORDS, WIDTH, graph
+from bnlens.web.paper_api import network_page
 from bnlens.web.site import Page, Site
-from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
 

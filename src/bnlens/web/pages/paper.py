@@ -7,7 +7,7 @@ from typing import Any
 
 from bnlens.citing import cite
 from bnlens.paper import record
-from bnlens.web.citations import CITATION_FORMATS
+from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.pages.findings import standings
 from bnlens.web.paper_api import paper_answer
 from bnlens.web.results import Snapshot
