@@ -152,11 +152,9 @@ def _checked(path: Path, key: str, value: Any) -> Any:
     is_right = isinstance(value, kind) and not isinstance(value, bool)
     if key == "claims":
         is_right = is_right and all(isinstance(item, str) for item in value)
-    if key == "scale":
+    elif key == "scale":
         is_right = value in ("quick", "full")
-    if kind is int:
-        is_right = is_right and value >= 1
-    if not is_right:
+    if not is_right or (kind is int and value < 1):
         raise UsageError(f"{path}: {key} must be {words}, got {value!r}")
     return value
 

@@ -10,6 +10,8 @@ import typer
 
 __all__ = ["cite_command"]
 
+_IDS = "Claims or works, such as D1 ioffe2015batch; none: the paper alone."
+
 
 class CitationFormat(str, Enum):
     """Formats of works."""
@@ -22,12 +24,7 @@ class CitationFormat(str, Enum):
 
 
 def cite_command(
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IDS", show_default=False, help="Claims or works, such as D1 ioffe2015batch; none: the paper alone."
-        ),
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="IDS", show_default=False, help=_IDS)] = None,
     form: Annotated[CitationFormat, typer.Option("--format", help="What to write.")] = CitationFormat.text,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default="standard output", help="File to write.")

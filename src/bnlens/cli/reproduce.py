@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["reproduce_command"]
 
+_CHANGE = "A parameter of the claims (--list --json shows them), or of one: E1.M='[8, 64]'. Repeatable."
+_CONFIG = "TOML file with any of these options; see the docs."
+_DATA = "Folder with CIFAR-10, for the claims that can use it."
+_IDS = "Claims, such as D1 D3; none: the core claims."
+_SCALE = "Minutes on a laptop, or the numbers of the documentation."
 _STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold here": "red", "not judged": "bold red"}
 
 
@@ -30,32 +35,18 @@ class ScaleName(str, Enum):
 
 
 def reproduce_command(
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="IDS", show_default=False, help="Claims, such as D1 D3; none: the core claims."),
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="IDS", show_default=False, help=_IDS)] = None,
     every: Annotated[bool, typer.Option("--all", help="Run every claim.")] = False,
-    scale: Annotated[
-        ScaleName | None,
-        typer.Option(show_default="quick", help="Minutes on a laptop, or the numbers of the documentation."),
-    ] = None,
+    scale: Annotated[ScaleName | None, typer.Option(show_default="quick", help=_SCALE)] = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            show_default=False,
-            help="A parameter of the claims (--list --json shows them), or of one: E1.M='[8, 64]'. Repeatable.",
-        ),
+        typer.Option("--set", metavar="NAME=VALUE", show_default=False, help=_CHANGE),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="TOML file with any of these options; see the docs."),
-    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help=_CONFIG)] = None,
     workers: Annotated[
         int | None,
         typer.Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once."),
@@ -72,10 +63,7 @@ def reproduce_command(
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the claims and run nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", show_default=False, help="Folder with CIFAR-10, for the claims that can use it."),
-    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", show_default=False, help=_DATA)] = None,
 ) -> None:
     """Compute the claims and judge them. What is stored already is not computed again."""
     from bnlens.claims import claim_data, claims, run_data
@@ -84,7 +72,7 @@ def reproduce_command(
     known = list(claims())
     study = Study(
         claims=ids or None,
-        scale=None if scale is None else scale.value,
+        scale=scale and scale.value,
         data=None if data is None else str(data),
         out=None if out is None else str(out),
         jobs=workers,
@@ -105,10 +93,9 @@ def reproduce_command(
     runs, report = _run(chosen, study)
     if as_json:
         _print_json([run_data(run) for run in runs])
-        typer.echo(f"Report: {report}", err=True)
     else:
         _print_runs(runs)
-        typer.echo(f"Report: {report}")
+    typer.echo(f"Report: {report}", err=as_json)
     for run in runs:
         for error in run.errors:
             typer.echo(f"Error: {run.claim.id}: {error}", err=True)
@@ -196,19 +183,15 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
     table.add_column("verdict", min_width=len("approximately"))  # wraps between words in 80 columns
     table.add_column("seconds", justify="right", no_wrap=True)
     for run in runs:
-        finding = run.finding
-        verdict = finding.verdict if finding else "not judged"
-        numbers = (
-            (number(finding.measured, finding.stderr), number(finding.predicted), number(finding.ratio))
-            if finding
-            else ("–", "–", "–")
-        )
+        finding, verdict, numbers = run.finding, "not judged", ("–", "–", "–")
+        if finding:
+            measured = number(finding.measured, finding.stderr)
+            verdict, numbers = finding.verdict, (measured, number(finding.predicted), number(finding.ratio))
         style = _STYLES[verdict]
         table.add_row(run.claim.id, escape(run.claim.title), *numbers, f"[{style}]{verdict}[/]", f"{run.seconds:.1f}")
     console = _console()
     console.print(table)
     for run in runs:
         if run.finding and run.finding.corrects_paper:
-            console.print(
-                f"{run.claim.id} corrects the paper: {run.finding.corrects_paper}", markup=False, highlight=False
-            )
+            correction = f"{run.claim.id} corrects the paper: {run.finding.corrects_paper}"
+            console.print(correction, markup=False, highlight=False)

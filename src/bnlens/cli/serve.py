@@ -36,11 +36,8 @@ def serve_command(
         typer.echo(f"Written: {page}")
         return
     if not is_loopback(host):
-        typer.echo(
-            f"Warning: listening at {host}: everyone who can reach this machine can use this page, read the reports in "
-            f"{folder} and keep its processors busy. There is no password.",
-            err=True,
-        )
+        danger = f"can use this page, read the reports in {folder} and keep its processors busy. There is no password."
+        typer.echo(f"Warning: listening at {host}: everyone who can reach this machine {danger}", err=True)
 
     def ready(url: str) -> None:
         typer.echo(f"bnlens is at {url} (Ctrl-C ends it)")

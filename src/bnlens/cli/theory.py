@@ -191,8 +191,7 @@ def write_plot(figure: Figure, path: Path, title: str, description: str) -> None
             picture = figure.to_image("png", width=1000, height=560, scale=2)
         except Exception as error:  # kaleido passes on whatever the browser says
             cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UsageError(
-                f"cannot draw {path} ({cause}); install a Chromium, or give a file that ends in .html"
-            ) from error
+            instead = "install a Chromium, or give a file that ends in .html"
+            raise UsageError(f"cannot draw {path} ({cause}); {instead}") from error
         write_atomic(path, picture)
     typer.echo(f"Written: {path}", err=True)

@@ -99,9 +99,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
     def answer(request: Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": sentence}, status, headers)
-        return site.render(
-            request, "error.html", title=_TITLES.get(status, "That did not work"), status=status, sentence=sentence
-        )
+        title = _TITLES.get(status, "That did not work")
+        return site.render(request, "error.html", title=title, status=status, sentence=sentence)
 
     @app.exception_handler(BnlensError)
     def own(request: Request, error: BnlensError) -> Response:
@@ -112,8 +111,7 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        name = request.url.path.removeprefix("/api/labs/").removesuffix(".csv")
-        lab = site.labs.get(name)
+        lab = site.labs.get(request.url.path.removeprefix("/api/labs/").removesuffix(".csv"))
         if lab is not None:
             return answer(request, 422, " ".join(lab.sentences(error.errors()).values()))
         first = error.errors()[0]

@@ -6,8 +6,9 @@ import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from bnlens.measure import Report
 
 
-__all__ = ["MAX_BYTES", "Library", "ReportLibrary", "add_sending"]
+__all__ = ["MAX_BYTES", "Library", "ReportLibrary", "add_sending", "file_stamp"]
 
 T = TypeVar("T")
 
@@ -34,6 +35,15 @@ _MOST_SENT = 16
 _MOST_PARSED = 16
 _HEAD = 512
 _SENT = "sent-"
+
+
+def file_stamp(path: Path) -> Hashable:
+    """Return time of change and size of a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 class Library(ABC, Generic[T]):
@@ -78,13 +88,7 @@ class Library(ABC, Generic[T]):
         if name in self._sent:
             return name
         path = self._files().get(name)
-        if path is None:
-            return None
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size
+        return None if path is None else file_stamp(path)
 
     def load(self, name: str) -> T:
         """Return the content of a file.
@@ -148,21 +152,14 @@ class Library(ABC, Generic[T]):
 
     def _files(self) -> dict[str, Path]:
         """Return the files in the folder by name, newest first, without links that lead outside."""
-        found: list[tuple[float, str, Path]] = []
         try:
             root = self._folder.resolve()
-            for path in self._candidates(root):
-                if self._is_ours(path, root):
-                    found.append((path.stat().st_mtime, path.relative_to(root).as_posix(), path))
-                    if len(found) == _MOST_FILES:
-                        break
+            paths = (path for pattern in self.patterns for path in sorted(root.rglob(pattern)))
+            ours = islice((path for path in paths if self._is_ours(path, root)), _MOST_FILES)
+            found = [(path.stat().st_mtime, path.relative_to(root).as_posix(), path) for path in ours]
         except OSError:
             return {}
         return {name: path for _, name, path in sorted(found, key=lambda entry: (-entry[0], entry[1]))}
-
-    def _candidates(self, root: Path) -> Iterator[Path]:
-        for pattern in self.patterns:
-            yield from sorted(root.rglob(pattern))
 
     def _is_ours(self, path: Path, root: Path) -> bool:
         try:
@@ -204,7 +201,7 @@ MAX_BYTES = 4 * 2**20
 
 
 class ReportLibrary(Library["Report"]):
-    """Reports by name."""
+    """Saved reports by name, read as data only."""
 
     kind = "a bnlens report"
     advice = "write one with Report.to_json"

@@ -71,10 +71,11 @@ def _written(element: Element) -> str:
     inner = _text(element.text) + "".join(_written(child) + _text(child.tail) for child in element)
     if element.tag not in _TAGS.split():
         return inner
-    given = {
-        name: value for name, value in element.attrib.items() if name in _ATTRIBUTES.split() and _VALUE.fullmatch(value)
-    }
-    attributes = "".join(f' {name}="{html.escape(value)}"' for name, value in given.items())
+    attributes = "".join(
+        f' {name}="{html.escape(value)}"'
+        for name, value in element.attrib.items()
+        if name in _ATTRIBUTES.split() and _VALUE.fullmatch(value)
+    )
     return f"<{element.tag}{attributes}>{inner}</{element.tag}>"
 
 

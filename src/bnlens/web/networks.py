@@ -160,17 +160,11 @@ def graph(drawing: Drawing) -> Graph:
         if edge.source and network.paper.id in edge[:2]:
             other = edge.cited if edge.citing == network.paper.id else edge.citing
             sources[index[other]] = network.sources[edge.source]
-    marks = [
-        Mark(
-            index[node.id],
-            node,
-            _label(node),
-            *places.get(node.id, (WIDTH / 2, HEIGHT / 2)),
-            tuple(cites.get(node.id, ())),
-            tuple(cited_by.get(node.id, ())),
-        )
-        for node in network.nodes
-    ]
+    marks = []
+    for node in network.nodes:
+        x, y = places.get(node.id, (WIDTH / 2, HEIGHT / 2))
+        mine, others = tuple(cites.get(node.id, ())), tuple(cited_by.get(node.id, ()))
+        marks.append(Mark(index[node.id], node, _label(node), x, y, mine, others))
     ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges] if places else []
     return Graph(
         marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
@@ -196,17 +190,10 @@ def _fitted(places: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float,
 
 
 def _lines(places: Mapping[str, tuple[float, float]], pairs: Iterable[tuple[str, str]]) -> str:
-    return "".join(
-        f"M{places[citing][0]:g} {places[citing][1]:g}L{places[cited][0]:g} {places[cited][1]:g}"
-        for citing, cited in pairs
-    )
+    return "".join("M{:g} {:g}L{:g} {:g}".format(*places[citing], *places[cited]) for citing, cited in pairs)
 
 
 def _label(node: Node) -> str:
     families = [name.split()[-1] for name in node.authors if name.split()]
-    people = (
-        families[0] + (" et al." if len(families) > 2 else f" & {families[1]}" if len(families) == 2 else "")
-        if families
-        else ""
-    )
+    people = f"{families[0]} et al." if len(families) > 2 else " & ".join(families)
     return " ".join(part for part in (people or node.title[:24] or node.id[:16], str(node.year or "")) if part)

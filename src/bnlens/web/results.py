@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from bnlens.claims import Claim, StoredRun, stored_run
 from bnlens.errors import BnlensError
 from bnlens.runs import read_records
+from bnlens.web.library import file_stamp
 
 __all__ = ["Register", "Results", "Snapshot"]
 
@@ -66,7 +67,7 @@ class Results:
             return self._snapshot
 
     def _stamp_now(self) -> Hashable:
-        return tuple(_state(self._folder / name) for name in _FILES)
+        return tuple(file_stamp(self._folder / name) for name in _FILES)
 
     def _read(self) -> Snapshot:
         claims = MappingProxyType(dict(self.register()))
@@ -77,12 +78,3 @@ class Results:
             return Snapshot(claims, problem=str(error))
         found = {claim.id: stored_run(claim, records, known.get(claim.id)) for claim in claims.values()}
         return Snapshot(claims, MappingProxyType({name: run for name, run in found.items() if run is not None}))
-
-
-def _state(path: Path) -> Hashable:
-    """Time of change and size of a file; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

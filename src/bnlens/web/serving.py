@@ -82,7 +82,6 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise UsageError(
-            f"cannot serve at {host}, port {port}: {(error.strerror or str(error)).lower()}; choose another --port"
-        ) from error
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot serve at {host}, port {port}: {reason}; choose another --port") from error
     return listener

@@ -57,16 +57,14 @@ def _body(schema: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterable[d
 
 def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
     schema = parameter["schema"]
-    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
-    kind = kinds[0]
+    kind = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     if "enum" in kind:
         allowed = ", ".join(map(str, kind["enum"]))
     elif "minimum" in kind:
         allowed = f"{kind['type']}, {kind['minimum']:,g} to {kind['maximum']:,g}"
     else:
-        allowed = f"{kind.get('type', 'any')}" + (
-            f", at most {kind['maxLength']} characters" if "maxLength" in kind else ""
-        )
+        longest = f", at most {kind['maxLength']} characters" if "maxLength" in kind else ""
+        allowed = f"{kind.get('type', 'any')}{longest}"
     return {
         "Name": parameter["name"],
         "Values": allowed,

@@ -40,14 +40,12 @@ def _routes(site: Site) -> APIRouter:
 
 
 def _claims(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "title": "Claims",
-        "description": (
-            "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
-            "was looked at."
-        ),
-        "entries": [claim_entry(claim, snapshot) for claim in snapshot.claims.values()],
-    }
+    lead = (
+        "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
+        "was looked at."
+    )
+    entries = [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
+    return {"title": "Claims", "description": lead, "entries": entries}
 
 
 def _claim(claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
