@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bibtexparser
 import pytest
 import rispy
 from browser_paths import ADDRESSES, LABS
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from conftest import Reader, Server
 
@@ -32,18 +34,14 @@ def test_every_page_opens_clean_and_fits(browser: Browser, server: Server, theme
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, server: Server, axe: str, theme: str, address: str) -> None:
+def test_axe_finds_nothing_serious(
+    browser: Browser, server: Server, serious: Callable[[Page], list[Any]], theme: str, address: str
+) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme, bypass_csp=True)
     page = Reader(context.new_page()).open(server.url + address)
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    serious = [
-        (violation["id"], [node["target"] for node in violation["nodes"]][:3], violation["nodes"][0]["failureSummary"])
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-    ]
+    found = serious(page)
     context.close()
-    assert serious == []
+    assert found == []
 
 
 def test_a_knob_changes_address_figure_and_numbers(reader: Reader, server: Server) -> None:

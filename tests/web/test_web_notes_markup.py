@@ -43,11 +43,8 @@ def problems(text: str) -> list[str]:
         if tag == "form" and not attributes.get("action", "").startswith("/discussion"):
             found.append(f"form {attributes}")
         found += [f"{tag} {name}" for name in attributes if name.startswith("on") or name in ("style", "formaction")]
-        found += [
-            f"{tag} {name}={value}"
-            for name, value in attributes.items()
-            if name in ADDRESSES and scheme(value) not in SCHEMES
-        ]
+        addresses = {name: value for name, value in attributes.items() if name in ADDRESSES}
+        found += [f"{tag} {name}={value}" for name, value in addresses.items() if scheme(value) not in SCHEMES]
         if any(outer.attributes.get("data-testid") == "written" for outer in element.inside):
             is_math = any(outer.tag == "math" for outer in (*element.inside, element))
             if tag not in WRITTEN.split():
@@ -160,10 +157,9 @@ def test_html_is_text():
     assert [(found.tag, found.text) for found in page.find()] == [("p", "<b>x</b> <!-- y -->"), ("p", "<div>z</div>")]
 
 
-@pytest.mark.parametrize("level", range(1, 7))
-def test_headings_stay_below_those_of_the_page(level: int):
-    [heading] = Page(render_markdown(f"{'#' * level} x")).find()
-    assert heading.tag == f"h{min(level + 2, 6)}"
+def test_headings_stay_below_those_of_the_page():
+    page = Page(render_markdown("\n".join(f"{'#' * level} x" for level in range(1, 7))))
+    assert [heading.tag for heading in page.find()] == ["h3", "h4", "h5", "h6", "h6", "h6"]
 
 
 def test_formulas_are_drawn_and_money_is_not():
@@ -177,20 +173,10 @@ def test_formulas_are_drawn_and_money_is_not():
     assert "costs $5 or $6 $ here" in page.one("p").text
 
 
-@pytest.mark.parametrize(
-    "latex",
-    [
-        "",
-        r"\frac",
-        r"\left(",
-        r"x^",
-        "{" * 500 + "}" * 500,
-        r"\left(" * 100 + r"\right)" * 100,
-        "x" * 2000,
-        r"\newcommand{\a}{\a\a}\a",
-        r"\def\a{b}\a",
-    ],
-)
+DEEP = ["{" * 500 + "}" * 500, r"\left(" * 100 + r"\right)" * 100, "x" * 2000]
+
+
+@pytest.mark.parametrize("latex", ["", r"\frac", r"\left(", "x^", *DEEP, r"\newcommand{\a}{\a\a}\a", r"\def\a{b}\a"])
 def test_what_is_no_formula_is_shown_as_it_was_written(latex: str):
     assert guarded_mathml(latex, display=False) is None
     if latex:
@@ -201,10 +187,9 @@ def test_a_formula_is_the_same_as_ours_where_it_needs_no_guard():
     from bnlens.web.maths import mathml
 
     for latex in (r"\zeta\gamma^2", r"\sum_{j=1}^N \sigma(\bar h_j)", r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}"):
-        ours, guarded = Page(mathml(latex)), Page(guarded_mathml(latex, display=True) or "")
-        assert [(found.tag, found.text) for found in ours.find()] == [
-            (found.tag, found.text) for found in guarded.find()
-        ]
+        pages = Page(mathml(latex)), Page(guarded_mathml(latex, display=True) or "")
+        ours, guarded = ([(found.tag, found.text) for found in page.find()] for page in pages)
+        assert ours == guarded
 
 
 def test_a_text_cannot_stand_for_a_formula():
@@ -215,21 +200,11 @@ def test_a_text_cannot_stand_for_a_formula():
 WIDE = "|".join("a" * 50) + "\n" + "|".join("-" * 50) + "\na" * 9000
 
 
-@pytest.mark.parametrize(
-    ("piece", "times"),
-    [
-        ("[", 20_000),
-        ("*_", 10_000),
-        (">", 20_000),
-        ("<", 20_000),
-        ("$a", 10_000),
-        ("[a](", 5000),
-        ("![](http://a)", 1500),
-        ("- ", 10_000),
-        ("`a", 10_000),
-        ("&", 20_000),
-        pytest.param(WIDE, 1, marks=pytest.mark.slow),
-    ],
-)
-def test_texts_that_are_hard_to_read_are_drawn(piece: str, times: int):
-    assert problems(f'<div data-testid="written">{render_markdown(piece * times)}</div>') == []
+@pytest.mark.parametrize("piece", ["[", "*_", ">", "<", "$a", "[a](", "![](http://a)", "- ", "`a", "&"])
+def test_texts_that_are_hard_to_read_are_drawn(piece: str):
+    assert problems(f'<div data-testid="written">{render_markdown(piece * (20_000 // len(piece)))}</div>') == []
+
+
+@pytest.mark.slow
+def test_a_wide_table_is_drawn():
+    assert problems(f'<div data-testid="written">{render_markdown(WIDE)}</div>') == []
