@@ -19,10 +19,7 @@ class RunProgress:
     """A live bar in a terminal, one line per finished job elsewhere; an `Observer` and a context manager.
 
     The bar advances by the cost of the jobs, so the time left does not jump when a long job follows short ones.
-
-    Attributes:
-        done: jobs that are stored.
-        total: jobs of the run.
+    ``done`` of ``total`` jobs are stored.
     """
 
     def __init__(self, console: Console) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,31 +35,27 @@ class SplitName(str, Enum):
 
 
 def report_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)] = "cnn",
-    data: Annotated[str, typer.Option(metavar="NAME|DIR", help=_DATA)] = "digits",
-    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help=_CHECKPOINT, show_default=False)] = None,
-    train_steps: Annotated[int, typer.Option(min=0, metavar="N", help=_STEPS)] = 40,
+    model: Annotated[str, Argument(metavar="MODEL", help=_MODEL)] = "cnn",
+    data: Annotated[str, Option(metavar="NAME|DIR", help=_DATA)] = "digits",
+    checkpoint: Annotated[Path | None, Option(metavar="FILE", help=_CHECKPOINT, show_default=False)] = None,
+    train_steps: Annotated[int, Option(min=0, metavar="N", help=_STEPS)] = 40,
     sizes: Annotated[
         list[int] | None,
-        typer.Option("--statistics-batch-size", "-M", min=2, metavar="M", help=_SIZES, show_default="16 and 64"),
+        Option("--statistics-batch-size", "-M", min=2, metavar="M", help=_SIZES, show_default="16 and 64"),
     ] = None,
     source: Annotated[
-        int | None,
-        typer.Option("--prediction-batch-size", metavar="M0", help=_GROUPS, show_default="between the M"),
+        int | None, Option("--prediction-batch-size", metavar="M0", help=_GROUPS, show_default="between the M")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
-    per_layer: Annotated[bool, typer.Option(help="Measure each layer alone too.")] = True,
+    rounds: Annotated[int, Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
+    per_layer: Annotated[bool, Option(help="Measure each layer alone too.")] = True,
     samples: Annotated[
-        int | None,
-        typer.Option(metavar="P", help=_SUBSET, show_default=f"all; at most {_MAX_SAMPLES:,} are measured"),
+        int | None, Option(metavar="P", help=_SUBSET, show_default=f"all; at most {_MAX_SAMPLES:,} are measured")
     ] = None,
-    split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName.train,
-    seed: Annotated[int, typer.Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with figures.", show_default=False)
-    ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help=_SAVE, show_default=False)] = None,
+    split: Annotated[SplitName, Option(help="Part of the data.")] = SplitName.train,
+    seed: Annotated[int, Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
+    as_json: Annotated[bool, Option("--json", help="Print the report as JSON on standard output.")] = False,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Write a page with figures.", show_default=False)] = None,
+    save: Annotated[Path | None, Option(metavar="FILE", help=_SAVE, show_default=False)] = None,
 ) -> None:
     """Measure and predict how much BN regularises a network.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,35 +36,28 @@ class ScaleName(str, Enum):
 
 
 def reproduce_command(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="IDS", show_default=False, help=_IDS)] = None,
-    every: Annotated[bool, typer.Option("--all", help="Run every claim.")] = False,
-    scale: Annotated[ScaleName | None, typer.Option(show_default="quick", help=_SCALE)] = None,
+    ids: Annotated[list[str] | None, Argument(metavar="IDS", show_default=False, help=_IDS)] = None,
+    every: Annotated[bool, Option("--all", help="Run every claim.")] = False,
+    scale: Annotated[ScaleName | None, Option(show_default="quick", help=_SCALE)] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
+        Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
     ] = None,
     changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", show_default=False, help=_CHANGE),
+        list[str] | None, Option("--set", metavar="NAME=VALUE", show_default=False, help=_CHANGE)
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", show_default=False, help=_CONFIG)] = None,
+    config: Annotated[Path | None, Option(metavar="FILE", show_default=False, help=_CONFIG)] = None,
     workers: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once."),
+        int | None, Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", show_default="1", help="Threads of each job.")
-    ] = None,
+    threads: Annotated[int | None, Option(min=1, metavar="N", show_default="1", help="Threads of each job.")] = None,
     scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler."),
+        str | None, Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="bnlens-out", help="Folder of the results.")
-    ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="List the claims and run nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", show_default=False, help=_DATA)] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", show_default="bnlens-out", help="Folder of the results.")] = None,
+    listing: Annotated[bool, Option("--list", help="List the claims and run nothing.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object on standard output.")] = False,
+    data: Annotated[Path | None, Option(metavar="DIR", show_default=False, help=_DATA)] = None,
 ) -> None:
     """Compute the claims and judge them. What is stored already is not computed again."""
     from bnlens.claims import claim_data, claims, run_data

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import typer
+from typer import Argument, Option
 
 from bnlens._names import did_you_mean
 from bnlens.errors import StoreError, UsageError
@@ -43,13 +44,13 @@ class StatusName(str, Enum):
     failed = "failed"
 
 
-Folder: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")]
+Folder: TypeAlias = Annotated[Path, Option("--out", metavar="DIR", help="Folder of the results.")]
 Claims: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--claim", metavar="ID", show_default=False, help="Only jobs computed for this claim. Repeatable."),
+    Option("--claim", metavar="ID", show_default=False, help="Only jobs computed for this claim. Repeatable."),
 ]
 Status: TypeAlias = Annotated[
-    StatusName | None, typer.Option("--status", show_default=False, help="Only jobs that ended so.")
+    StatusName | None, Option("--status", show_default=False, help="Only jobs that ended so.")
 ]
 
 
@@ -77,7 +78,7 @@ def list_command(
     out: Folder = Path("bnlens-out"),
     claim: Claims = None,
     status: Status = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """List stored jobs: when they ended, how long they took, and whether the code behind them has changed since."""
     from bnlens.runs import is_current
@@ -106,7 +107,7 @@ def list_command(
 
 
 def show_command(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Name of the job, or the first characters of its key.")],
+    job: Annotated[str, Argument(metavar="JOB", help="Name of the job, or the first characters of its key.")],
     out: Folder = Path("bnlens-out"),
     claim: Claims = None,
 ) -> None:
@@ -114,20 +115,7 @@ def show_command(
     from bnlens.runs import is_current
 
     record = _find(job, select(out, claim))
-    names = [
-        "key",
-        "claim",
-        "job",
-        "function",
-        "config",
-        "code",
-        "status",
-        "seconds",
-        "started",
-        "finished",
-        "versions",
-    ]
-    content = {name: getattr(record, name) for name in names}
+    content = {name: value for name, value in vars(record).items() if name not in ("result", "error", "traceback")}
     content |= {"stale": not is_current(record), "result": record.result}
     if record.status == "failed":
         content |= {"error": record.error, "traceback": record.traceback}
@@ -160,17 +148,15 @@ def export_command(
     status: Status = None,
     series: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME", show_default=False, help="One row per entry of this list in the results, such as curve."
         ),
     ] = None,
     form: Annotated[
-        FormatName | None,
-        typer.Option("--format", show_default="by the ending of FILE, else csv", help="Of the table."),
+        FormatName | None, Option("--format", show_default="by the ending of FILE, else csv", help="Of the table.")
     ] = None,
     file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", metavar="FILE", show_default="standard output", help="Where to write."),
+        Path | None, Option("--file", "-f", metavar="FILE", show_default="standard output", help="Where to write.")
     ] = None,
 ) -> None:
     """Write stored jobs as CSV, JSON or parquet: one row per job, its configuration and its results as columns."""
@@ -223,9 +209,9 @@ def remove_command(
     out: Folder = Path("bnlens-out"),
     claim: Claims = None,
     status: Status = None,
-    stale: Annotated[bool, typer.Option("--stale", help="Only jobs computed by other versions of the code.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="All jobs.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    stale: Annotated[bool, Option("--stale", help="Only jobs computed by other versions of the code.")] = False,
+    every: Annotated[bool, Option("--all", help="All jobs.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove stored jobs: those of a claim, failed ones, those of older code, or all. They would be computed anew."""
     if not (claim or status or stale or every):

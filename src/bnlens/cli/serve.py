@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 __all__ = ["serve_command"]
 
 
 def serve_command(
     folder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder with saved reports and the results of reproduce.")
+        Path, Option(metavar="DIR", help="Folder with saved reports and the results of reproduce.")
     ] = Path("bnlens-out"),
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 for any that is free.")] = 8765,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    host: Annotated[str, Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, metavar="PORT", help="Port; 0 for any that is free.")] = 8765,
+    open_browser: Annotated[bool, Option("--open/--no-open", help="Open the page in a browser.")] = True,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", show_default=False, help="Write the pages to files that open from disk, and end."),
+        Option(metavar="DIR", show_default=False, help="Write the pages to files that open from disk, and end."),
     ] = None,
 ) -> None:
     """Show labs, saved reports and findings in a browser. Nothing leaves this machine; Ctrl-C ends it."""

@@ -19,8 +19,6 @@ __all__ = [
     "ClaimAnswer",
     "ClaimEntry",
     "FacetEntry",
-    "FindingEntry",
-    "ResultEntry",
     "RunEntry",
     "claim_answer",
     "claim_entry",

@@ -31,13 +31,7 @@ _FOR = {"holds": 1.0, "holds approximately": 0.5, "does not hold here": 0.0}
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence.
-
-    Attributes:
-        id: stable name, unique over all facets.
-        text: the sentence, in our words.
-        claims: id of a claim -> whether the finding stands with it or against it.
-    """
+    """A sentence in our words, and by id of a claim whether it stands with it or against it."""
 
     id: str
     text: str
@@ -46,14 +40,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facet:
-    """One side of the paper.
-
-    Attributes:
-        id: stable name.
-        title: a word or two.
-        question: what it answers.
-        findings: its sentences.
-    """
+    """One side of the paper: a title of a word or two, the question that it answers, its sentences."""
 
     id: str
     title: str

@@ -28,13 +28,7 @@ _THREADS = 2  # closed forms at a time: more only take turns
 
 
 class Answer:
-    """A lab's result at a state, with its page parts made on first use.
-
-    Attributes:
-        lab: the lab.
-        state: settled state.
-        result: figure, numbers, words.
-    """
+    """A lab's result at a settled state, with its page parts made on first use."""
 
     def __init__(self, lab: Lab, state: State, result: Result) -> None:
         self.lab, self.state, self.result = lab, state, result
@@ -118,10 +112,7 @@ class Limits:
 class Workers:
     """A few worker processes, started when they are first needed.
 
-    Attributes:
-        busy: those at work.
-        asked: requests that run or wait.
-        stopping: set when the server ends; what runs is then stopped.
+    ``busy`` are those at work, ``asked`` counts requests that run or wait; ``stopping`` stops what runs as the server ends.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -135,17 +126,9 @@ class Workers:
         self.asked = 0
 
     async def compute(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Result:
-        """Compute a state in a process.
+        """Compute a settled state of one of `bnlens.web.labs.LABS` in a process; raises as `Answers.find` does.
 
-        Args:
-            lab: one of `bnlens.web.labs.LABS`.
-            state: settled state.
-            gone: whether the reader has gone; is asked several times a second.
-
-        Raises:
-            UsageError: the library's sentence about this state.
-            OverloadedError: too many wait, or the time is up.
-            GoneError: the reader has gone; the computation was stopped.
+        Whether the reader has ``gone`` is asked several times a second; the computation is stopped then.
         """
         if self.asked >= self._limits.workers + self._limits.waiting:
             raise OverloadedError("Too many simulations are waiting: try again in a minute, or without simulation.")

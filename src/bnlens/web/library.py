@@ -177,11 +177,7 @@ _ENVELOPE = 8192  # what a form adds to its file
 def add_sending(routes: APIRouter, path: str, library: Library[Any], page: Callable[[str], str]) -> None:
     """Add a route that takes the file of a form's field ``file``, keeps it in a library and leads to its page.
 
-    Args:
-        routes: where to add it.
-        path: address that the form is posted to.
-        library: keeps the file in memory and says how large it may be.
-        page: from its name in the library to the address that shows it.
+    ``page`` returns the address that shows a name of the library.
     """
 
     @routes.post(path)

@@ -24,12 +24,10 @@ _CSL = re.compile(rb'\A\s*(?:\[\s*)?\{(?=[^{]*"type"\s*:\s*"[a-z_-]+")(?=[\s\S]*
 
 @dataclass(frozen=True)
 class Drawing:
-    """A network as it is shown.
+    """A network as it is shown, with works few enough to draw.
 
-    Attributes:
-        network: its works, few enough to draw.
-        places: id -> position in the square from -1 to 1, the paper at the origin; None if it cannot be laid out.
-        problem: why not.
+    ``places`` has their positions by id, in the square from -1 to 1 with the paper at the origin, or is None, and
+    ``problem`` says why it cannot be laid out.
     """
 
     network: Network
@@ -100,12 +98,11 @@ class Mark:
 
     Attributes:
         index: of its node; what the script calls it.
-        node: the work.
         label: authors and year, short.
         x: place in the graph, from 0 to `WIDTH`.
         y: from 0 to `HEIGHT`.
-        cites: indices of the works that it cites.
-        cited_by: indices of the works that cite it.
+        cites: indices of works.
+        cited_by: likewise.
     """
 
     index: int

@@ -49,13 +49,7 @@ class NoteEntry(Note):
 
 
 def discussion_page(subject: str | None = None, *, before: int | None = None, note: int | None = None) -> str:
-    """Return the address of the notes.
-
-    Args:
-        subject: only those on it.
-        before: only those with a smaller id.
-        note: the one to scroll to.
-    """
+    """Return the address of the notes, of those on a subject or ``before`` an id alone, to be scrolled to one note."""
     query = {name: value for name, value in (("subject", subject), ("before", before)) if value is not None}
     return "/discussion" + (f"?{urlencode(query)}" if query else "") + (f"#note-{note}" if note else "")
 
@@ -63,10 +57,7 @@ def discussion_page(subject: str | None = None, *, before: int | None = None, no
 def find_subject(site: Site, given: str, known: Iterable[str] = ()) -> str:
     """Return a subject of notes: empty for the paper, else the id of a claim; upper and lower case are the same.
 
-    Args:
-        site: with the register of the claims.
-        given: what was asked for.
-        known: subjects that are good although the register does not have them any more.
+    The ``known`` subjects are good although the register does not have them any more.
 
     Raises:
         NotFoundError: there is none of that id.

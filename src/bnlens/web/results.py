@@ -23,12 +23,9 @@ _FILES = ("runs.sqlite", "runs.sqlite-wal")  # new results stand in the second u
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All claims with their newest runs at one moment.
+    """All claims by id with the newest runs of those of which something is stored, at one moment.
 
-    Attributes:
-        claims: the register.
-        runs: by claim id; a claim of which nothing is stored is absent.
-        problem: why the results file cannot be read, if so.
+    ``problem`` says why the results file cannot be read, if so.
     """
 
     claims: Mapping[str, Claim]
@@ -37,11 +34,7 @@ class Snapshot:
 
 
 class Results:
-    """The results file of a folder, read and judged again only when it has changed.
-
-    Attributes:
-        register: returns the claims by id.
-    """
+    """The results file of a folder, read and judged again only when it has changed; ``register`` returns the claims."""
 
     def __init__(self, folder: Path, register: Register) -> None:
         self.register = register

@@ -86,15 +86,10 @@ class Site:
     Attributes:
         folder: where `bnlens reproduce` writes and reports are looked for.
         labs: by id, in the order of the page.
-        pages: what the navigation lists.
-        answers: computed states.
-        reports: saved reports.
-        networks: citation networks.
-        notes: what readers have written.
+        answers: computed states of the labs.
         results: the claims with their newest runs in the folder.
-        runs: what readers have started.
+        runs: those that readers have started.
         static: whether pages are written to files, where nothing can be asked of a server.
-        templates: Jinja's environment.
     """
 
     folder: Path
