@@ -93,9 +93,9 @@ def test_other_addresses_are_warned_of(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_missing_packages_are_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    from bnlens import web
     from bnlens.errors import UsageError
-    from bnlens.web import _optional
 
-    monkeypatch.setitem(_optional._PACKAGES, "no_such_module", "no-such-package")
+    monkeypatch.setitem(web._PACKAGES, "no_such_module", "no-such-package")
     with pytest.raises(UsageError, match=r"needs no-such-package; pip install 'bnlens\[web\]'"):
-        _optional.require_web()
+        web._require_packages()

@@ -48,7 +48,7 @@ __all__ = ["find_claim", "router"]
 
 _POLL = 0.2  # seconds between looks at the state of a run
 _ALIVE = 15.0  # seconds after which a silent stream says that it is still there
-_MISSING = errors({404: "There is no such claim."})
+_MISSING = {**errors({404: "There is no such claim."}), **INVALID}
 _NO_RUN = errors({404: "No run was started yet."})
 _STREAM: Responses = {
     200: {
@@ -83,27 +83,28 @@ def find_claim(snapshot: Snapshot, claim_id: str) -> Claim:
 def router(site: Site) -> APIRouter:
     """Return the routes for findings, claims and runs."""
     routes = APIRouter(prefix="/api", route_class=BoundedRoute)
+    judged = APIRouter(prefix="/claims", tags=["claims"], route_class=BoundedRoute)
+    started = APIRouter(prefix="/runs", tags=["runs"], route_class=BoundedRoute)
 
     @routes.get("/findings", summary="Findings of the paper in seven facets", tags=["findings"])
     async def findings() -> list[FacetEntry]:
         snapshot = await site.results.get()
         return [facet_entry(facet, snapshot) for facet in facets()]
 
-    @routes.get("/claims", summary="The claims, each with its newest run", tags=["claims"])
+    @judged.get("", summary="The claims, each with its newest run")
     async def claims() -> list[ClaimEntry]:
         snapshot = await site.results.get()
         return [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
 
-    @routes.get("/claims/{claim_id}", summary="One claim in full", tags=["claims"], responses={**_MISSING, **INVALID})
+    @judged.get("/{claim_id}", summary="One claim in full", responses=_MISSING)
     async def claim(claim_id: ClaimId) -> ClaimAnswer:
         snapshot = await site.results.get()
         return claim_answer(find_claim(snapshot, claim_id), snapshot)
 
-    @routes.get(
-        "/claims/{claim_id}/table.csv",
+    @judged.get(
+        "/{claim_id}/table.csv",
         summary="The table behind a verdict, CSV",
-        tags=["claims"],
-        responses={**_MISSING, **INVALID, **CSV},
+        responses={**_MISSING, **CSV},
         response_class=Response,
     )
     async def table(claim_id: ClaimId) -> Response:
@@ -114,11 +115,10 @@ def router(site: Site) -> APIRouter:
             raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
         return attachment(csv_text(stored.run.finding.rows), f"bnlens-{found.id.lower()}.csv")
 
-    @routes.get(
-        "/claims/{claim_id}/citation/{form}",
+    @judged.get(
+        "/{claim_id}/citation/{form}",
         summary="The paper and the works behind a claim, for reference managers",
-        tags=["claims"],
-        responses={**_MISSING, **INVALID},
+        responses=_MISSING,
         response_class=Response,
     )
     async def citation(claim_id: ClaimId, form: CitationFormat) -> Response:
@@ -131,41 +131,38 @@ def router(site: Site) -> APIRouter:
             raise NotFoundError("No run was started yet.")
         return run_entry(run)
 
-    @routes.get("/runs", summary="The runs that were started here, newest first", tags=["runs"])
+    @started.get("", summary="The runs that were started here, newest first")
     async def runs() -> list[RunEntry]:
         return [run_entry(run) for run in site.runs.all]
 
-    @routes.post(
-        "/runs",
+    @started.post(
+        "",
         summary="Start a run of a claim at scale quick",
         description="One run at a time.",
         status_code=202,
-        tags=["runs"],
-        responses={**_MISSING, **INVALID, **FORBIDDEN, **BODY, **errors({409: "Another run is going on."})},
+        responses={**_MISSING, **FORBIDDEN, **BODY, **errors({409: "Another run is going on."})},
     )
     async def start(order: Order) -> RunEntry:
         claim = find_claim(await site.results.get(), order.claim)
         return run_entry(await run_in_threadpool(site.runs.start, claim))
 
-    @routes.get("/runs/current", summary="The run that goes on, else the last one", tags=["runs"], responses=_NO_RUN)
+    @started.get("/current", summary="The run that goes on, else the last one", responses=_NO_RUN)
     async def now() -> RunEntry:
         return current()
 
-    @routes.delete(
-        "/runs/current",
+    @started.delete(
+        "/current",
         summary="Cancel the run that goes on",
         description="Jobs that have finished stay stored.",
-        tags=["runs"],
         responses={**_NO_RUN, **INVALID, **FORBIDDEN},
     )
     async def cancel() -> RunEntry:
         await run_in_threadpool(site.runs.cancel)
         return current()
 
-    @routes.get(
-        "/runs/events",
+    @started.get(
+        "/events",
         summary="Progress of the current run as server-sent events",
-        tags=["runs"],
         responses={**_STREAM, **_NO_RUN},
         response_class=StreamingResponse,
     )
@@ -174,6 +171,8 @@ def router(site: Site) -> APIRouter:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_events(site, request), media_type="text/event-stream", headers=headers)
 
+    routes.include_router(judged)
+    routes.include_router(started)
     return routes
 
 

@@ -100,12 +100,7 @@ class Library(ABC, Generic[T]):
         return self._parsed(name, self.stamp(name))
 
     def text(self, name: str) -> str:
-        """Return a file's text.
-
-        Raises:
-            NotFoundError: there is none of that name.
-            StoreError: the file cannot be read.
-        """
+        """Return a file's text; raises as `load` does."""
         with self._lock:
             if name in self._sent:
                 return self._sent[name][1]
