@@ -35,10 +35,8 @@ def test_the_command_line_wins() -> None:
 
 def test_parameters_of_all_claims_and_of_one() -> None:
     study = Study(seeds=3, parameters={"": {"net": "cnn", "epochs": 1}, "e1": {"epochs": 9}})
-    assert parameters_of(study, ["E1", "E2"]) == {
-        "E1": {"net": "cnn", "epochs": 9, "seeds": 3},
-        "E2": {"net": "cnn", "epochs": 1, "seeds": 3},
-    }
+    both = {"net": "cnn", "seeds": 3}
+    assert parameters_of(study, ["E1", "E2"]) == {"E1": {**both, "epochs": 9}, "E2": {**both, "epochs": 1}}
     with pytest.raises(UsageError, match="there are parameters for E1, which is not among the claims to run"):
         parameters_of(study, ["E2"])
 

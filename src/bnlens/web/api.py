@@ -135,15 +135,12 @@ def router(site: Site) -> APIRouter:
 
     @routes.get("/labs", summary="The labs")
     def labs() -> list[LabEntry]:
-        return [
-            LabEntry(
-                **{name: getattr(lab, name) for name in ("id", "title", "question")},
-                page=lab.path(),
-                data=lab.data_path(lab.defaults),
-                parameters=lab.model.model_json_schema(),
-            )
-            for lab in site.labs.values()
-        ]
+        entries = []
+        for lab in site.labs.values():
+            named = {name: getattr(lab, name) for name in ("id", "title", "question")}
+            places = {"page": lab.path(), "data": lab.data_path(lab.defaults)}
+            entries.append(LabEntry(**named, **places, parameters=lab.model.model_json_schema()))
+        return entries
 
     for lab in site.labs.values():
         _add_lab(routes, site, lab)
@@ -182,14 +179,8 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
     for function in (numbers, table):
         function.__annotations__["state"] = Annotated[model, Query()]
     routes.get(f"/labs/{lab.id}", summary=lab.title, description=lab.question, responses=_ERRORS, name=lab.id)(numbers)
-    routes.get(
-        f"/labs/{lab.id}.csv",
-        summary=f"{lab.title}, CSV",
-        description=lab.question,
-        responses={**_ERRORS, **CSV},
-        response_class=Response,
-        name=f"{lab.id}_csv",
-    )(table)
+    as_csv: dict[str, Any] = {"summary": f"{lab.title}, CSV", "responses": {**_ERRORS, **CSV}, "name": f"{lab.id}_csv"}
+    routes.get(f"/labs/{lab.id}.csv", description=lab.question, response_class=Response, **as_csv)(table)
 
 
 class CitationFormat(str, Enum):

@@ -129,11 +129,9 @@ def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
 def claim_answer(claim: Claim, snapshot: Snapshot) -> ClaimAnswer:
     """Return a claim in full."""
     stored = snapshot.runs.get(claim.id)
-    return ClaimAnswer(
-        **dict(claim_entry(claim, snapshot)),
-        rows=plain(stored.run.finding.rows) if stored and stored.run.finding else [],
-        works=[dict(item) for item in cite(claim).items],
-    )
+    rows = plain(stored.run.finding.rows) if stored and stored.run.finding else []
+    works = [dict(item) for item in cite(claim).items]
+    return ClaimAnswer(**dict(claim_entry(claim, snapshot)), rows=rows, works=works)
 
 
 def facet_entry(facet: Facet, snapshot: Snapshot) -> FacetEntry:

@@ -191,21 +191,15 @@ def router(site: Site) -> APIRouter:
 def _answer(name: str, drawing: Drawing) -> NetworkAnswer:
     network = drawing.network
     places: Mapping[str, tuple[float | None, float | None]] = drawing.places or {}
+    placed = [(node, *places.get(node.id, (None, None))) for node in network.nodes]
     return NetworkAnswer(
         file=name,
         origin=network.origin,
-        references=network.counts.references,
-        citations=network.counts.citations,
-        influential=network.counts.influential,
+        **{name: getattr(network.counts, name) for name in ("references", "citations", "influential")},
         roles=dict(network.roles().items()),
         notes=[*network.notes, *([drawing.problem] if drawing.problem else [])],
-        nodes=[
-            NodeEntry(**asdict(node), x=x, y=y)
-            for node in network.nodes
-            for x, y in [places.get(node.id, (None, None))]
-        ],
+        nodes=[NodeEntry(**asdict(node), x=x, y=y) for node, x, y in placed],
         edges=[
-            EdgeEntry(citing=edge.citing, cited=edge.cited, source=network.sources.get(edge.source, ""))
-            for edge in network.edges
+            EdgeEntry(citing=e.citing, cited=e.cited, source=network.sources.get(e.source, "")) for e in network.edges
         ],
     )

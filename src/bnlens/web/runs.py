@@ -109,10 +109,8 @@ class Runs:
         with self._lock:
             current = self.current
             if current is not None and current.status == "running":
-                raise BusyError(
-                    f"{current.claim.id} is being computed, and one claim runs at a time: wait until it has ended, or "
-                    "cancel it."
-                )
+                rule = "and one claim runs at a time: wait until it has ended, or cancel it."
+                raise BusyError(f"{current.claim.id} is being computed, {rule}")
             self._count += 1
             self._cancelled, self._process = False, Process()
             self._process.start()

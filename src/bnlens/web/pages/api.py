@@ -13,6 +13,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_SUMMARY = "The same numbers for programs: JSON, CSV and an OpenAPI schema."
+
 _ASK_FOR_MORE = ("/api/labs/network", "/api/runs/")  # a report, and a run that was started
 
 
@@ -21,14 +23,9 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/api/docs")
     def docs(request: Request) -> Response:
-        schema: dict[str, Any] = request.app.openapi()
-        return site.render(
-            request,
-            "api.html",
-            title="The API",
-            description="Every lab as JSON and CSV. All parameters have defaults but the name of a report.",
-            endpoints=list(_endpoints(schema)),
-        )
+        endpoints = list(_endpoints(request.app.openapi()))
+        lead = "Every lab as JSON and CSV. All parameters have defaults but the name of a report."
+        return site.render(request, "api.html", title="The API", description=lead, endpoints=endpoints)
 
     return routes
 
@@ -74,10 +71,5 @@ def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
 
 
 PAGE = Page(
-    id="api",
-    title="API",
-    path="/api/docs",
-    summary="The same numbers for programs: JSON, CSV and an OpenAPI schema.",
-    routes=_routes,
-    export=lambda site: ("/api/openapi.json",),
+    id="api", title="API", path="/api/docs", summary=_SUMMARY, routes=_routes, export=lambda site: ["/api/openapi.json"]
 )

@@ -22,6 +22,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_SUMMARY = "The statements behind the findings: figure, table, verdict, and what agreement means."
+
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
@@ -65,11 +67,8 @@ def _figure(stored: StoredRun) -> Html | None:
     claim, finding, figure = stored.run.claim, stored.run.finding, stored.run.figure
     if finding is None or figure is None:
         return None
-    return render.figure(
-        figure,
-        caption=f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}.",
-        label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
-    )
+    caption = f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}."
+    return render.figure(figure, caption=caption, label=f"Figure {claim.id}, {claim.title}. {finding.summary}")
 
 
 def _export(site: Site) -> Iterable[str]:
@@ -82,11 +81,5 @@ def _export(site: Site) -> Iterable[str]:
 
 
 PAGE = Page(
-    id="claims",
-    title="Claims",
-    path="/claims",
-    summary="The statements behind the findings: figure, table, verdict, and what agreement means.",
-    context=_claims,
-    routes=_routes,
-    export=_export,
+    id="claims", title="Claims", path="/claims", summary=_SUMMARY, context=_claims, routes=_routes, export=_export
 )

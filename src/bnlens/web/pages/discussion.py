@@ -19,6 +19,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_SUMMARY = "Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine."
+
 _SHOWN = 50
 _FIELDS = ("text", "author", "subject", "version")
 
@@ -187,11 +189,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from map(discussion_page, counts)
 
 
-PAGE = Page(
-    id="discussion",
-    title="Discussion",
-    path="/discussion",
-    summary="Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine.",
-    routes=_routes,
-    export=_export,
-)
+PAGE = Page(id="discussion", title="Discussion", path="/discussion", summary=_SUMMARY, routes=_routes, export=_export)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -18,6 +18,8 @@ from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
+
+_SUMMARY = "Turn the knobs of the theory and see curve and simulation side by side."
 
 
 def _routes(site: Site) -> APIRouter:
@@ -84,11 +86,8 @@ def _page(
     )
 
 
-PAGE = Page(
-    id="labs",
-    title="Labs",
-    path="/labs",
-    summary="Turn the knobs of the theory and see curve and simulation side by side.",
-    routes=_routes,
-    export=lambda site: [lab.path(state) for lab in site.labs.values() for state in lab.exported()],
-)
+def _export(site: Site) -> Iterable[str]:
+    return (lab.path(state) for lab in site.labs.values() for state in lab.exported())
+
+
+PAGE = Page(id="labs", title="Labs", path="/labs", summary=_SUMMARY, routes=_routes, export=_export)

@@ -17,6 +17,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_SUMMARY = "The works that the paper cites and that cite it, as a graph to search and turn."
+
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
@@ -59,11 +61,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from (f"/api/works/{work}/citation/{form.value}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(
-    id="network",
-    title="Network",
-    path="/network",
-    summary="The works that the paper cites and that cite it, as a graph to search and turn.",
-    routes=_routes,
-    export=_export,
-)
+PAGE = Page(id="network", title="Network", path="/network", summary=_SUMMARY, routes=_routes, export=_export)

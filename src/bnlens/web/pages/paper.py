@@ -15,6 +15,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_SUMMARY = "What it says, what came of it when it was computed, its key terms, and how to cite it."
+
 
 def _paper(snapshot: Snapshot) -> dict[str, Any]:
     citation = cite()
@@ -35,11 +37,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from (f"/api/paper/citation/{form.value}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(
-    id="paper",
-    title="Paper",
-    path="/paper",
-    summary="What it says, what came of it when it was computed, its key terms, and how to cite it.",
-    context=_paper,
-    export=_export,
-)
+PAGE = Page(id="paper", title="Paper", path="/paper", summary=_SUMMARY, context=_paper, export=_export)
