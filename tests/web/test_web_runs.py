@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from bnlens.runs import read_records
 from bnlens.web import create_app
+from bnlens.web.worker import Process
 from web import fake_claims
 from web.readers import URL, cancel, events, start
 
@@ -41,6 +42,13 @@ def wait_for(client: TestClient, **expected: object) -> dict:
     raise AssertionError(f"the run did not come to {expected}: {run}")
 
 
+def begun(client: TestClient) -> Process:
+    """The process of a run that has one job done and waits for the gate."""
+    start(client, fake_claims.WAITS)
+    wait_for(client, done=1)
+    return client.app.state.site.runs._process
+
+
 def test_a_claim_is_computed_to_its_verdict(client: TestClient, tmp_path: Path):
     assert client.get("/api/runs").json() == []
     assert client.get("/api/runs/current").status_code == 404
@@ -57,9 +65,7 @@ def test_a_claim_is_computed_to_its_verdict(client: TestClient, tmp_path: Path):
 
 
 def test_the_run_is_a_process_of_its_own(client: TestClient, gate: Path):
-    start(client, fake_claims.WAITS)
-    process = client.app.state.site.runs._process
-    wait_for(client, done=1)
+    process = begun(client)
     assert process.is_alive
     gate.touch()
     wait_for(client, status="done")
@@ -86,8 +92,7 @@ def test_only_one_of_many_starts_at_once_wins(client: TestClient, gate: Path):
 
 def test_the_stream_ends_with_the_verdict(client: TestClient, gate: Path):
     assert client.get("/api/runs/events").status_code == 404
-    start(client, fake_claims.WAITS)
-    wait_for(client, done=1)
+    begun(client)
     with ThreadPoolExecutor(2) as threads:
         streams = [threads.submit(client.get, "/api/runs/events") for _ in range(2)]
         gate.touch()
@@ -104,9 +109,7 @@ def test_the_stream_ends_with_the_verdict(client: TestClient, gate: Path):
 
 
 def test_a_cancelled_run_keeps_what_it_has_and_goes_on_later(client: TestClient, gate: Path, tmp_path: Path):
-    start(client, fake_claims.WAITS)
-    process = client.app.state.site.runs._process
-    wait_for(client, done=1)
+    process = begun(client)
     run = cancel(client).json()
     assert (run["status"], run["errors"]) == ("cancelled", [])
     assert not process.is_alive
@@ -134,9 +137,7 @@ def test_a_job_that_fails_is_said(client: TestClient):
 
 
 def test_a_process_that_is_killed_is_said(client: TestClient):
-    start(client, fake_claims.WAITS)
-    wait_for(client, done=1)
-    client.app.state.site.runs._process.kill()  # type: ignore[attr-defined]
+    begun(client).kill()
     run = wait_for(client, status="failed")
     assert "ended before it had finished" in run["errors"][0]
     assert start(client, "D1").status_code == 202  # and the next one starts
@@ -146,9 +147,7 @@ def test_a_process_that_is_killed_is_said(client: TestClient):
 
 def test_a_server_that_ends_ends_its_run(tmp_path: Path, gate: Path):
     with TestClient(create_app(tmp_path / "out", register=fake_claims.register), base_url=URL) as client:
-        start(client, fake_claims.WAITS)
-        process = client.app.state.site.runs._process
-        wait_for(client, done=1)
+        process = begun(client)
     assert not process.is_alive
     assert [record.job for record in read_records(tmp_path / "out" / "runs.sqlite")] == ["first"]
 

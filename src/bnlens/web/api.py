@@ -1,4 +1,4 @@
-"""The JSON API: every lab at /api/labs/ID, as CSV at /api/labs/ID.csv, its parameters and their ranges in the schema."""
+"""The JSON API: what all its parts share, and every lab at /api/labs/ID, as CSV at /api/labs/ID.csv, ranges in the schema."""
 
 from __future__ import annotations
 

@@ -84,10 +84,8 @@ def create_app(
     )
     app.state.site = site
     app.include_router(assets.router())
-    app.include_router(api.router(site))
-    app.include_router(paper_api.router(site))
-    app.include_router(claims_api.router(site))
-    app.include_router(notes_api.router(site))
+    for module in (api, paper_api, claims_api, notes_api):
+        app.include_router(module.router(site))
     for page in site.pages:
         app.include_router(page.router(site))
     _handle_errors(app, site)
@@ -119,10 +117,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
-        sentences = {
-            404: f"There is no page {request.url.path[:200]!r} here.",
-            405: f"{request.method} does not work here.",
-        }
+        missing = f"There is no page {request.url.path[:200]!r} here."
+        sentences = {404: missing, 405: f"{request.method} does not work here."}
         headers = dict(error.headers) if error.headers else None
         return answer(request, error.status_code, sentences.get(error.status_code, str(error.detail)), headers)
 
@@ -132,12 +128,5 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
 
 _STATUS = {NotFoundError: 404, BusyError: 409, ConflictError: 409, OverloadedError: 503}
-_TITLES = {
-    404: "Not found",
-    405: "Not here",
-    409: "Not now",
-    413: "Too large",
-    422: "That cannot be",
-    500: "A fault",
-    503: "Too busy",
-}
+_REFUSED = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
+_TITLES = {**_REFUSED, 500: "A fault", 503: "Too busy"}

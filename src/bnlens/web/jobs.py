@@ -1,4 +1,4 @@
-"""Where labs are computed: closed forms in threads, everything longer in worker processes that can be stopped.
+"""Where labs are computed and remembered: closed forms in threads, all else in worker processes that can be stopped.
 
 Two expensive requests never hold up the cheap ones: they run at low priority in processes of their own, wait in a bounded
 queue, end at a time limit, and end when the reader has gone.

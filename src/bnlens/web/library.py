@@ -1,4 +1,4 @@
-"""Files of one kind: those in the served folder and those a reader has sent; opened by listed names only."""
+"""Files of one kind, such as reports: those in the served folder and those that a form sends; opened by listed names only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Citation networks: the one that comes with bnlens, exports in the served folder, and those a reader has sent."""
+"""Citation networks, that of bnlens, exports in the served folder and those a reader has sent, and how a page draws them."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from starlette.responses import Response
 
 from bnlens._plain import plain
 from bnlens.citing import cite
-from bnlens.paper import Citation, KeyTerm, TermComparison, compare_terms, record, term_weights, works
+from bnlens.paper import Citation, compare_terms, record, term_weights, works
 from bnlens.web.api import CitationFormat, FileEntry, citation_response, errors
 from bnlens.web.labs import NotFoundError
 from bnlens.web.networks import Drawing
 from bnlens.web.site import Site
 
-__all__ = ["PaperAnswer", "network_page", "paper_answer", "router", "terms"]
+__all__ = ["PaperAnswer", "network_page", "paper_answer", "router"]
 
 _SHOWN = 12
 
@@ -68,17 +68,10 @@ class PaperAnswer(BaseModel):
 
 
 @functools.cache
-def terms() -> tuple[list[KeyTerm], TermComparison]:
-    """Return our key terms, and their comparison with the public page's."""
-    weights = term_weights()
-    found = [KeyTerm(term, weight) for term, weight in list(weights.items())[:_SHOWN]]
-    return found, compare_terms(weights)
-
-
 def paper_answer() -> PaperAnswer:
     """Return the record as the API hands it out."""
-    paper = record()
-    found, comparison = terms()
+    paper, weights = record(), term_weights()
+    comparison = compare_terms(weights)
     differing = ("versions", "references", "influential", "terms")
     return PaperAnswer(
         **{name: getattr(paper, name) for name in PaperAnswer.model_fields if name not in differing},
@@ -86,7 +79,7 @@ def paper_answer() -> PaperAnswer:
         references=paper.page.references,
         influential=paper.page.influential,
         terms=Terms(
-            found=[Term(term=found_term.term, weight=found_term.weight) for found_term in found],
+            found=[Term(term=term, weight=weight) for term, weight in list(weights.items())[:_SHOWN]],
             public=[Term(term=term, weight=weight) for term, weight in paper.page.terms.items()],
             overlap=comparison.overlap,
             spearman=plain(comparison.spearman),
