@@ -39,7 +39,7 @@ def play(act: Callable[[Answers], Awaitable[None]], **limits: Any) -> None:
         await act(answers)
         assert not running(answers)
         assert answers.workers.asked == 0
-        answers.close()
+        answers.workers.close()
 
     asyncio.run(go())
 

@@ -122,7 +122,7 @@ def _run(chosen: Sequence[Claim], study: Study) -> tuple[Sequence[ClaimRun], Pat
     out, data = Path(study.out or "bnlens-out"), study.data and Path(study.data)
     if data and not data.is_dir():
         raise UsageError(f"--data {data} is not a folder; give the folder that holds CIFAR-10")
-    progress = RunProgress(Console(stderr=True))
+    progress = _RunProgress(Console(stderr=True))
     try:
         with progress:
             done = reproduce(
@@ -194,7 +194,7 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
             console.print(correction, markup=False, highlight=False)
 
 
-class RunProgress:
+class _RunProgress:
     """A live bar in a terminal, one line per finished job elsewhere; an `Observer` and a context manager.
 
     The bar advances by the cost of the jobs, so the time left does not jump when a long job follows short ones.
@@ -209,7 +209,7 @@ class RunProgress:
         self._context = progress_bar(console.is_terminal, counted=False, console=console)
         self._bar = Bar()
 
-    def __enter__(self) -> RunProgress:
+    def __enter__(self) -> _RunProgress:
         self._bar = self._context.__enter__()
         self._bar.stage("planning")
         return self
@@ -218,19 +218,16 @@ class RunProgress:
         self._context.__exit__(*error)
 
     def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
-        """Show what will be computed."""
         self.done, self.total = stored, stored + len(jobs)
         self._say(f"{len(jobs)} of {self.total} jobs to compute" if jobs else f"all {self.total} jobs are stored")
         self._cost = sum(job.cost for _, job in jobs)
         self._show()
 
     def started(self, owner: str, job: Job) -> None:
-        """Show that a job runs."""
         self._running.append(f"{owner} {job.name}")
         self._show()
 
     def finished(self, owner: str, job: Job, record: Record) -> None:
-        """Show that a job has ended."""
         name = f"{owner} {job.name}"
         if name in self._running:
             self._running.remove(name)

@@ -54,13 +54,8 @@ Status: TypeAlias = Annotated[
 ]
 
 
-def select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | None = None) -> list[Record]:
-    """Return the stored jobs that are asked for, in the order in which they were stored.
-
-    Raises:
-        StoreError: there are no results, or the file cannot be read.
-        UsageError: a claim is unknown.
-    """
+def _select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | None = None) -> list[Record]:
+    """Return the stored jobs that are asked for, in the order in which they were stored."""
     from bnlens.claims import get_claims
     from bnlens.runs import FILE, read_records
 
@@ -83,7 +78,7 @@ def list_command(
     """List stored jobs: when they ended, how long they took, and whether the code behind them has changed since."""
     from bnlens.runs import is_current
 
-    records = select(out, claim, status)
+    records = _select(out, claim, status)
     names = ("key", "claim", "job", "status", "seconds", "finished")
     rows = [{**{name: getattr(record, name) for name in names}, "stale": not is_current(record)} for record in records]
     if as_json:
@@ -114,7 +109,7 @@ def show_command(
     """Print a stored job as JSON: configuration, result, versions, and the traceback if it failed."""
     from bnlens.runs import is_current
 
-    record = _find(job, select(out, claim))
+    record = _find(job, _select(out, claim))
     content = {name: value for name, value in vars(record).items() if name not in ("result", "error", "traceback")}
     content |= {"stale": not is_current(record), "result": record.result}
     if record.status == "failed":
@@ -169,7 +164,7 @@ def export_command(
         raise UsageError("parquet is not text; say where to write it with --file FILE")
     if file is not None:
         check_writable(file)
-    frame = records_frame(select(out, claim, status), series=series)
+    frame = records_frame(_select(out, claim, status), series=series)
     if chosen == "csv":
         rows = cast("list[dict[str, Any]]", frame.to_dict("records"))
         text: str | bytes = csv_text(rows, [str(name) for name in frame])
@@ -218,7 +213,7 @@ def remove_command(
         raise UsageError("say what to remove: --claim ID, --status failed, --stale, or --all")
     from bnlens.runs import FILE, is_current, remove_records
 
-    records = [record for record in select(out, claim, status) if not stale or not is_current(record)]
+    records = [record for record in _select(out, claim, status) if not stale or not is_current(record)]
     seconds = sum(record.seconds for record in records)
     if not records:
         typer.echo("No stored job fits; nothing was removed.")

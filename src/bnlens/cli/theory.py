@@ -61,13 +61,13 @@ def _function(lab: Lab, command: Command) -> Callable[..., None]:
     """Return the function of a subcommand; typer makes its options from the signature."""
 
     def run(form: OutputFormat, plot: Path | None, **given: Any) -> None:
-        check_plot(plot)
+        _check_plot(plot)
         state = _state(lab, given)
         with counter("simulating") as progress:
             table = command.tabulate(state, progress)
         typer.echo(table.csv() if form is OutputFormat.csv else json.dumps(table.data(), indent=2) + "\n", nl=False)
         if plot is not None:
-            write_plot(table.draw(), plot, table.title, table.words)
+            _write_plot(table.draw(), plot, table.title, table.words)
 
     asked = [_argument(parameter, parameter.option) for parameter in lab.parameters if parameter.option is not None]
     arguments = [
@@ -117,7 +117,7 @@ def _state(lab: Lab, given: Mapping[str, Any]) -> dict[str, Any]:
     for name, flag, option in options:
         if option.only and first not in option.only and state[name] is not None:
             raise UsageError(f"{flag} {option.refusal.format(first)}")
-    lists = {name: parse_numbers(state[name], flag) for name, flag, option in options if option.numbers}
+    lists = {name: _parse_numbers(state[name], flag) for name, flag, option in options if option.numbers}
     return state | lists
 
 
@@ -130,13 +130,13 @@ def _value(value: Any) -> Any:
 _MOST_NUMBERS = 100_000
 
 
-def parse_numbers(text: str, option: str) -> list[float]:
+def _parse_numbers(text: str, option: str) -> list[float]:
     """Return the numbers of "0.5,1,2" or of "START:STOP:STEP", STOP included.
 
     Raises:
         UsageError: the text is neither; the message names the option.
 
-    >>> parse_numbers("0.5,1,4", "--alpha"), parse_numbers("0:1:0.25", "--tau")
+    >>> _parse_numbers("0.5,1,4", "--alpha"), _parse_numbers("0:1:0.25", "--tau")
     ([0.5, 1.0, 4.0], [0.0, 0.25, 0.5, 0.75, 1.0])
     """
     try:
@@ -156,13 +156,8 @@ def parse_numbers(text: str, option: str) -> list[float]:
     return [round(start + index * step, 12) for index in range(count)]
 
 
-def check_plot(path: Path | None) -> None:
-    """Raise before anything is computed where a figure could not be written.
-
-    Raises:
-        UsageError: the file's ending is unknown, or a PNG needs a package that is not installed.
-        StoreError: the folder cannot be written.
-    """
+def _check_plot(path: Path | None) -> None:
+    """Raise before anything is computed where a figure could not be written."""
     if path is None:
         return
     if path.suffix not in (".html", ".png"):
@@ -173,12 +168,8 @@ def check_plot(path: Path | None) -> None:
     check_writable(path)
 
 
-def write_plot(figure: Figure, path: Path, title: str, description: str) -> None:
-    """Write a figure as a page that works offline, or as a picture.
-
-    Raises:
-        UsageError: the picture cannot be made, as without a Chromium.
-    """
+def _write_plot(figure: Figure, path: Path, title: str, description: str) -> None:
+    """Write a figure as a page that works offline, or as a picture; raise where that cannot be made."""
     from bnlens import render
 
     figure.update_layout(template=render.template())

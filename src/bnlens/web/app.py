@@ -70,7 +70,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        site.answers.close()
+        site.answers.workers.close()
         await run_in_threadpool(site.runs.close)
 
     app = FastAPI(

@@ -85,7 +85,7 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
                 raise UsageError(f"cannot write the page {address}: it answered with status {status}")
         progress(len(addresses), len(addresses))
     finally:
-        site.answers.close()
+        site.answers.workers.close()
     return files
 
 

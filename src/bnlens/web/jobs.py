@@ -75,10 +75,6 @@ class Answers:
                 self._kept.popitem(last=False)
         return answer
 
-    def close(self) -> None:
-        """Stop all computations."""
-        self.workers.close()
-
 
 _POLL = 0.2  # seconds between looks at whether the reader is still there
 _log = logging.getLogger("bnlens.web")

@@ -61,13 +61,7 @@ class NetworkLibrary(Library[Network]):
         return parse_network(text.removeprefix("\ufeff"), name, MOST_NODES)
 
     def draw(self, name: str) -> Drawing:
-        """Return a network with its layout.
-
-        Raises:
-            NotFoundError: there is none of that name.
-            StoreError: the file cannot be read.
-            DataError: the file is no network.
-        """
+        """Return a network with its layout; raises as `load` does, and a DataError if the file is no network."""
         with self._drawing:  # one at a time: a second reader of the same network waits for the first one's
             return self._drawn(name, self.stamp(name) if name else None)
 
