@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from bnlens.paper import MOST_NODES, Citation, bundled_network, works
 from bnlens.web import create_app
-from bnlens.web.networks import MAX_BYTES
+from bnlens.web.networks import NetworkLibrary
 from web.readers import URL, send_file
 
 ARXIV = "1809.00846"
@@ -194,7 +194,7 @@ def large() -> bytes:
 
 @pytest.mark.slow
 def test_an_export_with_a_hundred_thousand_citations_can_be_sent(client: TestClient, large: bytes):
-    assert 20 * 2**20 < len(large) < MAX_BYTES
+    assert 20 * 2**20 < len(large) < NetworkLibrary.max_bytes
     response = send_file(client, SEND, large, name="large.json")
     assert response.status_code == 200
     assert len(marks(response.text)) == 500
@@ -206,6 +206,6 @@ def test_an_export_with_a_hundred_thousand_citations_can_be_sent(client: TestCli
 
 
 def test_a_larger_file_is_refused(client: TestClient):
-    response = send_file(client, SEND, b" " * (MAX_BYTES + 10_000))
+    response = send_file(client, SEND, b" " * (NetworkLibrary.max_bytes + 10_000))
     assert response.status_code == 413
-    assert f"larger than {MAX_BYTES // 2**20} MiB" in response.text
+    assert f"larger than {NetworkLibrary.max_bytes // 2**20} MiB" in response.text

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from bnlens.measure import Report
 from bnlens.web import create_app
-from bnlens.web.library import MAX_BYTES
+from bnlens.web.library import ReportLibrary
 from bnlens.web.notes import Draft
 from web.readers import URL, send_file
 
@@ -183,7 +183,7 @@ def test_names_in_a_report_are_text(client: TestClient, report: Report):
 
 
 def test_too_large_a_file_is_refused_unread(client: TestClient):
-    assert send_file(client, SEND, b" " * (MAX_BYTES + 10_000)).status_code == 413
+    assert send_file(client, SEND, b" " * (ReportLibrary.max_bytes + 10_000)).status_code == 413
 
 
 OUTSIDE = (

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bnlens.cli._study import Study
     from bnlens.runs import Job, Record
 
-
 __all__ = ["reproduce_command"]
 
 _CHANGE = "A parameter of the claims (--list --json shows them), or of one: E1.M='[8, 64]'. Repeatable."

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from bnlens.runs import Record
 
-
 __all__ = ["runs_app"]
 
 

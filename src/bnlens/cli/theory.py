@@ -22,7 +22,6 @@ from bnlens.labs import LABS, Choice, Command, Lab, Option, Parameter, Whole
 if TYPE_CHECKING:
     from bnlens.render import Figure
 
-
 __all__ = ["theory_app"]
 
 

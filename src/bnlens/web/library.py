@@ -25,16 +25,15 @@ from bnlens.web.security import check_length
 if TYPE_CHECKING:
     from bnlens.measure import Report
 
-
-__all__ = ["MAX_BYTES", "Library", "ReportLibrary", "add_sending", "file_stamp"]
+__all__ = ["Library", "ReportLibrary", "add_sending", "file_stamp"]
 
 T = TypeVar("T")
-
 _MOST_FILES = 200
 _MOST_SENT = 16
 _MOST_PARSED = 16
 _HEAD = 512
 _SENT = "sent-"
+_ENVELOPE = 8192  # what a form adds to its file
 
 
 def file_stamp(path: Path) -> Hashable:
@@ -166,9 +165,6 @@ class Library(ABC, Generic[T]):
             return False
 
 
-_ENVELOPE = 8192  # what a form adds to its file
-
-
 def add_sending(routes: APIRouter, path: str, library: Library[Any], page: Callable[[str], str]) -> None:
     """Add a route that takes the file of a form's field ``file``, keeps it in a library and leads to its page.
 
@@ -188,15 +184,12 @@ def add_sending(routes: APIRouter, path: str, library: Library[Any], page: Calla
         return RedirectResponse(page(await run_in_threadpool(library.add, content, label)), 303)
 
 
-MAX_BYTES = 4 * 2**20
-
-
 class ReportLibrary(Library["Report"]):
     """Saved reports by name, read as data only."""
 
     kind = "a bnlens report"
     advice = "write one with Report.to_json"
-    max_bytes = MAX_BYTES
+    max_bytes = 4 * 2**20
 
     def has_mark(self, head: bytes) -> bool:
         """Whether it calls itself a report."""

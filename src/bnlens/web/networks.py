@@ -13,9 +13,11 @@ from bnlens.errors import UsageError
 from bnlens.paper import MOST_NODES, ROLES, Network, Node, Role, bundled_network, layout, parse_network
 from bnlens.web.library import Library
 
-__all__ = ["HEIGHT", "MAX_BYTES", "ROLE_WORDS", "WIDTH", "Drawing", "Graph", "Mark", "NetworkLibrary", "graph"]
+__all__ = ["HEIGHT", "ROLE_WORDS", "WIDTH", "Drawing", "Graph", "Mark", "NetworkLibrary", "graph"]
 
-MAX_BYTES = 64 * 2**20
+WIDTH, HEIGHT = 1000, 700
+_MARGIN_X, _MARGIN_Y = 90, 60
+_LABELLED = 40
 _MOST_DRAWN = 500  # a browser still turns these smoothly, and a reader can still tell them apart
 _MOST_KEPT = 16
 _MARKS = re.compile(rb'"https://openalex\.org/W|"(?:paperId|citedPaper|citingPaper|referenced_works)"\s*:')
@@ -40,7 +42,7 @@ class NetworkLibrary(Library[Network]):
 
     kind = "a citation network"
     advice = "export works of OpenAlex, a paper of Semantic Scholar, or CSL-JSON"
-    max_bytes = MAX_BYTES
+    max_bytes = 64 * 2**20
     patterns = ("*.json", "*.jsonl")
 
     def __init__(self, folder: Path) -> None:
@@ -72,10 +74,6 @@ class NetworkLibrary(Library[Network]):
         except UsageError as error:
             return Drawing(shown, None, str(error))
 
-
-WIDTH, HEIGHT = 1000, 700
-_MARGIN_X, _MARGIN_Y = 90, 60
-_LABELLED = 40
 
 ROLE_WORDS: Mapping[Role, tuple[str, str]] = {
     "paper": ("The paper", "This paper"),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from bnlens.errors import BnlensError
 from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.library import add_sending
-from bnlens.web.networks import HEIGHT, MAX_BYTES, ROLE_WORDS, WIDTH, graph
+from bnlens.web.networks import HEIGHT, ROLE_WORDS, WIDTH, NetworkLibrary, graph
 from bnlens.web.paper_api import network_page
 from bnlens.web.site import Page, Site
 
@@ -40,7 +40,7 @@ def _routes(site: Site) -> APIRouter:
             formats=CITATION_FORMATS,
             role_words=ROLE_WORDS,
             size=(WIDTH, HEIGHT),
-            max_mib=MAX_BYTES // 2**20,
+            max_mib=NetworkLibrary.max_bytes // 2**20,
         )
 
     add_sending(routes, "/network/send", site.networks, network_page)
