@@ -3,17 +3,5 @@
 from __future__ import annotations
 
 LABS = ("labs/gap", "labs/dynamics", "labs/rates", "labs/generalization", "labs/network?report=mlp.json")
-ADDRESSES = (
-    "",
-    "paper",
-    "findings",
-    "claims",
-    "claims/G1",
-    "claims/D1",
-    "network",
-    "runs",
-    "labs",
-    *LABS,
-    "discussion",
-    "api/docs",
-)
+CLAIMS = ("paper", "findings", "claims", "claims/G1", "claims/D1", "runs")
+ADDRESSES = ("", *CLAIMS, "network", "labs", *LABS, "discussion", "api/docs")

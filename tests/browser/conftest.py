@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -26,18 +26,8 @@ class Server:
         self.start()
 
     def start(self, port: int = 0) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "bnlens",
-            "serve",
-            "--no-open",
-            "--port",
-            str(port),
-            "--folder",
-            str(self.folder),
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        options = ["serve", "--no-open", "--port", str(port), "--folder", str(self.folder)]
+        self.process = subprocess.Popen([sys.executable, "-m", "bnlens", *options], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("bnlens is at http://127.0.0.1:"), line
@@ -87,12 +77,23 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def axe() -> str:
-    """The source of axe-core."""
+def serious() -> Callable[[Page], list[Any]]:
+    """Returns what axe-core finds in a page and calls serious."""
     script = HERE / "node_modules" / "axe-core" / "axe.min.js"
     if not script.is_file():
         pytest.exit("axe-core is not installed; run: npm install --prefix tests/browser", 2)
-    return script.read_text(encoding="utf-8")
+    axe = script.read_text(encoding="utf-8")
+
+    def found(page: Page) -> list[Any]:
+        page.evaluate(axe)
+        violations = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        return [
+            (found["id"], [node["target"] for node in found["nodes"]][:3], found["nodes"][0]["failureSummary"])
+            for found in violations
+            if found["impact"] in ("serious", "critical")
+        ]
+
+    return found
 
 
 @pytest.fixture(scope="session")

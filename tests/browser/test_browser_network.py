@@ -83,20 +83,12 @@ def test_zoom_and_drag_move_the_graph(reader: Reader, server: Server) -> None:
 
 
 def test_a_large_export_is_cut_with_a_notice(reader: Reader, server: Server, tmp_path: Path) -> None:
-    works = [
-        {
-            "id": f"https://openalex.org/W{number}",
-            "title": f"Work {number}",
-            "referenced_works": ["https://openalex.org/W1"],
-        }
-        for number in range(2, 1002)
-    ]
-    paper = {
-        "id": "https://openalex.org/W1",
-        "doi": "https://doi.org/10.48550/arXiv.1809.00846",
-        "referenced_works": [],
-    }
-    (tmp_path / "many.json").write_text(json.dumps([paper, *works]), encoding="utf-8")
+    first = "https://openalex.org/W1"
+    works = [{"id": first, "doi": "https://doi.org/10.48550/arXiv.1809.00846", "referenced_works": []}]
+    for number in range(2, 1002):
+        cited = {"title": f"Work {number}", "referenced_works": [first]}
+        works.append({"id": f"https://openalex.org/W{number}", **cited})
+    (tmp_path / "many.json").write_text(json.dumps(works), encoding="utf-8")
     page = reader.open(f"{server.url}network")
     page.get_by_test_id("send-file").set_input_files(tmp_path / "many.json")
     page.get_by_test_id("send-button").click()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,16 +16,6 @@ def write(page: Page, text: str, author: str = "") -> None:
     page.get_by_test_id("note-text").fill(text)
     page.get_by_test_id("note-author").fill(author)
     page.get_by_test_id("note-send").click()
-
-
-def serious(page: Page, axe: str) -> list[Any]:
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [
-        (violation["id"], violation["nodes"][0]["failureSummary"])
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -125,7 +116,7 @@ def test_no_note_runs_a_script(browser: Browser, empty: Server) -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_notes_fit_and_axe_finds_nothing_serious(
-    browser: Browser, empty: Server, axe: str, theme: str, width: int
+    browser: Browser, empty: Server, serious: Callable[[Page], list[Any]], theme: str, width: int
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, bypass_csp=True)
     reader = Reader(context.new_page())
@@ -140,11 +131,11 @@ def test_the_notes_fit_and_axe_finds_nothing_serious(
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, address
         assert page.locator("h1").count() == 1
-        assert serious(page, axe) == [], address
+        assert serious(page) == [], address
     assert reader.problems == []
     page.get_by_test_id("delete-button").click()
     page.goto(f"{empty.url}discussion/1/edit")
     write(page, " ")
     expect(page.get_by_test_id("note-text-problem")).to_be_visible()
-    assert serious(page, axe) == []
+    assert serious(page) == []
     context.close()

@@ -2,25 +2,20 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cli_runs import in_process
 from PIL import Image
 from torch import nn
-from typer.testing import CliRunner
 
 import bnlens
-from bnlens.cli import _app
 
+run = partial(in_process, "report")
 FAST = ["--rounds", "1", "--no-per-layer", "-M", "8", "--samples", "200", "--train-steps", "3"]
-
-
-def run(*args: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(_app(), ["report", *args])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture
@@ -59,8 +54,7 @@ def test_table_page_and_file(tmp_path: Path) -> None:
 
 def test_json_is_the_report_and_nothing_else() -> None:
     code, out, _ = run("mlp", *FAST, "--json")
-    assert code == 0
-    assert json.loads(out)["statistics_batch_sizes"] == [8]
+    assert (code, json.loads(out)["statistics_batch_sizes"]) == (0, [8])
 
 
 def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:
@@ -82,8 +76,7 @@ def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
             (tmp_path / label / f"{number}.png").symlink_to("0.png")
     for option, samples in (([], 4096), (["--samples", "4200"], 4200)):
         code, out, _ = run("mlp", *fast, "--data", str(tmp_path), *option, "--json")
-        assert code == 0
-        assert json.loads(out)["samples"] == samples
+        assert (code, json.loads(out)["samples"]) == (0, samples)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +110,7 @@ def test_mistakes_end_in_one_sentence_and_code_2(
     file.touch()
     fast = FAST if "-M" not in args else [option for option in FAST if option not in ("-M", "8")]
     code, out, err = run(*fast, *(arg.format(module=module, file=file) for arg in args))
-    assert code == 2
-    assert out == ""
+    assert (code, out) == (2, "")
     assert "Traceback" not in err
     assert all(word in err for word in words), err
     assert not list(tmp_path.glob("*.html"))

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from cli_runs import SCRIPT, assert_one_sentence, bnlens, toy_bnlens
+from cli_runs import assert_one_sentence, bnlens, toy_bnlens
 
 from bnlens.errors import UsageError
 from bnlens.runs import records_frame
@@ -18,22 +16,7 @@ from bnlens.runs.store import Record, Store, run_lock
 
 
 def runs(tmp_path: Path, *arguments: object, answer: str = "") -> subprocess.CompletedProcess[str]:
-    verb, *rest = arguments
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        str(tmp_path / "m"),
-        str(SCRIPT),
-        "runs",
-        str(verb),
-        "--out",
-        str(out(tmp_path)),
-    ]
-    # the functions of toy claims are found where the tests are
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.run(
-        [*command, *map(str, rest)], capture_output=True, text=True, check=False, input=answer, env=environment
-    )
+    return toy_bnlens(tmp_path / "m", "runs", *arguments, "--out", out(tmp_path), answer=answer)
 
 
 def out(tmp_path: Path) -> Path:
@@ -60,10 +43,8 @@ def test_list_shows_each_job_once(stored: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith("8 jobs, 1 of them failed")
     assert sum("square-" in line for line in done.stdout.splitlines()) == 7
     jobs = json.loads(runs(stored, "list", "--json", "--claim", "t3").stdout)["jobs"]
-    assert sorted(((job["job"], job["status"], job["stale"]) for job in jobs), reverse=True) == [
-        ("square-0", "done", False),
-        ("bad", "failed", False),
-    ]
+    found = sorted((job["job"], job["status"], job["stale"]) for job in jobs)
+    assert found == [("bad", "failed", False), ("square-0", "done", False)]
     assert len(json.loads(runs(stored, "list", "--json", "--status", "done").stdout)["jobs"]) == 7
 
 
@@ -141,10 +122,8 @@ def test_a_series_is_one_row_per_entry() -> None:
     result = {"loss": 0.5, "curve": [{"epoch": 1, "at": {"lr": 0.1}}, {"epoch": 2, "at": {"lr": 0.2}}], "gamma": [1, 2]}
     record = Record(**face, **times, config={"seed": 3}, result=result)
     table = records_frame([record], series="curve")
-    assert table[["config.seed", "index", "curve.epoch", "curve.at.lr"]].to_numpy().tolist() == [
-        [3, 0, 1, 0.1],
-        [3, 1, 2, 0.2],
-    ]
+    columns = table[["config.seed", "index", "curve.epoch", "curve.at.lr"]]
+    assert columns.to_numpy().tolist() == [[3, 0, 1, 0.1], [3, 1, 2, 0.2]]
     assert records_frame([record])["result.gamma"].tolist() == ["[1, 2]"]
     with pytest.raises(UsageError, match="no result has a series 'gamma'; use one of curve"):
         records_frame([record], series="gamma")

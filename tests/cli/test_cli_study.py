@@ -19,12 +19,10 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
-    file = written(
-        tmp_path, 'claims = ["E1"]\nscale = "full"\njobs = 3\nseeds = 4\n[E1]\nM = [8, "inf"]\n[e2]\nnet = "mlp"\n'
-    )
-    assert read_study(file, CLAIMS) == Study(
-        claims=["E1"], scale="full", jobs=3, seeds=4, parameters={"e1": {"M": [8, "inf"]}, "e2": {"net": "mlp"}}
-    )
+    text = 'claims = ["E1"]\nscale = "full"\njobs = 3\nseeds = 4\n[E1]\nM = [8, "inf"]\n[e2]\nnet = "mlp"\n'
+    parameters = {"e1": {"M": [8, "inf"]}, "e2": {"net": "mlp"}}
+    study = Study(claims=["E1"], scale="full", jobs=3, seeds=4, parameters=parameters)
+    assert read_study(written(tmp_path, text), CLAIMS) == study
 
 
 def test_the_command_line_wins() -> None:
@@ -37,10 +35,8 @@ def test_the_command_line_wins() -> None:
 
 def test_parameters_of_all_claims_and_of_one() -> None:
     study = Study(seeds=3, parameters={"": {"net": "cnn", "epochs": 1}, "e1": {"epochs": 9}})
-    assert parameters_of(study, ["E1", "E2"]) == {
-        "E1": {"net": "cnn", "epochs": 9, "seeds": 3},
-        "E2": {"net": "cnn", "epochs": 1, "seeds": 3},
-    }
+    both = {"net": "cnn", "seeds": 3}
+    assert parameters_of(study, ["E1", "E2"]) == {"E1": {**both, "epochs": 9}, "E2": {**both, "epochs": 1}}
     with pytest.raises(UsageError, match="there are parameters for E1, which is not among the claims to run"):
         parameters_of(study, ["E2"])
 
@@ -113,6 +109,5 @@ def test_a_file_says_what_to_run(tmp_path: Path) -> None:
 def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     done = toy_bnlens(tmp_path / "m", "reproduce", "T1", "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
-        "Error: no Dask scheduler answers at tcp://127.0.0.1:9; start one with"
-    )
+    sentence = "Error: no Dask scheduler answers at tcp://127.0.0.1:9; start one with"
+    assert done.stderr.splitlines()[-1].startswith(sentence)

@@ -4,25 +4,20 @@ import csv
 import io
 import json
 import math
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from cli_runs import in_process, without_torch
 
-from bnlens.cli import _app
 from bnlens.labs import LABS, Lab
 from bnlens.theory.dynamics import BatchNorm
 from bnlens.theory.generalization import BatchNorm as BatchNormCurve
 from bnlens.theory.generalization import Estimator, LeastSquares, ReluRidge, Ridge, WeightNormDecay, learning_curve
 from bnlens.theory.learning_rate import effective_learning_rate, fixed_point, max_learning_rate, stationary_state
 
-
-def run(*args: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(_app(), ["theory", *args])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout, result.stderr
+run = partial(in_process, "theory")
 
 
 def rows(*args: str) -> list[dict[str, str]]:
@@ -49,9 +44,8 @@ def test_rates_are_the_librarys() -> None:
     data = json.loads(out)
     assert (data["unit"], data["batch_size"], data["norm"]) == ("linear", 8, 1.5)
     assert [found["holds"] for found in data["orderings"]] == [True, False, False, False]
-    assert [row["system"] for row in data["rows"]] == [
-        name for name in ("weight-norm", "gamma-decay", "batch-norm") for _ in (8, 20)
-    ]
+    systems = [name for name in ("weight-norm", "gamma-decay", "batch-norm") for _ in (8, 20)]
+    assert [row["system"] for row in data["rows"]] == systems
     for row, rate in zip(data["rows"][-2:], (8.0, 20.0), strict=True):
         system = BatchNorm(unit="linear", learning_rate=rate, batch_size=8)
         assert row["learning_rate"] == rate
@@ -120,9 +114,8 @@ def test_generalization_is_the_librarys_and_json_has_no_infinity(arguments: str,
     data = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     curve = learning_curve(estimator, [1, 4])
     errors = curve.error.tolist()
-    assert [row["error"] for row in data["rows"]] == [
-        pytest.approx(error) if math.isfinite(error) else None for error in errors
-    ]
+    finite = [pytest.approx(error) if math.isfinite(error) else None for error in errors]
+    assert [row["error"] for row in data["rows"]] == finite
     assert (data["status"], data["basis"]) == (curve.status, curve.basis)
     assert [float(row["error"]) for row in rows(*command)] == pytest.approx(errors)
     assert {row["status"] for row in rows(*command)} == {curve.status}
@@ -165,8 +158,7 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
 )
 def test_mistakes_get_one_sentence(arguments: str, sentence: str) -> None:
     code, out, err = run(*arguments.split())
-    assert code == 2
-    assert out == ""
+    assert (code, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
 
@@ -180,10 +172,4 @@ def test_a_picture_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_curves_need_no_torch() -> None:
-    code = (
-        "import sys\nfrom bnlens.cli import _app\n"
-        "_app()(['theory', 'generalization', 'ridge', '--decay', '1'], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.startswith("alpha,error")
+    assert without_torch("theory", "generalization", "ridge", "--decay", "1").startswith("alpha,error")

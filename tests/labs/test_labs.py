@@ -55,9 +55,8 @@ def test_python_lines_give_the_numbers(lab: str, state: dict[str, Any]):
         row = next(row for row in result.rows if row["M"] == 32)
         assert values[0] == pytest.approx((row["own"], row["fresh"], row["two_term"]), rel=1e-9)
         if simulates:
-            assert (values[1].gap, values[1].stderr) == pytest.approx(
-                (row["simulated own"], row["simulated own stderr"])
-            )
+            simulated = (row["simulated own"], row["simulated own stderr"])
+            assert (values[1].gap, values[1].stderr) == pytest.approx(simulated)
     elif lab == "dynamics":
         for frame, prefix in zip(values, ("", "simulated "), strict=False):
             for name in ("gamma", "R", "L", "generalization_error"):
@@ -66,9 +65,8 @@ def test_python_lines_give_the_numbers(lab: str, state: dict[str, Any]):
         model = 2 * (state["system"] == "batch-norm")
         assert len(result.figure.data) == curves + model + curves * simulates
     elif lab == "rates":
-        assert values[0] == pytest.approx(
-            (headline(result, "max-batch-norm"), headline(result, "effective-batch-norm"))
-        )
+        shown = headline(result, "max-batch-norm"), headline(result, "effective-batch-norm")
+        assert values[0] == pytest.approx(shown)
         largest = [headline(result, f"max-{name}") for name in ("batch-norm", "weight-norm", "gamma-decay")]
         grid = [row["batch_norm"] for row in result.rows if row["learning_rate"] not in largest]
         assert values[1] == pytest.approx(grid, abs=1e-9)
@@ -118,9 +116,8 @@ def test_rows_as_a_table(lab: Lab):
     result = lab.compute(lab.defaults)
     table = list(csv.DictReader(io.StringIO(result.csv())))
     for row, line in zip(result.rows, table, strict=True):
-        assert {name.replace(" ", "_"): float(value) for name, value in row.items()} == {
-            name: float(text) for name, text in line.items()
-        }
+        numbers = {name: float(text) for name, text in line.items()}
+        assert {name.replace(" ", "_"): float(value) for name, value in row.items()} == numbers
     assert set(result.columns) >= set(result.rows[0])
 
 

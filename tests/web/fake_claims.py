@@ -23,12 +23,7 @@ GATE = "BNLENS_TEST_GATE"
 PATIENCE = 600.0  # seconds after which a job that waits for a gate fails
 
 # Claim -> verdict at scale quick; those not listed hold.
-VERDICTS = {
-    "D2": "holds approximately",
-    "D3": "does not hold here",
-    "G3": "does not hold here",
-    "E1": "does not hold here",
-}
+VERDICTS = {"D2": "holds approximately", **dict.fromkeys(("D3", "G3", "E1"), "does not hold here")}
 FAILS = "D4"
 WAITS = "L1"
 
@@ -51,10 +46,8 @@ def wait(claim: str, gate: str) -> dict[str, Any]:
 
 
 def register() -> Mapping[str, Claim]:
-    return {
-        name: replace(claim, jobs=Jobs(name), judge=judge, figure=figure, parameters=None)
-        for name, claim in claims().items()
-    }
+    changes = {"judge": judge, "figure": figure, "parameters": None}
+    return {name: replace(claim, jobs=Jobs(name), **changes) for name, claim in claims().items()}
 
 
 class Jobs:
@@ -66,12 +59,12 @@ class Jobs:
     def __call__(self, setup: Setup) -> Sequence[Job]:
         claim, full = self.claim, setup.scale == "full"
         verdict = "does not hold here" if (claim, full) == ("G1", True) else VERDICTS.get(claim, "holds")
-        first = Job("first", measure, {"claim": claim, "verdict": verdict, "value": 2.0 if full else 1.0}, cost=9)
+        jobs = [Job("first", measure, {"claim": claim, "verdict": verdict, "value": 2.0 if full else 1.0}, cost=9)]
         if claim == FAILS:
-            return [first, Job("bad", fail, {"claim": claim})]
+            jobs.append(Job("bad", fail, {"claim": claim}))
         if claim == WAITS:
-            return [first, Job("gate", wait, {"claim": claim, "gate": os.environ.get(GATE, "")})]
-        return [first]
+            jobs.append(Job("gate", wait, {"claim": claim, "gate": os.environ.get(GATE, "")}))
+        return jobs
 
 
 def judge(results: Results) -> Finding:

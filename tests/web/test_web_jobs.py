@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bnlens.errors import UsageError
-from bnlens.web.answers import Answers
-from bnlens.web.jobs import GoneError, Limits, OverloadedError
+from bnlens.web import worker
+from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS
 from bnlens.web.worker import Process, Tell
 
@@ -29,26 +31,34 @@ async def stays() -> bool:
     return False
 
 
+def play(act: Callable[[Answers], Awaitable[None]], **limits: Any) -> None:
+    """Have readers act on answers within limits, after which nothing is at work."""
+
+    async def go() -> None:
+        answers = Answers(Limits(**limits))
+        await act(answers)
+        assert not running(answers)
+        assert answers.workers.asked == 0
+        answers.workers.close()
+
+    asyncio.run(go())
+
+
 def running(answers: Answers) -> list:
     """Live worker processes that are at work."""
     return [process for process in answers.workers.busy if process.is_alive]
 
 
 def test_time_is_limited_and_the_process_ends():
-    async def go() -> None:
-        answers = Answers(Limits(workers=1, seconds=0.5))
+    async def act(answers: Answers) -> None:
         with pytest.raises(OverloadedError, match="longer than 0"):
             await answers.find(DYNAMICS, ENDLESS, gone=stays)
-        assert not running(answers)
-        assert answers.workers.asked == 0
-        answers.close()
 
-    asyncio.run(go())
+    play(act, workers=1, seconds=0.5)
 
 
 def test_a_reader_who_leaves_stops_the_computation():
-    async def go() -> None:
-        answers = Answers(Limits(workers=1))
+    async def act(answers: Answers) -> None:
         left = asyncio.Event()
 
         async def gone() -> bool:
@@ -63,14 +73,12 @@ def test_a_reader_who_leaves_stops_the_computation():
         assert not running(answers)
         result = await answers.find(GAP, SHORT, gone=stays)  # the place is free again
         assert result.result.rows
-        answers.close()
 
-    asyncio.run(go())
+    play(act, workers=1)
 
 
 def test_cheap_answers_do_not_wait_for_simulations():
-    async def go() -> None:
-        answers = Answers(Limits(workers=1, waiting=1))
+    async def act(answers: Answers) -> None:
         long = [asyncio.create_task(answers.find(DYNAMICS, ENDLESS, gone=stays)) for _ in range(2)]
         while not running(answers):
             await asyncio.sleep(0.01)
@@ -83,38 +91,30 @@ def test_cheap_answers_do_not_wait_for_simulations():
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        assert not running(answers)
-        assert answers.workers.asked == 0
-        answers.close()
 
-    asyncio.run(go())
+    play(act, workers=1, waiting=1)
 
 
 def test_answers_are_remembered_up_to_a_number():
-    async def go() -> None:
-        answers = Answers(Limits(memory=2))
+    async def act(answers: Answers) -> None:
         states = [GAP.read({"batch_size": size}) for size in ("8", "16", "64")]
         first = await answers.find(GAP, states[0], gone=stays)
         assert await answers.find(GAP, states[0], gone=stays) is first
         for state in states[1:]:
             await answers.find(GAP, state, gone=stays)
         assert await answers.find(GAP, states[0], gone=stays) is not first
-        answers.close()
 
-    asyncio.run(go())
+    play(act, memory=2)
 
 
 def test_library_errors_cross_the_process():
-    async def go() -> None:
-        answers = Answers(Limits(workers=1))
-        state = DYNAMICS.read(
-            {"system": "sgd", "learning_rate": "50", "batch_size": "1", "simulate": "yes", "size": "100", "runs": "2"}
-        )
-        with pytest.raises(UsageError, match="diverges"):
-            await answers.find(DYNAMICS, state, gone=stays)
-        answers.close()
+    given = {"system": "sgd", "learning_rate": "50", "batch_size": "1", "simulate": "yes", "size": "100", "runs": "2"}
 
-    asyncio.run(go())
+    async def act(answers: Answers) -> None:
+        with pytest.raises(UsageError, match="diverges"):
+            await answers.find(DYNAMICS, DYNAMICS.read(given), gone=stays)
+
+    play(act, workers=1)
 
 
 def count(tell: Tell, end: int) -> int:
@@ -143,7 +143,8 @@ def wait(tell: Tell, pipe: Path) -> None:
     time.sleep(600)
 
 
-def test_a_process_answers_orders_until_it_ends():
+def test_a_process_answers_orders_until_it_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "_PATIENCE", 600.0)  # a busy machine may need more than a server waits
     process, told = Process(), []
     assert process.ask(count, 3, tell=told.append) == ("result", 3)
     assert told == [0, 1, 2]

@@ -43,11 +43,8 @@ def problems(text: str) -> list[str]:
         if tag == "form" and not attributes.get("action", "").startswith("/discussion"):
             found.append(f"form {attributes}")
         found += [f"{tag} {name}" for name in attributes if name.startswith("on") or name in ("style", "formaction")]
-        found += [
-            f"{tag} {name}={value}"
-            for name, value in attributes.items()
-            if name in ADDRESSES and scheme(value) not in SCHEMES
-        ]
+        addresses = {name: value for name, value in attributes.items() if name in ADDRESSES}
+        found += [f"{tag} {name}={value}" for name, value in addresses.items() if scheme(value) not in SCHEMES]
         if any(outer.attributes.get("data-testid") == "written" for outer in element.inside):
             is_math = any(outer.tag == "math" for outer in (*element.inside, element))
             if tag not in WRITTEN.split():
@@ -59,17 +56,10 @@ def problems(text: str) -> list[str]:
 
 
 def test_the_test_sees_what_it_looks_for():
-    bad = (
-        "<script>x</script>",
-        "<p onclick=x>",
-        '<a href="java\tscript:x">',
-        '<a href="&#1;javascript:x">',
-        '<base href="/">',
-        '<svg><a xlink:href="javascript:x"></svg>',
-        '<div data-testid="written"><svg></svg></div>',
-        '<div data-testid="written"><a href="https://x">x</a></div>',
-    )
-    assert all(problems(text) for text in bad)
+    links = ('<a href="java\tscript:x">', '<a href="&#1;javascript:x">', '<svg><a xlink:href="javascript:x"></svg>')
+    inside = [f'<div data-testid="written">{text}</div>' for text in ("<svg></svg>", '<a href="https://x">x</a>')]
+    for text in ("<script>x</script>", "<p onclick=x>", '<base href="/">', *links, *inside):
+        assert problems(text)
     assert problems('<p class="a"><a href="/claims/D1">x</a></p><script src="/static/web.js"></script>') == []
 
 
@@ -86,8 +76,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
 def test_no_text_and_no_name_becomes_a_script(hostile: TestClient, number: int):
     for address in (f"/discussion?before={number + 1}", f"/discussion/{number}/edit", f"/discussion/{number}/delete"):
         response = hostile.get(address)
-        assert response.status_code == 200
-        assert problems(response.text) == []
+        assert (response.status_code, problems(response.text)) == (200, [])
     payload = PAYLOADS[number - 1]
     area = Page(hostile.get(f"/discussion/{number}/edit").text).one("textarea")
     assert area.text.removeprefix("\n") == Draft(payload).tidied().text  # nothing was cut out of what was written
@@ -98,8 +87,7 @@ def test_what_a_refused_form_shows_again_is_text(hostile: TestClient, payload: s
     form = {"text": payload, "author": payload + "x" * 80, "subject": payload}
     for address in ("/discussion", "/discussion/1/edit"):
         response = hostile.post(address, data={**form, "version": payload})
-        assert response.status_code == 422
-        assert problems(response.text) == []
+        assert (response.status_code, problems(response.text)) == (422, [])
     for query in ({"subject": payload}, {"before": payload}):
         response = hostile.get("/discussion", params=query)
         assert 400 <= response.status_code < 500
@@ -115,8 +103,7 @@ def test_subjects_that_the_register_does_not_have_are_text(tmp_path: Path):
         assert problems(client.get(address).text) == []
     for payload in PAYLOADS:
         response = client.get("/discussion", params={"subject": payload})
-        assert response.status_code == 200
-        assert problems(response.text) == []
+        assert (response.status_code, problems(response.text)) == (200, [])
 
 
 def test_markdown_is_drawn():
@@ -160,10 +147,9 @@ def test_html_is_text():
     assert [(found.tag, found.text) for found in page.find()] == [("p", "<b>x</b> <!-- y -->"), ("p", "<div>z</div>")]
 
 
-@pytest.mark.parametrize("level", range(1, 7))
-def test_headings_stay_below_those_of_the_page(level: int):
-    [heading] = Page(render_markdown(f"{'#' * level} x")).find()
-    assert heading.tag == f"h{min(level + 2, 6)}"
+def test_headings_stay_below_those_of_the_page():
+    page = Page(render_markdown("\n".join(f"{'#' * level} x" for level in range(1, 7))))
+    assert [heading.tag for heading in page.find()] == ["h3", "h4", "h5", "h6", "h6", "h6"]
 
 
 def test_formulas_are_drawn_and_money_is_not():
@@ -177,20 +163,10 @@ def test_formulas_are_drawn_and_money_is_not():
     assert "costs $5 or $6 $ here" in page.one("p").text
 
 
-@pytest.mark.parametrize(
-    "latex",
-    [
-        "",
-        r"\frac",
-        r"\left(",
-        r"x^",
-        "{" * 500 + "}" * 500,
-        r"\left(" * 100 + r"\right)" * 100,
-        "x" * 2000,
-        r"\newcommand{\a}{\a\a}\a",
-        r"\def\a{b}\a",
-    ],
-)
+DEEP = ["{" * 500 + "}" * 500, r"\left(" * 100 + r"\right)" * 100, "x" * 2000]
+
+
+@pytest.mark.parametrize("latex", ["", r"\frac", r"\left(", "x^", *DEEP, r"\newcommand{\a}{\a\a}\a", r"\def\a{b}\a"])
 def test_what_is_no_formula_is_shown_as_it_was_written(latex: str):
     assert guarded_mathml(latex, display=False) is None
     if latex:
@@ -201,10 +177,9 @@ def test_a_formula_is_the_same_as_ours_where_it_needs_no_guard():
     from bnlens.web.maths import mathml
 
     for latex in (r"\zeta\gamma^2", r"\sum_{j=1}^N \sigma(\bar h_j)", r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}"):
-        ours, guarded = Page(mathml(latex)), Page(guarded_mathml(latex, display=True) or "")
-        assert [(found.tag, found.text) for found in ours.find()] == [
-            (found.tag, found.text) for found in guarded.find()
-        ]
+        pages = Page(mathml(latex)), Page(guarded_mathml(latex, display=True) or "")
+        ours, guarded = ([(found.tag, found.text) for found in page.find()] for page in pages)
+        assert ours == guarded
 
 
 def test_a_text_cannot_stand_for_a_formula():
@@ -215,21 +190,11 @@ def test_a_text_cannot_stand_for_a_formula():
 WIDE = "|".join("a" * 50) + "\n" + "|".join("-" * 50) + "\na" * 9000
 
 
-@pytest.mark.parametrize(
-    ("piece", "times"),
-    [
-        ("[", 20_000),
-        ("*_", 10_000),
-        (">", 20_000),
-        ("<", 20_000),
-        ("$a", 10_000),
-        ("[a](", 5000),
-        ("![](http://a)", 1500),
-        ("- ", 10_000),
-        ("`a", 10_000),
-        ("&", 20_000),
-        pytest.param(WIDE, 1, marks=pytest.mark.slow),
-    ],
-)
-def test_texts_that_are_hard_to_read_are_drawn(piece: str, times: int):
-    assert problems(f'<div data-testid="written">{render_markdown(piece * times)}</div>') == []
+@pytest.mark.parametrize("piece", ["[", "*_", ">", "<", "$a", "[a](", "![](http://a)", "- ", "`a", "&"])
+def test_texts_that_are_hard_to_read_are_drawn(piece: str):
+    assert problems(f'<div data-testid="written">{render_markdown(piece * (20_000 // len(piece)))}</div>') == []
+
+
+@pytest.mark.slow
+def test_a_wide_table_is_drawn():
+    assert problems(f'<div data-testid="written">{render_markdown(WIDE)}</div>') == []

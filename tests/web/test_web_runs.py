@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from bnlens.runs import read_records
 from bnlens.web import create_app
+from bnlens.web.worker import Process
 from web import fake_claims
 from web.readers import URL, cancel, events, start
 
@@ -41,12 +42,18 @@ def wait_for(client: TestClient, **expected: object) -> dict:
     raise AssertionError(f"the run did not come to {expected}: {run}")
 
 
+def begun(client: TestClient) -> Process:
+    """The process of a run that has one job done and waits for the gate."""
+    start(client, fake_claims.WAITS)
+    wait_for(client, done=1)
+    return client.app.state.site.runs._process
+
+
 def test_a_claim_is_computed_to_its_verdict(client: TestClient, tmp_path: Path):
     assert client.get("/api/runs").json() == []
     assert client.get("/api/runs/current").status_code == 404
     response = start(client, "d3")
-    assert response.status_code == 202
-    assert (response.json()["claim"], response.json()["status"]) == ("D3", "running")
+    assert (response.status_code, response.json()["claim"], response.json()["status"]) == (202, "D3", "running")
     done = wait_for(client, status="done")
     assert (done["jobs"], done["done"], done["fraction"], done["errors"]) == (1, 1, 1.0, [])
     result = client.get("/api/claims/D3").json()["result"]
@@ -58,9 +65,7 @@ def test_a_claim_is_computed_to_its_verdict(client: TestClient, tmp_path: Path):
 
 
 def test_the_run_is_a_process_of_its_own(client: TestClient, gate: Path):
-    start(client, fake_claims.WAITS)
-    process = client.app.state.site.runs._process
-    wait_for(client, done=1)
+    process = begun(client)
     assert process.is_alive
     gate.touch()
     wait_for(client, status="done")
@@ -69,12 +74,9 @@ def test_the_run_is_a_process_of_its_own(client: TestClient, gate: Path):
 
 def test_a_second_start_is_refused_while_one_goes_on(client: TestClient, gate: Path):
     start(client, fake_claims.WAITS)
-    response = start(client, "D1")
-    assert response.status_code == 409
-    assert response.json()["error"].startswith("L1 is being computed")
-    page = client.post("/claims/D1/run")
-    assert page.status_code == 409
-    assert "L1 is being computed" in page.text
+    for response in (start(client, "D1"), client.post("/claims/D1/run")):
+        assert response.status_code == 409
+        assert "L1 is being computed" in response.text
     gate.touch()
     wait_for(client, status="done")
     assert start(client, "D1").status_code == 202
@@ -82,32 +84,20 @@ def test_a_second_start_is_refused_while_one_goes_on(client: TestClient, gate: P
 
 
 def test_only_one_of_many_starts_at_once_wins(client: TestClient, gate: Path):
-    found: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(start(client, fake_claims.WAITS).status_code)) for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda _: start(client, fake_claims.WAITS).status_code, range(6)))
     assert sorted(found) == [202, 409, 409, 409, 409, 409]
     cancel(client)
 
 
 def test_the_stream_ends_with_the_verdict(client: TestClient, gate: Path):
     assert client.get("/api/runs/events").status_code == 404
-    start(client, fake_claims.WAITS)
-    wait_for(client, done=1)
-    streams: list[str] = []
-    readers = [threading.Thread(target=lambda: streams.append(client.get("/api/runs/events").text)) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    gate.touch()
-    for reader in readers:
-        reader.join(fake_claims.PATIENCE)
-    assert len(streams) == 2  # each page sees the same run
-    for stream in streams:
-        found = [json.loads(data) for data in events(stream)]
+    begun(client)
+    with ThreadPoolExecutor(2) as threads:
+        streams = [threads.submit(client.get, "/api/runs/events") for _ in range(2)]
+        gate.touch()
+    for stream in streams:  # each page sees the same run
+        found = [json.loads(data) for data in events(stream.result().text)]
         assert {entry["claim"] for entry in found} == {"L1"}
         assert [entry["status"] for entry in found[:-1]] == ["running"] * (len(found) - 1)
         assert (found[-1]["status"], found[-1]["done"], found[-1]["jobs"]) == ("done", 2, 2)
@@ -119,12 +109,9 @@ def test_the_stream_ends_with_the_verdict(client: TestClient, gate: Path):
 
 
 def test_a_cancelled_run_keeps_what_it_has_and_goes_on_later(client: TestClient, gate: Path, tmp_path: Path):
-    start(client, fake_claims.WAITS)
-    process = client.app.state.site.runs._process
-    wait_for(client, done=1)
-    response = cancel(client)
-    assert response.status_code == 200
-    assert (response.json()["status"], response.json()["errors"]) == ("cancelled", [])
+    process = begun(client)
+    run = cancel(client).json()
+    assert (run["status"], run["errors"]) == ("cancelled", [])
     assert not process.is_alive
     records = read_records(tmp_path / "out" / "runs.sqlite")
     assert [(record.job, record.status) for record in records] == [("first", "done")]
@@ -150,9 +137,7 @@ def test_a_job_that_fails_is_said(client: TestClient):
 
 
 def test_a_process_that_is_killed_is_said(client: TestClient):
-    start(client, fake_claims.WAITS)
-    wait_for(client, done=1)
-    client.app.state.site.runs._process.kill()  # type: ignore[attr-defined]
+    begun(client).kill()
     run = wait_for(client, status="failed")
     assert "ended before it had finished" in run["errors"][0]
     assert start(client, "D1").status_code == 202  # and the next one starts
@@ -162,9 +147,7 @@ def test_a_process_that_is_killed_is_said(client: TestClient):
 
 def test_a_server_that_ends_ends_its_run(tmp_path: Path, gate: Path):
     with TestClient(create_app(tmp_path / "out", register=fake_claims.register), base_url=URL) as client:
-        start(client, fake_claims.WAITS)
-        process = client.app.state.site.runs._process
-        wait_for(client, done=1)
+        process = begun(client)
     assert not process.is_alive
     assert [record.job for record in read_records(tmp_path / "out" / "runs.sqlite")] == ["first"]
 
@@ -181,27 +164,16 @@ def test_runs_without_scripts(client: TestClient, gate: Path):
     assert 'http-equiv="refresh"' not in page.text
 
 
-@pytest.mark.parametrize(
-    ("order", "status"),
-    [
-        ({"claim": "D99"}, 404),
-        ({"claim": ""}, 404),
-        ({"claim": "D" * 21}, 422),
-        ({"claim": 1}, 422),
-        ({"claim": ["D1"]}, 422),
-        ({}, 422),
-        ({"claim": "D1", "scale": "full"}, 422),
-        ([], 422),
-        (None, 422),
-    ],
-)
-def test_orders_that_cannot_be(client: TestClient, order: object, status: int):
-    response = client.post("/api/runs", json=order)
-    assert response.status_code == status
-    assert response.json()["error"]
-    assert client.get("/api/runs").json() == []
-
-
-def test_a_page_for_a_claim_that_is_not_there(client: TestClient):
+def test_orders_that_cannot_be(client: TestClient):
+    missing = [({"claim": claim}, 404) for claim in ("D99", "")]
+    invalid = [({"claim": claim}, 422) for claim in ("D" * 21, 1, ["D1"])]
+    for order, status in (
+        *missing,
+        *invalid,
+        *((order, 422) for order in ({}, {"claim": "D1", "scale": "full"}, [], None)),
+    ):
+        response = client.post("/api/runs", json=order)
+        assert response.status_code == status, order
+        assert response.json()["error"]
     assert client.post("/claims/D99/run").status_code == 404
     assert client.get("/api/runs").json() == []

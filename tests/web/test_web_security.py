@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from bnlens.measure import Report
 from bnlens.web import create_app
+from bnlens.web.library import ReportLibrary
 from bnlens.web.notes import Draft
-from bnlens.web.reports import MAX_BYTES
 from web.readers import URL, send_file
 
 SEND = "/labs/network/send"
@@ -64,9 +65,9 @@ def test_other_hosts_are_refused(client: TestClient, host: str):
     assert "error" in response.json()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost", "LOCALHOST:1", "[::1]:8765"])
-def test_own_names_are_answered(client: TestClient, host: str):
-    assert client.get("/api/labs", headers={"Host": host}).status_code == 200
+def test_own_names_are_answered(client: TestClient):
+    for host in ("127.0.0.1:8765", "localhost", "LOCALHOST:1", "[::1]:8765"):
+        assert client.get("/api/labs", headers={"Host": host}).status_code == 200
 
 
 def test_a_server_for_all_addresses_still_refuses_names(folder: Path):
@@ -144,76 +145,53 @@ def test_pages_load_nothing_from_elsewhere_and_hold_no_script(client: TestClient
 def test_a_sent_report_is_shown_and_kept_in_memory(app: FastAPI, client: TestClient, report: Report, folder: Path):
     before = sorted(folder.rglob("*"))
     response = send_file(client, SEND, report.to_json().encode())
-    assert response.status_code == 200
-    assert response.url.path == "/labs/network"
+    assert (response.status_code, response.url.path) == (200, "/labs/network")
     name = dict(response.url.params)["report"]
     data = client.get("/api/labs/network", params={"report": name, "batch_size": 32}).json()
     assert data["headlines"][0]["value"] == report.predict(32).network.value
     assert sorted(folder.rglob("*")) == before
 
 
-def damaged(report: Report, *path: str, value: object) -> bytes:
+def damaged(report: Report, *path: object) -> bytes:
+    """A report with the last of these in the place that the others lead to."""
     document = json.loads(report.to_json())
-    place = document
-    for part in path[:-1]:
-        place = place[part]
-    place[path[-1]] = value
+    *outer, name, value = path
+    reduce(lambda place, part: place[part], outer, document)[name] = value
     return json.dumps(document).encode()
 
 
 def test_files_that_are_no_reports_are_refused(client: TestClient, report: Report):
     deep = b'{"kind": "bnlens report", "schema": 1, "model": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    contents = [
-        b"",
-        b"{}",
-        b"\x80\x04\x95",
-        b"[" * 200_000,
-        deep,
-        b'{"kind": "bnlens report", "schema": 99}',
-        b'{"kind": "bnlens report", "schema": 1}',
-        damaged(report, "network", "gaps", "source", value=0),
-        damaged(report, "network", "gaps", "population", value=1),
-        damaged(report, "network", "gaps", "measured", value={}),
-        damaged(report, "statistics_batch_sizes", value=[]),
-        damaged(report, "model", value=["not", "text"]),
-    ]
-    for content in contents:
+    schemas = [b'{"kind": "bnlens report", "schema": %d}' % schema for schema in (1, 99)]
+    gaps = [damaged(report, "network", "gaps", *at) for at in (("source", 0), ("population", 1), ("measured", {}))]
+    others = [damaged(report, *at) for at in (("statistics_batch_sizes", []), ("model", ["not", "text"]))]
+    for content in (b"", b"{}", b"\x80\x04\x95", b"[" * 200_000, deep, *schemas, *gaps, *others):
         response = send_file(client, SEND, content)
         assert response.status_code == 422, content[:60]
         assert 'data-testid="error"' in response.text
 
 
 def test_names_in_a_report_are_text(client: TestClient, report: Report):
-    content = damaged(report, "model", value="<script>alert(1)</script>")
+    content = damaged(report, "model", "<script>alert(1)</script>")
     response = send_file(client, SEND, content)
     assert response.status_code == 200
     assert "<script>alert" not in response.text
-    document = json.loads(content)
-    document["layers"][0]["name"] = "=cmd()"
-    response = send_file(client, SEND, json.dumps(document).encode())
+    response = send_file(client, SEND, damaged(report, "layers", 0, "name", "=cmd()"))
     table = client.get("/api/labs/network.csv", params={"report": dict(response.url.params)["report"]}).text
     assert "\n=cmd()" not in table
     assert "'=cmd()" in table
 
 
 def test_too_large_a_file_is_refused_unread(client: TestClient):
-    assert send_file(client, SEND, b" " * (MAX_BYTES + 10_000)).status_code == 413
+    assert send_file(client, SEND, b" " * (ReportLibrary.max_bytes + 10_000)).status_code == 413
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../secret.json",
-        "link.json",
-        "/etc/passwd",
-        "nets/../../secret.json",
-        "other.json",
-        "..",
-        "nets",
-        "missing.json",
-        "%2e%2e/secret.json",
-    ],
+OUTSIDE = (
+    "../secret.json link.json /etc/passwd nets/../../secret.json other.json .. nets missing.json %2e%2e/secret.json"
 )
+
+
+@pytest.mark.parametrize("name", OUTSIDE.split())
 def test_nothing_but_reports_of_the_folder_can_be_opened(client: TestClient, folder: Path, name: str):
     assert client.get("/api/labs/network", params={"report": name}).status_code == 404
     assert client.get("/labs/network", params={"report": name}).status_code == 404

@@ -14,16 +14,8 @@ from bnlens.errors import BnlensError
 __all__ = ["main"]
 
 INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
-
-
-_VERBS = (
-    "report",
-    "reproduce",
-    "runs",
-    "theory",
-    "serve",
-    "cite",
-)  # bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group
+_VERBS = ("report", "reproduce", "runs", "theory", "serve", "cite")
+"""bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group."""
 
 
 class _Verbs(TyperGroup):

@@ -34,18 +34,9 @@ _BARE = re.compile(r"[A-Za-z_][\w.-]*")
 
 @dataclass(frozen=True)
 class Study:
-    """The settings that a TOML file or a command line gives; None for those it leaves open.
+    """The settings that a TOML file or a command line gives, as options of `bnlens reproduce`; None for those it leaves open.
 
-    Attributes:
-        claims: ids of claims.
-        scale: ``"quick"`` or ``"full"``.
-        data: folder of images.
-        out: folder of the results.
-        jobs: jobs at once.
-        threads: threads of each job.
-        seeds: number of seeds of every claim.
-        scheduler: address of a Dask scheduler.
-        parameters: by claim id in lower case, values of its parameters; under ``""`` those of all claims.
+    The ``parameters`` are values by claim id in lower case, and under ``""`` those of all claims.
     """
 
     claims: Sequence[str] | None = None
@@ -67,11 +58,7 @@ class Study:
 
 
 def read_study(path: Path, claim_ids: Sequence[str]) -> Study:
-    """Read a study from a TOML file: the keys of `Study`, and a table of parameters for each claim.
-
-    Args:
-        path: the file.
-        claim_ids: ids of all claims, the names of tables.
+    """Read a study from a TOML file: the keys of `Study`, and a table of parameters under the id of each claim.
 
     Raises:
         UsageError: the file is missing or is no TOML (with the line), or a key or its type is wrong (the nearest valid key
@@ -152,11 +139,9 @@ def _checked(path: Path, key: str, value: Any) -> Any:
     is_right = isinstance(value, kind) and not isinstance(value, bool)
     if key == "claims":
         is_right = is_right and all(isinstance(item, str) for item in value)
-    if key == "scale":
+    elif key == "scale":
         is_right = value in ("quick", "full")
-    if kind is int:
-        is_right = is_right and value >= 1
-    if not is_right:
+    if not is_right or (kind is int and value < 1):
         raise UsageError(f"{path}: {key} must be {words}, got {value!r}")
     return value
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 __all__ = ["cite_command"]
+
+_IDS = "Claims or works, such as D1 ioffe2015batch; none: the paper alone."
 
 
 class CitationFormat(str, Enum):
@@ -22,16 +25,9 @@ class CitationFormat(str, Enum):
 
 
 def cite_command(
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IDS", show_default=False, help="Claims or works, such as D1 ioffe2015batch; none: the paper alone."
-        ),
-    ] = None,
-    form: Annotated[CitationFormat, typer.Option("--format", help="What to write.")] = CitationFormat.text,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="standard output", help="File to write.")
-    ] = None,
+    ids: Annotated[list[str] | None, Argument(metavar="IDS", show_default=False, help=_IDS)] = None,
+    form: Annotated[CitationFormat, Option("--format", help="What to write.")] = CitationFormat.text,
+    out: Annotated[Path | None, Option(metavar="FILE", show_default="standard output", help="File to write.")] = None,
 ) -> None:
     """Print what to cite: the paper, and the works that the methods behind the claims come from."""
     from bnlens.citing import cite

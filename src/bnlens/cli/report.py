@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["report_command"]
 
 _MAX_SAMPLES = 4096  # measured, unless the user says how many
+_CHECKPOINT = "Weights: .safetensors, or what torch.save wrote."
+_DATA = "'digits' (embedded), a CIFAR-10 folder, or a folder of images by class."
+_GROUPS = "Predict from groups of M0 images."
+_MODEL = "A function that returns the model, as package.module:factory, or a built-in net: mlp, cnn, resnet."
+_SAVE = "Write the report as JSON, for bnlens.Report.load."
+_SIZES = "Measure with the statistics of M images; may be repeated."
+_STEPS = "Train a built-in net this long first, if no checkpoint is given."
+_SUBSET = "Use a balanced subset of P images."
 
 
 class SplitName(str, Enum):
@@ -26,66 +35,27 @@ class SplitName(str, Enum):
 
 
 def report_command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A function that returns the model, as package.module:factory, or a built-in net: mlp, cnn, resnet.",
-        ),
-    ] = "cnn",
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|DIR", help="'digits' (embedded), a CIFAR-10 folder, or a folder of images by class."
-        ),
-    ] = "digits",
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights: .safetensors, or what torch.save wrote.", show_default=False),
-    ] = None,
-    train_steps: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Train a built-in net this long first, if no checkpoint is given.")
-    ] = 40,
+    model: Annotated[str, Argument(metavar="MODEL", help=_MODEL)] = "cnn",
+    data: Annotated[str, Option(metavar="NAME|DIR", help=_DATA)] = "digits",
+    checkpoint: Annotated[Path | None, Option(metavar="FILE", help=_CHECKPOINT, show_default=False)] = None,
+    train_steps: Annotated[int, Option(min=0, metavar="N", help=_STEPS)] = 40,
     sizes: Annotated[
         list[int] | None,
-        typer.Option(
-            "--statistics-batch-size",
-            "-M",
-            min=2,
-            metavar="M",
-            help="Measure with the statistics of M images; may be repeated.",
-            show_default="16 and 64",
-        ),
+        Option("--statistics-batch-size", "-M", min=2, metavar="M", help=_SIZES, show_default="16 and 64"),
     ] = None,
     source: Annotated[
-        int | None,
-        typer.Option(
-            "--prediction-batch-size",
-            metavar="M0",
-            help="Predict from groups of M0 images.",
-            show_default="between the M",
-        ),
+        int | None, Option("--prediction-batch-size", metavar="M0", help=_GROUPS, show_default="between the M")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
-    per_layer: Annotated[bool, typer.Option(help="Measure each layer alone too.")] = True,
+    rounds: Annotated[int, Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
+    per_layer: Annotated[bool, Option(help="Measure each layer alone too.")] = True,
     samples: Annotated[
-        int | None,
-        typer.Option(
-            metavar="P",
-            help="Use a balanced subset of P images.",
-            show_default=f"all; at most {_MAX_SAMPLES:,} are measured",
-        ),
+        int | None, Option(metavar="P", help=_SUBSET, show_default=f"all; at most {_MAX_SAMPLES:,} are measured")
     ] = None,
-    split: Annotated[SplitName, typer.Option(help="Part of the data.")] = SplitName.train,
-    seed: Annotated[int, typer.Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with figures.", show_default=False)
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the report as JSON, for bnlens.Report.load.", show_default=False),
-    ] = None,
+    split: Annotated[SplitName, Option(help="Part of the data.")] = SplitName.train,
+    seed: Annotated[int, Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
+    as_json: Annotated[bool, Option("--json", help="Print the report as JSON on standard output.")] = False,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Write a page with figures.", show_default=False)] = None,
+    save: Annotated[Path | None, Option(metavar="FILE", help=_SAVE, show_default=False)] = None,
 ) -> None:
     """Measure and predict how much BN regularises a network.
 
@@ -101,14 +71,9 @@ def report_command(
         if path is not None:
             check_writable(path)
     images = load_data(data, split=split.value, samples=samples, seed=seed)
+    given, progress = _from_factory(model) if ":" in model else model, sys.stderr.isatty()
     network = ready_net(
-        _from_factory(model) if ":" in model else model,
-        images,
-        name=model,
-        checkpoint=checkpoint,
-        steps=train_steps,
-        seed=seed,
-        progress=sys.stderr.isatty(),
+        given, images, name=model, checkpoint=checkpoint, steps=train_steps, seed=seed, progress=progress
     )
     result = report(
         network,
@@ -146,9 +111,8 @@ def _from_factory(name: str) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the user's code may raise anything
-        raise UsageError(
-            f"cannot import {name!r}: {type(error).__name__}: {error}; give a function as package.module:factory"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"cannot import {name!r}: {reason}; give a function as package.module:factory") from error
     try:
         network = factory if isinstance(factory, nn.Module) else factory()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""``bnlens reproduce``: run the claims, print their verdicts, write the report."""
+"""``bnlens reproduce``: run the claims, show how that goes, print their verdicts, write the report."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ import sys
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
+
+from bnlens._progress import Bar, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bnlens.claims import Claim, ClaimRun
     from bnlens.cli._study import Study
+    from bnlens.runs import Job, Record
 
 __all__ = ["reproduce_command"]
 
+_CHANGE = "A parameter of the claims (--list --json shows them), or of one: E1.M='[8, 64]'. Repeatable."
+_CONFIG = "TOML file with any of these options; see the docs."
+_DATA = "Folder with CIFAR-10, for the claims that can use it."
+_IDS = "Claims, such as D1 D3; none: the core claims."
+_SCALE = "Minutes on a laptop, or the numbers of the documentation."
 _STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold here": "red", "not judged": "bold red"}
 
 
@@ -30,52 +39,28 @@ class ScaleName(str, Enum):
 
 
 def reproduce_command(
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="IDS", show_default=False, help="Claims, such as D1 D3; none: the core claims."),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Run every claim.")] = False,
-    scale: Annotated[
-        ScaleName | None,
-        typer.Option(show_default="quick", help="Minutes on a laptop, or the numbers of the documentation."),
-    ] = None,
+    ids: Annotated[list[str] | None, Argument(metavar="IDS", show_default=False, help=_IDS)] = None,
+    every: Annotated[bool, Option("--all", help="Run every claim.")] = False,
+    scale: Annotated[ScaleName | None, Option(show_default="quick", help=_SCALE)] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
+        Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
     ] = None,
     changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            show_default=False,
-            help="A parameter of the claims (--list --json shows them), or of one: E1.M='[8, 64]'. Repeatable.",
-        ),
+        list[str] | None, Option("--set", metavar="NAME=VALUE", show_default=False, help=_CHANGE)
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="TOML file with any of these options; see the docs."),
-    ] = None,
+    config: Annotated[Path | None, Option(metavar="FILE", show_default=False, help=_CONFIG)] = None,
     workers: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once."),
+        int | None, Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", show_default="1", help="Threads of each job.")
-    ] = None,
+    threads: Annotated[int | None, Option(min=1, metavar="N", show_default="1", help="Threads of each job.")] = None,
     scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler."),
+        str | None, Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="bnlens-out", help="Folder of the results.")
-    ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="List the claims and run nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", show_default=False, help="Folder with CIFAR-10, for the claims that can use it."),
-    ] = None,
+    out: Annotated[Path | None, Option(metavar="DIR", show_default="bnlens-out", help="Folder of the results.")] = None,
+    listing: Annotated[bool, Option("--list", help="List the claims and run nothing.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object on standard output.")] = False,
+    data: Annotated[Path | None, Option(metavar="DIR", show_default=False, help=_DATA)] = None,
 ) -> None:
     """Compute the claims and judge them. What is stored already is not computed again."""
     from bnlens.claims import claim_data, claims, run_data
@@ -84,7 +69,7 @@ def reproduce_command(
     known = list(claims())
     study = Study(
         claims=ids or None,
-        scale=None if scale is None else scale.value,
+        scale=scale and scale.value,
         data=None if data is None else str(data),
         out=None if out is None else str(out),
         jobs=workers,
@@ -105,10 +90,9 @@ def reproduce_command(
     runs, report = _run(chosen, study)
     if as_json:
         _print_json([run_data(run) for run in runs])
-        typer.echo(f"Report: {report}", err=True)
     else:
         _print_runs(runs)
-        typer.echo(f"Report: {report}")
+    typer.echo(f"Report: {report}", err=as_json)
     for run in runs:
         for error in run.errors:
             typer.echo(f"Error: {run.claim.id}: {error}", err=True)
@@ -131,14 +115,13 @@ def _run(chosen: Sequence[Claim], study: Study) -> tuple[Sequence[ClaimRun], Pat
     from rich.console import Console
 
     from bnlens.claims import reproduce
-    from bnlens.cli._progress import RunProgress
     from bnlens.cli._study import parameters_of
     from bnlens.errors import UsageError
 
     out, data = Path(study.out or "bnlens-out"), study.data and Path(study.data)
     if data and not data.is_dir():
         raise UsageError(f"--data {data} is not a folder; give the folder that holds CIFAR-10")
-    progress = RunProgress(Console(stderr=True))
+    progress = _RunProgress(Console(stderr=True))
     try:
         with progress:
             done = reproduce(
@@ -196,19 +179,69 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
     table.add_column("verdict", min_width=len("approximately"))  # wraps between words in 80 columns
     table.add_column("seconds", justify="right", no_wrap=True)
     for run in runs:
-        finding = run.finding
-        verdict = finding.verdict if finding else "not judged"
-        numbers = (
-            (number(finding.measured, finding.stderr), number(finding.predicted), number(finding.ratio))
-            if finding
-            else ("–", "–", "–")
-        )
+        finding, verdict, numbers = run.finding, "not judged", ("–", "–", "–")
+        if finding:
+            measured = number(finding.measured, finding.stderr)
+            verdict, numbers = finding.verdict, (measured, number(finding.predicted), number(finding.ratio))
         style = _STYLES[verdict]
         table.add_row(run.claim.id, escape(run.claim.title), *numbers, f"[{style}]{verdict}[/]", f"{run.seconds:.1f}")
     console = _console()
     console.print(table)
     for run in runs:
         if run.finding and run.finding.corrects_paper:
-            console.print(
-                f"{run.claim.id} corrects the paper: {run.finding.corrects_paper}", markup=False, highlight=False
-            )
+            correction = f"{run.claim.id} corrects the paper: {run.finding.corrects_paper}"
+            console.print(correction, markup=False, highlight=False)
+
+
+class _RunProgress:
+    """A live bar in a terminal, one line per finished job elsewhere; an `Observer` and a context manager.
+
+    The bar advances by the cost of the jobs, so the time left does not jump when a long job follows short ones.
+    ``done`` of ``total`` jobs are stored.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.done = self.total = 0
+        self._console = console
+        self._running: list[str] = []
+        self._cost = self._spent = 0.0
+        self._context = progress_bar(console.is_terminal, counted=False, console=console)
+        self._bar = Bar()
+
+    def __enter__(self) -> _RunProgress:
+        self._bar = self._context.__enter__()
+        self._bar.stage("planning")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
+
+    def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
+        self.done, self.total = stored, stored + len(jobs)
+        self._say(f"{len(jobs)} of {self.total} jobs to compute" if jobs else f"all {self.total} jobs are stored")
+        self._cost = sum(job.cost for _, job in jobs)
+        self._show()
+
+    def started(self, owner: str, job: Job) -> None:
+        self._running.append(f"{owner} {job.name}")
+        self._show()
+
+    def finished(self, owner: str, job: Job, record: Record) -> None:
+        name = f"{owner} {job.name}"
+        if name in self._running:
+            self._running.remove(name)
+        self.done += record.status == "done"
+        self._spent += job.cost
+        self._show()
+        if record.status == "done":
+            self._say(f"[{self.done}/{self.total}] {name}, {record.seconds:.1f} s")
+        else:
+            self._console.print(f"{name} failed", style="red", markup=False, highlight=False)
+
+    def _show(self) -> None:
+        running = ", ".join(dict.fromkeys(self._running))
+        self._bar.update(self._spent, self._cost, title=f"{self.done}/{self.total} jobs", note=running)
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)

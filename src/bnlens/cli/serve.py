@@ -6,38 +6,39 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 __all__ = ["serve_command"]
 
 
 def serve_command(
     folder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder with saved reports and the results of reproduce.")
+        Path, Option(metavar="DIR", help="Folder with saved reports and the results of reproduce.")
     ] = Path("bnlens-out"),
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="Port; 0 for any that is free.")] = 8765,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    host: Annotated[str, Option(metavar="ADDRESS", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, metavar="PORT", help="Port; 0 for any that is free.")] = 8765,
+    open_browser: Annotated[bool, Option("--open/--no-open", help="Open the page in a browser.")] = True,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", show_default=False, help="Write the pages to files that open from disk, and end."),
+        Option(metavar="DIR", show_default=False, help="Write the pages to files that open from disk, and end."),
     ] = None,
 ) -> None:
     """Show labs, saved reports and findings in a browser. Nothing leaves this machine; Ctrl-C ends it."""
     from bnlens import web
+    from bnlens._progress import counter
     from bnlens.errors import UsageError
     from bnlens.web.security import is_loopback
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--folder {folder} is a file; give the folder that holds reports")
     if export is not None:
-        typer.echo(f"Written: {_export(folder, export)}")
+        with counter("writing pages") as progress:
+            page = web.export_site(folder, export, progress=progress)
+        typer.echo(f"Written: {page}")
         return
     if not is_loopback(host):
-        typer.echo(
-            f"Warning: listening at {host}: everyone who can reach this machine can use this page, read the reports in "
-            f"{folder} and keep its processors busy. There is no password.",
-            err=True,
-        )
+        danger = f"can use this page, read the reports in {folder} and keep its processors busy. There is no password."
+        typer.echo(f"Warning: listening at {host}: everyone who can reach this machine {danger}", err=True)
 
     def ready(url: str) -> None:
         typer.echo(f"bnlens is at {url} (Ctrl-C ends it)")
@@ -45,11 +46,3 @@ def serve_command(
             typer.launch(url)
 
     web.serve(web.create_app(folder, host=host), host=host, port=port, ready=ready)
-
-
-def _export(folder: Path, target: Path) -> Path:
-    from bnlens import web
-    from bnlens._progress import counter
-
-    with counter("writing pages") as progress:
-        return web.export_site(folder, target, progress=progress)

@@ -56,9 +56,7 @@ class Example(NamedTuple):
 class Command:
     """A lab on the command line, where a parameter with ``numbers`` has a list of them.
 
-    Attributes:
-        help: a sentence on what is printed, and a paragraph more where that does not do.
-        tabulate: from a state and a progress counter to the table.
+    ``help`` says in a sentence or two what is printed; ``tabulate`` makes it from a state and a progress counter.
     """
 
     help: str

@@ -21,12 +21,7 @@ __all__ = ["Headline", "Result", "Table", "add_curve", "add_simulated", "call", 
 class Headline:
     """One number that answers the question.
 
-    Attributes:
-        id: stable name.
-        label: its name for readers.
-        value: the number; None if it does not exist, infinity allowed.
-        stderr: its standard error.
-        note: a few words, such as the unit.
+    ``value`` is None if it does not exist, and may be infinite; ``note`` is a few words, such as the unit.
     """
 
     id: str
@@ -98,12 +93,7 @@ class Result(_Rows):
 class Table(_Rows):
     """The answer on the command line.
 
-    Attributes:
-        rows: numbers by column.
-        facts: further values, for JSON.
-        title: heading of the figure.
-        words: its caption.
-        draw: makes the figure.
+    ``facts`` are further values, for JSON; ``draw`` makes the figure, to stand under ``title`` and over ``words``.
     """
 
     facts: Mapping[str, Any]

@@ -191,9 +191,8 @@ def _check(state: State) -> Mapping[str, str]:
     if state["simulate"] == "yes":
         work = float(state["size"]) ** 2 * state["tau"] * state["batch_size"] * state["runs"]
         if work > _MOST_WORK:
-            return {
-                "size": "This simulation is too large for the page: take fewer weights N, runs or samples M, or end earlier."
-            }
+            remedy = "take fewer weights N, runs or samples M, or end earlier."
+            return {"size": f"This simulation is too large for the page: {remedy}"}
     return {}
 
 
@@ -204,6 +203,7 @@ def _cost(state: State) -> Cost:
     return "short" if state["system"] == "batch-norm" and state["unit"] == "relu" else "instant"
 
 
+_HELP = "Order parameters along training: gamma, overlap R, norm L and generalization error over tau = steps / N."
 _MODEL = "Gamma decay is the paper's model of batch normalization."
 _LABELS = {
     "batch-norm": "Batch normalization",
@@ -211,14 +211,12 @@ _LABELS = {
     "weight-norm": "Weight normalization",
     "sgd": "Plain SGD",
 }
+_TRAINED = Option("What is trained.", argument=True)
 _RATE = Option("Learning rate.", "ETA")
 _EMPTY = "Empty: 3/(4M) for linear, 3/(8M) for ReLU units."
+_ELSEWHERE = "is the coefficient of gamma-decay; leave it out for {}"
 _ZETA = Option(
-    "Coefficient of gamma-decay.",
-    "ZETA",
-    shown="the paper's for M",
-    only=("gamma-decay",),
-    refusal="is the coefficient of gamma-decay; leave it out for {}",
+    "Coefficient of gamma-decay.", "ZETA", shown="the paper's for M", only=("gamma-decay",), refusal=_ELSEWHERE
 )
 _BESIDE = "Gamma decay with the paper's ζ, dashed."
 _NOISE = Option("Variance of the noise on the labels.", "S", 0.0)
@@ -234,9 +232,7 @@ LAB = Lab(
     title="Learning dynamics",
     question="How do scale, direction and length of the weights move along training, with and without batch normalization?",
     parameters=(
-        Choice(
-            "system", "Trained by", "batch-norm", _LABELS, help=_MODEL, option=Option("What is trained.", argument=True)
-        ),
+        Choice("system", "Trained by", "batch-norm", _LABELS, help=_MODEL, option=_TRAINED),
         UNIT,
         Real("learning_rate", "Learning rate", 1.0, 0.01, 50, symbol="η", log=True, option=_RATE),
         Whole("batch_size", "Batch size", 8, 1, 256, symbol="M", log=True, option=BATCH_SIZE),
@@ -254,10 +250,7 @@ LAB = Lab(
         ),
     ),
     compute=_compute,
-    command=Command(
-        "Order parameters along training: gamma, overlap R, norm L and generalization error over tau = steps / N.",
-        _tabulate,
-    ),
+    command=Command(_HELP, _tabulate),
     check=_check,
     formulas=(
         Step(

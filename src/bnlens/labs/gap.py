@@ -87,14 +87,8 @@ def _row(law: GapLaw, state: State, size: int) -> dict[str, Any]:
 
 def _drawn(state: State, size: int) -> dict[str, Any]:
     """Return how a gap is simulated, all arguments but the unit, the distribution and the kind of statistics."""
-    samples = max(int(state["samples"]), 50 * size)
-    return {
-        "gamma": state["gamma"],
-        "beta": state["beta"],
-        "batch_size": size,
-        "samples": samples,
-        "seed": state["seed"],
-    }
+    drawn = {"batch_size": size, "samples": max(int(state["samples"]), 50 * size), "seed": state["seed"]}
+    return {"gamma": state["gamma"], "beta": state["beta"], **drawn}
 
 
 def _simulated(state: State, size: int) -> dict[str, float]:

@@ -63,11 +63,6 @@ def _estimator(state: State) -> tuple[type[Estimator], dict[str, Any]]:
             return theory.ReluRidge, {"decay": state["decay"], **noise, "teacher": state["teacher"] or "relu"}
 
 
-def _build(state: State) -> Estimator:
-    kind, arguments = _estimator(state)
-    return kind(**arguments)
-
-
 def _drawn(state: State) -> dict[str, Any]:
     return {"dimension": int(state["dimension"]), "runs": state["runs"], "seed": state["seed"]}
 
@@ -81,7 +76,8 @@ def _simulated(
 
 
 def _compute(state: State) -> Result:
-    estimator = _build(state)
+    kind, arguments = _estimator(state)
+    estimator = kind(**arguments)
     loads = sorted({*np.round(np.linspace(0.1, 4, 40), 2).tolist(), state["alpha"], *_SIMULATED})
     curve = learning_curve(estimator, loads)
     rows = records(curve, ("alpha", *_COLUMNS))
@@ -108,7 +104,8 @@ def _compute(state: State) -> Result:
 
 
 def _tabulate(state: State, progress: Counter) -> Table:
-    estimator, loads = _build(state), state["alpha"]
+    kind, arguments = _estimator(state)
+    estimator, loads = kind(**arguments), state["alpha"]
     curve = learning_curve(estimator, loads)
     rows = [{**row, "status": curve.status} for row in records(curve, ("alpha", *_COLUMNS))]
     given = {name: state[name] for name in ("decay", "zeta", "batch_size") if state[name] is not None}
@@ -197,6 +194,7 @@ _LABELS = {
     "least-squares": "Least squares",
     "relu": "ReLU student with decay",
 }
+_HELP = "Generalization error over the load alpha = P/N; the table says whether it is exact, asymptotic or approximate."
 _FITTED = Option("How a student is fitted.", argument=True)
 _SIZED = {"estimator": ("batch-norm", "gamma-decay")}
 _DECAYED = {"estimator": ("ridge", "relu")}
@@ -237,10 +235,7 @@ LAB = Lab(
         ),
     ),
     compute=_compute,
-    command=Command(
-        "Generalization error over the load alpha = P/N; the table says whether it is exact, asymptotic or approximate.",
-        _tabulate,
-    ),
+    command=Command(_HELP, _tabulate),
     formulas=(
         Step(
             "Error against labels without noise of a student v of a teacher w*.",

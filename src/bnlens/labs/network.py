@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnlens.errors import StoreError, UsageError
@@ -67,14 +67,10 @@ def make_lab(library: Library) -> Lab:
         examples=(),
         source="Theory sheet D; docs/report.md says what a report measures",
         grid=("report",),
-        stamp=_stamp(library),
+        stamp=lambda state: library.stamp(state["report"]),
         options=library.names,
         receives=True,
     )
-
-
-def _stamp(library: Library) -> Callable[[State], Hashable]:
-    return lambda state: library.stamp(state["report"])
 
 
 def _result(report: Report, state: State) -> Result:
@@ -84,9 +80,10 @@ def _result(report: Report, state: State) -> Result:
     measured = report.network.gaps.measured[nearest]
     rows = _rows(report, prediction, nearest)
     network, loss = prediction.network, report.network.population_loss
-    unit = "nats per sample"
+    unit, figure, point = "nats per sample", report.plot(), ([size], [network.value], [network.stderr])
+    add_points(figure, f"at M = {size}", *point, color=PALETTE[1], symbol="x", size=11)
     return Result(
-        figure=_figure(report, prediction),
+        figure=figure,
         caption=(
             f"{report.model}: the gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. "
             f"Curves: predicted from groups of {report.prediction_batch_size} samples. Cross: the prediction at M = {size}."
@@ -128,13 +125,6 @@ def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str
             whole = prediction.network.value
             rows.append(row | {"share": estimate.value / whole if whole else None})
     return rows
-
-
-def _figure(report: Report, prediction: Prediction) -> Any:
-    figure, network, size = report.plot(), prediction.network, prediction.statistics_batch_size
-    point = ([size], [network.value], [network.stderr])
-    add_points(figure, f"at M = {size}", *point, color=PALETTE[1], symbol="x", size=11)
-    return figure
 
 
 _DIAL = "The dial: images that one layer sees at once."

@@ -233,6 +233,7 @@ def _cost(state: State) -> Cost:
     return "short" if state["unit"] == "relu" else "instant"
 
 
+_TOO_LARGE = {"batch_size": "For a simulation the batch size M must be 64 or less."}
 _BATCH_SIZE = replace(BATCH_SIZE, minimum=4)
 _RATES = Option("Learning rates, as 1,2,4 or START:STOP:STEP.", "LIST", "4:28:4", name="learning-rate", numbers=True)
 _EFFECTIVE = "For the effective rates."
@@ -259,11 +260,7 @@ LAB = Lab(
     ),
     compute=_compute,
     command=Command(_HELP, _tabulate),
-    check=lambda state: (
-        {"batch_size": "For a simulation the batch size M must be 64 or less."}
-        if state["simulate"] == "yes" and state["batch_size"] > 64
-        else {}
-    ),
+    check=lambda state: _TOO_LARGE if state["simulate"] == "yes" and state["batch_size"] > 64 else {},
     formulas=(
         Step(
             "Above the maximum learning rate a student at frozen norm turns away from the teacher. Linear unit, for weight "

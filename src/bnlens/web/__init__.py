@@ -6,9 +6,29 @@ application, `serve` runs it, `export_site` writes it as files that open from di
 
 from __future__ import annotations
 
-from bnlens.web._optional import require_web
+from importlib.util import find_spec
 
-require_web()
+from bnlens.errors import UsageError
+
+_PACKAGES = {
+    "fastapi": "fastapi",
+    "jinja2": "jinja2",
+    "latex2mathml": "latex2mathml",
+    "markdown_it": "markdown-it-py",
+    "mdit_py_plugins": "mdit-py-plugins",
+    "nh3": "nh3",
+    "python_multipart": "python-multipart",
+    "uvicorn": "uvicorn",
+}
+
+
+def _require_packages() -> None:
+    missing = [package for module, package in _PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise UsageError(f"the page needs {', '.join(missing)}; pip install 'bnlens[web]' brings everything")
+
+
+_require_packages()
 
 from bnlens.web.app import create_app  # noqa: E402 - what is missing is said first, in one sentence
 from bnlens.web.export import export_site  # noqa: E402

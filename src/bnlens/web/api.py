@@ -1,8 +1,9 @@
-"""The JSON API: every lab at /api/labs/ID, as CSV at /api/labs/ID.csv, its parameters and their ranges in the schema."""
+"""The JSON API: what all its parts share, and every lab at /api/labs/ID, as CSV at /api/labs/ID.csv, ranges in the schema."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from enum import Enum
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Query
@@ -12,19 +13,23 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bnlens.paper import Citation
 from bnlens.web.labs import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 
 __all__ = [
     "BODY",
+    "CITATION_FORMATS",
     "CSV",
     "FORBIDDEN",
     "INVALID",
     "BoundedRoute",
+    "CitationFormat",
     "FileEntry",
     "Responses",
     "attachment",
+    "citation_response",
     "errors",
     "router",
 ]
@@ -130,7 +135,12 @@ def router(site: Site) -> APIRouter:
 
     @routes.get("/labs", summary="The labs")
     def labs() -> list[LabEntry]:
-        return [_entry(lab) for lab in site.labs.values()]
+        entries = []
+        for lab in site.labs.values():
+            named = {name: getattr(lab, name) for name in ("id", "title", "question")}
+            places = {"page": lab.path(), "data": lab.data_path(lab.defaults)}
+            entries.append(LabEntry(**named, **places, parameters=lab.model.model_json_schema()))
+        return entries
 
     for lab in site.labs.values():
         _add_lab(routes, site, lab)
@@ -169,22 +179,31 @@ def _add_lab(routes: APIRouter, site: Site, lab: Lab) -> None:
     for function in (numbers, table):
         function.__annotations__["state"] = Annotated[model, Query()]
     routes.get(f"/labs/{lab.id}", summary=lab.title, description=lab.question, responses=_ERRORS, name=lab.id)(numbers)
-    routes.get(
-        f"/labs/{lab.id}.csv",
-        summary=f"{lab.title}, CSV",
-        description=lab.question,
-        responses={**_ERRORS, **CSV},
-        response_class=Response,
-        name=f"{lab.id}_csv",
-    )(table)
+    as_csv: dict[str, Any] = {"summary": f"{lab.title}, CSV", "responses": {**_ERRORS, **CSV}, "name": f"{lab.id}_csv"}
+    routes.get(f"/labs/{lab.id}.csv", description=lab.question, response_class=Response, **as_csv)(table)
 
 
-def _entry(lab: Lab) -> LabEntry:
-    return LabEntry(
-        id=lab.id,
-        title=lab.title,
-        question=lab.question,
-        page=lab.path(),
-        data=lab.data_path(lab.defaults),
-        parameters=lab.model.model_json_schema(),
-    )
+class CitationFormat(str, Enum):
+    """How works are written."""
+
+    text = "text"
+    ris = "ris"
+    endnote = "endnote"
+    bibtex = "bibtex"
+    csl = "csl"
+
+
+CITATION_FORMATS: dict[CitationFormat, tuple[str, str, str]] = {
+    CitationFormat.ris: ("RIS", "ris", "application/x-research-info-systems"),
+    CitationFormat.endnote: ("EndNote", "enw", "application/x-endnote-refer"),
+    CitationFormat.bibtex: ("BibTeX", "bib", "application/x-bibtex"),
+    CitationFormat.csl: ("CSL-JSON", "json", "application/vnd.citationstyles.csl+json"),
+    CitationFormat.text: ("Text", "txt", "text/plain"),
+}
+"""Name, ending of the file and media type of each format, in the order of the page."""
+
+
+def citation_response(citation: Citation, form: CitationFormat, stem: str) -> Response:
+    """Return works as a file named ``stem`` that a browser saves."""
+    _, ending, media_type = CITATION_FORMATS[form]
+    return attachment(citation.to_format(form.value), f"{stem}.{ending}", media_type)

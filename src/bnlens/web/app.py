@@ -17,14 +17,13 @@ import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
 from bnlens.labs.network import make_lab
-from bnlens.web import api, assets, claims_api, network_api, notes_api, paper_api
-from bnlens.web.answers import Answers
-from bnlens.web.jobs import GoneError, Limits, OverloadedError
+from bnlens.web import api, assets, claims_api, notes_api, paper_api
+from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
 from bnlens.web.labs import LABS, Lab, NotFoundError
+from bnlens.web.library import ReportLibrary
 from bnlens.web.networks import NetworkLibrary
 from bnlens.web.notes import ConflictError, Notes
 from bnlens.web.pages import PAGES
-from bnlens.web.reports import ReportLibrary
 from bnlens.web.results import Register, Results
 from bnlens.web.runs import BusyError, Runs
 from bnlens.web.security import Guard, allowed_names
@@ -71,7 +70,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        site.answers.close()
+        site.answers.workers.close()
         await run_in_threadpool(site.runs.close)
 
     app = FastAPI(
@@ -85,11 +84,8 @@ def create_app(
     )
     app.state.site = site
     app.include_router(assets.router())
-    app.include_router(api.router(site))
-    app.include_router(paper_api.router())
-    app.include_router(network_api.router(site))
-    app.include_router(claims_api.router(site))
-    app.include_router(notes_api.router(site))
+    for module in (api, paper_api, claims_api, notes_api):
+        app.include_router(module.router(site))
     for page in site.pages:
         app.include_router(page.router(site))
     _handle_errors(app, site)
@@ -101,9 +97,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
     def answer(request: Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": sentence}, status, headers)
-        return site.render(
-            request, "error.html", title=_TITLES.get(status, "That did not work"), status=status, sentence=sentence
-        )
+        title = _TITLES.get(status, "That did not work")
+        return site.render(request, "error.html", title=title, status=status, sentence=sentence)
 
     @app.exception_handler(BnlensError)
     def own(request: Request, error: BnlensError) -> Response:
@@ -114,8 +109,7 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        name = request.url.path.removeprefix("/api/labs/").removesuffix(".csv")
-        lab = site.labs.get(name)
+        lab = site.labs.get(request.url.path.removeprefix("/api/labs/").removesuffix(".csv"))
         if lab is not None:
             return answer(request, 422, " ".join(lab.sentences(error.errors()).values()))
         first = error.errors()[0]
@@ -123,10 +117,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
-        sentences = {
-            404: f"There is no page {request.url.path[:200]!r} here.",
-            405: f"{request.method} does not work here.",
-        }
+        missing = f"There is no page {request.url.path[:200]!r} here."
+        sentences = {404: missing, 405: f"{request.method} does not work here."}
         headers = dict(error.headers) if error.headers else None
         return answer(request, error.status_code, sentences.get(error.status_code, str(error.detail)), headers)
 
@@ -136,12 +128,5 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
 
 _STATUS = {NotFoundError: 404, BusyError: 409, ConflictError: 409, OverloadedError: 503}
-_TITLES = {
-    404: "Not found",
-    405: "Not here",
-    409: "Not now",
-    413: "Too large",
-    422: "That cannot be",
-    500: "A fault",
-    503: "Too busy",
-}
+_REFUSED = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
+_TITLES = {**_REFUSED, 500: "A fault", 503: "Too busy"}

@@ -20,12 +20,7 @@ _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-
 
 @dataclass(frozen=True)
 class Asset:
-    """One file.
-
-    Attributes:
-        name: file name.
-        content: bytes.
-    """
+    """One file."""
 
     name: str
     content: bytes

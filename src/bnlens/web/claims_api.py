@@ -17,8 +17,18 @@ from starlette.responses import Response, StreamingResponse
 from bnlens._plain import csv_text
 from bnlens.citing import cite
 from bnlens.claims import Claim
-from bnlens.web.api import BODY, CSV, FORBIDDEN, INVALID, BoundedRoute, Responses, attachment, errors
-from bnlens.web.citations import CitationFormat, citation_response
+from bnlens.web.api import (
+    BODY,
+    CSV,
+    FORBIDDEN,
+    INVALID,
+    BoundedRoute,
+    CitationFormat,
+    Responses,
+    attachment,
+    citation_response,
+    errors,
+)
 from bnlens.web.entries import (
     ClaimAnswer,
     ClaimEntry,
@@ -38,7 +48,7 @@ __all__ = ["find_claim", "router"]
 
 _POLL = 0.2  # seconds between looks at the state of a run
 _ALIVE = 15.0  # seconds after which a silent stream says that it is still there
-_MISSING = errors({404: "There is no such claim."})
+_MISSING = {**errors({404: "There is no such claim."}), **INVALID}
 _NO_RUN = errors({404: "No run was started yet."})
 _STREAM: Responses = {
     200: {
@@ -73,32 +83,28 @@ def find_claim(snapshot: Snapshot, claim_id: str) -> Claim:
 def router(site: Site) -> APIRouter:
     """Return the routes for findings, claims and runs."""
     routes = APIRouter(prefix="/api", route_class=BoundedRoute)
-    _add_claims(routes, site)
-    _add_runs(routes, site)
-    return routes
+    judged = APIRouter(prefix="/claims", tags=["claims"], route_class=BoundedRoute)
+    started = APIRouter(prefix="/runs", tags=["runs"], route_class=BoundedRoute)
 
-
-def _add_claims(routes: APIRouter, site: Site) -> None:
     @routes.get("/findings", summary="Findings of the paper in seven facets", tags=["findings"])
     async def findings() -> list[FacetEntry]:
         snapshot = await site.results.get()
         return [facet_entry(facet, snapshot) for facet in facets()]
 
-    @routes.get("/claims", summary="The claims, each with its newest run", tags=["claims"])
+    @judged.get("", summary="The claims, each with its newest run")
     async def claims() -> list[ClaimEntry]:
         snapshot = await site.results.get()
         return [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
 
-    @routes.get("/claims/{claim_id}", summary="One claim in full", tags=["claims"], responses={**_MISSING, **INVALID})
+    @judged.get("/{claim_id}", summary="One claim in full", responses=_MISSING)
     async def claim(claim_id: ClaimId) -> ClaimAnswer:
         snapshot = await site.results.get()
         return claim_answer(find_claim(snapshot, claim_id), snapshot)
 
-    @routes.get(
-        "/claims/{claim_id}/table.csv",
+    @judged.get(
+        "/{claim_id}/table.csv",
         summary="The table behind a verdict, CSV",
-        tags=["claims"],
-        responses={**_MISSING, **INVALID, **CSV},
+        responses={**_MISSING, **CSV},
         response_class=Response,
     )
     async def table(claim_id: ClaimId) -> Response:
@@ -109,66 +115,54 @@ def _add_claims(routes: APIRouter, site: Site) -> None:
             raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
         return attachment(csv_text(stored.run.finding.rows), f"bnlens-{found.id.lower()}.csv")
 
-    @routes.get(
-        "/claims/{claim_id}/citation/{form}",
+    @judged.get(
+        "/{claim_id}/citation/{form}",
         summary="The paper and the works behind a claim, for reference managers",
-        tags=["claims"],
-        responses={**_MISSING, **INVALID},
+        responses=_MISSING,
         response_class=Response,
     )
     async def citation(claim_id: ClaimId, form: CitationFormat) -> Response:
         found = find_claim(await site.results.get(), claim_id)
         return citation_response(cite(found), form, f"bnlens-{found.id.lower()}")
 
-
-def _add_runs(routes: APIRouter, site: Site) -> None:
     def current() -> RunEntry:
         run = site.runs.current
         if run is None:
             raise NotFoundError("No run was started yet.")
         return run_entry(run)
 
-    @routes.get("/runs", summary="The runs that were started here, newest first", tags=["runs"])
+    @started.get("", summary="The runs that were started here, newest first")
     async def runs() -> list[RunEntry]:
         return [run_entry(run) for run in site.runs.all]
 
-    @routes.post(
-        "/runs",
+    @started.post(
+        "",
         summary="Start a run of a claim at scale quick",
         description="One run at a time.",
         status_code=202,
-        tags=["runs"],
-        responses={
-            **_MISSING,
-            **INVALID,
-            **FORBIDDEN,
-            **BODY,
-            **errors({409: "Another run is going on."}),
-        },
+        responses={**_MISSING, **FORBIDDEN, **BODY, **errors({409: "Another run is going on."})},
     )
     async def start(order: Order) -> RunEntry:
         claim = find_claim(await site.results.get(), order.claim)
         return run_entry(await run_in_threadpool(site.runs.start, claim))
 
-    @routes.get("/runs/current", summary="The run that goes on, else the last one", tags=["runs"], responses=_NO_RUN)
+    @started.get("/current", summary="The run that goes on, else the last one", responses=_NO_RUN)
     async def now() -> RunEntry:
         return current()
 
-    @routes.delete(
-        "/runs/current",
+    @started.delete(
+        "/current",
         summary="Cancel the run that goes on",
         description="Jobs that have finished stay stored.",
-        tags=["runs"],
         responses={**_NO_RUN, **INVALID, **FORBIDDEN},
     )
     async def cancel() -> RunEntry:
         await run_in_threadpool(site.runs.cancel)
         return current()
 
-    @routes.get(
-        "/runs/events",
+    @started.get(
+        "/events",
         summary="Progress of the current run as server-sent events",
-        tags=["runs"],
         responses={**_STREAM, **_NO_RUN},
         response_class=StreamingResponse,
     )
@@ -176,6 +170,10 @@ def _add_runs(routes: APIRouter, site: Site) -> None:
         current()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(_events(site, request), media_type="text/event-stream", headers=headers)
+
+    routes.include_router(judged)
+    routes.include_router(started)
+    return routes
 
 
 async def _events(site: Site, request: Request) -> AsyncIterator[str]:

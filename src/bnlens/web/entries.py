@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from bnlens import render
 from bnlens._plain import plain
+from bnlens.citing import cite
 from bnlens.claims import TONES, Claim, StoredRun, seeds_text
 from bnlens.web.findings import Facet, Finding, Standing, standing
 from bnlens.web.results import Snapshot
@@ -18,8 +19,6 @@ __all__ = [
     "ClaimAnswer",
     "ClaimEntry",
     "FacetEntry",
-    "FindingEntry",
-    "ResultEntry",
     "RunEntry",
     "claim_answer",
     "claim_entry",
@@ -129,14 +128,10 @@ def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
 
 def claim_answer(claim: Claim, snapshot: Snapshot) -> ClaimAnswer:
     """Return a claim in full."""
-    from bnlens.citing import cite
-
     stored = snapshot.runs.get(claim.id)
-    return ClaimAnswer(
-        **dict(claim_entry(claim, snapshot)),
-        rows=plain(stored.run.finding.rows) if stored and stored.run.finding else [],
-        works=[dict(item) for item in cite(claim).items],
-    )
+    rows = plain(stored.run.finding.rows) if stored and stored.run.finding else []
+    works = [dict(item) for item in cite(claim).items]
+    return ClaimAnswer(**dict(claim_entry(claim, snapshot)), rows=rows, works=works)
 
 
 def facet_entry(facet: Facet, snapshot: Snapshot) -> FacetEntry:
@@ -150,12 +145,9 @@ def run_entry(run: Run) -> RunEntry:
     fraction, seconds = run.progress.fraction, run.seconds
     left = seconds * (1 - fraction) / fraction if run.status == "running" and fraction > 0 else None
     return RunEntry(
-        id=run.id,
+        **{name: getattr(run, name) for name in ("id", "status", "started", "ended")},
         claim=run.claim.id,
         title=run.claim.title,
-        status=run.status,
-        started=run.started,
-        ended=run.ended,
         seconds=round(seconds, 1),
         remaining=None if left is None else round(left, 1),
         errors=list(run.errors),
@@ -178,7 +170,7 @@ def _finding(finding: Finding, snapshot: Snapshot) -> FindingEntry:
 
 
 def _result(stored: StoredRun) -> ResultEntry:
-    run, finding = stored.run, stored.run.finding
+    run, finding, ended = stored.run, stored.run.finding, datetime.fromisoformat(stored.finished)
     return ResultEntry(
         verdict=finding.verdict if finding else "not judged",
         measured=plain(finding.measured) if finding else None,
@@ -192,15 +184,10 @@ def _result(stored: StoredRun) -> ResultEntry:
         data=stored.data,
         seeds=seeds_text(run.records),
         finished=stored.finished,
-        date=_date(stored.finished),
+        date=f"{ended.day} {ended:%B %Y}",
         seconds=run.seconds,
         jobs=stored.jobs,
         stored=len(run.records),
         is_current=stored.is_current,
         errors=list(run.errors),
     )
-
-
-def _date(moment: str) -> str:
-    date = datetime.fromisoformat(moment)
-    return f"{date.day} {date:%B %Y}"

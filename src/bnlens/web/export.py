@@ -12,7 +12,6 @@ import html
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -21,9 +20,9 @@ from fastapi import FastAPI
 
 from bnlens._files import check_writable, write_atomic
 from bnlens.errors import StoreError, UsageError
+from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.app import create_app
 from bnlens.web.assets import assets
-from bnlens.web.citations import CITATION_FORMATS
 from bnlens.web.jobs import Limits
 from bnlens.web.site import Site
 
@@ -33,18 +32,6 @@ _LINK = re.compile(r'(?P<space>\s)(?P<name>href|src|action)="(?P<value>/[^"]*)"'
 _SLUG = 60
 _ENDINGS = {media_type: f".{ending}" for _, ending, media_type in CITATION_FORMATS.values()}
 _SECONDS = 900.0  # nobody waits in front of a simulation here
-
-
-@dataclass(frozen=True)
-class _File:
-    """The answer of one address."""
-
-    content: bytes
-    media_type: str
-
-    @property
-    def is_html(self) -> bool:
-        return self.media_type.startswith("text/html")
 
 
 def export_site(
@@ -70,14 +57,16 @@ def export_site(
     check_writable(target / "index.html")
     app = create_app(folder, static=True, limits=Limits(seconds=_SECONDS))
     files = asyncio.run(_collect(app, progress))
-    names = {address: _file_name(address, file.media_type) for address, file in files.items()}
-    for address, file in files.items():
-        content = _relative(file.content.decode(), names[address], names).encode() if file.is_html else file.content
-        write_atomic(target / names[address], content)
+    names = {address: _file_name(address, media_type) for address, (_, media_type) in files.items()}
+    for address, (content, media_type) in files.items():
+        is_html = media_type.startswith("text/html")
+        written = _relative(content.decode(), names[address], names).encode() if is_html else content
+        write_atomic(target / names[address], written)
     return target / "index.html"
 
 
-async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[str, _File]:
+async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[str, tuple[bytes, str]]:
+    """Return content and media type of every address."""
     site: Site = app.state.site
     addresses = [address for page in site.pages for address in page.exported(site)]
     for lab in site.labs.values():
@@ -89,18 +78,18 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
     try:
         for done, address in enumerate(addresses):
             progress(done, len(addresses))
-            status, file = await _ask(app, address)
+            status, content, media_type = await _ask(app, address)
             if status == 200:
-                files[address] = file
+                files[address] = content, media_type
             elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
                 raise UsageError(f"cannot write the page {address}: it answered with status {status}")
         progress(len(addresses), len(addresses))
     finally:
-        site.answers.close()
+        site.answers.workers.close()
     return files
 
 
-async def _ask(app: FastAPI, address: str) -> tuple[int, _File]:
+async def _ask(app: FastAPI, address: str) -> tuple[int, bytes, str]:
     parts = urlsplit(address)
     scope = {
         "type": "http",
@@ -118,14 +107,8 @@ async def _ask(app: FastAPI, address: str) -> tuple[int, _File]:
     }
     head: dict[str, Any] = {}
     body: list[bytes] = []
-    asked = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if asked:
-            await asyncio.Event().wait()  # the reader stays
-        asked = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+    asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # after this one message the reader stays
+    asked.put_nowait({"type": "http.request", "body": b"", "more_body": False})
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -133,9 +116,9 @@ async def _ask(app: FastAPI, address: str) -> tuple[int, _File]:
         elif message["type"] == "http.response.body":
             body.append(message.get("body", b""))
 
-    await app(scope, receive, send)
+    await app(scope, asked.get, send)
     headers = {name.decode().lower(): value.decode() for name, value in head["headers"]}
-    return head["status"], _File(b"".join(body), headers.get("content-type", ""))
+    return head["status"], b"".join(body), headers.get("content-type", "")
 
 
 def _file_name(address: str, media_type: str) -> str:

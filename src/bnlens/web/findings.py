@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -31,13 +31,7 @@ _FOR = {"holds": 1.0, "holds approximately": 0.5, "does not hold here": 0.0}
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence.
-
-    Attributes:
-        id: stable name, unique over all facets.
-        text: the sentence, in our words.
-        claims: id of a claim -> whether the finding stands with it or against it.
-    """
+    """A sentence in our words, and by id of a claim whether it stands with it or against it."""
 
     id: str
     text: str
@@ -46,14 +40,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facet:
-    """One side of the paper.
-
-    Attributes:
-        id: stable name.
-        title: a word or two.
-        question: what it answers.
-        findings: its sentences.
-    """
+    """One side of the paper: a title of a word or two, the question that it answers, its sentences."""
 
     id: str
     title: str
@@ -66,29 +53,21 @@ def facets() -> tuple[Facet, ...]:
     """Return all facets in the order of the page."""
     text = files("bnlens.web").joinpath("data", "findings.json").read_text(encoding="utf-8")
     return tuple(
-        Facet(
-            entry["id"],
-            entry["title"],
-            entry["question"],
-            tuple(Finding(found["id"], found["text"], found["claims"]) for found in entry["findings"]),
-        )
+        Facet(**{**entry, "findings": tuple(Finding(**found) for found in entry["findings"])})
         for entry in json.loads(text)["facets"]
     )
 
 
 def standing(finding: Finding, snapshot: Snapshot) -> Standing:
     """Return how a finding stands by the newest runs; claims that were not judged count for nothing."""
-    scores = list(_scores(finding, snapshot))
+    scores = []
+    for claim_id, relation in finding.claims.items():
+        stored = snapshot.runs.get(claim_id)
+        if stored is not None and stored.run.finding is not None:
+            score = _FOR[stored.run.finding.verdict]
+            scores.append(score if relation == "supports" else 1 - score)
     if not scores:
         return "not computed yet"
     if set(scores) == {1.0}:
         return "borne out"
     return "borne out in part" if any(scores) else "not borne out"
-
-
-def _scores(finding: Finding, snapshot: Snapshot) -> Iterator[float]:
-    for claim_id, relation in finding.claims.items():
-        stored = snapshot.runs.get(claim_id)
-        if stored is not None and stored.run.finding is not None:
-            score = _FOR[stored.run.finding.verdict]
-            yield score if relation == "supports" else 1 - score

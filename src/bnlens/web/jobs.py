@@ -1,4 +1,4 @@
-"""Where labs are computed: closed forms in threads, everything longer in worker processes that can be stopped.
+"""Where labs are computed and remembered: closed forms in threads, all else in worker processes that can be stopped.
 
 Two expensive requests never hold up the cheap ones: they run at low priority in processes of their own, wait in a bounded
 queue, end at a time limit, and end when the reader has gone.
@@ -9,16 +9,72 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+
+from anyio import CapacityLimiter, to_thread
 
 from bnlens.errors import BnlensError, UsageError
 from bnlens.web.labs import LABS, Lab, Result, State
 from bnlens.web.worker import Process, Tell
 
-__all__ = ["GoneError", "Limits", "OverloadedError", "Workers"]
+__all__ = ["Answer", "Answers", "GoneError", "Limits", "OverloadedError", "Workers"]
+
+_THREADS = 2  # closed forms at a time: more only take turns
+
+
+class Answer:
+    """A lab's result at a settled state, with its page parts made on first use."""
+
+    def __init__(self, lab: Lab, state: State, result: Result) -> None:
+        self.lab, self.state, self.result = lab, state, result
+        self._parts: dict[str, str] = {}
+
+    def part(self, name: str, make: Callable[[Answer], str]) -> str:
+        """Return a part of the page, which ``make`` makes of this answer the first time."""
+        if name not in self._parts:
+            self._parts[name] = make(self)
+        return self._parts[name]
+
+
+class Answers:
+    """Computes states where they belong and remembers the most recent."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._lock = threading.Lock()
+        self._threads = CapacityLimiter(_THREADS)
+        self.workers = Workers(limits)
+
+    async def find(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Answer:
+        """Return the answer to a settled state, for a reader who is gone when ``gone`` says so.
+
+        Raises:
+            UsageError: the library's sentence about this state.
+            OverloadedError: it cannot be computed now.
+            GoneError: the reader has gone meanwhile.
+        """
+        key = (lab.id, lab.query(state), lab.stamp(state))
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        if lab.cost(state) == "instant":
+            result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
+        else:
+            result = await self.workers.compute(lab, state, gone=gone)
+        answer = Answer(lab, state, result)
+        with self._lock:
+            self._kept[key] = answer
+            while len(self._kept) > self._limits.memory:
+                self._kept.popitem(last=False)
+        return answer
+
 
 _POLL = 0.2  # seconds between looks at whether the reader is still there
 _log = logging.getLogger("bnlens.web")
@@ -52,10 +108,7 @@ class Limits:
 class Workers:
     """A few worker processes, started when they are first needed.
 
-    Attributes:
-        busy: those at work.
-        asked: requests that run or wait.
-        stopping: set when the server ends; what runs is then stopped.
+    ``busy`` are those at work, ``asked`` counts requests that run or wait; ``stopping`` stops what runs as the server ends.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -69,17 +122,9 @@ class Workers:
         self.asked = 0
 
     async def compute(self, lab: Lab, state: State, *, gone: Callable[[], Awaitable[bool]]) -> Result:
-        """Compute a state in a process.
+        """Compute a settled state of one of `bnlens.web.labs.LABS` in a process; raises as `Answers.find` does.
 
-        Args:
-            lab: one of `bnlens.web.labs.LABS`.
-            state: settled state.
-            gone: whether the reader has gone; is asked several times a second.
-
-        Raises:
-            UsageError: the library's sentence about this state.
-            OverloadedError: too many wait, or the time is up.
-            GoneError: the reader has gone; the computation was stopped.
+        Whether the reader has ``gone`` is asked several times a second; the computation is stopped then.
         """
         if self.asked >= self._limits.workers + self._limits.waiting:
             raise OverloadedError("Too many simulations are waiting: try again in a minute, or without simulation.")

@@ -1,4 +1,4 @@
-"""Files of one kind: those in the served folder and those a reader has sent; opened by listed names only."""
+"""Files of one kind, such as reports: those in the served folder and those that a form sends; opened by listed names only."""
 
 from __future__ import annotations
 
@@ -6,23 +6,43 @@ import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bnlens.errors import StoreError
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bnlens.errors import StoreError, UsageError
 from bnlens.web.labs import NotFoundError
+from bnlens.web.security import check_length
 
-__all__ = ["Library"]
+if TYPE_CHECKING:
+    from bnlens.measure import Report
+
+__all__ = ["Library", "ReportLibrary", "add_sending", "file_stamp"]
 
 T = TypeVar("T")
-
 _MOST_FILES = 200
 _MOST_SENT = 16
 _MOST_PARSED = 16
 _HEAD = 512
 _SENT = "sent-"
+_ENVELOPE = 8192  # what a form adds to its file
+
+
+def file_stamp(path: Path) -> Hashable:
+    """Return time of change and size of a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 class Library(ABC, Generic[T]):
@@ -67,13 +87,7 @@ class Library(ABC, Generic[T]):
         if name in self._sent:
             return name
         path = self._files().get(name)
-        if path is None:
-            return None
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size
+        return None if path is None else file_stamp(path)
 
     def load(self, name: str) -> T:
         """Return the content of a file.
@@ -85,12 +99,7 @@ class Library(ABC, Generic[T]):
         return self._parsed(name, self.stamp(name))
 
     def text(self, name: str) -> str:
-        """Return a file's text.
-
-        Raises:
-            NotFoundError: there is none of that name.
-            StoreError: the file cannot be read.
-        """
+        """Return a file's text; raises as `load` does."""
         with self._lock:
             if name in self._sent:
                 return self._sent[name][1]
@@ -137,21 +146,14 @@ class Library(ABC, Generic[T]):
 
     def _files(self) -> dict[str, Path]:
         """Return the files in the folder by name, newest first, without links that lead outside."""
-        found: list[tuple[float, str, Path]] = []
         try:
             root = self._folder.resolve()
-            for path in self._candidates(root):
-                if self._is_ours(path, root):
-                    found.append((path.stat().st_mtime, path.relative_to(root).as_posix(), path))
-                    if len(found) == _MOST_FILES:
-                        break
+            paths = (path for pattern in self.patterns for path in sorted(root.rglob(pattern)))
+            ours = islice((path for path in paths if self._is_ours(path, root)), _MOST_FILES)
+            found = [(path.stat().st_mtime, path.relative_to(root).as_posix(), path) for path in ours]
         except OSError:
             return {}
         return {name: path for _, name, path in sorted(found, key=lambda entry: (-entry[0], entry[1]))}
-
-    def _candidates(self, root: Path) -> Iterator[Path]:
-        for pattern in self.patterns:
-            yield from sorted(root.rglob(pattern))
 
     def _is_ours(self, path: Path, root: Path) -> bool:
         try:
@@ -161,3 +163,44 @@ class Library(ABC, Generic[T]):
                 return self.has_mark(file.read(_HEAD))
         except OSError:
             return False
+
+
+def add_sending(routes: APIRouter, path: str, library: Library[Any], page: Callable[[str], str]) -> None:
+    """Add a route that takes the file of a form's field ``file``, keeps it in a library and leads to its page.
+
+    ``page`` returns the address that shows a name of the library.
+    """
+
+    @routes.post(path)
+    async def send(request: Request) -> Response:
+        limit = f"{library.max_bytes // 2**20} MiB"
+        sentence = f"The file is larger than {limit}; {library.kind} is smaller."
+        check_length(request, library.max_bytes + _ENVELOPE, sentence)
+        async with request.form(max_files=1, max_fields=4) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise UsageError("No file was sent: choose one.")
+            content, label = await file.read(), file.filename or library.kind
+        return RedirectResponse(page(await run_in_threadpool(library.add, content, label)), 303)
+
+
+class ReportLibrary(Library["Report"]):
+    """Saved reports by name, read as data only."""
+
+    kind = "a bnlens report"
+    advice = "write one with Report.to_json"
+    max_bytes = 4 * 2**20
+
+    def has_mark(self, head: bytes) -> bool:
+        """Whether it calls itself a report."""
+        return b'"kind": "bnlens report"' in head
+
+    def parse(self, text: str, name: str) -> Report:
+        """Return the report.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        from bnlens.measure import Report
+
+        return Report.loads(text, name=name)

@@ -44,10 +44,7 @@ def guarded_mathml(latex: str, *, display: bool) -> Html | None:
 
     The converter writes text such as that of ``\text{<b>}`` into its result as markup. So its tree is written here, from a
     list of elements and attributes, with all text escaped. Macros are refused: a short formula could grow without end.
-
-    Args:
-        latex: the formula, without dollar signs.
-        display: whether it stands on a line of its own.
+    The arguments are those of `mathml`.
     """
     from latex2mathml.converter import convert_to_element
 
@@ -71,10 +68,11 @@ def _written(element: Element) -> str:
     inner = _text(element.text) + "".join(_written(child) + _text(child.tail) for child in element)
     if element.tag not in _TAGS.split():
         return inner
-    given = {
-        name: value for name, value in element.attrib.items() if name in _ATTRIBUTES.split() and _VALUE.fullmatch(value)
-    }
-    attributes = "".join(f' {name}="{html.escape(value)}"' for name, value in given.items())
+    attributes = "".join(
+        f' {name}="{html.escape(value)}"'
+        for name, value in element.attrib.items()
+        if name in _ATTRIBUTES.split() and _VALUE.fullmatch(value)
+    )
     return f"<{element.tag}{attributes}>{inner}</{element.tag}>"
 
 

@@ -17,7 +17,7 @@ from bnlens.web.site import Site
 
 __all__ = ["NoteId", "discussion_page", "find_subject", "router"]
 
-_MISSING = errors({404: "There is no such note or subject."})
+_MISSING = {**errors({404: "There is no such note or subject."}), **INVALID}
 _CHANGED = errors({409: "The note has another version by now."})
 NoteId = Annotated[int, ApiPath(ge=1, le=MAX_ID, description="Id of a note.")]
 
@@ -49,13 +49,7 @@ class NoteEntry(Note):
 
 
 def discussion_page(subject: str | None = None, *, before: int | None = None, note: int | None = None) -> str:
-    """Return the address of the notes.
-
-    Args:
-        subject: only those on it.
-        before: only those with a smaller id.
-        note: the one to scroll to.
-    """
+    """Return the address of the notes, of those on a subject or ``before`` an id alone, to be scrolled to one note."""
     query = {name: value for name, value in (("subject", subject), ("before", before)) if value is not None}
     return "/discussion" + (f"?{urlencode(query)}" if query else "") + (f"#note-{note}" if note else "")
 
@@ -63,10 +57,7 @@ def discussion_page(subject: str | None = None, *, before: int | None = None, no
 def find_subject(site: Site, given: str, known: Iterable[str] = ()) -> str:
     """Return a subject of notes: empty for the paper, else the id of a claim; upper and lower case are the same.
 
-    Args:
-        site: with the register of the claims.
-        given: what was asked for.
-        known: subjects that are good although the register does not have them any more.
+    The ``known`` subjects are good although the register does not have them any more.
 
     Raises:
         NotFoundError: there is none of that id.
@@ -83,7 +74,7 @@ def router(site: Site) -> APIRouter:
     """Return the routes for notes."""
     routes = APIRouter(prefix="/api/notes", tags=["notes"], route_class=BoundedRoute)
 
-    @routes.get("", summary="The notes, newest last", responses={**_MISSING, **INVALID})
+    @routes.get("", summary="The notes, newest last", responses=_MISSING)
     def notes(
         subject: Annotated[
             str | None, Query(max_length=20, description="Id of a claim, empty for the paper; without it, all notes.")
@@ -94,24 +85,15 @@ def router(site: Site) -> APIRouter:
         found = None if subject is None else find_subject(site, subject, site.notes.counts())
         return [_entry(note) for note in site.notes.all(found, before=before or MAX_ID + 1, limit=limit or -1)]
 
-    @routes.post(
-        "",
-        summary="Write a note",
-        status_code=201,
-        responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN},
-    )
+    @routes.post("", summary="Write a note", status_code=201, responses={**BODY, **_MISSING, **FORBIDDEN})
     def add(new: NewNote) -> NoteEntry:
         return _entry(site.notes.add(new.draft(find_subject(site, new.subject))))
 
-    @routes.get("/{note_id}", summary="One note", responses={**_MISSING, **INVALID})
+    @routes.get("/{note_id}", summary="One note", responses=_MISSING)
     def note(note_id: NoteId) -> NoteEntry:
         return _entry(site.notes.get(note_id))
 
-    @routes.put(
-        "/{note_id}",
-        summary="Change a note",
-        responses={**BODY, **_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
-    )
+    @routes.put("/{note_id}", summary="Change a note", responses={**BODY, **_MISSING, **FORBIDDEN, **_CHANGED})
     def change(note_id: NoteId, changed: ChangedNote) -> NoteEntry:
         subject = find_subject(site, changed.subject, [site.notes.get(note_id).subject])
         return _entry(site.notes.change(note_id, changed.version, changed.draft(subject)))
@@ -120,7 +102,7 @@ def router(site: Site) -> APIRouter:
         "/{note_id}",
         summary="Delete a note",
         description="The answer is the note as it was.",
-        responses={**_MISSING, **INVALID, **FORBIDDEN, **_CHANGED},
+        responses={**_MISSING, **FORBIDDEN, **_CHANGED},
     )
     def remove(
         note_id: NoteId,

@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from bnlens.claims import Claim, StoredRun, stored_run
 from bnlens.errors import BnlensError
 from bnlens.runs import read_records
+from bnlens.web.library import file_stamp
 
 __all__ = ["Register", "Results", "Snapshot"]
 
@@ -22,12 +23,9 @@ _FILES = ("runs.sqlite", "runs.sqlite-wal")  # new results stand in the second u
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All claims with their newest runs at one moment.
+    """All claims by id with the newest runs of those of which something is stored, at one moment.
 
-    Attributes:
-        claims: the register.
-        runs: by claim id; a claim of which nothing is stored is absent.
-        problem: why the results file cannot be read, if so.
+    ``problem`` says why the results file cannot be read, if so.
     """
 
     claims: Mapping[str, Claim]
@@ -36,11 +34,7 @@ class Snapshot:
 
 
 class Results:
-    """The results file of a folder, read and judged again only when it has changed.
-
-    Attributes:
-        register: returns the claims by id.
-    """
+    """The results file of a folder, read and judged again only when it has changed; ``register`` returns the claims."""
 
     def __init__(self, folder: Path, register: Register) -> None:
         self.register = register
@@ -66,7 +60,7 @@ class Results:
             return self._snapshot
 
     def _stamp_now(self) -> Hashable:
-        return tuple(_state(self._folder / name) for name in _FILES)
+        return tuple(file_stamp(self._folder / name) for name in _FILES)
 
     def _read(self) -> Snapshot:
         claims = MappingProxyType(dict(self.register()))
@@ -77,12 +71,3 @@ class Results:
             return Snapshot(claims, problem=str(error))
         found = {claim.id: stored_run(claim, records, known.get(claim.id)) for claim in claims.values()}
         return Snapshot(claims, MappingProxyType({name: run for name, run in found.items() if run is not None}))
-
-
-def _state(path: Path) -> Hashable:
-    """Time of change and size of a file; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

@@ -31,7 +31,6 @@ Status = Literal["running", "done", "failed", "cancelled"]
 _KEPT = 20
 _LINES = 8
 _PATIENCE = 5.0  # seconds that a cancelled run gets to end its workers itself
-_FAULT = "This is a fault of bnlens, not yours; the terminal that runs it says more."
 _log = logging.getLogger("bnlens.web")
 
 
@@ -52,16 +51,9 @@ class Progress(BaseModel):
 
 @dataclass(kw_only=True)
 class Run:
-    """One run.
+    """One run, with an id counted from 1 since the server began and one sentence per failure.
 
-    Attributes:
-        id: counted from 1 since the server began.
-        claim: the claim.
-        status: how it stands.
-        started: ISO 8601, UTC.
-        ended: likewise; empty while it runs.
-        progress: how far it has come.
-        errors: one sentence per failure.
+    ``started`` and ``ended`` are in ISO 8601, UTC; the latter is empty while it runs.
     """
 
     id: int
@@ -83,9 +75,7 @@ class Run:
 class Runs:
     """Starts, watches and ends runs.
 
-    Attributes:
-        stopping: set when the server ends; streams of progress end then.
-        version: grows with every change of the current run.
+    Streams of progress end when ``stopping`` is set; ``version`` grows with every change of the current run.
     """
 
     def __init__(self, folder: Path, register: Register) -> None:
@@ -119,10 +109,8 @@ class Runs:
         with self._lock:
             current = self.current
             if current is not None and current.status == "running":
-                raise BusyError(
-                    f"{current.claim.id} is being computed, and one claim runs at a time: wait until it has ended, or "
-                    "cancel it."
-                )
+                rule = "and one claim runs at a time: wait until it has ended, or cancel it."
+                raise BusyError(f"{current.claim.id} is being computed, {rule}")
             self._count += 1
             self._cancelled, self._process = False, Process()
             self._process.start()
@@ -180,7 +168,7 @@ def _errors(run: Run, kind: Kind, content: Any, code: int | None) -> list[str]:
         return [content]
     if kind == "traceback":
         _log.error("a run of %s failed:\n%s", run.claim.id, content)
-        return [_FAULT]
+        return ["This is a fault of bnlens, not yours; the terminal that runs it says more."]
     return [f"Its process ended before it had finished (exit code {code}); run it again."]
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["MAX_BODY", "Guard", "allowed_names", "check_length", "is_loopback"]
@@ -45,12 +45,8 @@ _HEADERS = {
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server bound to ``host``."""
-    if host in _LOOPBACK:
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    address = _address(host)
+    return host in _LOOPBACK or (address is not None and address.is_loopback)
 
 
 def allowed_names(host: str) -> frozenset[str]:
@@ -59,8 +55,8 @@ def allowed_names(host: str) -> frozenset[str]:
     A server bound to every address may also be asked for by any address in numbers, which no foreign name can imitate, and
     by this machine's name.
     """
-    names = {*_LOOPBACK, host.strip("[]").lower()}
-    if _is_wildcard(host):
+    names, address = {*_LOOPBACK, host.strip("[]").lower()}, _address(host)
+    if address is not None and address.is_unspecified:
         names |= {"*", socket.gethostname().lower()}
     return frozenset(names)
 
@@ -90,7 +86,9 @@ class Guard:
             await self._app(scope, receive, send_with_headers)
         else:
             status, sentence = refusal
-            await _refuse(scope["path"], status, sentence)(scope, receive, send_with_headers)
+            in_api = scope["path"].startswith("/api/")
+            answer = JSONResponse({"error": sentence}, status) if in_api else PlainTextResponse(f"{sentence}\n", status)
+            await answer(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
@@ -108,14 +106,7 @@ class Guard:
 
     def _knows(self, host: str) -> bool:
         name = _without_port(host)
-        if name in self._names:
-            return True
-        if "*" not in self._names:
-            return False
-        with contextlib.suppress(ValueError):
-            ipaddress.ip_address(name)
-            return True
-        return False
+        return name in self._names or ("*" in self._names and _address(name) is not None)
 
 
 def check_length(request: Request, max_bytes: int, sentence: str) -> None:
@@ -127,12 +118,6 @@ def check_length(request: Request, max_bytes: int, sentence: str) -> None:
     length = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
     if not length.isdecimal() or int(length) > max_bytes:
         raise HTTPException(413, sentence)
-
-
-def _refuse(path: str, status: int, sentence: str) -> Response:
-    if path.startswith("/api/"):
-        return JSONResponse({"error": sentence}, status)
-    return PlainTextResponse(f"{sentence}\n", status)
 
 
 def _host(address: str) -> str:
@@ -148,7 +133,7 @@ def _without_port(host: str) -> str:
     return ""
 
 
-def _is_wildcard(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.strip("[]")).is_unspecified
-    return False
+        return ipaddress.ip_address(host.strip("[]"))
+    return None

@@ -40,11 +40,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}/"
     config = uvicorn.Config(
-        app,
-        log_level="warning",
-        timeout_graceful_shutdown=_PATIENCE,
-        timeout_keep_alive=_IDLE,
-        server_header=False,
+        app, log_level="warning", timeout_graceful_shutdown=_PATIENCE, timeout_keep_alive=_IDLE, server_header=False
     )
     logging.getLogger("bnlens.web").setLevel(logging.INFO)
     threading.Thread(target=_warm, args=(app.state.site,), daemon=True).start()
@@ -86,7 +82,6 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise UsageError(
-            f"cannot serve at {host}, port {port}: {(error.strerror or str(error)).lower()}; choose another --port"
-        ) from error
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot serve at {host}, port {port}: {reason}; choose another --port") from error
     return listener

@@ -17,15 +17,15 @@ from starlette.responses import HTMLResponse, Response
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
-from bnlens.web.answers import Answers
 from bnlens.web.assets import assets
 from bnlens.web.entries import run_entry
+from bnlens.web.jobs import Answers
 from bnlens.web.labs import Lab, value_text
+from bnlens.web.library import ReportLibrary
 from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
 from bnlens.web.networks import NetworkLibrary
 from bnlens.web.notes import Notes
-from bnlens.web.reports import ReportLibrary
 from bnlens.web.results import Results, Snapshot
 from bnlens.web.runs import Runs
 
@@ -86,15 +86,10 @@ class Site:
     Attributes:
         folder: where `bnlens reproduce` writes and reports are looked for.
         labs: by id, in the order of the page.
-        pages: what the navigation lists.
-        answers: computed states.
-        reports: saved reports.
-        networks: citation networks.
-        notes: what readers have written.
+        answers: computed states of the labs.
         results: the claims with their newest runs in the folder.
-        runs: what readers have started.
+        runs: those that readers have started.
         static: whether pages are written to files, where nothing can be asked of a server.
-        templates: Jinja's environment.
     """
 
     folder: Path
@@ -150,9 +145,7 @@ class Site:
             **context: what the template needs; ``figures=True`` loads plotly.js.
         """
         text = self.templates.get_template(template).render(
-            title=title,
-            here=request.url.path,
-            **{"figures": False, "description": "", "problem": "", **context},
+            title=title, here=request.url.path, **{"figures": False, "description": "", "problem": "", **context}
         )
         return HTMLResponse(text, status, {"Cache-Control": "no-cache", **(headers or {})})
 

@@ -111,7 +111,8 @@ class Process:
                 return
             if self.is_alive:
                 with contextlib.suppress(OSError):
-                    _kill_group(self._process.pid) if hasattr(os, "killpg") else self._process.kill()
+                    # it leads a session of its own
+                    os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 with contextlib.suppress(OSError):
@@ -143,7 +144,7 @@ def _listen(orders: SimpleQueue[bytes | None], working: threading.Event) -> None
             orders.put(order)
     if working.is_set():  # the server has gone amid an order
         if hasattr(os, "killpg"):
-            _kill_group(os.getpid())
+            os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
     orders.put(None)
 
@@ -158,10 +159,6 @@ def _carry_out(order: bytes, tell: Tell) -> tuple[Kind, Any]:
         return "sentence", str(error)
     except Exception:  # noqa: BLE001 - it is the server's to report
         return "traceback", traceback.format_exc()
-
-
-def _kill_group(leader: int) -> None:
-    os.killpg(leader, signal.SIGKILL)  # it leads a session of its own
 
 
 def _send(stream: Any, message: Any) -> None:

@@ -13,6 +13,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_SUMMARY = "The same numbers for programs: JSON, CSV and an OpenAPI schema."
+
 _ASK_FOR_MORE = ("/api/labs/network", "/api/runs/")  # a report, and a run that was started
 
 
@@ -21,14 +23,9 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/api/docs")
     def docs(request: Request) -> Response:
-        schema: dict[str, Any] = request.app.openapi()
-        return site.render(
-            request,
-            "api.html",
-            title="The API",
-            description="Every lab as JSON and CSV. All parameters have defaults but the name of a report.",
-            endpoints=list(_endpoints(schema)),
-        )
+        endpoints = list(_endpoints(request.app.openapi()))
+        lead = "Every lab as JSON and CSV. All parameters have defaults but the name of a report."
+        return site.render(request, "api.html", title="The API", description=lead, endpoints=endpoints)
 
     return routes
 
@@ -57,16 +54,14 @@ def _body(schema: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterable[d
 
 def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
     schema = parameter["schema"]
-    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
-    kind = kinds[0]
+    kind = next(kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null")
     if "enum" in kind:
         allowed = ", ".join(map(str, kind["enum"]))
     elif "minimum" in kind:
         allowed = f"{kind['type']}, {kind['minimum']:,g} to {kind['maximum']:,g}"
     else:
-        allowed = f"{kind.get('type', 'any')}" + (
-            f", at most {kind['maxLength']} characters" if "maxLength" in kind else ""
-        )
+        longest = f", at most {kind['maxLength']} characters" if "maxLength" in kind else ""
+        allowed = f"{kind.get('type', 'any')}{longest}"
     return {
         "Name": parameter["name"],
         "Values": allowed,
@@ -76,10 +71,5 @@ def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
 
 
 PAGE = Page(
-    id="api",
-    title="API",
-    path="/api/docs",
-    summary="The same numbers for programs: JSON, CSV and an OpenAPI schema.",
-    routes=_routes,
-    export=lambda site: ("/api/openapi.json",),
+    id="api", title="API", path="/api/docs", summary=_SUMMARY, routes=_routes, export=lambda site: ["/api/openapi.json"]
 )

@@ -14,13 +14,15 @@ from bnlens import render
 from bnlens.citing import cite
 from bnlens.claims import Claim, StoredRun
 from bnlens.render import Html
-from bnlens.web.citations import CITATION_FORMATS
+from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.claims_api import find_claim
 from bnlens.web.entries import claim_entry
 from bnlens.web.results import Snapshot
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
+
+_SUMMARY = "The statements behind the findings: figure, table, verdict, and what agreement means."
 
 
 def _routes(site: Site) -> APIRouter:
@@ -40,14 +42,12 @@ def _routes(site: Site) -> APIRouter:
 
 
 def _claims(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "title": "Claims",
-        "description": (
-            "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
-            "was looked at."
-        ),
-        "entries": [claim_entry(claim, snapshot) for claim in snapshot.claims.values()],
-    }
+    lead = (
+        "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
+        "was looked at."
+    )
+    entries = [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
+    return {"title": "Claims", "description": lead, "entries": entries}
 
 
 def _claim(claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
@@ -67,11 +67,8 @@ def _figure(stored: StoredRun) -> Html | None:
     claim, finding, figure = stored.run.claim, stored.run.finding, stored.run.figure
     if finding is None or figure is None:
         return None
-    return render.figure(
-        figure,
-        caption=f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}.",
-        label=f"Figure {claim.id}, {claim.title}. {finding.summary}",
-    )
+    caption = f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}."
+    return render.figure(figure, caption=caption, label=f"Figure {claim.id}, {claim.title}. {finding.summary}")
 
 
 def _export(site: Site) -> Iterable[str]:
@@ -84,11 +81,5 @@ def _export(site: Site) -> Iterable[str]:
 
 
 PAGE = Page(
-    id="claims",
-    title="Claims",
-    path="/claims",
-    summary="The statements behind the findings: figure, table, verdict, and what agreement means.",
-    context=_claims,
-    routes=_routes,
-    export=_export,
+    id="claims", title="Claims", path="/claims", summary=_SUMMARY, context=_claims, routes=_routes, export=_export
 )

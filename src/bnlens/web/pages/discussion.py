@@ -19,7 +19,8 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
-_LEAD = "Notes on the paper and its claims."
+_SUMMARY = "Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine."
+
 _SHOWN = 50
 _FIELDS = ("text", "author", "subject", "version")
 
@@ -38,25 +39,47 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/discussion")
     def discussion(
-        request: Request,
-        subject: str | None = None,
-        before: Annotated[int, Query(ge=1, le=MAX_ID + 1)] = MAX_ID + 1,
+        request: Request, subject: str | None = None, before: Annotated[int, Query(ge=1, le=MAX_ID + 1)] = MAX_ID + 1
     ) -> Response:
         return _list(site, request, subject, before)
 
     @routes.post("/discussion")
     def add(request: Request, sent: _Sent) -> Response:
-        return _add(site, request, sent)
+        draft, problems = _looked_at(site, _draft(sent))
+        problem = ""
+        try:
+            if not problems:
+                return RedirectResponse(_place(site, site.notes.add(draft)), 303)
+        except BnlensError as error:
+            problem = str(error)
+        return _form(site, request, draft, 422, problems=problems, problem=problem)
 
     @routes.get("/discussion/{note_id}/edit")
     def edit(note_id: NoteId, request: Request) -> Response:
         note = site.notes.get(note_id)
         draft = Draft(note.text, note.author, note.subject)
-        return _form(site, request, draft, note_id=note_id, version=note.version)
+        return _form(site, request, draft, note_id=note_id, note_version=note.version)
 
     @routes.post("/discussion/{note_id}/edit")
     def change(note_id: NoteId, request: Request, sent: _Sent) -> Response:
-        return _change(site, request, note_id, sent)
+        draft, version, status = _draft(sent), _version(sent), 422
+        shown: dict[str, Any] = {}
+        try:
+            draft, problems = _looked_at(site, draft, [site.notes.get(note_id).subject])
+            if not problems:
+                return RedirectResponse(_place(site, site.notes.change(note_id, version, draft)), 303)
+            shown["problems"] = problems
+        except NotFoundError:
+            problem = f"Note {note_id} was deleted meanwhile: send your text again to keep it as a new note."
+            return _form(site, request, draft, 409, problem=problem)
+        except ConflictError as error:
+            problem = (
+                "Someone has changed this note meanwhile: join the two texts, or send yours again to replace theirs."
+            )
+            shown, status, version = {"problem": problem, "theirs": error.note}, 409, error.note.version
+        except BnlensError as error:
+            shown["problem"] = str(error)
+        return _form(site, request, draft, status, note_id=note_id, note_version=version, **shown)
 
     @routes.get("/discussion/{note_id}/delete")
     def confirm(note_id: NoteId, request: Request) -> Response:
@@ -64,7 +87,12 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.post("/discussion/{note_id}/delete")
     def delete(note_id: NoteId, request: Request, sent: _Sent) -> Response:
-        return _delete(site, request, note_id, sent)
+        try:
+            note = site.notes.remove(note_id, _version(sent))
+        except ConflictError as error:
+            problem = "Someone has changed this note meanwhile: read it again before you delete it."
+            return _confirm(site, request, error.note, problem, 409)
+        return RedirectResponse(discussion_page(note.subject), 303)
 
     return routes
 
@@ -84,13 +112,12 @@ def _list(site: Site, request: Request, subject: str | None, before: int) -> Res
             problem = str(error)
     is_cut = not site.static and len(notes) > _SHOWN
     notes = notes[1:] if is_cut else notes
+    where = "" if site.static else " They stay on this machine, in notes.sqlite of the served folder."
     return site.render(
         request,
         "discussion.html",
         title="Discussion",
-        description=_LEAD
-        if site.static
-        else f"{_LEAD} They stay on this machine, in notes.sqlite of the served folder.",
+        description=f"Notes on the paper and its claims.{where}",
         notes=notes,
         counts=counts,
         subject=subject,
@@ -104,101 +131,26 @@ def _list(site: Site, request: Request, subject: str | None, before: int) -> Res
 
 
 def _form(
-    site: Site,
-    request: Request,
-    draft: Draft,
-    *,
-    note_id: int | None = None,
-    version: int = 0,
-    theirs: Note | None = None,
-    problems: Mapping[str, str] | None = None,
-    problem: str = "",
-    status: int = 200,
+    site: Site, request: Request, draft: Draft, status: int = 200, *, note_id: int | None = None, **shown: Any
 ) -> Response:
-    """Return the form alone: to change this version of a note, or to write one; ``theirs`` is the note as changed meanwhile."""
-    return site.render(
-        request,
-        "note_form.html",
-        title=f"Change note {note_id}" if note_id else "Write a note",
-        status=status,
-        note_id=note_id,
-        note_version=version,
-        theirs=theirs,
-        draft=draft,
-        problems=problems or {},
-        problem=problem,
-        **_words(site, draft.subject),
-    )
+    """Return the form alone: to change a version of a note, or to write one; ``theirs`` is the note as changed meanwhile."""
+    title = f"Change note {note_id}" if note_id else "Write a note"
+    shown = {"note_version": 0, "theirs": None, "problems": {}, **shown, **_words(site, draft.subject)}
+    return site.render(request, "note_form.html", title=title, status=status, note_id=note_id, draft=draft, **shown)
 
 
-def _confirm(site: Site, request: Request, note: Note, *, problem: str = "", status: int = 200) -> Response:
-    return site.render(
-        request,
-        "note_delete.html",
-        title=f"Delete note {note.id}?",
-        status=status,
-        note=note,
-        problem=problem,
-        **_words(site, note.subject),
-    )
+def _confirm(site: Site, request: Request, note: Note, problem: str = "", status: int = 200) -> Response:
+    shown = {"note": note, "problem": problem, **_words(site, note.subject)}
+    return site.render(request, "note_delete.html", title=f"Delete note {note.id}?", status=status, **shown)
 
 
 def _words(site: Site, subject: str) -> dict[str, Any]:
     """Return the context of every page with notes: addresses, limits, the subjects of the form."""
-    subjects = {"": "The paper"} | {
-        claim.id: f"{claim.id}. {claim.title}" for claim in site.results.register().values()
-    }
+    claims = site.results.register().values()
+    subjects = {"": "The paper"} | {claim.id: f"{claim.id}. {claim.title}" for claim in claims}
     if subject and subject not in subjects:  # of a claim that has left the register
         subjects[subject] = subject
     return {"address": discussion_page, "subjects": subjects, "max_text": MAX_TEXT, "max_author": MAX_AUTHOR}
-
-
-def _add(site: Site, request: Request, sent: Mapping[str, str]) -> Response:
-    draft, problems = _looked_at(site, _draft(sent))
-    try:
-        if not problems:
-            return RedirectResponse(_place(site, site.notes.add(draft)), 303)
-    except BnlensError as error:
-        return _form(site, request, draft, problems=problems, problem=str(error), status=422)
-    return _form(site, request, draft, problems=problems, status=422)
-
-
-def _change(site: Site, request: Request, note_id: int, sent: Mapping[str, str]) -> Response:
-    draft, version = _draft(sent), _version(sent)
-    problems: Mapping[str, str] = {}
-    problem, status, theirs = "", 422, None
-    try:
-        draft, problems = _looked_at(site, draft, [site.notes.get(note_id).subject])
-        if not problems:
-            return RedirectResponse(_place(site, site.notes.change(note_id, version, draft)), 303)
-    except NotFoundError:
-        problem = f"Note {note_id} was deleted meanwhile: send your text again to keep it as a new note."
-        return _form(site, request, draft, problem=problem, status=409)
-    except ConflictError as error:
-        problem = "Someone has changed this note meanwhile: join the two texts, or send yours again to replace theirs."
-        status, theirs, version = 409, error.note, error.note.version
-    except BnlensError as error:
-        problem = str(error)
-    return _form(
-        site,
-        request,
-        draft,
-        note_id=note_id,
-        version=version,
-        theirs=theirs,
-        problems=problems,
-        problem=problem,
-        status=status,
-    )
-
-
-def _delete(site: Site, request: Request, note_id: int, sent: Mapping[str, str]) -> Response:
-    try:
-        note = site.notes.remove(note_id, _version(sent))
-    except ConflictError as error:
-        problem = "Someone has changed this note meanwhile: read it again before you delete it."
-        return _confirm(site, request, error.note, problem=problem, status=409)
-    return RedirectResponse(discussion_page(note.subject), 303)
 
 
 def _draft(sent: Mapping[str, str]) -> Draft:
@@ -237,11 +189,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from map(discussion_page, counts)
 
 
-PAGE = Page(
-    id="discussion",
-    title="Discussion",
-    path="/discussion",
-    summary="Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine.",
-    routes=_routes,
-    export=_export,
-)
+PAGE = Page(id="discussion", title="Discussion", path="/discussion", summary=_SUMMARY, routes=_routes, export=_export)

@@ -12,6 +12,8 @@ from bnlens.web.site import Page
 
 __all__ = ["PAGE", "standings"]
 
+_SUMMARY = "Seven facets of the paper; every sentence with the number, error and verdict that back it or do not."
+
 
 def _findings(snapshot: Snapshot) -> dict[str, Any]:
     return {
@@ -36,7 +38,7 @@ PAGE = Page(
     id="findings",
     title="Findings",
     path="/findings",
-    summary="Seven facets of the paper; every sentence with the number, error and verdict that back it or do not.",
+    summary=_SUMMARY,
     context=_findings,
     export=lambda site: ("/api/findings",),
 )

@@ -12,13 +12,14 @@ from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
 from bnlens.render import Html
-from bnlens.web.answers import Answer
-from bnlens.web.jobs import OverloadedError
+from bnlens.web.jobs import Answer, OverloadedError
 from bnlens.web.labs import IncompleteError, Lab, NotFoundError, StateError
+from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
-from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
+
+_SUMMARY = "Turn the knobs of the theory and see curve and simulation side by side."
 
 
 def _routes(site: Site) -> APIRouter:
@@ -26,12 +27,8 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/labs")
     def labs(request: Request) -> Response:
-        return site.render(
-            request,
-            "labs.html",
-            title="Labs",
-            description="Each lab is one question. Turn its knobs; the address keeps them, so a view can be shared.",
-        )
+        lead = "Each lab is one question. Turn its knobs; the address keeps them, so a view can be shared."
+        return site.render(request, "labs.html", title="Labs", description=lead)
 
     @routes.get("/labs/{name}")
     async def lab(name: str, request: Request) -> Response:
@@ -72,7 +69,7 @@ def _page(
         template = site.templates.get_template("_results.html")
         return template.render(lab=lab, answer=answer, result=answer.result, static=site.static)
 
-    answer = found.get("answer")
+    answer, groups = found.get("answer"), dict.fromkeys(parameter.group for parameter in lab.parameters)
     return site.render(
         request,
         "lab.html",
@@ -83,29 +80,14 @@ def _page(
         figures=True,
         lab=lab,
         state=state,
-        groups=_groups(lab),
+        groups={group: [p for p in lab.parameters if p.group == group] for group in groups},
         results=Html(answer.part("page", make)) if answer else None,
         **{"answer": None, "problems": {}, "problem": "", "hint": "", **found},
     )
 
 
-def _groups(lab: Lab) -> dict[str, list[Any]]:
-    groups: dict[str, list[Any]] = {}
-    for parameter in lab.parameters:
-        groups.setdefault(parameter.group, []).append(parameter)
-    return groups
-
-
 def _export(site: Site) -> Iterable[str]:
-    for lab in site.labs.values():
-        yield from (lab.path(state) for state in lab.exported())
+    return (lab.path(state) for lab in site.labs.values() for state in lab.exported())
 
 
-PAGE = Page(
-    id="labs",
-    title="Labs",
-    path="/labs",
-    summary="Turn the knobs of the theory and see curve and simulation side by side.",
-    routes=_routes,
-    export=_export,
-)
+PAGE = Page(id="labs", title="Labs", path="/labs", summary=_SUMMARY, routes=_routes, export=_export)

@@ -9,14 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens.errors import BnlensError
-from bnlens.web.citations import CITATION_FORMATS
-from bnlens.web.network_api import network_page
-from bnlens.web.network_view import HEIGHT, ROLE_WORDS, WIDTH, graph
-from bnlens.web.networks import MAX_BYTES
+from bnlens.web.api import CITATION_FORMATS
+from bnlens.web.library import add_sending
+from bnlens.web.networks import HEIGHT, ROLE_WORDS, WIDTH, NetworkLibrary, graph
+from bnlens.web.paper_api import network_page
 from bnlens.web.site import Page, Site
-from bnlens.web.uploads import add_sending
 
 __all__ = ["PAGE"]
+
+_SUMMARY = "The works that the paper cites and that cite it, as a graph to search and turn."
 
 
 def _routes(site: Site) -> APIRouter:
@@ -39,7 +40,7 @@ def _routes(site: Site) -> APIRouter:
             formats=CITATION_FORMATS,
             role_words=ROLE_WORDS,
             size=(WIDTH, HEIGHT),
-            max_mib=MAX_BYTES // 2**20,
+            max_mib=NetworkLibrary.max_bytes // 2**20,
         )
 
     add_sending(routes, "/network/send", site.networks, network_page)
@@ -60,11 +61,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from (f"/api/works/{work}/citation/{form.value}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(
-    id="network",
-    title="Network",
-    path="/network",
-    summary="The works that the paper cites and that cite it, as a graph to search and turn.",
-    routes=_routes,
-    export=_export,
-)
+PAGE = Page(id="network", title="Network", path="/network", summary=_SUMMARY, routes=_routes, export=_export)

@@ -7,13 +7,15 @@ from typing import Any
 
 from bnlens.citing import cite
 from bnlens.paper import record
-from bnlens.web.citations import CITATION_FORMATS
+from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.pages.findings import standings
 from bnlens.web.paper_api import paper_answer
 from bnlens.web.results import Snapshot
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
+
+_SUMMARY = "What it says, what came of it when it was computed, its key terms, and how to cite it."
 
 
 def _paper(snapshot: Snapshot) -> dict[str, Any]:
@@ -35,11 +37,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from (f"/api/paper/citation/{form.value}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(
-    id="paper",
-    title="Paper",
-    path="/paper",
-    summary="What it says, what came of it when it was computed, its key terms, and how to cite it.",
-    context=_paper,
-    export=_export,
-)
+PAGE = Page(id="paper", title="Paper", path="/paper", summary=_SUMMARY, context=_paper, export=_export)

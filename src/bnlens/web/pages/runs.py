@@ -17,13 +17,9 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/runs")
     def runs(request: Request) -> Response:
-        return site.render(
-            request,
-            "runs.html",
-            title="Runs",
-            description="What was started from these pages. One claim runs at a time, at scale quick.",
-            entries=[run_entry(run) for run in site.runs.all],
-        )
+        lead = "What was started from these pages. One claim runs at a time, at scale quick."
+        entries = [run_entry(run) for run in site.runs.all]
+        return site.render(request, "runs.html", title="Runs", description=lead, entries=entries)
 
     @routes.post("/runs/cancel")
     def cancel() -> Response:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 from inspect import Parameter as Argument
 from inspect import Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnlens._files import check_writable, write_atomic
 from bnlens._progress import counter
-from bnlens.cli.theory._output import OutputFormat, check_plot, parse_numbers, print_table, write_plot
 from bnlens.errors import UsageError
 from bnlens.labs import LABS, Choice, Command, Lab, Option, Parameter, Whole
 
+if TYPE_CHECKING:
+    from bnlens.render import Figure
+
 __all__ = ["theory_app"]
 
+
+class OutputFormat(str, Enum):
+    """How a table is printed."""
+
+    csv = "csv"
+    json = "json"
+
+
+_PLOT = typer.Option(metavar="FILE", show_default=False, help="Write a figure, .html or .png.")
 _OUTPUT = (
     ("form", OutputFormat, typer.Option("--format", help="What to print on standard output."), OutputFormat.csv),
-    (
-        "plot",
-        Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Write a figure, .html or .png."),
-        None,
-    ),
+    ("plot", Path | None, _PLOT, None),
 )
 
 
@@ -50,13 +60,13 @@ def _function(lab: Lab, command: Command) -> Callable[..., None]:
     """Return the function of a subcommand; typer makes its options from the signature."""
 
     def run(form: OutputFormat, plot: Path | None, **given: Any) -> None:
-        check_plot(plot)
+        _check_plot(plot)
         state = _state(lab, given)
         with counter("simulating") as progress:
             table = command.tabulate(state, progress)
-        print_table(table, form)
+        typer.echo(table.csv() if form is OutputFormat.csv else json.dumps(table.data(), indent=2) + "\n", nl=False)
         if plot is not None:
-            write_plot(table.draw(), plot, table.title, table.words)
+            _write_plot(table.draw(), plot, table.title, table.words)
 
     asked = [_argument(parameter, parameter.option) for parameter in lab.parameters if parameter.option is not None]
     arguments = [
@@ -106,7 +116,7 @@ def _state(lab: Lab, given: Mapping[str, Any]) -> dict[str, Any]:
     for name, flag, option in options:
         if option.only and first not in option.only and state[name] is not None:
             raise UsageError(f"{flag} {option.refusal.format(first)}")
-    lists = {name: parse_numbers(state[name], flag) for name, flag, option in options if option.numbers}
+    lists = {name: _parse_numbers(state[name], flag) for name, flag, option in options if option.numbers}
     return state | lists
 
 
@@ -114,3 +124,64 @@ def _value(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value.value if isinstance(value, Enum) else value
+
+
+_MOST_NUMBERS = 100_000
+
+
+def _parse_numbers(text: str, option: str) -> list[float]:
+    """Return the numbers of "0.5,1,2" or of "START:STOP:STEP", STOP included.
+
+    Raises:
+        UsageError: the text is neither; the message names the option.
+
+    >>> _parse_numbers("0.5,1,4", "--alpha"), _parse_numbers("0:1:0.25", "--tau")
+    ([0.5, 1.0, 4.0], [0.0, 0.25, 0.5, 0.75, 1.0])
+    """
+    try:
+        numbers = [float(part) for part in text.split(":" if ":" in text else ",")]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError
+        if ":" not in text:
+            return numbers
+        start, stop, step = numbers
+        count = math.floor((stop - start) / step + 1e-9) + 1
+        if step <= 0 or not 1 <= count <= _MOST_NUMBERS:
+            raise ValueError
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(
+            f"{option} is {text!r}; give numbers as 0.5,1,2 or a range START:STOP:STEP of at most {_MOST_NUMBERS:,} numbers"
+        ) from error
+    return [round(start + index * step, 12) for index in range(count)]
+
+
+def _check_plot(path: Path | None) -> None:
+    """Raise before anything is computed where a figure could not be written."""
+    if path is None:
+        return
+    if path.suffix not in (".html", ".png"):
+        raise UsageError(f"--plot {path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .html or .png")
+    if path.suffix == ".png" and importlib.util.find_spec("kaleido") is None:
+        instead = "install bnlens[png], or give a file that ends in .html"
+        raise UsageError(f"--plot {path} needs the package kaleido; {instead}")
+    check_writable(path)
+
+
+def _write_plot(figure: Figure, path: Path, title: str, description: str) -> None:
+    """Write a figure as a page that works offline, or as a picture; raise where that cannot be made."""
+    from bnlens import render
+
+    figure.update_layout(template=render.template())
+    if path.suffix == ".html":
+        write_atomic(path, render.page(title, render.figure(figure, caption=description), description=description))
+    else:
+        render.label_log_axes(figure)
+        figure.update_layout(paper_bgcolor="white", title={"text": title, "y": 0.97}, margin_t=110)
+        try:
+            picture = figure.to_image("png", width=1000, height=560, scale=2)
+        except Exception as error:  # kaleido passes on whatever the browser says
+            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            instead = "install a Chromium, or give a file that ends in .html"
+            raise UsageError(f"cannot draw {path} ({cause}); {instead}") from error
+        write_atomic(path, picture)
+    typer.echo(f"Written: {path}", err=True)
