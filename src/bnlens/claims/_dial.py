@@ -1,4 +1,4 @@
-"""What the claims on the statistics batch size (N1 to N4) share: the runs they plan."""
+"""Plans the runs of the claims on the statistics batch size, N1 to N4."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 256
 """Images per optimizer step."""
 
 WORKS = ("wu2021rethinking", "he2015delving", "alpaydin1998optical", "krizhevsky2009learning")
-"""What the recipe, the net and the data come from."""
+"""The works that the recipe, the net and the data come from."""
 
 _DIGITS: Mapping[str, Any] = {"net": "cnn", "data": "digits", "samples": 1000, "steps": 60, "lr": 0.3}
 _CIFAR: Mapping[str, Any] = {"net": "cnn", "samples": 5000, "steps": 600, "lr": 0.3}

@@ -1,4 +1,4 @@
-"""What the claims on explicit regularisers (N3, N4) share: population layers with a penalty beside BN over M samples."""
+"""Compares population layers with a penalty to BN over M samples, for the claims on explicit regularisers, N3 and N4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the claims on learning dynamics (L1 to L4) share: systems as data and their simulated trajectories."""
+"""Systems as data and their simulated trajectories, for the claims on learning dynamics, L1 to L4."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Case:
         learning_rate: eta.
         batch_size: M.
         label_noise: S.
-        zeta: of `GammaDecay`.
+        zeta: of `GammaDecay`; None for the paper's.
         gamma: at the start; None for `SGD`.
         R: at the start.
         L: at the start.
@@ -80,9 +80,12 @@ class Case:
     @property
     def parameters(self) -> dict[str, Any]:
         """The arguments of the system."""
-        zeta = {} if self.zeta is None else {"zeta": self.zeta}
+        from bnlens.theory import paper_zeta
+
+        unit: Any = self.unit
+        zeta = paper_zeta(unit, self.batch_size) if self.zeta is None else self.zeta
         names = ("unit", "learning_rate", "batch_size", "label_noise")
-        return {**{name: getattr(self, name) for name in names}, **zeta}
+        return {name: getattr(self, name) for name in names} | ({"zeta": zeta} if self.kind == "GammaDecay" else {})
 
     @property
     def start(self) -> dict[str, Any]:
@@ -99,10 +102,7 @@ class Case:
 
     def as_gamma_decay(self) -> Case:
         """Return the paper's model of a case of BN."""
-        from bnlens.theory.dynamics import paper_zeta
-
-        unit: Any = self.unit
-        return replace(self, kind="GammaDecay", zeta=paper_zeta(unit, self.batch_size))
+        return replace(self, kind="GammaDecay")
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that say the case to `bnlens.experiments.dynamics.simulate_trajectory`."""

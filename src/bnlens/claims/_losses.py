@@ -1,4 +1,4 @@
-"""What the claims on training share in judging: losses over seeds, and how far one kind of run goes from another to a third.
+"""Judges training: losses over seeds, and how far one kind of run goes from another to a third.
 
 A kind of run is the conditions on the configuration that select its runs, see `TrainingRuns`.
 """
@@ -36,7 +36,7 @@ MEASURES = {**LOSSES, "test_accuracy": "test accuracy"}
 
 
 class Losses(NamedTuple):
-    """What one kind of run reaches, mean over seeds: nats per image, a share of the test images, a number of seeds."""
+    """Losses and accuracy of one kind of run, mean over seeds: nats per image, a share of the test images, a number of seeds."""
 
     train_loss: Estimate
     test_loss: Estimate

@@ -1,4 +1,4 @@
-"""What E3 and E4 share: nets in which both statistics of BN, one of them or none carry the noise of M samples."""
+"""Nets in which both statistics of BN, one of them or none carry the noise of M samples, for E3 and E4."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bnlens.errors import UsageError
 __all__ = ["EFFECTS", "LABELS", "effects", "jobs_of", "kinds_of", "parameters"]
 
 LABELS = {"both": "both (BN)", "mean": "mean alone", "std": "standard deviation alone", "none": "none (PN)"}
-"""What carries noise, and what the tables call it."""
+"""The statistics that carry noise, with their names in tables."""
 
 EFFECTS = {"mean": "mean's noise", "std": "standard deviation's noise", "interaction": "interaction"}
 """Effects, and what the tables call them."""

@@ -1,4 +1,4 @@
-"""What the claims about convolutional networks share in planning: parameters, their checks, and jobs by what they train."""
+"""Plans the claims about convolutional networks: parameters, their checks, and jobs by what they train."""
 
 from __future__ import annotations
 

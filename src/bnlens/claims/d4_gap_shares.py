@@ -35,7 +35,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
 
 
 class _Share(NamedTuple):
-    """What one noise, or both, contribute to M times the gap of a case.
+    """The part of M times the gap of a case that comes from one noise, or from both.
 
     The law and the paper miss it by a part of the whole gap: a share near zero has no meaningful relative error.
     """

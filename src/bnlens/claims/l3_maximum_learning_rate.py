@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bnlens.claims import _learning as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
 from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
-from bnlens.experiments.dynamics import make_system
 
 _M = 8
-_ZETA = 0.75 / _M  # the paper's, for a linear unit
 _BELOW, _ABOVE = (8.0, 12.0), (20.0, 28.0)
 _TIMES = tuple(range(4, 11))
-_SYSTEMS = {"WeightNorm": None, "BatchNorm": None, "GammaDecay": _ZETA}
 _CASES = {
     kind: [
-        common.Case(kind, "linear", eta, _M, zeta=zeta, gamma=0.8, R=0.9, freeze_norm=True, times=_TIMES)
+        common.Case(kind, "linear", eta, _M, gamma=0.8, R=0.9, freeze_norm=True, times=_TIMES)
         for eta in (*_BELOW, *_ABOVE)
     ]
-    for kind, zeta in _SYSTEMS.items()
+    for kind in ("WeightNorm", "BatchNorm", "GammaDecay")
 }
 
 
@@ -59,10 +57,11 @@ def _row(case: common.Case, results: Results) -> dict[str, Any]:
 
 
 def _judge(results: Results) -> Finding:
+    from bnlens.theory import paper_zeta
     from bnlens.theory.learning_rate import orderings
 
     found, plain = (_maximum(kind, results) for kind in ("BatchNorm", "WeightNorm"))
-    bound = plain.value + 2 * _ZETA
+    bound = plain.value + 2 * paper_zeta("linear", _M)
     reached = found.value + 2 * (found.stderr**2 + plain.stderr**2) ** 0.5
     verdict: Verdict = "does not hold here"
     if reached >= plain.value:
@@ -94,8 +93,7 @@ def _figure(results: Results) -> Figure:
     figure = new_figure(x="learning rate, norm frozen at 1", y="R², stationary", height=480)
     rates = np.linspace(_BELOW[0] - 1, _ABOVE[-1] + 1, 61)
     for (kind, cases), color in zip(_CASES.items(), PALETTE, strict=False):
-        parameters = {"unit": "linear", "batch_size": _M, **({"zeta": _ZETA} if kind == "GammaDecay" else {})}
-        systems = [make_system(kind, learning_rate=float(rate), **parameters) for rate in rates]
+        systems = [replace(cases[0], learning_rate=float(rate)).system() for rate in rates]
         look = {"name": common.NAMES[kind], "color": color}
         common.draw_equations(figure, rates, [stationary_state(system).R ** 2 for system in systems], **look)
         squares = [_square(case, results) for case in cases]
