@@ -36,7 +36,7 @@ MEASURES = {**LOSSES, "test_accuracy": "test accuracy"}
 
 
 class Losses(NamedTuple):
-    """Losses and accuracy of one kind of run, mean over seeds: nats per image, a share of the test images, a number of seeds."""
+    """Losses (nats per image) and accuracy of one kind of run, mean over seeds, and the number of seeds."""
 
     train_loss: Estimate
     test_loss: Estimate
