@@ -84,6 +84,7 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
             with ``sync`` no process group is initialised, ranks differ in M, or an explicit regulariser watches the layer.
 
     Example:
+        >>> import torch
         >>> layer = BatchNorm2d(3, statistics_batch_size=32)
         >>> _ = layer(torch.randn(16, 3, 8, 8)), layer(torch.randn(16, 3, 8, 8))
         >>> round(layer.window_samples, 1)  # the first batch has a quarter of the weight
