@@ -38,11 +38,6 @@ class StoredRun:
     jobs: int
     is_current: bool
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every job is stored."""
-        return len(self.run.records) == self.jobs
-
 
 def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None = None) -> StoredRun | None:
     """Return the newest run of a claim with its default parameters, or None if none of its jobs is stored.
@@ -52,7 +47,7 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
 
     Args:
         claim: the claim.
-        records: of a results file, see `bnlens.claims.read_records`.
+        records: of a results file, see `bnlens.runs.read_records`.
         known: an earlier answer; it is returned, and not judged again, if nothing about this claim has changed since.
     """
     newest: dict[str, Record] = {}
