@@ -1,7 +1,5 @@
 """Two ranks of a gloo process group in two lasting processes, to run collective code in tests."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Executes the lines of Python that a lab shows."""
 
-from __future__ import annotations
-
 import ast
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A stranger finds his way: the map of docs/architecture.md is true, and docstrings are sentences."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The progress bar: what it shows, where, and that it is silent otherwise."""
 
-from __future__ import annotations
-
 import io
 import subprocess
 import sys

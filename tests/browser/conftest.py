@@ -1,7 +1,5 @@
 """A server in a process of its own, and pages of the system's Chromium. `make test-browser` sets up what these tests need."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

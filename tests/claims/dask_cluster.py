@@ -1,7 +1,5 @@
 """A Dask cluster on this machine for tests: a scheduler and workers, each a process of its own that can be killed."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Results of training runs and of `try_rates` made by hand, for the judges of claims N1 to N4 and E1 to E7."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

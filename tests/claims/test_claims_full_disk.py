@@ -1,7 +1,5 @@
 """A disk that fills while claims are computed: a real file system of bounded size."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What makes a claim compute anew: the formulas behind its jobs, and nothing that words, draws or announces a number."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import shutil

@@ -1,7 +1,5 @@
 """Judges choose results by configurations: names of jobs and captions of tables tell them nothing."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import json

@@ -1,7 +1,5 @@
 """Claims E1 to E7: their judges on results made by hand, each verdict reached; the plans of N1 to N4 and E1 to E7."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

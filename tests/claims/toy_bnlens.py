@@ -1,7 +1,5 @@
 """The command line of bnlens with the toy claims for its own: ``python toy_bnlens.py MARKER GATE ARGS...``."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

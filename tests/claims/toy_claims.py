@@ -3,8 +3,6 @@
 For the claims of bnlens there are results that are made up.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence

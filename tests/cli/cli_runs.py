@@ -1,7 +1,5 @@
 """Runs of the command line in a process of its own, and what a user's mistake must look like."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

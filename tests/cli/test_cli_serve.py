@@ -1,7 +1,5 @@
 """``bnlens serve``."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

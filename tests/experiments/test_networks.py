@@ -1,7 +1,5 @@
 """The experiments of claims E1 to E7: real runs on few images, measures of neurons against twins, and a run that is cut."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

@@ -1,7 +1,5 @@
 """Every lab's numbers are the library's, those of its simulation and of the Python that it shows included."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

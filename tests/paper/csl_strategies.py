@@ -1,7 +1,5 @@
 """Records to write and read back, with the titles and names that break exporters."""
 
-from __future__ import annotations
-
 import unicodedata
 from typing import Any
 

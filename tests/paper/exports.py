@@ -1,7 +1,5 @@
 """Exports of citation databases, in the shape that each of them has."""
 
-from __future__ import annotations
-
 from typing import Any
 
 ARXIV = "1809.00846"

@@ -1,7 +1,5 @@
 """RIS and EndNote's format: whole records, and what a reader finds of awkward ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import rispy

@@ -1,7 +1,5 @@
 """Results stored under an earlier name or code version of a function count where a table says that it computes the same."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

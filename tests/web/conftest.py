@@ -1,7 +1,5 @@
 """A folder with a saved report, and readers of the application."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The process of a run imports `register` by name and inherits the environment, so
 goes on when that file exists.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping, Sequence

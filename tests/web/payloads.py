@@ -1,7 +1,5 @@
 """Texts that try to get a script into a page."""
 
-from __future__ import annotations
-
 __all__ = ["PAYLOADS"]
 
 _FLAG = "window.pwned=1;alert(1)"

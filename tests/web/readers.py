@@ -1,7 +1,5 @@
 """What a reader's browser does with the forms of a page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from httpx import Response

@@ -1,7 +1,5 @@
 """Findings and claims: what the pages say is what the newest run in the folder says."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

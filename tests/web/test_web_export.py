@@ -1,7 +1,5 @@
 """The static export: whole, and linked within itself."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Simulations run beside the pages: bounded, stoppable, and out of the way."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

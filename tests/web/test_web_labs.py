@@ -1,7 +1,5 @@
 """A lab on the page and in the API: its state lives in its address; its numbers are tested in tests/labs."""
 
-from __future__ import annotations
-
 import html
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit

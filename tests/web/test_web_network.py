@@ -1,7 +1,5 @@
 """The citation network: its page, its API, and files that readers send or put into the folder."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

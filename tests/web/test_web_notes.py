@@ -1,7 +1,5 @@
 """The local notes: forms, file, conflicts, limits, what is refused, and the export."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from collections.abc import Iterator

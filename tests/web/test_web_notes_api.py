@@ -1,7 +1,5 @@
 """The JSON API of the local notes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

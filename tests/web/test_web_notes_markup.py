@@ -1,7 +1,5 @@
 """What a note may hold: pages with hostile texts are parsed, and every element and address in them is looked at."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Navigation, errors, the front page, and the API's own page."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

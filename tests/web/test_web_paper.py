@@ -1,7 +1,5 @@
 """The paper's page and its API."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 

@@ -1,7 +1,5 @@
 """Runs that a reader starts: one at a time, in a process of its own, followed to its verdict, cancelled without harm."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

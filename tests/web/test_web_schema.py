@@ -1,7 +1,5 @@
 """The API against its own OpenAPI schema: requests that fit it and requests that do not, none of which may end in a fault."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NoReturn
 

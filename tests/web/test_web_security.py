@@ -1,7 +1,5 @@
 """What the server refuses."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import reduce
