@@ -14,7 +14,7 @@ from bnlens.runs._definitions import definitions
 from bnlens.runs._source import Source
 from bnlens.runs.job import Job
 
-__all__ = ["code_version", "job_key", "key_of"]
+__all__ = ["code_version", "job_key", "key_of", "with_contents"]
 
 _ROOT = Path(__file__).parents[1]
 
