@@ -105,8 +105,8 @@ def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
 
 
 def _sums_of(piece: Tensor) -> CrossSums:
-    """Return cross sums over one float64 piece (samples, C), which is overwritten."""
-    mean = piece.mean(0)
-    centred = piece.sub_(mean)
+    """Return cross sums over one float64 piece (C, samples), which is overwritten."""
+    mean = piece.mean(1)
+    centred = piece.sub_(mean.unsqueeze(1))
     zero = torch.zeros((), dtype=torch.int64, device=piece.device)
-    return CrossSums(count=zero + piece.shape[0], skipped_batches=zero, mean=mean, comoment=centred.T @ centred)
+    return CrossSums(count=zero + piece.shape[1], skipped_batches=zero, mean=mean, comoment=centred @ centred.T)

@@ -100,16 +100,16 @@ def merge_moments(first: MomentSums, second: MomentSums) -> MomentSums:
 
 
 def _sums_of(piece: Tensor) -> MomentSums:
-    """Return sums over one float64 piece (samples, C), which is overwritten."""
-    mean = piece.mean(0)
-    centred = piece.sub_(mean)
+    """Return sums over one float64 piece (C, samples), which is overwritten."""
+    mean = piece.mean(1)
+    centred = piece.sub_(mean.unsqueeze(1))
     squares = centred * centred
     zero = torch.zeros((), dtype=torch.int64, device=piece.device)
     return MomentSums(
-        count=zero + piece.shape[0],
+        count=zero + piece.shape[1],
         skipped_batches=zero,
         mean=mean,
-        sum2=squares.sum(0),
-        sum3=centred.mul_(squares).sum(0),
-        sum4=squares.mul_(squares).sum(0),
+        sum2=squares.sum(1),
+        sum3=centred.mul_(squares).sum(1),
+        sum4=squares.mul_(squares).sum(1),
     )

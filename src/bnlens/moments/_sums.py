@@ -71,7 +71,7 @@ def update_sums(
 ) -> AnySums:
     """Add a batch to any kind of sums, as `update_moments` does; count it as skipped if the result would not be finite.
 
-    ``sums_of`` gives the sums over one float64 piece (samples, C), which it may overwrite; a value that is not finite must
+    ``sums_of`` gives the sums over one float64 piece (C, samples), which it may overwrite; a value that is not finite must
     reach the last field. ``merge`` joins two sums.
     """
     if not batch.is_floating_point():
@@ -103,12 +103,11 @@ def check_mergeable(first: Sums, second: Sums) -> None:
 
 
 def _float64_pieces(batch: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Yield copies of shape (samples, C) that together hold each value of the batch once."""
+    """Yield copies of shape (C, samples) that together hold each value of the batch once."""
     batch = batch.unsqueeze(-1) if batch.dim() == 2 else batch.flatten(2)  # (N, C, L)
     _, channels, length = batch.shape
     elements = _PIECE_CPU if device.type == "cpu" else _PIECE_ACCELERATOR
     for images in torch.split(batch, max(1, elements // (channels * length))):
         for part in torch.split(images, max(1, elements // channels), dim=2):
-            # One copy moves the channels last, casts, and makes the piece contiguous.
-            piece = torch.empty(part.shape[0], part.shape[2], channels, dtype=torch.float64, device=device)
-            yield piece.copy_(part.transpose(1, 2)).view(-1, channels)
+            # Channels first, as maps have them; moving and then casting is faster than both at once.
+            yield part.transpose(0, 1).reshape(channels, -1).to(device).to(torch.float64, copy=True)
