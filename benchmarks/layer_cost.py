@@ -1,8 +1,9 @@
-"""What the layers of `bnlens.nn` cost beside ``torch.nn.BatchNorm2d``: forward and backward in training, float32.
+"""What the layers of `bnlens.nn` cost beside ``torch.nn.BatchNorm2d``: forward and backward in training.
 
 Variants: M=None and M equal to the batch (torch's kernel), ghost groups of 16 samples, a window of four batches, and
 `PopulationBatchNorm2d`; each as it is and under ``torch.compile``, in NCHW and in channels-last order, for three inputs. The
-rival of a layer as it is is torch's layer as it is, that of a compiled one is torch's compiled.
+rival of a layer as it is is torch's layer as it is, that of a compiled one is torch's compiled. Inputs are float32; on a CUDA
+device bfloat16 too, beside float32 parameters, as autocast has them.
 
 Variants take turns within a repetition, each repetition in another order, and a ratio is taken within one, so that a machine
 whose speed drifts gives a fair ratio. Processor time, summed over threads, stands beside elapsed time: it moves less when
@@ -32,7 +33,15 @@ RIVAL = "torch"
 TARGETS = {"ghost": 1.2, "window": 1.05, "population": 1.05}  # on a CPU, in NCHW, not compiled
 PASSES = 3  # forward and backward passes per turn
 SEED = 0
-AGREEMENT = 1e-4  # largest difference allowed, relative to the largest entry
+SIZES = {
+    "none": None,
+    "batch": "the batch",
+    "ghost": GHOST,
+    "window": f"{WINDOW_BATCHES} batches",
+    "population": "inf",
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # of inputs; parameters are float32
+AGREEMENT = {"float32": 1e-4, "bfloat16": 2e-2}  # largest difference allowed, relative to the largest entry
 
 
 class Case(NamedTuple):
@@ -41,9 +50,10 @@ class Case(NamedTuple):
     shape: tuple[int, int, int, int]
     memory_format: str
     compiled: bool
+    dtype: str = "float32"
 
     def __str__(self) -> str:
-        return f"{self.memory_format} {self.shape}{', compiled' if self.compiled else ''}"
+        return f"{self.memory_format} {self.shape} {self.dtype}{', compiled' if self.compiled else ''}"
 
 
 class Wrapped(nn.Module):
@@ -62,10 +72,12 @@ class Bench:
     """The input and the layers of one case."""
 
     def __init__(self, case: Case, device: str) -> None:
-        self.device = device
+        self.case, self.device = case, device
         generator = torch.Generator().manual_seed(SEED)
         self.x, self.cotangent = (
-            torch.randn(case.shape, generator=generator).to(device, memory_format=FORMATS[case.memory_format])
+            torch.randn(case.shape, generator=generator).to(
+                device, DTYPES[case.dtype], memory_format=FORMATS[case.memory_format]
+            )
             for _ in range(2)
         )
         self.x.requires_grad_()
@@ -84,6 +96,13 @@ class Bench:
             self.difference = max(self._difference(layer, eager[name]) for name, layer in self.layers.items())
         else:  # these are torch's by definition; the other regimes have their tests
             self.difference = max(self._difference(self.layers[name], self.layers[RIVAL]) for name in ("none", "batch"))
+
+    def disagreement(self) -> str | None:
+        """What to say where results differ that should be the same."""
+        allowed = AGREEMENT[self.case.dtype]
+        if self.difference <= allowed:
+            return None
+        return f"{self.case}: results that should be the same differ by {self.difference:.1e}, more than {allowed:.0e}"
 
     def run(self, layer: nn.Module) -> Tensor:
         """One forward and backward pass."""
@@ -156,33 +175,37 @@ def main() -> None:
     arguments = parser(__file__, __doc__, repeats=40, threads=1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     arguments.add_argument("--device", default=device, help="cpu or cuda (default here %(default)s)")
+    arguments.add_argument(
+        "--dtypes", nargs="+", choices=list(DTYPES), help="of the inputs (all on a CUDA device, else float32)"
+    )
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
 
-    cases = [Case(shape, name, compiled) for compiled in (False, True) for name in FORMATS for shape in SHAPES]
+    dtypes = options.dtypes or (["float32"] if options.device == "cpu" else list(DTYPES))
+    cases = [
+        Case(shape, name, compiled, dtype)
+        for compiled in (False, True)
+        for dtype in dtypes
+        for name in FORMATS
+        for shape in SHAPES
+    ]
     rows: list[dict[str, Any]] = []
-    largest = 0.0
+    largest = dict.fromkeys(dtypes, 0.0)
     for i, case in enumerate(cases):
         print(f"case {i + 1} of {len(cases)}: {case}", file=sys.stderr, flush=True)
         bench = Bench(case, options.device)
-        largest = max(largest, bench.difference)
-        if largest > AGREEMENT:
-            sys.exit(f"{case}: results that should be the same differ by {largest:.1e}, more than {AGREEMENT:.0e}")
+        largest[case.dtype] = max(largest[case.dtype], bench.difference)
+        if disagreement := bench.disagreement():
+            sys.exit(disagreement)
         rows.extend(rows_of(case, measure(bench, options.repeats), options.device))
     result = {
         "benchmark": "layer_cost",
         "machine": machine_facts(),
         "config": {
             "device": torch.cuda.get_device_name() if options.device != "cpu" else "cpu",
-            "dtype": "float32",
-            "statistics_batch_size": {
-                "none": None,
-                "batch": "the batch",
-                "ghost": GHOST,
-                "window": f"{WINDOW_BATCHES} batches",
-                "population": "inf",
-            },
+            "dtypes": dtypes,
+            "statistics_batch_size": SIZES,
             "passes_per_turn": PASSES,
             "repeats": options.repeats,
             "seed": SEED,
@@ -201,18 +224,18 @@ def show(result: dict[str, Any]) -> None:
     config, machine, headline = result["config"], result["machine"], result["headline"]
     names = list(dict.fromkeys(row["variant"] for row in result["rows"] if row["variant"] != RIVAL))
     shown = table(
-        *("order", "shape", "compiled", "torch, ms", *names),
-        left=2,
+        *("order", "shape", "type", "compiled", "torch, ms", *names),
+        left=3,
         title=f"forward + backward on {config['device']}, {machine['torch_threads']} threads, {config['repeats']} repetitions; "
         f"{headline.replace('_', ' ')} to torch's layer, median (range)",
         caption=f"targets on a CPU in NCHW, not compiled: {', '.join(f'{name} <= {TARGETS[name]}' for name in TARGETS)}",
     )
-    lines: dict[tuple[str, str, str], list[str]] = {}
+    lines: dict[tuple[str, ...], list[str]] = {}
     for row in result["rows"]:
-        key = (row["memory_format"], "x".join(map(str, row["shape"])), "yes" if row["compiled"] else "no")
+        key = (row["memory_format"], "x".join(map(str, row["shape"])), row["dtype"], "yes" if row["compiled"] else "no")
         ratio = row[headline]
         lines.setdefault(key, []).append(
-            f"{row[headline.replace('ratio', 'ms')]['median']:.2f}"
+            f"{row[headline.replace('ratio', 'ms')]['median']:.3f}"
             if row["variant"] == RIVAL
             else f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})"
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnlens.nn._groups import equal_groups
 
-__all__ = ["add_scaled", "affine_by_groups", "group_gradients", "group_moments", "has_fast_groups"]
+__all__ = ["affine_by_groups", "group_gradients", "group_moments", "has_fast_groups", "two_term_by_groups"]
 
 _LEAST_PIXELS = 32  # below, the kernels of batch normalization are faster
 _VALUES_AT_ONCE = 1 << 18  # 1 MiB in float32, which stays in the cache
@@ -66,9 +66,12 @@ def affine_by_groups(x: Tensor, scale: Tensor, shift: Tensor, sizes: list[int]) 
     return y
 
 
-def add_scaled(y: Tensor, grad: Tensor, scale: Tensor, sizes: list[int]) -> Tensor:
-    """Add ``scale * grad``, with ``scale`` (k, C), to ``y`` in place."""
-    return y.addcmul_(grad, _by_images(scale, sizes).view(*y.shape[:2], *(1 for _ in y.shape[2:])))
+def two_term_by_groups(
+    x: Tensor, of_x: Tensor, grad: Tensor, of_grad: Tensor, shift: Tensor, sizes: list[int]
+) -> Tensor:
+    """Return ``of_x * x + of_grad * grad + shift``, these (k, C)."""
+    y = affine_by_groups(x, of_x, shift, sizes)
+    return y.addcmul_(grad, _by_images(of_grad, sizes).view(*y.shape[:2], *(1 for _ in y.shape[2:])))
 
 
 def _image_moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnlens.nn._cpu import add_scaled, affine_by_groups, group_gradients, group_moments, has_fast_groups
-from bnlens.nn._ghost_plain import backward_plain, forward_plain
+from bnlens.nn import _cpu, _gpu
+from bnlens.nn._ghost_plain import backward_plain, forward_plain, moments_plain
+from bnlens.nn._groups import equal_groups
 from bnlens.nn._statistics import BatchStatistics, statistics_dtype
 
 __all__ = ["group_sizes", "normalise_by_groups"]
@@ -39,27 +41,23 @@ def normalise_by_groups(
     """
     y, saved = _Ghost.apply(x, weight, bias, eps, sizes)  # type: ignore[no-untyped-call]
     means, _, variances = saved
-    share = torch.tensor(sizes, dtype=saved.dtype, device=x.device).unsqueeze(1) / x.shape[0]
+    share = _per_group(sizes, saved) / x.shape[0]
     mean = (share * means).sum(0)
     variance = (share * (variances + (means - mean).square())).sum(0)
     return y, BatchStatistics(mean, variance, x.numel() // x.shape[1])
 
 
 class _Ghost(torch.autograd.Function):
-    """The groups in one node of the graph: plain operations where a compiler fuses them, else native calls."""
+    """The groups in one node of the graph: plain operations where a compiler fuses them, else the device's own kernels."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
         """Return the output and, per group, mean, 1 / sqrt(variance + eps), biased variance: (3, k, C)."""
         if torch.compiler.is_compiling():
             return forward_plain(x, weight, bias, eps, sizes)
-        if not has_fast_groups(x):
-            return _forward_sliced(x, weight, bias, eps, sizes)
-        mean, variance = group_moments(x, sizes)
-        invstd = (variance + eps).rsqrt()
-        scale = weight * invstd
-        y = affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
-        return y, torch.stack([mean, invstd, variance])
+        if (kernels := _kernels(x)) is not None:
+            return _forward_by(kernels, x, weight, bias, eps, sizes)
+        return _forward_sliced(x, weight, bias, eps, sizes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -73,19 +71,47 @@ class _Ghost(torch.autograd.Function):
         """Return the gradients of ``x``, ``weight`` and ``bias``."""
         x, weight, saved = ctx.saved_tensors
         mean, invstd, _ = saved
+        kernels = _kernels(x)
         if torch.compiler.is_compiling():
             dx, dweights, dbiases = backward_plain(grad, x, weight, mean, invstd, ctx.sizes)
-        elif torch.is_grad_enabled() or not has_fast_groups(x):  # the native call can be differentiated once more
+        elif kernels is not None and not torch.is_grad_enabled():
+            dx, dweights, dbiases = _backward_by(kernels, grad, x, weight, mean, invstd, ctx.sizes)
+        elif kernels is _gpu:  # to be differentiated once more, through the statistics too, which are hence found again
+            mean, variance = moments_plain(x, ctx.sizes)
+            dx, dweights, dbiases = backward_plain(grad, x, weight, mean, (variance + ctx.eps).rsqrt(), ctx.sizes)
+        else:  # the native call can be differentiated once more
             dx, dweights, dbiases = _backward_sliced(grad, x, weight, mean, invstd, ctx.eps, ctx.sizes)
-        else:
-            dweights, dbiases = group_gradients(grad, x, mean, invstd, ctx.sizes)
-            # gamma / sigma (grad - its mean - xhat times the mean of grad xhat), sorted by x and grad
-            scale = weight * invstd
-            share = scale / -_values(x, ctx.sizes, invstd)
-            of_x = share * invstd * dweights
-            dx = affine_by_groups(x, of_x, share * dbiases - of_x * mean, ctx.sizes)
-            add_scaled(dx, grad, scale, ctx.sizes)
         return dx, dweights.sum(0), dbiases.sum(0), None, None
+
+
+def _kernels(x: Tensor) -> ModuleType | None:
+    """Return the module whose functions take all groups at once, if there is one for ``x``."""
+    if x.device.type != "cpu":
+        return _gpu
+    return _cpu if _cpu.has_fast_groups(x) else None
+
+
+def _forward_by(
+    kernels: ModuleType, x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]
+) -> tuple[Tensor, Tensor]:
+    """Normalise by the kernels of `bnlens.nn._cpu` or `bnlens.nn._gpu`."""
+    mean, variance = kernels.group_moments(x, sizes)
+    invstd = (variance + eps).rsqrt()
+    scale = weight * invstd
+    y = kernels.affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
+    return y, torch.stack([mean, invstd, variance])
+
+
+def _backward_by(
+    kernels: ModuleType, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    dweights, dbiases = kernels.group_gradients(grad, x, mean, invstd, sizes)
+    # gamma / sigma (grad - its mean - xhat times the mean of grad xhat), sorted by x and grad
+    scale = weight * invstd
+    share = scale / -_values(x, sizes, invstd)
+    of_x = share * invstd * dweights
+    dx = kernels.two_term_by_groups(x, of_x, grad, scale, share * dbiases - of_x * mean, sizes)
+    return dx, dweights, dbiases
 
 
 def _forward_sliced(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
@@ -114,5 +140,12 @@ def _backward_sliced(
 
 def _values(x: Tensor, sizes: list[int], like: Tensor) -> Tensor:
     """Return the values per channel in each group, (k, 1)."""
-    pixels = x.numel() // (x.shape[0] * x.shape[1])
-    return torch.tensor(sizes, dtype=like.dtype, device=like.device).unsqueeze(1) * pixels
+    return _per_group(sizes, like) * (x.numel() // (x.shape[0] * x.shape[1]))
+
+
+def _per_group(sizes: list[int], like: Tensor) -> Tensor:
+    """Return ``sizes`` as a tensor, (k, 1)."""
+    if torch.compiler.is_compiling() or like.device.type == "cpu":
+        return torch.tensor(sizes, dtype=like.dtype, device=like.device).unsqueeze(1)
+    # a copy to a GPU would wait for all it has to do
+    return torch.cat([like.new_full((groups.stop - groups.start, 1), size) for groups, _, size in equal_groups(sizes)])

@@ -8,7 +8,7 @@ from torch import Tensor
 from bnlens.nn._groups import equal_groups
 from bnlens.nn._statistics import statistics_dtype
 
-__all__ = ["backward_plain", "forward_plain"]
+__all__ = ["backward_plain", "forward_plain", "moments_plain"]
 
 
 def forward_plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
@@ -22,6 +22,17 @@ def forward_plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: li
         outputs.append(y.to(x.dtype))
         saved.append(torch.stack([mean, invstd, variance]))
     return torch.cat(outputs), torch.cat(saved, 1)
+
+
+def moments_plain(x: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Return the mean and biased variance of each group, (k, C) each."""
+    means, variances = [], []
+    for _, samples, size in equal_groups(sizes):
+        part = x[samples].to(statistics_dtype(x))
+        variance, mean = torch.var_mean(_by_groups(part, size), _within_groups(x), correction=0)
+        means.append(mean)
+        variances.append(variance)
+    return torch.cat(means), torch.cat(variances)
 
 
 def backward_plain(
