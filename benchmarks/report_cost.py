@@ -3,8 +3,8 @@
 Variants, each over the same batches of 128 synthetic 32x32 images and the same residual net of 3 million parameters:
 
 - plain: train mode, gradients of all parameters, as a training step computes them (no optimizer);
-- given, drawn: one gradient pass of the report (at the data's labels; at draws for the true Fisher matrix);
-- both: the two passes of the report together, which share their forward pass;
+- given: a pass of the report, which gives losses and gradients at the data's labels;
+- both: the same with gradients at draws for the true Fisher matrix, which shares the forward pass;
 - torch.func: per-sample gradients of the same parameters, gamma and beta of all BN layers, at the data's labels, by vmap of
   grad of a functional call.
 
@@ -29,9 +29,9 @@ from rich.console import Console
 from shared import machine_facts, of_fresh_process, parser, peak_mib, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
-from bnlens.measure._gradients import SampleGradients, collect_gradients
 from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
 from bnlens.measure._loss import SampleLoss
+from bnlens.measure._nodes import CallGradients, Node, node
 from bnlens.measure._pool import SamplePool
 from bnlens.measure._population import estimate_population
 from bnlens.measure._probe import Probe, default_forward
@@ -39,12 +39,12 @@ from bnlens.train.nets import build_net
 
 WIDTH, CLASSES, BATCH_SIZE, WARM_UP = 104, 10, 128, 4
 SEED = 0
-VARIANTS = ("plain", "given", "drawn", "both", "torch.func")
-TIME_TARGETS = {"given": 1.3, "drawn": 1.3, "both": 1.9}
+VARIANTS = ("plain", "given", "both", "torch.func")
+TIME_TARGETS = {"given": 1.3, "both": 1.9}
 MEMORY_TARGET = 1.5
 AGREEMENT = 1e-3  # largest difference allowed, relative to the largest entry of the parameter's gradients
 
-Gradients = dict[str, SampleGradients]
+Gradients = dict[str, CallGradients]
 Result = TypeVar("Result")
 
 
@@ -69,7 +69,7 @@ class Bench:
             case "torch.func":
                 self.torch_func(data)
             case _:
-                self.hooks(data, given=variant != "drawn", drawn=variant != "given")
+                self.nodes(data, drawn=variant == "both")
 
     @property
     def parameters(self) -> int:
@@ -90,12 +90,14 @@ class Bench:
             loss.backward()  # type: ignore[no-untyped-call]
         self.model.zero_grad()
 
-    def hooks(self, data: list[tuple[Tensor, Tensor]], *, given: bool, drawn: bool) -> tuple[Gradients, Gradients]:
-        """The report's gradient passes, the way the report runs them."""
-        generator = torch.Generator().manual_seed(SEED) if drawn else None
-        return self._with_probe(
-            data, lambda probe: collect_gradients(probe, self.populations, given=given, drawn=generator)
-        )
+    def nodes(self, data: list[tuple[Tensor, Tensor]], *, drawn: bool = False) -> list[Node]:
+        """The report's passes, the way the report runs them."""
+        draws = torch.Generator().manual_seed(SEED) if drawn else None
+
+        def run(probe: Probe) -> list[Node]:
+            return [node(probe, batch, self.populations, draws=draws) for batch in probe.pool.in_order(BATCH_SIZE)]
+
+        return self._with_probe(data, run)
 
     def _with_probe(self, data: list[tuple[Tensor, Tensor]], function: Callable[[Probe], Result]) -> Result:
         interceptor = Interceptor(batch_norm_layers(self.model))
@@ -120,9 +122,7 @@ class Bench:
         gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
         parts = [gradient(affine, images, labels) for images, labels in data]
         return {
-            name: SampleGradients(
-                *(torch.cat([part[f"{name}.{kind}"] for part in parts]) for kind in ("bias", "weight"))
-            )
+            name: CallGradients(*(torch.cat([part[f"{name}.{kind}"] for part in parts]) for kind in ("bias", "weight")))
             for name in self.populations
         }
 
@@ -137,11 +137,11 @@ def memory_of(variant: str) -> float:
 
 
 def disagreement(bench: Bench) -> float:
-    """Largest difference of the hooks' gradients from torch.func's, relative to each parameter's largest entry."""
-    hooks, _ = bench.hooks(bench.batches[:1], given=True, drawn=False)
+    """Largest difference of the report's gradients from torch.func's, relative to each parameter's largest entry."""
+    found = bench.nodes(bench.batches[:1])[0].given
     reference = bench.torch_func(bench.batches[:1])
     return max(
-        float((getattr(hooks[name], kind) - expected).abs().max() / expected.abs().max())
+        float((getattr(found[name], kind) - expected).abs().max() / expected.abs().max())
         for name in reference
         for kind in ("beta", "gamma")
         for expected in [getattr(reference[name], kind)]
@@ -168,7 +168,9 @@ def main() -> None:
     bench = Bench(options.batches)
     largest = disagreement(bench)
     if largest > AGREEMENT:
-        sys.exit(f"hooks and torch.func differ by {largest:.1e} of the largest gradient, more than {AGREEMENT:.0e}")
+        sys.exit(
+            f"the report and torch.func differ by {largest:.1e} of the largest gradient, more than {AGREEMENT:.0e}"
+        )
     times = take_turns({name: partial(bench.run, name, bench.batches) for name in VARIANTS}, options.repeats)
     plain = times["plain"]
     plain_memory = statistics.median(memory["plain"])
@@ -231,7 +233,7 @@ def show(result: dict[str, Any]) -> None:
     console = Console(width=128)
     console.print(shown)
     console.print(
-        "largest difference of hooks and torch.func, relative: "
+        "largest difference of the report and torch.func, relative: "
         f"{result['largest_relative_difference_from_torch_func']:.1e}"
     )
 

@@ -56,7 +56,7 @@ def test_a_report_names_what_it_used() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
     data = [(torch.randn(64, 4), torch.randint(2, (64,)))]
-    how = {"statistics_batch_size": 8, "rounds": 2, "progress": False}
+    how = {"statistics_batch_size": 8, "rounds": 2, "fisher": True, "progress": False}
     with_fisher = ids(bnlens.report(model, data, nn.CrossEntropyLoss(), **how))
     assert {"ioffe2015batch", "pebay2008formulas", "martens2020new"} <= set(with_fisher)
     margin = nn.functional.multi_margin_loss

@@ -15,7 +15,7 @@ from torch import nn
 import bnlens
 
 run = partial(in_process, "report")
-FAST = ["--rounds", "1", "--no-per-layer", "-M", "8", "--samples", "200", "--train-steps", "3"]
+FAST = ["--rounds", "1", "-M", "8", "--samples", "200", "--train-steps", "3"]
 
 
 @pytest.fixture
@@ -55,6 +55,17 @@ def test_table_page_and_file(tmp_path: Path) -> None:
 def test_json_is_the_report_and_nothing_else() -> None:
     code, out, _ = run("mlp", *FAST, "--json")
     assert (code, json.loads(out)["statistics_batch_sizes"]) == (0, [8])
+
+
+def test_what_to_measure_and_when_to_stop() -> None:
+    code, out, _ = run("mlp", *FAST, "--json", "--alone", "--fisher", "--device", "cpu")
+    asked = json.loads(out)
+    assert (code, asked["stopped"], asked["precision"]) == (0, "rounds", None)
+    assert all(layer["gaps"] and layer["quadratic"] for layer in asked["layers"])
+    code, out, _ = run("mlp", *FAST[2:], "--json", "--precision", "0.001", "--max-seconds", "0.001")
+    found = json.loads(out)
+    assert (code, found["stopped"], found["precision"]) == (0, "seconds", 0.001)
+    assert not any(layer["gaps"] or layer["quadratic"] for layer in found["layers"])
 
 
 def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:
@@ -98,6 +109,9 @@ def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
         (["mlp", "--samples", "10"], ["10 images"]),
         (["mlp", "-M", "1"], ["--statistics-batch-size", "equal to 2"]),
         (["mlp", "--rounds", "0"], ["--rounds", "equal to 1"]),
+        (["mlp", "--precision", "0"], ["precision is 0.0", "above 0"]),
+        (["mlp", "--max-seconds", "-1"], ["max_seconds is -1.0", "above 0"]),
+        (["mlp", "--device", "nowhere"], ["device 'nowhere' cannot be used"]),
         (["mlp", "-M", "8", "--prediction-batch-size", "8"], ["also measured"]),
         (["mlp", "-M", "128"], ["fewer than twice"]),
         (["mlp", "--split", "all"], ["train"]),

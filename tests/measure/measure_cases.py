@@ -1,6 +1,7 @@
 """Small networks with their data and loss: every case goes through every check of this folder that takes ``case``."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -145,6 +146,20 @@ def as_dicts(names: tuple[str, ...], tensors: list[Tensor]) -> list[dict[str, Te
 def two_inputs(*, swapped: bool = False) -> list[Tensor]:
     left, labels = data(5)
     return [data(3)[0], left, labels] if swapped else [left, data(3)[0], labels]
+
+
+def trained(make: Callable[[], nn.Module], *shape: int, size: int = 512) -> tuple[nn.Module, list[Any]]:
+    """A net fitted for a moment, so that its gap is not near zero, and the batch that it was fitted to."""
+    (x, _), (teacher, noise) = data(*shape, size=size), (data(CLASSES, size=n)[0] for n in (math.prod(shape), size))
+    target = (x.flatten(1) @ teacher + noise).argmax(1)
+    model = seeded(make)()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    for rows in (rows for _ in range(8) for rows in torch.randperm(size, generator=generator).split(16)):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[rows]), target[rows]).backward()
+        optimizer.step()
+    return model, [(x, target)]
 
 
 def regression(generator: torch.Generator) -> Tensor:

@@ -3,17 +3,23 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens.measure._groups import Perturbation
 from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
 from bnlens.measure._loss import SampleLoss
-from bnlens.measure._pool import SamplePool
+from bnlens.measure._pool import Batch, SamplePool
+from bnlens.measure._population import estimate_population
 from bnlens.measure._probe import Probe, default_forward
-from bnlens.measure._run import _first_look
+from bnlens.measure._run import first_look
+from bnlens.measure._sampling import Sampler, ZeroNode
+
+GROUP = 6
 
 
 class TwinNorm(nn.Module):
@@ -59,7 +65,7 @@ class Twin:
         self.loss_fn = loss_fn
         self(slice(None))
 
-    def __call__(self, rows: slice) -> tuple[Tensor, Tensor]:
+    def __call__(self, rows: slice | list[int]) -> tuple[Tensor, Tensor]:
         for norm in self.norms:
             norm.count = 0
         return default_forward(self.model[0], take(self.batch, rows))
@@ -68,6 +74,22 @@ class Twin:
         """The loss of a batch of one."""
         value: Tensor = self.loss_fn(*self(slice(sample, sample + 1)))
         return value.mean()
+
+    def losses(self, rows: list[int]) -> Tensor:
+        """The loss of each of these samples, from one pass."""
+        output, target = self(rows)
+        return torch.stack([self.loss_fn(output[j : j + 1], target[j : j + 1]).mean() for j in range(len(rows))])
+
+    def work(self, rows: list[int], eps: Mapping[str, tuple[Tensor, Tensor]], t: float) -> Tensor:
+        """eps . (gradient of the mean loss of these samples) at (gamma, beta) + t eps, by call; eps in that order."""
+        scales, shifts = ({name: t * pair[i] for name, pair in eps.items()} for i in (0, 1))
+        with self.shifted(scales, shifts):
+            leaves = [leaf for name in eps for leaf in self.affine[name]]
+            found = torch.autograd.grad(self.losses(rows).mean(), leaves)
+        parts = [
+            (leaf * gradient).sum() for leaf, gradient in zip((e for p in eps.values() for e in p), found, strict=True)
+        ]
+        return torch.stack([torch.stack(parts[i : i + 2]).sum() for i in range(0, len(parts), 2)])
 
     @property
     def affine(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -109,5 +131,40 @@ def probing(model: nn.Module, loader: Any, loss_fn: Any, batch_size: int = 16, *
     with handed_back(model), interceptor.attached():
         pool = SamplePool.from_loader(loader, 4096)
         probe = Probe(model, interceptor, pool, SampleLoss(loss_fn, **options), default_forward, batch_size)
-        _first_look(probe, layers)
+        first_look(probe, layers)
         yield probe
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A sampler on all samples as one batch, in order (or ``rows`` of them), and the twin of its model."""
+
+    sampler: Sampler
+    batch: Batch
+    zero: ZeroNode
+    twin: Twin
+
+    def members(self, group: int, size: int = GROUP) -> list[int]:
+        """The samples of a group."""
+        found: list[int] = self.batch.indices[group * size : (group + 1) * size].tolist()
+        return found
+
+    def recorded(self, group: int, size: int = GROUP) -> dict[str, tuple[Tensor, Tensor]]:
+        """What the statistics of a group amount to in each call: the changes of gamma and of beta."""
+        law = self.sampler.law(self.batch, size, self.zero, list(self.sampler.populations), keep=True)
+        moved: Mapping[str, Perturbation] = law.recorded
+        return {name: (p.scale[group], p.shift[group]) for name, p in moved.items()}
+
+
+@contextmanager
+def bench(
+    model: nn.Module, loader: Any, loss_fn: Any, *, nodes: int = 3, size: int = GROUP, rows: Tensor | None = None
+) -> Iterator[Bench]:
+    """Set up in float64, with the quadrature fixed."""
+    model = model.double()
+    with probing(model, double(loader), loss_fn) as probe:
+        populations, _ = estimate_population(probe, tolerance=1e-13)
+        sampler = Sampler(probe, populations, {size: nodes})
+        everything = probe.pool.take(torch.arange(len(probe.pool)))
+        batch = everything if rows is None else probe.pool.take(rows)
+        yield Bench(sampler, batch, sampler.zero(batch), Twin(model, everything.data, loss_fn))

@@ -73,6 +73,12 @@ def nan_at(row: int) -> list[Any]:
     return batches(x, y)
 
 
+def nan_target_at(row: int) -> list[Any]:
+    x, y = data(5, target=lambda generator: torch.rand(48, 3, generator=generator))
+    y[row] = float("nan")
+    return batches(x, y)
+
+
 def labels_plus(step: int) -> list[Any]:
     x, y = data(5)
     y[-1] = step
@@ -122,7 +128,8 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
         "lengths": ([(X, Y[:5])], r"tensors of a batch have different lengths \[5, 48\]; dimension 0 must be"),
         "name lengths": ([(X, ["a", "b"], Y)], r"different lengths \[2, 48\]"),
         "structure": ([(X, Y), {"x": X, "labels": Y}], "differ in structure; make every batch the same"),
-        "shapes": ([(X, Y), (X[:, :4], Y)], r"different shapes \[\(4,\), \(5,\)\]; resize or pad"),
+        "nan in later data": (nan_at(40), "input of layer '1' is not finite; check the data and the model's weights"),
+        "shapes": ([(X, Y), (X[:, :4], Y)], r"different shapes \[\(5,\), \(4,\)\]; resize or pad"),
     },
     (DataError, "max_samples"): {
         "too few": (12, r"gave 12 samples.*max_samples counts too.*smaller statistics_batch_size"),
@@ -136,7 +143,7 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
             nan_at(2),
             "not finite on the first batch; check the inputs, the targets, the weights and the running stat",
         ),
-        "nan in later data": (nan_at(40), r"not finite for 1 of \d+ samples; check the data and the weights"),
+        "nan in later targets": (nan_target_at(40), r"not finite for 1 of \d+ samples; check the data and the weights"),
         "labels": (labels_plus(3), "label 3 is out of range: the model has 3 outputs.* fix the labels or the last"),
         "negative labels": (labels_plus(-1), "label -1 is out of range"),
         "ignored labels": (labels_plus(-100), "targets of -100 are ignored.* leave such samples out"),
@@ -170,6 +177,21 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
         "measured": (8, "prediction_batch_size 8 is also measured; choose another"),
     },
     (UsageError, "rounds"): {"0": (0, "rounds is 0; it must be an integer of at least 1")},
+    (UsageError, "precision"): {
+        "0": (0, "precision is 0; it must be a number above 0"),
+        "nan": (float("nan"), "precision is nan; it must be a number"),
+        "text": ("5%", "precision is '5%'; it must be a number"),
+        "True": (True, "precision is True; it must be a number"),
+    },
+    (UsageError, "max_seconds"): {"-1": (-1.0, r"max_seconds is -1.0; it must be a number above 0")},
+    (UsageError, "alone"): {
+        "unknown": (["1", "bn1"], "alone names 'bn1', which is no BN layer that runs; did you mean '1'"),
+        "one name": ("5", "alone names '5', which is no BN layer that runs"),
+    },
+    (UsageError, "device"): {
+        "unknown": ("nowhere", r"device 'nowhere' cannot be used \(.*\); give one such as 'cpu' or 'cuda:0'"),
+        "no device": (1.5, "device 1.5 cannot be used"),
+    },
     (UsageError, "max_samples"): {"1.5": (1.5, "max_samples is 1.5; it must be an integer")},
     (UsageError, "likelihood"): {
         "unknown": ("poisson", "likelihood 'poisson' is not known; use one of .*or a function")

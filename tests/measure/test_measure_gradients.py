@@ -1,4 +1,4 @@
-"""Population statistics and per-sample gradients against a twin with BN written out, sample by sample."""
+"""Population statistics, per-sample gradients and noise against a twin with BN written out, sample by sample."""
 
 import itertools
 
@@ -10,9 +10,9 @@ from measure_twin import Twin, double, probing
 from torch import nn
 
 from bnlens.errors import DataError
-from bnlens.measure._gradients import collect_gradients
+from bnlens.measure._collect import COLUMNS, CallNoise, collect
+from bnlens.measure._nodes import node, standardise
 from bnlens.measure._population import estimate_population
-from bnlens.measure._statistics import collect_statistics
 
 CONSTANT_LABELS = [(torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(40).long())]
 
@@ -21,7 +21,7 @@ def test_population_is_that_of_the_full_batch(case: Case) -> None:
     model = case.model().double()
     with probing(model, double(case.batches()), case.loss) as probe:
         populations, passes = estimate_population(probe, tolerance=1e-12)
-        twin = Twin(model, probe.pool.take(torch.arange(len(probe.pool))), case.loss)
+        twin = Twin(model, probe.pool.take(torch.arange(len(probe.pool))).data, case.loss)
     assert tuple(populations) == case.calls == tuple(twin.statistics)
     assert passes <= len(populations) + 2
     for name, (mean, std) in twin.statistics.items():
@@ -33,36 +33,79 @@ def test_gradients_and_losses_are_those_of_single_samples(case: Case) -> None:
     model = case.model()
     with probing(model, case.batches(), case.loss) as probe:
         populations, _ = estimate_population(probe)
-        losses, _ = collect_statistics(probe, populations)
-        given, drawn = collect_gradients(probe, populations)
-        twin = Twin(model, probe.pool.take(torch.arange(len(probe.pool))), case.loss)
-    assert tuple(given) == tuple(reversed(case.calls))  # in the order in which gradients arrive
-    assert drawn == {}
+        losses = collect(probe, populations, seed=0).losses
+        everything = probe.pool.take(torch.arange(len(probe.pool)))
+        found = node(probe, everything, populations)
+        twin = Twin(model, everything.data, case.loss)
+    assert tuple(found.given) == case.calls
+    assert found.drawn == {}
+    torch.testing.assert_close(found.losses, losses, rtol=0, atol=2e-5)
     for sample in range(0, len(probe.pool), 5):
         loss = twin.loss(sample)
         assert float(losses[sample]) == pytest.approx(loss.item(), abs=2e-5)
         for name, (gamma, beta) in twin.affine.items():
             of_gamma, of_beta = torch.autograd.grad(loss, (gamma, beta), retain_graph=True)
-            torch.testing.assert_close(given[name].gamma[sample].double(), of_gamma, rtol=1e-3, atol=2e-5)
-            torch.testing.assert_close(given[name].beta[sample].double(), of_beta, rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(found.given[name].gamma[sample].double(), of_gamma, rtol=1e-3, atol=2e-5)
+            torch.testing.assert_close(found.given[name].beta[sample].double(), of_beta, rtol=1e-3, atol=2e-5)
 
 
-def test_statistics_are_those_of_the_standardised_maps() -> None:
+def test_gradients_at_moved_parameters_are_those_of_single_samples(case: Case) -> None:
+    """Each sample is moved by an amount of its own."""
+    model = case.model().double()
+    with probing(model, double(case.batches()), case.loss) as probe:
+        populations, _ = estimate_population(probe, tolerance=1e-12)
+        everything = probe.pool.take(torch.arange(len(probe.pool)))
+        generator = torch.Generator().manual_seed(0)
+        moved = {
+            name: (0.3 * torch.randn(2, len(probe.pool), len(p.mean), generator=generator).double()).unbind()
+            for name, p in populations.items()
+        }
+        found = node(probe, everything, populations, move=lambda name, h, gamma: moved[name])
+        twin = Twin(model, everything.data, case.loss)
+    for sample in range(0, len(probe.pool), 12):
+        shifts, scales = ({name: pair[i][sample] for name, pair in moved.items()} for i in (0, 1))
+        with twin.shifted(scales, shifts):
+            loss = twin.loss(sample)
+            assert float(found.losses[sample]) == pytest.approx(loss.item(), abs=1e-10)
+            for name, pair in twin.affine.items():
+                of_gamma, of_beta = torch.autograd.grad(loss, pair, retain_graph=True)
+                torch.testing.assert_close(found.given[name].gamma[sample], of_gamma, rtol=1e-8, atol=1e-10)
+                torch.testing.assert_close(found.given[name].beta[sample], of_beta, rtol=1e-8, atol=1e-10)
+
+
+def test_noise_and_sums_are_those_of_the_standardised_maps() -> None:
+    """Sums over batches of 16 of 40 samples against all of them at once."""
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(40, 3, 4, 5, generator=generator, dtype=torch.float64).exp()
     model = nn.Sequential(nn.BatchNorm2d(3, eps=0.5).double(), nn.Flatten())
+    nn.init.uniform_(model[0].weight, 0.5, 1.5, generator=generator)
     with probing(model, [(h, torch.zeros(40, dtype=torch.long))], F.cross_entropy) as probe:
         populations, _ = estimate_population(probe)
-        statistics = collect_statistics(probe, populations)[1]["0"]
+        sums = collect(probe, populations, seed=0).calls["0"]
+        given = node(probe, probe.pool.take(torch.arange(40)), populations).given["0"].stacked.detach()
+    gamma = model[0].weight.detach()
     x = (h - h.mean((0, 2, 3), keepdim=True)) / (h.var((0, 2, 3), unbiased=False, keepdim=True) + 0.5).sqrt()
+    noise = CallNoise.of(standardise(h, populations["0"]), populations["0"], gamma)
     square = x.square().mean((0, 2, 3))
-    torch.testing.assert_close(statistics.mean.double(), x.mean((2, 3)), rtol=1e-5, atol=1e-6)
-    half = (x.square().mean((2, 3)) - square) / 2
-    torch.testing.assert_close(statistics.half_square.double(), half, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(statistics.square, square, rtol=1e-6, atol=0)
-    torch.testing.assert_close(statistics.cube, (x**3).mean((0, 2, 3)), rtol=1e-6, atol=0)
-    torch.testing.assert_close(statistics.fourth, (x**4).mean((0, 2, 3)), rtol=1e-6, atol=0)
-    assert statistics.pixels == 20
+    a, q = x.mean((2, 3)), (x.square().mean((2, 3)) - square) / 2
+    torch.testing.assert_close(noise.mean, a)
+    torch.testing.assert_close(noise.half_square, q)
+    torch.testing.assert_close(noise.moved, torch.cat([-gamma * a, -gamma * q], 1))
+    expected = torch.stack([(a * a).sum(0), (q * q).sum(0), (a * q).sum(0), *given.sum(0).chunk(2)])
+    torch.testing.assert_close(sums.channels[:5], expected)
+    means = dict(zip(COLUMNS, sums.samples.compute().mean, strict=True))
+    wide = x.square().square().mean((0, 2, 3))
+    per_sample = {
+        "self_inclusion": (given * noise.moved).sum(1).mean(),
+        "pixel_mean": square.sum(),
+        "mean": a.square().mean(0).sum(),
+        "pixel_std": (wide - square.square()).sum() / 4,
+        "std": q.square().mean(0).sum(),
+        "kurtosis": (wide / square.square()).mean() - 3,
+    }
+    for name, value in per_sample.items():
+        torch.testing.assert_close(means[name], value)
+    assert (sums.pixels, sums.reached, sums.samples.compute().count) == (20, True, 40)
 
 
 def test_tensors_outside_the_model_get_no_gradient() -> None:
@@ -70,7 +113,7 @@ def test_tensors_outside_the_model_get_no_gradient() -> None:
     model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
     with probing(model, CONSTANT_LABELS, lambda o, t: factor * F.cross_entropy(o, t)) as probe:
         populations, _ = estimate_population(probe)
-        given, _ = collect_gradients(probe, populations)
+        given = node(probe, probe.pool.take(torch.arange(40)), populations).given
     assert given["1"].beta.abs().max() > 0.1
     assert factor.grad is None
 

@@ -103,7 +103,7 @@ def raising(model: nn.Module, place: nn.Module, at: int, error: BaseException) -
 
 def run(model: nn.Module, loader: Any = None, loss: Any = F.cross_entropy) -> Any:
     loader = batches(*data(2, 4, 4)) if loader is None else loader
-    return bnlens.report(model, loader, loss, statistics_batch_size=(4, 8), rounds=1)
+    return bnlens.report(model, loader, loss, statistics_batch_size=(4, 8), rounds=1, alone=True)
 
 
 def test_after_success() -> None:
@@ -115,10 +115,11 @@ def test_after_success() -> None:
 def test_after_success_on_a_model_in_use(case: Any) -> None:
     model = case.model()
     with unchanged(model):
-        bnlens.report(model, case.batches(), case.loss, statistics_batch_size=4, rounds=1, per_layer=False)
+        bnlens.report(model, case.batches(), case.loss, statistics_batch_size=4, rounds=1)
 
 
-CALLS = 40
+CALLS = 62
+AT_ONCE = 4  # the call that takes all samples, which passes stand in for if it fails
 
 
 def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
@@ -131,7 +132,7 @@ def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
 @pytest.mark.parametrize(
     "error", [StopError("x"), KeyboardInterrupt(), RuntimeError("x")], ids=lambda error: type(error).__name__
 )
-@pytest.mark.parametrize("at", [1, 2, 4, 5, 7, 9, 11, 13, 15, 18, 22, 26, 30, 35, CALLS])
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 6, 8, 10, 12, 15, 18, 22, 26, 31, 36, 41, 47, 55, CALLS])
 @pytest.mark.parametrize("place", ["head", "stem.1", "stem.2"])
 def test_after_an_exception_in_the_forward_pass(place: str, at: int, error: BaseException) -> None:
     model = prepared()
@@ -139,6 +140,17 @@ def test_after_an_exception_in_the_forward_pass(place: str, at: int, error: Base
     with unchanged(model), pytest.raises(type(error)) as caught:
         run(model)
     assert caught.value is error
+
+
+def test_after_an_exception_in_the_pass_over_all_samples_at_once() -> None:
+    expected, model = run(prepared()).network, prepared()
+    raising(model, model.net.head, AT_ONCE, StopError())
+    with unchanged(model):
+        found = run(model).network
+    assert found.gaps.measured[4].value == pytest.approx(expected.gaps.measured[4].value, abs=1e-5)
+    raising(model, model.net.head, AT_ONCE, KeyboardInterrupt())
+    with unchanged(model), pytest.raises(KeyboardInterrupt):
+        run(model)
 
 
 @pytest.mark.parametrize("error", [StopError("x"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)

@@ -1,25 +1,24 @@
 """Predictions against dense forms, closed forms and simulation."""
 
 import itertools
-import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from measure_cases import mlp
-from measure_twin import probing
+from measure_cases import Case, mlp, trained
+from measure_twin import bench, probing
 from torch import Tensor, nn
 
 import bnlens
-from bnlens.measure._control import first_order_by_group, with_control
-from bnlens.measure._estimate import Estimate, mean_estimate
-from bnlens.measure._gradients import SampleGradients, collect_gradients
-from bnlens.measure._groups import Perturbation, SecondOrder
-from bnlens.measure._laws import fisher_term, layer_law, linear_by_group, network_fisher
+from bnlens.measure._collect import Collected, Kept, collect
+from bnlens.measure._estimate import Estimate
+from bnlens.measure._groups import Perturbation
+from bnlens.measure._laws import describe, fisher_term, layer_fisher, layer_law, network_fisher
 from bnlens.measure._population import estimate_population
-from bnlens.measure._statistics import SampleStatistics, collect_statistics
 from bnlens.theory import Population, gap_law, linear, linear_gap, mean_std, noise_scale
+from bnlens.theory.zeta import zeta
 
 GAMMA, BETA, CORRELATION = 0.7, 0.2, 0.8
 
@@ -58,74 +57,78 @@ def test_fisher_term_is_not_rounded_by_autocast() -> None:
 
 
 def test_network_fisher_is_one_joint_form_over_layers() -> None:
-    drawn = {name: SampleGradients(random(30, 2, seed=i), random(30, 2, seed=i + 9)) for i, name in enumerate("ab")}
+    drawn = {name: random(30, 4, seed=i) for i, name in enumerate("ab")}
     parts = {name: Perturbation(random(8, 2, seed=i + 3), random(8, 2, seed=i + 5)) for i, name in enumerate("ab")}
-    members = torch.arange(24).view(8, 3)
-    runs = SecondOrder(torch.zeros(8), members, torch.zeros(8), parts)
     dense = torch.zeros(())
     for j, k in itertools.product(range(30), range(8)):
-        dense += sum(drawn[n].beta[j] @ parts[n].shift[k] + drawn[n].gamma[j] @ parts[n].scale[k] for n in "ab") ** 2
-    assert network_fisher(runs, drawn).value == pytest.approx(float(dense) / 480, rel=1e-5)
-    group = members[2]
-    terms = [drawn[n].beta[group] @ parts[n].shift[2] + drawn[n].gamma[group] @ parts[n].scale[2] for n in "ab"]
-    assert float(linear_by_group(runs, drawn)[2]) == pytest.approx(float(sum(terms).mean()), rel=1e-5)
+        dense += sum(drawn[n][j] @ torch.cat([parts[n].shift[k], parts[n].scale[k]]) for n in "ab") ** 2
+    assert network_fisher(Kept(drawn, drawn), parts).value == pytest.approx(float(dense) / 480, rel=1e-5)
+    assert layer_fisher(Kept(drawn, drawn), "a") == layer_fisher(Kept({"a": drawn["a"]}, {"a": drawn["a"]}), "a")
 
 
-def collected(model: nn.Module, x: Tensor, target: Tensor) -> tuple[dict[str, SampleStatistics], dict, dict]:
-    with probing(model, [(x, target)], F.cross_entropy if target.dtype == torch.long else F.mse_loss) as probe:
+def collected(model: nn.Module, loader: Any, loss: Any) -> Collected:
+    with probing(model, loader, loss) as probe:
         populations, _ = estimate_population(probe)
-        _, statistics = collect_statistics(probe, populations)
-        given, drawn = collect_gradients(probe, populations, drawn=torch.Generator().manual_seed(0))
-    return statistics, given, drawn
+        return collect(probe, populations, seed=0, keep=True)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_controls_have_expectation_zero_over_all_groups(size: int) -> None:
-    statistics, given, _ = collected(mlp(), random(8, 5), torch.arange(8) % 3)
-    members = torch.tensor(list(itertools.combinations(range(8), size)))
-    controls = first_order_by_group(members, statistics, given)
-    assert controls.shape == (math.comb(8, size), 2)
-    assert (controls.mean(0).abs() < 1e-6 * controls.std(0)).all()
+def test_streamed_terms_are_those_of_all_samples(case: Case) -> None:
+    """Terms and descriptions from sums over batches of 16, against what all samples give at once."""
+    with bench(case.model(), case.batches(), case.loss) as b:
+        data = collect(b.sampler.probe, b.sampler.populations, seed=0, keep=True)
+        likelihood = b.sampler.probe.loss.likelihood is not None
+    count = len(data.losses)
+    for name, sums in data.calls.items():
+        noise, g = b.zero.noise[name], b.zero.result.given[name]
+        a, q, v = noise.mean, noise.half_square, noise.moved
+        law, gamma = layer_law(sums, likelihood), sums.gamma
+        assert law.self_inclusion == pytest.approx(float((g.stacked * v).sum(1).mean()), rel=1e-9)
+        shift = gamma * (g.beta.mean(0) * (a * q).mean(0) + g.gamma.mean(0) * (3 * q * q + a * a).mean(0) / 2)
+        assert law.shift == pytest.approx(float(shift.sum()), rel=1e-9, abs=1e-15)
+        assert (law.two_term is None) == (not likelihood)
+        if law.two_term is not None:
+            assert data.kept is not None
+            squares = data.kept.drawn[name].double().square().mean(0).chunk(2)  # kept in float32
+            dense = zeta(*v.square().mean(0).chunk(2), *squares)
+            assert law.two_term.value == pytest.approx(float(dense.sum()), rel=1e-5)
+            assert 0 < law.two_term.stderr < law.two_term.value
+        described = describe(b.sampler.probe.model.get_submodule(name.partition("#")[0]), sums)
+        if sums.pixels > 1:
+            square = b.sampler.populations[name].square
+            ratios = square / a.square().mean(0).sum()
+            assert described.effective_samples_mean.value == pytest.approx(float(ratios.sum()), rel=1e-9)
+            influence = (square + 2 * q).sum(1) - ratios.sum() * a.square().sum(1)
+            error = influence.std() / a.square().sum(1).mean() / count**0.5
+            assert described.effective_samples_mean.stderr == pytest.approx(float(error), rel=1e-6)
 
 
-def test_control_takes_out_what_it_explains() -> None:
-    control = random(400, 2).double()
-    control -= control.mean(0)
-    noise = 0.01 * random(400, seed=1).double()
-    shifted = control + torch.tensor([0.05, 0.0])  # a sample whose controls do not average to their expectation
-    values = 3 + shifted @ torch.tensor([2.0, -1.0]).double() + noise
-    estimate = with_control(values, shifted)
-    assert estimate.value == pytest.approx(3, abs=4 * estimate.stderr)
-    assert estimate.stderr == pytest.approx(0.01 / 20, rel=0.1)
-    assert mean_estimate(values).value == pytest.approx(3.1, abs=0.01)
-
-
-def test_few_groups_use_no_control() -> None:
-    values = random(9).double()
-    assert with_control(values, values.unsqueeze(1)) == mean_estimate(values)
-
-
-def test_controls_of_a_dead_layer_do_no_harm() -> None:
-    values, live = random(100).double(), random(100, seed=1).double()
-    with_dead = with_control(values, torch.stack([live, torch.zeros(100)], dim=1))
-    alone = with_control(values, live.unsqueeze(1))
-    assert with_dead.value == pytest.approx(alone.value, rel=1e-9)
-    assert with_dead.stderr == pytest.approx(alone.stderr, rel=0.02)
+def test_the_error_of_the_two_term_value_is_that_of_its_samples() -> None:
+    """The weights that stream are those of the samples so far: close to the last ones after a few batches."""
+    model, loader = trained(mlp, 5)
+    found = collected(model, loader, F.cross_entropy)
+    assert found.kept is not None
+    for name, sums in found.calls.items():
+        weights = found.kept.moved[name].double().square().mean(0).chunk(2)
+        dense = zeta(*weights, *found.kept.drawn[name].double().square().chunk(2, dim=1)).sum(1)
+        two_term = layer_law(sums, likelihood=True).two_term
+        assert two_term is not None
+        assert two_term.stderr == pytest.approx(float(dense.std()) / len(dense) ** 0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", ["gaussian", "exponential"])
 def test_a_linear_unit_meets_the_own_batch_law(shape: str) -> None:
     """Theory sheet A.2 with averages over the pool; mean_squared_error is twice the sheet's loss."""
     x = random(512, 1) if shape == "gaussian" else -torch.rand(512, 1, generator=torch.Generator().manual_seed(0)).log()
-    statistics, given, drawn = collected(unit(), x, teacher(x))
-    (name,) = statistics
-    law = layer_law(statistics[name], given[name], drawn[name])
+    found = collected(unit(), [(x, teacher(x))], F.mse_loss)
+    ((name, sums),) = found.calls.items()
+    law = layer_law(sums, likelihood=True)
+    assert found.kept is not None
+    fisher = layer_fisher(found.kept, name)
     theory = gap_law(linear(CORRELATION), Population(x.squeeze(1).numpy()), gamma=GAMMA, beta=BETA)
     quadratic = theory.two_term + GAMMA**2 * theory.skewness / 2 * theory.H_gb
     assert law.linear == pytest.approx(2 * (theory.coefficient("own") - quadratic), abs=2e-4)
-    assert law.fisher is not None
     assert law.two_term is not None
-    assert law.fisher.value == pytest.approx(2 * quadratic, abs=4 * law.fisher.stderr)
+    assert fisher.value == pytest.approx(2 * quadratic, abs=4 * fisher.stderr)
     assert law.two_term.value == pytest.approx(2 * theory.two_term, abs=4 * law.two_term.stderr)
 
 
@@ -133,7 +136,7 @@ def test_a_linear_unit_meets_the_own_batch_law(shape: str) -> None:
 def test_a_linear_unit_meets_the_exact_identity(size: int) -> None:
     """gap = gamma R (1 - E S), at any M (theory sheet A.3 d)."""
     x = random(2000, 1)
-    report = bnlens.report(unit(), [(x, teacher(x))], F.mse_loss, statistics_batch_size=size, rounds=20)
+    report = bnlens.report(unit(), [(x, teacher(x))], F.mse_loss, statistics_batch_size=size, rounds=20, alone=True)
     shuffles = np.random.default_rng(0).permuted(np.tile(x.numpy().ravel(), (400, 1)), axis=1)
     groups = shuffles[:, : 2000 - 2000 % size].reshape(-1, size)
     inside = float(groups.std(axis=1).mean() / x.std(unbiased=False))
@@ -142,7 +145,9 @@ def test_a_linear_unit_meets_the_exact_identity(size: int) -> None:
     assert measured.value == pytest.approx(2 * linear_gap(GAMMA, CORRELATION, mean_std(size)), rel=0.05)
     assert measured.stderr < 0.02 * measured.value
     assert report.layers[0].gaps is not None
-    assert report.layers[0].gaps.measured[size] == measured
+    assert report.layers[0].gaps.measured[size].value == pytest.approx(measured.value, abs=1e-7)
+    # of one layer the share is the gap but for what the quadrature leaves
+    assert report.layers[0].share[size].value == pytest.approx(measured.value, rel=0.01)
 
 
 def test_the_exact_second_order_of_a_linear_unit_is_that_of_the_noise() -> None:
@@ -157,25 +162,10 @@ def test_the_exact_second_order_of_a_linear_unit_is_that_of_the_noise() -> None:
     assert exact.value == pytest.approx(expected, abs=4 * exact.stderr + 0.02 * expected)
 
 
-def trained() -> tuple[nn.Module, Tensor, Tensor]:
-    """A two-layer net fitted for a moment, so that its gap is not near zero."""
-    x = random(512, 5)
-    target = (x @ random(5, 3, seed=1) + random(512, 3, seed=2)).argmax(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = mlp()
-        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-        for rows in itertools.chain.from_iterable(torch.randperm(512).split(16) for _ in range(8)):
-            optimizer.zero_grad()
-            F.cross_entropy(model(x[rows]), target[rows]).backward()
-            optimizer.step()
-    return model, x, target
-
-
 def test_prediction_meets_measurement_on_a_trained_net() -> None:
-    model, x, target = trained()
+    model, loader = trained(mlp, 5)
     sizes = {"statistics_batch_size": (32, 64), "prediction_batch_size": 48}
-    report = bnlens.report(model, [(x, target)], F.cross_entropy, rounds=30, seed=1, **sizes)
+    report = bnlens.report(model, loader, F.cross_entropy, rounds=30, seed=1, alone=True, **sizes)
     for name, size, gaps in report.gap_rows():
         measured, exact = gaps.measured[size], gaps.predicted(size, population=512)
         assert exact is not None
@@ -186,11 +176,9 @@ def test_prediction_meets_measurement_on_a_trained_net() -> None:
 
 def test_standard_errors_cover_the_scatter_over_seeds() -> None:
     """The spread of a number over seeds is at most about its stated error, which conditions on the pool."""
-    model, x, target = trained()
-    pool = [(x[:192], target[:192])]
-    reports = [
-        bnlens.report(model, pool, F.cross_entropy, statistics_batch_size=8, seed=s) for s in range(0, 2400, 100)
-    ]
+    model, ((x, target),) = trained(mlp, 5)
+    options = {"statistics_batch_size": 8, "rounds": 4, "alone": True, "fisher": True}
+    reports = [bnlens.report(model, [(x[:192], target[:192])], F.cross_entropy, seed=s, **options) for s in range(24)]
     for name in ("(network)", "1", "4"):
         for kind in ("measured", "exact", "fisher", "two_term"):
             gaps = [next(g for n, _, g in report.gap_rows() if n == name) for report in reports]

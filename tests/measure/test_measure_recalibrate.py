@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import bnlens
 from bnlens.errors import DataError, ModelError
-from bnlens.measure import Recalibration
+from bnlens.measure import Recalibration, _memory
 
 
 def net(**options: Any) -> nn.Sequential:
@@ -60,6 +60,50 @@ def test_statistics_are_exact_whatever_the_batches(sizes: list[int]) -> None:
     assert done.samples == 60
     for found, wanted in zip(statistics(model), exact(model, data), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def deep(depth: int = 12) -> nn.Sequential:
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU()) for _ in range(depth)]
+    return nn.Sequential(*blocks)
+
+
+@torch.no_grad()
+def found_in_eval_mode(model: nn.Module, data: Tensor) -> list[Tensor]:
+    """Mean and Bessel variance of each BN layer's input when the model is evaluated."""
+    found: list[Tensor] = []
+
+    def look(module: nn.Module, args: Any) -> None:
+        flat = args[0].double().transpose(0, 1).flatten(1)
+        found.extend([flat.mean(1), flat.var(1)])
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    model.eval()(data)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@pytest.mark.parametrize("limit", [2**31, 2**15])
+def test_one_more_pass_finds_what_was_set(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_memory, "_CPU_LIMIT", limit)
+    model, data = deep(), images(500)
+    done = bnlens.recalibrate(model, list(torch.split(data, 64)))
+    assert (done.passes == 2) == (limit == 2**31)
+    pairs = zip(statistics(model), found_in_eval_mode(model, data), strict=True)
+    for ours, found in pairs:
+        torch.testing.assert_close(ours.double(), found, rtol=2e-4, atol=2e-4)
+
+
+def test_images_of_different_sizes() -> None:
+    model = deep(3)
+    batches = [images(20), images(20, seed=3)[..., :5]]
+    done = bnlens.recalibrate(model, batches)
+    assert done.samples == 40
+    assert done.passes > 2
+    values = torch.cat([model[0][0](x).transpose(0, 1).flatten(1) for x in batches], 1)
+    torch.testing.assert_close(model[0][1].running_mean, values.mean(1).detach())
 
 
 def test_better_than_one_pass_in_train_mode() -> None:
@@ -155,7 +199,7 @@ def test_samples_of_all_ranks_count(gloo_pool: Any) -> None:
     model = ready()
     bnlens.recalibrate(model, [data])
     for done, found in gloo_pool.run(_on_rank, [data[:23], data[23:]]):
-        assert done.samples == 60
+        assert done == Recalibration(layers=3, passes=2, samples=60)
         for ours, wanted in zip(found, statistics(model), strict=True):
             torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-4)
 

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from measure_cases import mlp, plain, seeded
 from rich.console import Console
 
+import bnlens
 from bnlens.errors import StoreError, UsageError
 from bnlens.measure import Difference, Estimate, Gaps, LayerResult, NetworkResult, Note, Report
 from bnlens.measure._estimate import mean_estimate
 
 GOLDEN = Path(__file__).parent / "golden"
 NAN = math.nan
+NAMES = ("stem.1", "blocks.0.bn", "head.bn")
 
 
 def gaps(factor: float, *, likelihood: bool = True) -> Gaps:
@@ -48,6 +52,8 @@ def layer(name: str, factor: float, *, likelihood: bool = True, **changes: Any) 
         dead_channels=0,
         stale_mean=Estimate(0.021, 0.004),
         stale_std=Estimate(0.013, 0.002),
+        share={16: Estimate(0.0312, 0.0012) * factor, 64: Estimate(0.00731, 0.00041) * factor},
+        two_term=Estimate(0.0204, 0.0002) * factor if likelihood else None,
     )
     return dataclasses.replace(result, **changes)
 
@@ -55,8 +61,13 @@ def layer(name: str, factor: float, *, likelihood: bool = True, **changes: Any) 
 def full() -> Report:
     return Report(
         model="ResNet",
-        layers=(layer("stem.1", 0.5), layer("blocks.0.bn", 0.25, dead_channels=3)),
-        network=NetworkResult(gaps(1.0), Estimate(0.4213, 0.0123), Estimate(0.0021, 0.0007)),
+        layers=(layer("stem.1", 0.5), layer("blocks.0.bn", 0.25, dead_channels=3), layer("head.bn", -0.125, gaps=None)),
+        network=NetworkResult(
+            gaps(1.0),
+            Estimate(0.4213, 0.0123),
+            Estimate(0.0021, 0.0007),
+            {16: Estimate(0.0117, 0.0002), 64: Estimate(0.00274, 0.00011)},
+        ),
         notes=(
             Note("dead channels", "blocks.0.bn", "3 of 64 channels have an output that does not vary"),
             Note("stale statistics", "", "evaluation with the running statistics costs 0.0021 nats"),
@@ -71,11 +82,14 @@ def full() -> Report:
         seconds=12.5,
         version="0.1.0",
         created="2026-01-02T03:04:05+00:00",
+        precision=0.05,
+        stopped="seconds",
+        groups={16: 512, 64: 128},
     )
 
 
 def bare() -> Report:
-    """What a report without likelihood, running statistics, layers' gaps and known errors looks like."""
+    """What a report without likelihood, running statistics, layers' gaps and known errors looks like, or one of schema 1."""
     alone = layer(
         "bn",
         1.0,
@@ -88,6 +102,7 @@ def bare() -> Report:
         kurtosis=Estimate(NAN, NAN),
         stale_mean=None,
         stale_std=None,
+        share={},
     )
     network = Gaps({4: Estimate(-2e-7, NAN)}, Estimate(0.0, 0.0), None, None, 8, 16)
     return dataclasses.replace(
@@ -100,6 +115,9 @@ def bare() -> Report:
         prediction_batch_size=8,
         samples=16,
         likelihood=None,
+        precision=None,
+        stopped="rounds",
+        groups={},
     )
 
 
@@ -150,6 +168,35 @@ def test_json_round_trip(report: Report, tmp_path: Path) -> None:
         assert loaded == report
 
 
+def test_a_report_of_schema_1_is_read_and_used() -> None:
+    """Made by the bnlens before shares, of the net that the new report is of."""
+    old = Report.load(GOLDEN / "schema1.json")
+    new = bnlens.report(seeded(mlp)(), plain(), F.cross_entropy, statistics_batch_size=(4, 8), rounds=4, alone=True)
+    assert (old.stopped, old.precision, old.groups, old["1"].share, old.network.unattributed) == (
+        "rounds",
+        None,
+        {},
+        {},
+        {},
+    )
+    assert "Share of each layer" not in repr(old)
+    assert "1 alone" in repr(old)
+    assert repr(Report.loads(old.to_json())) == repr(old)
+    assert 'id="layers"' not in old.to_html()
+    gaps = old["1"].gaps
+    assert gaps is not None
+    assert old.predict(16).layers["1"] == gaps.predicted(16)
+    frame = old.to_frame()
+    assert frame["share"].isna().all()
+    assert frame.loc[("1", 4), "measured"] == gaps.measured[4].value
+    comparison = old.compare(new)
+    assert comparison.of_layers == new.compare(old).of_layers == "gaps of layers alone"
+    assert [(d.layer, d.statistics_batch_size) for d in comparison.differences] == [
+        (name, size) for name in ("(network)", "1", "4") for size in (4, 8)
+    ]
+    assert all(abs(d.z) < 4 for d in comparison.differences)  # of one net, by other groups
+
+
 def test_json_keeps_every_digit_and_what_is_not_there(tmp_path: Path) -> None:
     network = NetworkResult(gaps(1 / 3), Estimate(0.1 + 0.2, math.inf), Estimate(1e-300, NAN))
     report = dataclasses.replace(full(), network=network)
@@ -169,7 +216,7 @@ def test_json_is_plain_and_strict(report: Report) -> None:
 
     document = json.loads(report.to_json(), parse_constant=refuse)
     assert document["kind"] == "bnlens report"
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert set(document) == {"kind", "schema", *(field.name for field in dataclasses.fields(Report))}
 
 
@@ -189,7 +236,7 @@ DAMAGED = {
     "cut off": (full().to_json()[:-200], "is not a bnlens report"),
     "a list": ("[1, 2]", "is not a bnlens report; write one with Report.to_json"),
     "other JSON": ('{"schema": 1}', "is not a bnlens report; write one with Report.to_json"),
-    "newer": (edited(lambda d: d.update(schema=2)), "has schema 2, newer than 1 of this bnlens; update bnlens"),
+    "newer": (edited(lambda d: d.update(schema=3)), "has schema 3, newer than 2 of this bnlens; update bnlens"),
     "no schema": (without("schema"), r"is damaged \(its schema is None, not a number\); write the report anew"),
     "schema is text": (edited(lambda d: d.update(schema="1")), r"is damaged \(its schema is '1'"),
     "no network": (without("network"), r"is damaged \('network'\); write the report anew"),
@@ -244,7 +291,7 @@ def other() -> Report:
     later = dataclasses.replace(gaps(1.0), measured=measured)
     return dataclasses.replace(
         full(),
-        layers=(dataclasses.replace(layer("stem.1", 0.5), gaps=later), layer("blocks.9.bn", 0.25)),
+        layers=(layer("stem.1", 0.5, share=measured), layer("blocks.9.bn", 0.25, share=measured)),
         network=dataclasses.replace(full().network, gaps=later),
         statistics_batch_sizes=(32, 64),
     )
@@ -253,8 +300,9 @@ def other() -> Report:
 def test_compared_with_itself_nothing_differs() -> None:
     comparison = full().compare(full())
     assert [(d.layer, d.statistics_batch_size) for d in comparison.differences] == [
-        (name, size) for name in ("(network)", "stem.1", "blocks.0.bn") for size in (16, 64)
+        (name, size) for name in ("(network)", *NAMES) for size in (16, 64)
     ]
+    assert comparison.of_layers == "shares"
     assert all(d.difference.value == 0 == d.z for d in comparison.differences)
     assert comparison.differences[0].difference.stderr == pytest.approx(0.0011 * 2**0.5)
     assert comparison.only_first == comparison.only_second == ()
@@ -263,8 +311,9 @@ def test_compared_with_itself_nothing_differs() -> None:
 def test_compared_at_the_sizes_and_layers_in_common() -> None:
     comparison = full().compare(other())
     assert [(d.layer, d.statistics_batch_size) for d in comparison.differences] == [("(network)", 64), ("stem.1", 64)]
-    assert (comparison.only_first, comparison.only_second) == (("blocks.0.bn",), ("blocks.9.bn",))
-    first = comparison.differences[0]
+    assert (comparison.only_first, comparison.only_second) == (NAMES[1:], ("blocks.9.bn",))
+    first, share = comparison.differences
+    assert share.difference.value == pytest.approx(0.00731 / 2 - 0.0049)
     assert first.difference.value == pytest.approx(0.00731 - 0.0049)
     assert first.z == pytest.approx(0.00241 / math.hypot(0.00032, 0.0002))
     frame = comparison.to_frame()
@@ -292,8 +341,7 @@ def test_predictions_scale_with_the_variance_of_the_batch_mean() -> None:
     fresh = report.predict(8)
     assert fresh.network.value == pytest.approx(0.0151 / 8 / at_source)
     assert fresh.network.stderr == pytest.approx(0.0004 / 8 / at_source)
-    assert fresh.layers["stem.1"].value == pytest.approx(fresh.network.value / 2)
-    assert list(fresh.layers) == ["stem.1", "blocks.0.bn"]
+    assert tuple(fresh.layers) == NAMES
     shuffled = report.predict(8, population=1000)
     assert shuffled.network.value == pytest.approx(0.0151 * (992 / (8 * 999)) / at_source)
     assert report.predict(32, population=2048).network == report.network.gaps.exact
@@ -301,8 +349,21 @@ def test_predictions_scale_with_the_variance_of_the_batch_mean() -> None:
     assert report.predict(8, kind="fisher").network.value == pytest.approx(0.0137 / 8 / at_source)
     assert report.predict(8, kind="two_term").network.value == pytest.approx(0.0204 / 8 / at_source)
     frame = fresh.to_frame()
-    assert list(frame.index) == ["(network)", "stem.1", "blocks.0.bn"]
+    assert tuple(frame.index) == ("(network)", *NAMES)
     assert frame.loc["(network)", "gap"] == fresh.network.value
+
+
+def test_layers_are_predicted_by_their_shares_at_the_nearest_size() -> None:
+    report = full()
+    changed = layer("stem.1", 0.5, share={16: Estimate(0.0156, 0.0006), 64: Estimate(0.0, 0.0)})
+    report = dataclasses.replace(report, layers=(changed, *report.layers[1:]))
+    for size, part in ((8, 0.5), (31, 0.5), (33, 0.0), (1000, 0.0)):  # 32 is half way between 16 and 64
+        predicted = report.predict(size)
+        assert predicted.layers["stem.1"].value == pytest.approx(predicted.network.value * part)
+        assert predicted.layers["head.bn"].value == pytest.approx(predicted.network.value / -8)
+    fresh = report.predict(8)
+    errors = 0.0004 / 0.0151, 0.0006 / 0.0156  # that of the gap is in the share
+    assert fresh.layers["stem.1"].stderr == pytest.approx(fresh.layers["stem.1"].value * math.hypot(*errors))
 
 
 @pytest.mark.parametrize(
@@ -320,7 +381,9 @@ def test_predictions_that_cannot_be_made(arguments: dict[str, Any], words: str) 
 
 @pytest.mark.parametrize("kind", ["fisher", "two_term"])
 def test_no_fisher_prediction_without_likelihood(kind: str) -> None:
-    with pytest.raises(UsageError, match=f"no '{kind}' prediction.* use kind='exact' or pass likelihood="):
+    with pytest.raises(
+        UsageError, match=f"no '{kind}' prediction: .*likelihood=.*; use kind='exact' or make the report so"
+    ):
         bare().predict(4, kind=kind)
 
 
@@ -329,8 +392,8 @@ def test_no_fisher_prediction_without_likelihood(kind: str) -> None:
 
 def test_frame() -> None:
     frame = full().to_frame()
-    assert list(frame.index) == [(n, m) for n in ("(network)", "stem.1", "blocks.0.bn") for m in (16, 64)]
-    columns = ["measured", "exact", "fisher", "two_term", "effective_samples_mean", "kurtosis", "stale_std"]
+    assert list(frame.index) == [(n, m) for n in ("(network)", *NAMES) for m in (16, 64)]
+    columns = ["measured", "share", "exact", "fisher", "two_term", "effective_samples_mean", "kurtosis", "stale_std"]
     assert {name for column in columns for name in (column, f"{column}_stderr")} < set(frame.columns)
     row = frame.loc[("stem.1", 64)]
     assert row["measured"] == 0.00731 / 2
@@ -338,7 +401,34 @@ def test_frame() -> None:
     scale = (2048 - 64) / (64 * 2047) / ((2048 - 32) / (32 * 2047))
     assert row["exact"] == pytest.approx(0.0151 / 2 * scale)
     assert (row["channels"], row["pixels"], row["dead_channels"], row["gamma_rms"]) == (64, 256, 0, 0.8125)
-    assert math.isnan(frame.loc[("(network)", 16), "channels"])
+    assert (row["share"], row["share_stderr"]) == (0.00731 / 2, 0.00041 / 2)
+    assert row["two_term"] == pytest.approx(0.0204 / 2 * scale)
+    assert frame.loc[("(network)", 16), ["channels", "share"]].isna().all()
+    row = frame.loc[("head.bn", 16)]  # not asked for alone
+    assert math.isnan(row["measured"])
+    assert row["share"] == -0.0312 / 8
+
+
+def test_per_cent_of_the_gap() -> None:
+    report = full()
+    part = report.share_of_gap(report["head.bn"], 16)
+    assert part is not None
+    assert part.value == pytest.approx(-0.125)
+    assert part.stderr == pytest.approx(0.125 * 0.0012 / 0.0312)  # the gap taken as exact: it is of the same groups
+    faint = Gaps({16: Estimate(0.01, 0.005), 64: Estimate(0.0, 0.0)}, Estimate(0.0, 0.0), None, None, 32, 2048)
+    report = dataclasses.replace(report, network=dataclasses.replace(report.network, gaps=faint))
+    assert [report.share_of_gap(report["head.bn"], size) for size in (16, 64)] == [None, None]
+    assert all(text in report.to_html() for text in ("Shares of the layers", "(not attributed)", "Layers alone"))
+
+
+def test_page_has_the_parts_that_a_report_has() -> None:
+    anchors = {"network", "layers", "alone", "descriptions", "notes", "details"}
+    for report, missing in ((full(), set()), (bare(), {"layers", "alone", "notes"})):
+        page = report.to_html()
+        assert {name for name in anchors if f'id="{name}"' in page} == anchors - missing
+    assert "-12.5" in full().to_html()
+    with pytest.raises(UsageError, match=r"no gaps of layer 'head.bn'; make one with alone=True"):
+        full().plot("head.bn")
 
 
 def test_frame_of_what_is_missing() -> None:
@@ -349,7 +439,7 @@ def test_frame_of_what_is_missing() -> None:
 
 def test_layers_by_name() -> None:
     assert full()["blocks.0.bn"].dead_channels == 3
-    with pytest.raises(UsageError, match=r"no layer 'bn1'; it has stem.1, blocks.0.bn"):
+    with pytest.raises(UsageError, match=r"no layer 'bn1'; it has stem.1, blocks.0.bn, head.bn"):
         full()["bn1"]
 
 

@@ -10,12 +10,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from measure_cases import Case, Shared, batches, conv, data, initialised, mlp, plain, seeded
+from measure_twin import probing
 from torch import Tensor, nn
 
 import bnlens
-from bnlens.measure import Report
+from bnlens.errors import UsageError
+from bnlens.measure import Report, _room
+from bnlens.measure._population import estimate_population, population_handler
 
-SIZES = {"statistics_batch_size": (4, 8), "rounds": 2}
+SIZES = {"statistics_batch_size": (4, 8), "rounds": 2, "alone": True, "fisher": True}
 
 
 def report_on(model: nn.Module, loader: Any = None, loss: Any = F.cross_entropy, **options: Any) -> Report:
@@ -60,6 +63,10 @@ def test_every_case(case: Case) -> None:
         assert math.isfinite(gaps.exact.value)
         assert (gaps.fisher is None) == (gaps.two_term is None) == (report.likelihood is None)
         assert gaps.two_term is None or gaps.two_term.value > 0
+        assert size not in report.groups or report.groups[size] == 2 * (report.samples // size)
+    for size in report.statistics_batch_sizes:
+        parts = [*(layer.share[size] for layer in report.layers), report.network.unattributed[size]]
+        assert sum(part.value for part in parts) == pytest.approx(report.network.gaps.measured[size].value, abs=1e-12)
     assert "(network)" in repr(report)
 
 
@@ -157,7 +164,9 @@ def test_double_precision_agrees_with_single() -> None:
 
 @pytest.mark.parametrize("size", [2, 3, 20, 47, 48])
 def test_how_the_loader_cuts_batches_does_not_matter(size: int) -> None:
-    assert_near(report_on(make(), batches(*data(5), size=48)), report_on(make(), batches(*data(5), size=size)), 1e-5)
+    """Where each M divides the largest one, so that no batch of whole groups leaves samples out."""
+    whole, cut = (report_on(make(), batches(*data(5), size=n), prediction_batch_size=16) for n in (48, size))
+    assert_near(whole, cut, 1e-5)
 
 
 def test_samples_beyond_the_maximum_are_not_read() -> None:
@@ -182,14 +191,56 @@ def test_numpy_integers_are_integers() -> None:
 
 @pytest.mark.parametrize(("sizes", "source"), [(8, 16), ((8,), 16), ((4, 16), 8), ((4, 8, 16), 9), ((2, 3), 4), (2, 4)])
 def test_predictions_come_from_a_size_that_is_not_measured(sizes: Any, source: int) -> None:
-    assert report_on(make(), statistics_batch_size=sizes, per_layer=False).prediction_batch_size == source
+    assert report_on(make(), statistics_batch_size=sizes, alone=False).prediction_batch_size == source
 
 
-def test_without_layers_of_their_own() -> None:
-    report = report_on(make(), per_layer=False)
+def test_gaps_alone_and_the_fisher_matrix_are_only_made_on_request() -> None:
+    report, asked = report_on(make(), alone=False, fisher=False), report_on(make())
     assert [layer.gaps for layer in report.layers] == [None, None]
-    assert report.network.gaps.measured == report_on(make()).network.gaps.measured
-    assert list(report.predict(32).layers) == []
+    assert [layer.quadratic for layer in report.layers] == [None, None]
+    assert report.network.gaps.fisher is None
+    assert None not in [asked.network.gaps.fisher, *(layer.quadratic for layer in asked.layers)]
+    assert report.network.gaps.measured == asked.network.gaps.measured
+    assert [layer.share for layer in report.layers] == [layer.share for layer in asked.layers]
+    with pytest.raises(UsageError, match=r"needs bnlens.report\(..., fisher=True\)"):
+        report.predict(32, kind="fisher")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [(["4"], ["4"]), ("1", ["1"]), (True, ["1", "4"]), (["4", "1"], ["1", "4"]), ([], [])]
+)
+def test_gaps_alone_of_some_layers(asked: Any, found: list[str]) -> None:
+    report, reference = report_on(make(), alone=asked), report_on(make())
+    assert [layer.name for layer in report.layers if layer.gaps is not None] == found
+    assert [report[name].gaps for name in found] == [reference[name].gaps for name in found]
+
+
+def test_the_name_of_a_shared_layer_stands_for_all_its_calls() -> None:
+    calls = {name: report_on(seeded(Shared)(), alone=[name]).layers for name in ("bn", "bn#2")}
+    assert [[layer.gaps is not None for layer in layers] for layers in calls.values()] == [[True, True], [False, True]]
+
+
+def test_the_old_name_of_alone() -> None:
+    with pytest.warns(DeprecationWarning, match="per_layer is now alone"):
+        old = report_on(make(), alone=False, per_layer=True)
+    assert numbers(old) == numbers(report_on(make()))
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_device_where_the_model_is_changes_nothing(device: Any) -> None:
+    assert numbers(report_on(make(), device=device)) == numbers(report_on(make()))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(2**30, 24), (1, 8), (2000, 16)])
+def test_batches_hold_whole_groups_and_fit_the_memory(
+    limit: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """About as many samples as the loader's 20 where memory allows, one group where it does not."""
+    monkeypatch.setattr(_room, "_LIMIT", limit)
+    with probing(make(), plain(), F.cross_entropy) as probe:
+        populations, _ = estimate_population(probe)
+        found = _room.samples_at_once(probe, 8, population_handler(populations))
+    assert found == expected
 
 
 def test_other_leaves_of_a_batch() -> None:
@@ -389,5 +440,5 @@ def test_no_notes_without_cause() -> None:
 def test_a_single_size_is_predicted_from_twice_or_half_of_it(samples: int, size: int, source: int) -> None:
     data = (torch.randn(samples, 4), torch.randint(3, (samples,)))
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-    result = bnlens.report(model, [data], F.cross_entropy, statistics_batch_size=size, rounds=1, per_layer=False)
+    result = bnlens.report(model, [data], F.cross_entropy, statistics_batch_size=size, rounds=1, alone=False)
     assert result.prediction_batch_size == source

@@ -24,7 +24,8 @@ def report() -> Report:
     targets = (inputs[:, 0] > 0).long()
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), batch_size=64)
-    return bnlens.report(model, loader, nn.CrossEntropyLoss(), statistics_batch_size=(8, 16), rounds=2, progress=False)
+    asked = {"statistics_batch_size": (8, 16), "rounds": 2, "alone": True, "fisher": True}
+    return bnlens.report(model, loader, nn.CrossEntropyLoss(), **asked, progress=False)
 
 
 @pytest.fixture(scope="session")

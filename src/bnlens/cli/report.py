@@ -21,7 +21,10 @@ _CHECKPOINT = "Weights: .safetensors, or what torch.save wrote."
 _DATA = "'digits' (embedded), a CIFAR-10 folder, or a folder of images by class."
 _GROUPS = "Predict from groups of M0 images."
 _MODEL = "A function that returns the model, as package.module:factory, or a built-in net: mlp, cnn, resnet."
+_PRECISION = "Draw groups until the standard error of the network's gap is this part of it."
+_ROUNDS = "Make so many shuffles of the images instead, whatever the precision."
 _SAVE = "Write the report as JSON, for bnlens.Report.load."
+_SECONDS = "Stop after so many seconds with what there is."
 _SIZES = "Measure with the statistics of M images; may be repeated."
 _STEPS = "Train a built-in net this long first, if no checkpoint is given."
 _SUBSET = "Use a balanced subset of P images."
@@ -46,8 +49,15 @@ def report_command(
     source: Annotated[
         int | None, Option("--prediction-batch-size", metavar="M0", help=_GROUPS, show_default="between the M")
     ] = None,
-    rounds: Annotated[int, Option(min=1, metavar="N", help="Shuffles per gap; errors fall as 1/sqrt(N).")] = 4,
-    per_layer: Annotated[bool, Option(help="Measure each layer alone too.")] = True,
+    precision: Annotated[float, Option(metavar="PART", help=_PRECISION)] = 0.05,
+    max_seconds: Annotated[float | None, Option(metavar="S", help=_SECONDS, show_default=False)] = None,
+    rounds: Annotated[int | None, Option(min=1, metavar="N", help=_ROUNDS, show_default=False)] = None,
+    shares: Annotated[bool, Option(help="Split the gap among the layers.")] = True,
+    alone: Annotated[bool, Option("--alone", help="Measure each layer alone, too.")] = False,
+    fisher: Annotated[bool, Option("--fisher", help="Predict with the true Fisher matrix, too.")] = False,
+    device: Annotated[
+        str | None, Option(metavar="NAME", help="Where to run: cpu, cuda, cuda:1.", show_default=False)
+    ] = None,
     samples: Annotated[
         int | None, Option(metavar="P", help=_SUBSET, show_default=f"all; at most {_MAX_SAMPLES:,} are measured")
     ] = None,
@@ -81,8 +91,13 @@ def report_command(
         cross_entropy,
         statistics_batch_size=sizes or [16, 64],
         prediction_batch_size=source,
+        precision=precision,
+        max_seconds=max_seconds,
         rounds=rounds,
-        per_layer=per_layer,
+        shares=shares,
+        alone=alone,
+        fisher=fisher,
+        device=device,
         max_samples=samples or _MAX_SAMPLES,
         seed=seed,
     )

@@ -174,7 +174,8 @@ def _gap(model: Any, train: Any, seed: int) -> dict[str, Any]:
     from bnlens.train import loader
 
     options: dict[str, Any] = {"statistics_batch_size": _GAP_SIZE, "prediction_batch_size": _GAP_SOURCE}
-    options |= {"rounds": _GAP_ROUNDS, "max_samples": _GAP_SAMPLES, "per_layer": False, "progress": False}
+    options |= {"rounds": _GAP_ROUNDS, "max_samples": _GAP_SAMPLES, "fisher": True, "progress": False}
+    options |= {"shares": False}
     result = report(model, loader(train, 256), F.cross_entropy, seed=seed, **options)
     gaps = result.network.gaps
     measured = gaps.measured[_GAP_SIZE]

@@ -99,10 +99,14 @@ def _result(report: Report, state: State) -> Result:
         ],
         rows=rows,
         columns=_HEADINGS if len(rows) > 1 else {k: v for k, v in _HEADINGS.items() if k != "share"},
-        table=f"Gap at M = {size}, each layer alone with all others on population statistics",
+        table=f"Gap at M = {size} and each layer's share in it",
         code=f'import bnlens\n\nreport = bnlens.Report.load("{_file(state)}")\nreport.predict({size}, kind="{kind}")',
         notes=[
-            "Layers do not add up to the network: later layers take out again what earlier noise has in common.",
+            *(
+                ()
+                if any(layer.share for layer in report.layers)
+                else ("Gaps of single layers do not add up to the network's; a new report has shares, which do.",)
+            ),
             *(f"{note.layer or 'Network'}: {note.text}" for note in report.notes),
         ],
     )
@@ -115,14 +119,14 @@ def _file(state: State) -> str:
 
 def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str, Any]]:
     rows = []
-    layers = {layer.name: layer.gaps for layer in report.layers}
+    measured = {layer.name: layer.share.get(nearest) for layer in report.layers}
+    measured |= {layer.name: layer.gaps.measured[nearest] for layer in report.layers if layer.gaps and not layer.share}
     estimates = {"(network)": prediction.network, **prediction.layers}
-    for name, gaps in {"(network)": report.network.gaps, **layers}.items():
-        if gaps is not None:
-            estimate, measured = estimates[name], gaps.measured[nearest]
+    for name, found in {"(network)": report.network.gaps.measured[nearest], **measured}.items():
+        if found is not None:
+            estimate, whole = estimates[name], prediction.network.value
             row = {"layer": name, "predicted": estimate.value, "predicted stderr": estimate.stderr}
-            row |= {"measured": measured.value, "measured stderr": measured.stderr, "measured_at": nearest}
-            whole = prediction.network.value
+            row |= {"measured": found.value, "measured stderr": found.stderr, "measured_at": nearest}
             rows.append(row | {"share": estimate.value / whole if whole else None})
     return rows
 

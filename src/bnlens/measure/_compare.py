@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import ReportData
+from bnlens.measure._results import NETWORK, ReportData
 from bnlens.measure._text import aligned
 from bnlens.render import number
 
@@ -21,13 +22,13 @@ __all__ = ["Comparison", "Difference", "compare"]
 
 @dataclass(frozen=True)
 class Difference:
-    """The measured gap of one layer (or of the network) in two reports, nats per sample.
+    """The measured gap of the network, or one layer's share in it, in two reports, nats per sample.
 
     Attributes:
         layer: name, ``(network)`` for the whole.
         statistics_batch_size: M.
-        first: gap in the first report.
-        second: gap in the second.
+        first: gap or share in the first report.
+        second: the same in the second.
     """
 
     layer: str
@@ -55,18 +56,20 @@ class Comparison:
         differences: for the network and each layer that both have, at each M that both measured.
         only_first: layers that only the first report has.
         only_second: layers that only the second has.
+        of_layers: what is compared of each layer: ``"shares"``, or ``"gaps of layers alone"`` where a report has no shares.
     """
 
     differences: tuple[Difference, ...]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
+    of_layers: str = "shares"
 
     def __repr__(self) -> str:
         rows = [["layer", "M", "first", "second", "difference", "z"]]
         for d in self.differences:
             cells = [str(d.first), str(d.second), str(d.difference), number(round(d.z, 2))]
             rows.append([d.layer, str(d.statistics_batch_size), *cells])
-        text = "Measured gap, nats per sample\n" + aligned(rows)
+        text = f"Measured gap and {self.of_layers}, nats per sample\n" + aligned(rows)
         for label, names in (("first", self.only_first), ("second", self.only_second)):
             if names:
                 text += f"\nonly in the {label} report: {', '.join(names)}"
@@ -92,7 +95,7 @@ class Comparison:
 
 
 def compare(first: ReportData, second: ReportData) -> Comparison:
-    """Compare measured gaps.
+    """Compare measured gaps and shares.
 
     Raises:
         UsageError: the reports share no statistics batch size.
@@ -103,11 +106,20 @@ def compare(first: ReportData, second: ReportData) -> Comparison:
             f"the reports measured different batch sizes ({first.statistics_batch_sizes} and "
             f"{second.statistics_batch_sizes}); make both with one common statistics_batch_size"
         )
-    left = {(name, size): gaps.measured[size] for name, size, gaps in first.gap_rows(sizes)}
-    right = {(name, size): gaps.measured[size] for name, size, gaps in second.gap_rows(sizes)}
+    shares = all(layer.share for report in (first, second) for layer in report.layers)
+    left, right = (_values(report, sizes, shares) for report in (first, second))
     names_left, names_right = ([name for name, _ in side] for side in (left, right))
     return Comparison(
         tuple(Difference(*key, left[key], right[key]) for key in left if key in right),
         tuple(dict.fromkeys(name for name in names_left if name not in names_right)),
         tuple(dict.fromkeys(name for name in names_right if name not in names_left)),
+        "shares" if shares else "gaps of layers alone",
     )
+
+
+def _values(report: ReportData, sizes: Sequence[int], shares: bool) -> dict[tuple[str, int], Estimate]:
+    found = {(name, size): gaps.measured[size] for name, size, gaps in report.gap_rows(sizes)}
+    if not shares:
+        return found
+    network = {key: gap for key, gap in found.items() if key[0] == NETWORK}
+    return network | {(layer.name, size): layer.share[size] for layer in report.layers for size in sizes}

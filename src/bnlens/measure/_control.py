@@ -1,58 +1,86 @@
-"""Control variates: what random groups do to first order is known exactly, so it need not add to the error."""
+"""Estimates over random groups, with what is known exactly of such groups taken out of the error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
 import torch
 from torch import Tensor
 
 from bnlens.measure._estimate import Estimate, mean_estimate
-from bnlens.measure._gradients import SampleGradients
-from bnlens.measure._statistics import SampleStatistics
-from bnlens.theory.noise import noise_scale
 
-__all__ = ["first_order_by_group", "with_control"]
+__all__ = ["gain", "joined", "split", "with_control"]
 
 _GROUPS_PER_CONTROL = 10
-
-
-def first_order_by_group(
-    members: Tensor, statistics: Mapping[str, SampleStatistics], gradients: Mapping[str, SampleGradients]
-) -> Tensor:
-    """Return per group and BN call, (mean gradient of the group) . (mean noise of the group), less its exact expectation.
-
-    The gap of a group is this plus terms of second order. With v centred over the pool, a group of M of the P samples
-    drawn without replacement has the expectation f(M, P) E_j[g_j . v_j] (theory sheet A.2), whatever the network.
-
-    From the indices of each group's samples, (groups, M), and the gradients at the given targets to (groups, calls), float64,
-    of expectation zero over random groups.
-    """
-    size = len(next(iter(statistics.values())).mean)
-    scale = float(noise_scale(members.shape[1], size))
-    columns = []
-    for name, call in statistics.items():
-        noise, gradient = call.noise, gradients[name].stacked
-        expectation = scale * (gradient * noise).double().sum(1).mean()
-        columns.append((gradient[members].mean(1) * noise[members].mean(1)).double().sum(1) - expectation)
-    return torch.stack(columns, dim=1)
 
 
 def with_control(values: Tensor, controls: Tensor) -> Estimate:
     """Return the mean of ``values`` (n,), with the part explained by ``controls`` (n, k), of expectation zero, taken out.
 
-    Regression on the controls leaves the mean unbiased up to O(k/n) of its standard error. With fewer than ten groups
-    for each control they are added up to a single one.
+    The controls of a gap are what its groups do to first order, (mean gradient) . (mean noise) of each BN call, less the
+    expectation f(M, P) E_j[g_j . v_j], which is exact for groups drawn without replacement (theory sheet A.2), whatever
+    the network. Regression on them leaves the mean unbiased up to O(k/n) of its standard error.
     """
-    if len(values) < _GROUPS_PER_CONTROL * controls.shape[1]:
-        controls = controls.sum(1, keepdim=True)
-    n, k = controls.shape
-    if n < _GROUPS_PER_CONTROL:
+    if len(values) < _GROUPS_PER_CONTROL:
         return mean_estimate(values)
-    design = torch.cat([torch.ones(n, 1, dtype=torch.float64), controls], dim=1)
-    solution = torch.linalg.lstsq(design, values.double().unsqueeze(1), driver="gelsd").solution
-    residual = values.double() - (design @ solution).squeeze(1)
-    variance = residual.square().sum() / (n - 1 - k)
-    # the variance of the intercept: the leverage of the controls' own mean is part of it
-    leverage = torch.linalg.pinv(design.T @ design)[0, 0]
-    return Estimate(float(solution[0]), float((variance * leverage).sqrt()))
+    few = _few(controls)
+    design = torch.cat([torch.ones(len(few), 1, dtype=torch.float64), few], dim=1)
+    point = torch.zeros(design.shape[1], dtype=torch.float64)
+    point[0] = 1.0
+    (value,), (variance,), _ = _predicted(design, values.double().unsqueeze(1), point)
+    return Estimate(float(value), math.sqrt(float(variance)))
+
+
+def joined(values: Tensor, controls: Tensor, more: Tensor) -> Estimate:
+    """Return the mean over groups of which the first have ``values`` (n,) and ``controls`` (n, k), the others ``more`` (m,).
+
+    A group with controls counts as many times as much as one without as the controls take from the variance.
+    """
+    controlled = with_control(values, controls)
+    if len(more) < 2:
+        return controlled
+    worth = len(values) * gain(values, controls)
+    return (controlled * worth + mean_estimate(more) * len(more)) * (1 / (worth + len(more)))
+
+
+def gain(values: Tensor, controls: Tensor) -> float:
+    """Return by how much the controls divide the variance of the mean of ``values``; see `with_control`."""
+    error = with_control(values, controls).stderr
+    return float(values.var()) / (len(values) * error**2) if error > 0 else 1.0
+
+
+def split(parts: Tensor, values: Tensor, controls: Tensor, whole: Estimate) -> list[Estimate]:
+    """Return the mean of each column of ``parts`` (n, L), given the mean of ``values`` (n,) over more groups than these.
+
+    Regression on the values and the controls (two-phase sampling; Cochran, Sampling Techniques, 12.6): where the columns add
+    up to ``values`` group by group, the estimates add up to ``whole`` exactly.
+    """
+    if len(values) < _GROUPS_PER_CONTROL:
+        return [mean_estimate(part) for part in parts.unbind(1)]
+    few = _few(controls, spare=1)
+    ones = torch.ones(len(few), 1, dtype=torch.float64)
+    design = torch.cat([ones, few, values.double().unsqueeze(1)], dim=1)
+    point = torch.zeros(design.shape[1], dtype=torch.float64)
+    point[0], point[-1] = 1.0, whole.value
+    found, variances, slopes = _predicted(design, parts.double(), point)
+    variances = variances + (slopes[-1] * whole.stderr).square()
+    return [Estimate(float(v), math.sqrt(float(s))) for v, s in zip(found, variances, strict=True)]
+
+
+def _few(controls: Tensor, spare: int = 0) -> Tensor:
+    """Return one control for each ten groups, less ``spare``, at least one: those that vary most, and the sum of the rest."""
+    most = max(1, len(controls) // _GROUPS_PER_CONTROL - spare)
+    if controls.shape[1] <= most:
+        return controls
+    order = controls.var(0).argsort(descending=True)
+    return torch.cat([controls[:, order[: most - 1]], controls[:, order[most - 1 :]].sum(1, keepdim=True)], dim=1)
+
+
+def _predicted(design: Tensor, values: Tensor, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Regress ``values`` (n, L) on ``design`` (n, k): predictions at ``point`` and their variances, (L,), and slopes (k, L)."""
+    slopes = torch.linalg.lstsq(design, values, driver="gelsd").solution
+    residual = values - design @ slopes
+    n, k = design.shape
+    # the leverage of the point: where the controls' own mean is off, that adds to the error
+    leverage = point @ torch.linalg.pinv(design.T @ design, hermitian=True) @ point
+    return point @ slopes, residual.square().sum(0) / (n - k) * leverage, slopes

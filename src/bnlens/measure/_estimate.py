@@ -36,6 +36,10 @@ class Estimate:
         """Return the estimate times an exact factor."""
         return Estimate(self.value * factor, self.stderr * abs(factor))
 
+    def times(self, other: Estimate) -> Estimate:
+        """Return the product with an independent estimate, standard error by the delta method."""
+        return Estimate(self.value * other.value, math.hypot(self.stderr * other.value, other.stderr * self.value))
+
     def over(self, other: Estimate) -> Estimate:
         """Return the ratio to an independent estimate, standard error by the delta method.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pandas as pd
 
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import Gaps, ReportData
+from bnlens.measure._results import NETWORK, Gaps, ReportData
 
 __all__ = ["gap_columns", "report_frame"]
 
@@ -16,11 +17,22 @@ _DESCRIPTIVE = ("effective_samples_mean", "effective_samples_std", "kurtosis", "
 
 def report_frame(report: ReportData) -> pd.DataFrame:
     """Return one row per (layer, M); columns end in ``_stderr`` where they are the standard error of the column before."""
-    layers = {layer.name: layer for layer in report.layers}
+    sizes = report.statistics_batch_sizes
+    gaps = {(name, size): found for name, size, found in report.gap_rows()}
+    layers = {NETWORK: None, **{layer.name: layer for layer in report.layers}}
     rows = []
-    for name, size, gaps in report.gap_rows():
-        row: dict[str, Any] = {"layer": name, "statistics_batch_size": size, **gap_columns(gaps, size)}
-        if layer := layers.get(name):
+    for (name, layer), size in itertools.product(layers.items(), sizes):
+        if layer is not None and not layer.share and layer.gaps is None:
+            continue
+        row: dict[str, Any] = {
+            "layer": name,
+            "statistics_batch_size": size,
+            **gap_columns(gaps.get((name, size)), size),
+        }
+        if layer is not None:
+            row |= _columns("share", layer.share.get(size))
+            scale = report.network.gaps.scale(size, report.samples)
+            row |= _columns("two_term", None if layer.two_term is None else layer.two_term * scale)
             row |= {"channels": layer.channels, "pixels": layer.pixels}
             for column in _DESCRIPTIVE:
                 row |= _columns(column, getattr(layer, column))
@@ -29,11 +41,11 @@ def report_frame(report: ReportData) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["layer", "statistics_batch_size"])
 
 
-def gap_columns(gaps: Gaps, size: int) -> dict[str, float]:
+def gap_columns(gaps: Gaps | None, size: int) -> dict[str, float]:
     """Return the measured and predicted gaps at ``size``, the predictions for the report's own population."""
-    row = _columns("measured", gaps.measured.get(size))
+    row = _columns("measured", None if gaps is None else gaps.measured.get(size)) | _columns("share", None)
     for kind in ("exact", "fisher", "two_term"):
-        row |= _columns(kind, gaps.predicted(size, kind, population=gaps.population))
+        row |= _columns(kind, None if gaps is None else gaps.predicted(size, kind, population=gaps.population))
     return row
 
 

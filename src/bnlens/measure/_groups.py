@@ -1,8 +1,8 @@
-"""Gaps by running groups of M samples: measured, and to exact second order in the statistics' noise."""
+"""Groups of M samples with their own statistics, and the change of (beta, gamma) that has the same effect."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,8 @@ from torch import Tensor
 
 from bnlens.measure._intercept import Handler
 from bnlens.measure._population import Population, Populations, normalise
-from bnlens.measure._probe import Probe
 
-__all__ = ["GroupRuns", "Perturbation", "Rounds", "SecondOrder", "group_gaps", "random_groups", "second_order"]
+__all__ = ["Perturbation", "affine", "by_group", "ghost_handler", "mirrored_handler", "perturbation", "spread"]
 
 
 @dataclass(frozen=True)
@@ -31,30 +30,38 @@ class Perturbation:
     scale: Tensor
 
 
-def random_groups(size: int, group_size: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield disjoint random groups of ``group_size`` of ``size`` samples, several to a forward pass; the rest is left out.
-
-    Yields:
-        Indices of whole groups, (k group_size,), one group after another, at most about ``batch_size`` in all.
-    """
-    usable = size - size % group_size
-    per_pass = max(1, batch_size // group_size) * group_size
-    yield from torch.split(torch.randperm(size, generator=generator)[:usable], per_pass)
+def by_group(values: Tensor, group_size: int) -> Tensor:
+    """Return the mean over each group of values per sample, (N, ...) to (groups, ...)."""
+    return values.view(-1, group_size, *values.shape[1:]).mean(1)
 
 
-def _ghost(
-    h: Tensor, group_size: int, population: Population, gamma: Tensor, beta: Tensor
-) -> tuple[Tensor, Perturbation]:
-    """Normalise each group by its own statistics; contiguous slices keep the native kernel (and the memory format)."""
-    parts, means, inverse = [], [], []
-    for part in torch.split(h, group_size):
-        y, mean, invstd = torch.native_batch_norm(part, gamma, beta, None, None, True, 0.0, population.eps)
-        parts.append(y)
-        means.append(mean)
-        inverse.append(invstd)
-    invstd = torch.stack(inverse).to(gamma.dtype)
-    shift = gamma * (population.mean - torch.stack(means).to(gamma.dtype)) * invstd
-    return torch.cat(parts), Perturbation(shift, gamma * (population.sigma * invstd - 1))
+@torch.no_grad()
+def perturbation(h: Tensor, group_size: int, population: Population, gamma: Tensor) -> Perturbation:
+    """Return what the statistics of each group of the input of a BN call amount to."""
+    wide = h.to(population.mean.dtype)
+    parts = (torch.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(wide, group_size))
+    mean, variance = (torch.stack(column) for column in zip(*parts, strict=True))
+    sigma = (variance + population.eps).sqrt()
+    return Perturbation(gamma * (population.mean - mean) / sigma, gamma * (population.sigma / sigma - 1))
+
+
+def affine(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Return gamma xhat + beta with a gamma and beta for each sample, (N, C), in the dtype of ``h``."""
+    if h.ndim == 2:
+        x = (h.to(gamma.dtype) - population.mean) / population.sigma
+        return torch.addcmul(beta, gamma, x).to(h.dtype)
+    samples = len(h)  # each image and channel is a channel of its own, so that one native call serves all
+    mean, variance = population.mean.repeat(samples), population.variance.repeat(samples)
+    flat = h.reshape(1, samples * h.shape[1], -1)
+    args = (gamma.view(-1), beta.view(-1), mean, variance, False, 0.0, population.eps)
+    y: Tensor = torch.native_batch_norm(flat, *args)[0]
+    return y.view(h.shape)
+
+
+def spread(moved: Perturbation, group_size: int, t: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return t eps for each sample of the groups: (shift, scale), (N, C) each."""
+    shift, scale = (values.repeat_interleave(group_size, 0) for values in (moved.shift, moved.scale))
+    return t * shift, t * scale
 
 
 def ghost_handler(
@@ -63,12 +70,14 @@ def ghost_handler(
     """Return a handler: group statistics in the ``active`` calls, noted in ``record``; population statistics in the others."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        population = populations[name]
         if name not in active:
-            return normalise(h, populations[name], gamma, beta)
-        y, perturbation = _ghost(h, group_size, populations[name], gamma, beta)
+            return normalise(h, population, gamma, beta)
+        moved = perturbation(h, group_size, population, gamma)
         if record is not None:
-            record[name] = perturbation
-        return y
+            record[name] = moved
+        shift, scale = spread(moved, group_size)
+        return affine(h, population, gamma + scale, beta + shift)
 
     return handle
 
@@ -79,100 +88,7 @@ def mirrored_handler(populations: Populations, recorded: Mapping[str, Perturbati
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in recorded:
             return normalise(h, populations[name], gamma, beta)
-        groups = zip(torch.split(h, group_size), recorded[name].scale, recorded[name].shift, strict=True)
-        return torch.cat([normalise(part, populations[name], gamma - g, beta - b) for part, g, b in groups])
+        shift, scale = spread(recorded[name], group_size, -1.0)
+        return affine(h, populations[name], gamma + scale, beta + shift)
 
     return handle
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """Shuffles of the pool into groups: ``count`` of them, reproducible from ``seed``, ``advance`` being called after each."""
-
-    count: int
-    seed: int
-    advance: Callable[[], None] = lambda: None
-
-    def groups(self, probe: Probe, group_size: int) -> Iterator[Tensor]:
-        """Yield indices of whole groups, round by round; the same groups for the same seed and group size."""
-        generator = torch.Generator().manual_seed(self.seed)
-        for _ in range(self.count):
-            yield from random_groups(len(probe.pool), group_size, probe.batch_size, generator)
-            self.advance()
-
-
-@dataclass(frozen=True)
-class GroupRuns:
-    """Groups of one size that were run with their own statistics.
-
-    Attributes:
-        gaps: measured gap of each group, (groups,), float64, nats per sample. Groups are disjoint within a round.
-        members: indices of each group's samples, (groups, M).
-    """
-
-    gaps: Tensor
-    members: Tensor
-
-
-def group_gaps(
-    probe: Probe, populations: Populations, baseline: Tensor, active: Collection[str], group_size: int, rounds: Rounds
-) -> GroupRuns:
-    """Return the measured gap of every group: mean loss with the group's own statistics less that with population statistics.
-
-    Args:
-        probe: the model on its samples.
-        populations: population statistics of all calls.
-        baseline: per-sample loss under them, (P,).
-        active: the calls that use group statistics.
-        group_size: M.
-        rounds: how often the pool is reshuffled, and the seed.
-    """
-    handler = ghost_handler(populations, active, group_size)
-    gaps, members = [], []
-    for indices in rounds.groups(probe, group_size):
-        gaps.append((probe.losses(indices, handler) - baseline[indices]).view(-1, group_size).mean(1))
-        members.append(indices.view(-1, group_size))
-    return GroupRuns(torch.cat(gaps), torch.cat(members))
-
-
-@dataclass(frozen=True)
-class SecondOrder(GroupRuns):
-    """Groups of one size M0 run with their statistics and with the mirrored ones.
-
-    Attributes:
-        quadratic: (loss(eps) + loss(-eps) - 2 loss(0)) / 2 of each group, averaged over its samples, (groups,).
-        perturbations: by call name, over all groups.
-    """
-
-    quadratic: Tensor
-    perturbations: dict[str, Perturbation]
-
-
-def second_order(
-    probe: Probe, populations: Populations, baseline: Tensor, active: Collection[str], group_size: int, rounds: Rounds
-) -> SecondOrder:
-    """Return the antithetic second order of theory sheet D.1 and D.2, with eps recorded under BN propagation.
-
-    A BN net on a group computes exactly what the PN net does at (beta, gamma) + eps, eps being the group's
-    ``Perturbation`` in each active call. So one forward pass with the group's statistics gives loss(eps), and one with the
-    mirrored perturbation gives loss(-eps); no derivative is taken, so kinks count in full.
-
-    Arguments are those of ``group_gaps``, ``group_size`` being M0.
-    """
-    gaps, quadratic, members = [], [], []
-    recorded: dict[str, list[Perturbation]] = {name: [] for name in active}
-    for indices in rounds.groups(probe, group_size):
-        record: dict[str, Perturbation] = {}
-        plus = probe.losses(indices, ghost_handler(populations, active, group_size, record))
-        minus = probe.losses(indices, mirrored_handler(populations, record, group_size))
-        base = baseline[indices]
-        gaps.append((plus - base).view(-1, group_size).mean(1))
-        quadratic.append(((plus + minus) / 2 - base).view(-1, group_size).mean(1))
-        members.append(indices.view(-1, group_size))
-        for name, perturbation in record.items():
-            recorded[name].append(perturbation)
-    perturbations = {
-        name: Perturbation(torch.cat([p.shift for p in parts]).cpu(), torch.cat([p.scale for p in parts]).cpu())
-        for name, parts in recorded.items()
-    }
-    return SecondOrder(torch.cat(gaps), torch.cat(members), torch.cat(quadratic), perturbations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -11,11 +12,11 @@ from bnlens import render
 from bnlens._plain import csv_text
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._frame import gap_columns, report_frame
-from bnlens.measure._results import Gaps, ReportData
+from bnlens.measure._results import NETWORK, Gaps, ReportData
 from bnlens.measure._serial import to_json
 from bnlens.render import ROLES
 
-__all__ = ["gap_by_layer", "gap_by_size", "report_page"]
+__all__ = ["gap_by_layer", "gap_by_size", "report_page", "share_by_layer"]
 
 _PREDICTIONS = (
     ("exact", "predicted", "predicted"),
@@ -23,6 +24,10 @@ _PREDICTIONS = (
     ("two_term", "two-term (paper)", "paper"),
 )
 _LOOKS = {**ROLES, "fisher": {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"}}
+_SIZES = [
+    {"color": color, "symbol": symbol}
+    for color, symbol in zip(render.PALETTE, ("circle", "square", "diamond"), strict=False)
+]
 _GAP = "gap (nats per sample)"
 _LEAD = (
     "Gap: the mean loss with the batch statistics of groups of M samples less the mean loss with population statistics, "
@@ -32,10 +37,12 @@ _LEAD = (
 
 def report_page(report: ReportData) -> str:
     """Return the page: the whole network over M, the layers, what describes them, notes, and how it was made."""
-    layers = [layer for layer in report.layers if layer.gaps is not None]
+    alone = any(layer.gaps is not None for layer in report.layers)
+    shares = any(layer.share for layer in report.layers)
     body = [
         render.section("Whole network", _network(report), anchor="network"),
-        *([render.section("Layer by layer", _layers(report), anchor="layers")] if layers else []),
+        *([render.section("Shares of the layers", _shares(report), anchor="layers")] if shares else []),
+        *([render.section("Layers alone", _alone(report), anchor="alone")] if alone else []),
         render.section("What the layers see", _descriptions(report), anchor="descriptions"),
         *([render.section("Notes", _notes(report), anchor="notes")] if report.notes else []),
         render.section("How this was made", _details(report), anchor="details"),
@@ -60,6 +67,19 @@ def gap_by_size(gaps: Gaps) -> go.Figure:
     measured = [gaps.measured[size] for size in sizes]
     figure.add_trace(_points(sizes, measured, "measured", _LOOKS["measured"]))
     figure.update_xaxes(tickvals=[2**power for power in range(1, 14)])
+    return figure
+
+
+def share_by_layer(report: ReportData) -> go.Figure:
+    """Return each layer's share in per cent of the network's gap, at each measured M."""
+    figure = render.new_figure(x="layer", y="share of the gap (per cent)", scattermode="group", height=440)
+    for size, look in zip(report.statistics_batch_sizes, itertools.cycle(_SIZES), strict=False):
+        gap = report.network.gaps.measured[size].value
+        named = [
+            (layer.name, layer.share[size] * (100 / gap)) for layer in report.layers if size in layer.share and gap
+        ]
+        figure.add_trace(_points([n for n, _ in named], [share for _, share in named], f"M = {size}", look))
+    figure.update_xaxes(type="category")
     return figure
 
 
@@ -100,15 +120,35 @@ def _network(report: ReportData) -> str:
     return f"{render.figure(gap_by_size(gaps), caption=caption)}\n{table}"
 
 
-def _layers(report: ReportData) -> str:
+def _shares(report: ReportData) -> str:
+    caption = (
+        "Each layer's share in the gap of the network: shares add up to it. A negative share takes out what the noise of "
+        "earlier layers put in."
+    )
+    headings = {"layer": "Layer"}
+    rows: list[dict[str, Any]] = [{"layer": layer.name} for layer in report.layers]
+    rows += [{"layer": "(not attributed)"}, {"layer": NETWORK}]
+    for size in report.statistics_batch_sizes:
+        headings |= {f"share {size}": f"M = {size}", f"part {size}": "Per cent"}
+        gap = report.network.gaps.measured[size]
+        values = [*(layer.share.get(size) for layer in report.layers), report.network.unattributed.get(size), gap]
+        parts = [*(report.share_of_gap(layer, size) for layer in report.layers), None, None]
+        for row, value, part in zip(rows, values, parts, strict=True):
+            row |= {} if value is None else {f"share {size}": value.value, f"share {size} stderr": value.stderr}
+            row |= {} if part is None else {f"part {size}": 100 * part.value, f"part {size} stderr": 100 * part.stderr}
+    table = render.table(rows, caption="Shares, nats per sample", columns=headings)
+    figure = render.figure(share_by_layer(report), caption=caption)
+    return f'{figure}\n{table}\n<p class="downloads">{_download(report)}</p>'
+
+
+def _alone(report: ReportData) -> str:
     size = report.statistics_batch_sizes[0]
     caption = (
-        f"The gap of each layer alone at M = {size}, all others on population statistics. The layers do not add up to the "
+        f"The gap of each layer alone at M = {size}, all others on population statistics. These do not add up to the "
         "network: later layers normalise away what earlier noise has in common."
     )
-    table = render.table(_gap_rows(report, network=False), caption="Single layers", columns=_GAP_HEADINGS)
-    figure = render.figure(gap_by_layer(report, size), caption=caption)
-    return f'{figure}\n{table}\n<p class="downloads">{_download(report)}</p>'
+    table = render.table(_gap_rows(report, network=False), caption="Layers alone", columns=_GAP_HEADINGS)
+    return f"{render.figure(gap_by_layer(report, size), caption=caption)}\n{table}"
 
 
 _GAP_HEADINGS = {
@@ -182,7 +222,8 @@ def _details(report: ReportData) -> str:
         "Population loss": f"{report.network.population_loss} nats",
         "Loss with running less population statistics": running,
         "Predicted from groups of": report.prediction_batch_size,
-        "Shuffles per gap": report.rounds,
+        "Shuffles of the samples": report.rounds,
+        "Stopped by": report.stopped,
         "Passes until the population statistics stood still": report.population_passes,
         "Likelihood": report.likelihood or "not known: no Fisher and no two-term values",
         "Seed": report.seed,

@@ -1,4 +1,4 @@
-"""The gap predicted to first order in 1/M from per-sample gradients and statistics (theory sheet D.1, D.2).
+"""From the sums of one pass: the first order in 1/M of each call (theory sheet D.1), and numbers that describe it.
 
 Every coefficient here is M times a gap for an infinite population; a gap at M is the coefficient times
 ``bnlens.theory.noise_scale(M, P)``. The pool of P samples is the population, so that its own averages are exact; standard
@@ -8,21 +8,24 @@ errors come from the curvature draws behind the Fisher matrix and from the rando
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens.measure._collect import COLUMNS, CallSums, Kept
 from bnlens.measure._estimate import Estimate, mean_estimate
-from bnlens.measure._gradients import SampleGradients
-from bnlens.measure._groups import SecondOrder
-from bnlens.measure._statistics import SampleStatistics
+from bnlens.measure._groups import Perturbation
+from bnlens.measure._population import Population
+from bnlens.measure._results import Description
 from bnlens.theory.zeta import zeta
 
-__all__ = ["LayerLaw", "fisher_term", "layer_law", "linear_by_group", "network_fisher"]
+__all__ = ["LayerLaw", "describe", "fisher_term", "layer_fisher", "layer_law", "network_fisher"]
 
 _BLOCK = 2048  # rows of a (P, P) matrix held at once
+_DEAD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,12 @@ class LayerLaw:
     """Terms of M gap of one BN call, nats per sample.
 
     Attributes:
-        fisher: quadratic term 1/2 tr(F Sigma), F the true Fisher matrix of (beta, gamma) of all channels; None without
-            a likelihood.
-        two_term: the same with F and Sigma cut to their diagonals, which is the paper's sum of zeta gamma^2 with samples
-            counted, not pixels; None without a likelihood.
+        two_term: quadratic term with Fisher matrix and noise cut to their diagonals, which is the paper's sum of zeta
+            gamma^2 with samples counted, not pixels; None without a likelihood.
         self_inclusion: E_j[g_j . v_j]: each sample is in its own group.
         shift: from the bias of 1 / sigma_B and the correlation of mu_B with sigma_B.
     """
 
-    fisher: Estimate | None
     two_term: Estimate | None
     self_inclusion: float
     shift: float
@@ -49,18 +49,27 @@ class LayerLaw:
         return self.self_inclusion + self.shift
 
 
-def layer_law(statistics: SampleStatistics, given: SampleGradients, drawn: SampleGradients | None) -> LayerLaw:
-    """Return all first-order terms of one BN call (theory sheet D.1).
+def layer_law(sums: CallSums, likelihood: bool) -> LayerLaw:
+    """Return all first-order terms of one BN call but for the Fisher matrix's."""
+    estimates = sums.samples.compute()
+    a2, q2, aq, beta, gamma, *curvatures = sums.channels / estimates.count
+    shift = (sums.gamma * (beta * aq + gamma * (3 * q2 + a2) / 2)).sum()
+    two_term = None
+    if likelihood:
+        value = zeta(sums.gamma.square() * a2, sums.gamma.square() * q2, *curvatures).sum()
+        mean = float(estimates.mean[COLUMNS.index("two_term")])
+        error = _stderr(sums, {"two_term": 1.0}) / mean if mean else 0.0
+        two_term = Estimate(float(value), float(value) * error)
+    return LayerLaw(two_term, float(estimates.mean[COLUMNS.index("self_inclusion")]), float(shift))
 
-    ``given`` has the gradients at the given targets, ``drawn`` those at curvature draws, for the Fisher terms.
-    """
-    noise = statistics.noise
-    self_inclusion = float((given.stacked * noise).double().sum(1).mean())
-    shift = _shift(statistics, given)
-    if drawn is None:
-        return LayerLaw(None, None, self_inclusion, shift)
-    by_gradient, _ = fisher_term([drawn.stacked], [noise])
-    return LayerLaw(mean_estimate(by_gradient), _two_term(noise, drawn.stacked), self_inclusion, shift)
+
+def _stderr(sums: CallSums, weights: dict[str, float]) -> float:
+    """Return the standard error of the mean over samples of a weighted sum of columns."""
+    estimates = sums.samples.compute(bessel=True)
+    index = [COLUMNS.index(name) for name in weights]
+    vector = torch.tensor(list(weights.values()), dtype=torch.float64)
+    variance = float(vector @ estimates.covariance[index][:, index] @ vector)
+    return math.sqrt(max(variance, 0.0) / estimates.count)
 
 
 def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -80,34 +89,68 @@ def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[T
     return torch.cat(by_gradient), by_noise / size
 
 
-def _two_term(noise: Tensor, drawn: Tensor) -> Estimate:
-    """Return 1/2 sum_d E_j[g_jd^2] E_i[v_id^2]: the paper's zeta with gamma in the variances, summed over channels."""
-    variances = noise.double().square().mean(0).chunk(2)  # of what beta and gamma are moved by
-    curvatures = drawn.double().square().chunk(2, dim=1)
-    return mean_estimate(zeta(*variances, *curvatures).sum(1))
+def layer_fisher(kept: Kept, name: str) -> Estimate:
+    """Return 1/2 tr(F Sigma) of one call, F the true Fisher matrix of (beta, gamma) of all its channels."""
+    return mean_estimate(fisher_term([kept.drawn[name]], [kept.moved[name]])[0])
 
 
-def _shift(statistics: SampleStatistics, given: SampleGradients) -> float:
-    """Return sum_c gamma (E[g_beta] E[a q] + E[g_gamma] (3 E[q^2] + E[a^2]) / 2)."""
-    a, q, gamma = statistics.mean.double(), statistics.half_square.double(), statistics.gamma.double()
-    of_beta = given.beta.double().mean(0) * (a * q).mean(0)
-    of_gamma = given.gamma.double().mean(0) * (3 * q * q + a * a).mean(0) / 2
-    return float((gamma * (of_beta + of_gamma)).sum())
-
-
-def linear_by_group(runs: SecondOrder, given: Mapping[str, SampleGradients]) -> Tensor:
-    """Return the mean over each group's samples of g_j . eps, summed over the calls that were active; (groups,), float64."""
-    total = torch.zeros(len(runs.members), dtype=torch.float64)
-    for name, perturbation in runs.perturbations.items():
-        gradients = given[name]
-        total += (gradients.beta[runs.members].mean(1) * perturbation.shift).sum(1).double()
-        total += (gradients.gamma[runs.members].mean(1) * perturbation.scale).sum(1).double()
-    return total
-
-
-def network_fisher(runs: SecondOrder, drawn: Mapping[str, SampleGradients]) -> Estimate:
-    """Return 1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one form over all active calls (theory sheet D.2)."""
-    noise = [torch.cat([p.shift, p.scale], dim=1).float() for p in runs.perturbations.values()]
-    by_gradient, by_noise = fisher_term([drawn[name].stacked for name in runs.perturbations], noise)
+def network_fisher(kept: Kept, recorded: dict[str, Perturbation]) -> Estimate:
+    """Return 1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one form over all calls (theory sheet D.2)."""
+    noise = [torch.cat([p.shift, p.scale], dim=1).float() for p in recorded.values()]
+    by_gradient, by_noise = fisher_term([kept.drawn[name] for name in recorded], noise)
     error = math.hypot(mean_estimate(by_gradient).stderr, mean_estimate(by_noise).stderr)
     return Estimate(float(by_noise.mean()), error)
+
+
+def describe(layer: _BatchNorm, sums: CallSums) -> Description:
+    """Describe one call; standard errors are over the samples of the pool."""
+    square = sums.population.square.cpu().double()
+    spread = sums.gamma.abs() * square.clamp(min=0).sqrt()
+    stale_mean, stale_std = _staleness(layer, sums)
+    nothing = Estimate(math.nan, math.nan)
+    kurtosis = Estimate(float(sums.samples.compute().mean[COLUMNS.index("kurtosis")]), _stderr(sums, {"kurtosis": 1.0}))
+    return Description(
+        # theory sheet D.1: E x^2 over pixels over that of a^2, and Var x^2 / 4 over that of q^2
+        effective_samples_mean=_ratio(sums, "pixel_mean", "mean"),
+        effective_samples_std=_ratio(sums, "pixel_std", "std"),
+        kurtosis=kurtosis if bool((square > 0.5).any()) else nothing,
+        gamma_rms=float(sums.gamma.square().mean().sqrt()),
+        dead_channels=int((spread < _DEAD).sum()),
+        stale_mean=stale_mean,
+        stale_std=stale_std,
+    )
+
+
+def _ratio(sums: CallSums, above: str, below: str) -> Estimate:
+    """Return the ratio of two means over samples, error by the influence of each sample; 1 if there is one pixel."""
+    if sums.pixels == 1:
+        return Estimate(1.0, 0.0)
+    means = sums.samples.compute().mean
+    over, under = float(means[COLUMNS.index(above)]), float(means[COLUMNS.index(below)])
+    if under == 0:
+        return Estimate(math.nan, math.nan)
+    ratio = over / under
+    return Estimate(ratio, _stderr(sums, {above: 1 / under, below: -ratio / under}))
+
+
+def _staleness(layer: _BatchNorm, sums: CallSums) -> tuple[Estimate | None, Estimate | None]:
+    """Return the root mean square distances with the error that the finite pool gives the population statistics."""
+    if layer.running_mean is None or layer.running_var is None:
+        return None, None
+    population: Population = sums.population
+    sigma = population.sigma.double().cpu()
+    mean = (layer.running_mean.detach().double().cpu() - population.mean.double().cpu()) / sigma
+    std = 0.5 * (layer.running_var.detach().double().cpu() + population.eps).log() - sigma.log()
+    size = int(sums.samples.sums.count)
+    a2, q2 = sums.channels[:2] / size
+    return _root_mean_square(mean, a2 / size), _root_mean_square(std, q2 / size)
+
+
+def _root_mean_square(distance: Tensor, variance: Tensor) -> Estimate:
+    """Return the rms of d (C,), each d known to ``variance`` (C,); the error by the delta method, at most the noise itself."""
+    rms = distance.square().mean().sqrt()
+    noise = variance.mean().sqrt()
+    if rms == 0:
+        return Estimate(0.0, float(noise))
+    spread = (distance.square() * variance).sum().sqrt() / (len(distance) * rms)
+    return Estimate(float(rms), float(torch.minimum(torch.maximum(spread, noise / len(distance) ** 0.5), noise)))

@@ -1,112 +1,239 @@
-"""Gaps of single layers and of the network, from one collection of per-sample quantities."""
+"""Rounds of groups until the gaps are as precise as asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlens._progress import Bar
-from bnlens.measure._control import first_order_by_group, with_control
-from bnlens.measure._description import describe
-from bnlens.measure._estimate import Estimate, mean_estimate
-from bnlens.measure._gradients import SampleGradients, collect_gradients
-from bnlens.measure._groups import Rounds, group_gaps, second_order
-from bnlens.measure._laws import LayerLaw, layer_law, linear_by_group, network_fisher
-from bnlens.measure._population import Population
-from bnlens.measure._probe import Probe
-from bnlens.measure._results import Gaps, LayerResult
-from bnlens.measure._statistics import SampleStatistics, collect_statistics
-from bnlens.theory.noise import noise_scale
+from bnlens.measure._estimate import Estimate
+from bnlens.measure._pool import Batch
+from bnlens.measure._ranks import gather, in_number_order
+from bnlens.measure._sampling import Groups, LawGroups, Sampler
+from bnlens.measure._tally import LawTally, Tally
 
-__all__ = ["Collected", "Measurement"]
+__all__ = ["Goal", "Measurement"]
 
-
-@dataclass(frozen=True)
-class Collected:
-    """Per-sample quantities of all calls under population statistics; zero gradients in ``unreached`` calls."""
-
-    baseline: Tensor
-    statistics: dict[str, SampleStatistics]
-    given: dict[str, SampleGradients]
-    drawn: dict[str, SampleGradients]
-    laws: dict[str, LayerLaw]
-    unreached: tuple[str, ...]
-
-    @classmethod
-    def collect(cls, probe: Probe, populations: dict[str, Population], seed: int, bar: Bar) -> Collected:
-        batches = -(-len(probe.pool) // probe.batch_size)
-        baseline, statistics = collect_statistics(probe, populations, bar.stage("statistics, batches", batches))
-        generator = torch.Generator().manual_seed(seed) if probe.loss.likelihood is not None else None
-        advance = bar.stage("gradients, batches", batches)
-        given, drawn = collect_gradients(probe, populations, drawn=generator, advance=advance)
-        unreached = tuple(name for name in populations if name not in given)
-        for name in unreached:
-            nothing = torch.zeros_like(statistics[name].mean)
-            given[name] = SampleGradients(nothing, nothing)
-            if generator is not None:
-                drawn[name] = given[name]
-        laws = {name: layer_law(statistics[name], given[name], drawn.get(name)) for name in populations}
-        return cls(baseline, statistics, given, drawn, laws, unreached)
+_PILOT = 8  # groups of the largest size say how many nodes the quadrature takes, up to three times as many of others
+_FEWEST = 32  # groups, below which a standard error is not known well enough to stop on
+_FEWEST_SPLIT = 24  # groups with shares
+_SHARES = 2.0  # times the precision of the gap is that of the shares
+_SMALL = 0.01  # of the loss: a gap below that need not be known better than one of that size
+_BACKWARD = 2.6  # forward passes that a pass forward and backward costs
+_GUESS = 8  # rounds that it may take, before anything is known
+_MOST_ROUNDS = 64
 
 
 @dataclass(frozen=True)
+class Goal:
+    """When to stop.
+
+    Attributes:
+        rounds: after so many shuffles of the pool; None goes by the precision.
+        precision: once the standard error of the network's gap at every M is below this part of the gap.
+        deadline: or at this `time.perf_counter`, whichever is first; None for never.
+    """
+
+    rounds: int | None
+    precision: float
+    deadline: float | None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline is over."""
+        return self.deadline is not None and time.perf_counter() >= self.deadline
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Sizes whose groups get shares in a round, those that need more gaps, with controls or not, and whether M0 has a turn."""
+
+    split: tuple[int, ...]
+    controlled: tuple[int, ...] = ()
+    light: tuple[int, ...] = ()
+    law: bool = True
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The groups of one batch: by size for the network, by call and size alone, by call (None: the network) for the law."""
+
+    network: dict[int, Groups] = field(default_factory=dict)
+    alone: dict[tuple[str, int], Groups] = field(default_factory=dict)
+    law: dict[str | None, LawGroups] = field(default_factory=dict)
+
+
+@dataclass
 class Measurement:
-    """Gaps of any set of calls, from one collection."""
+    """Runs groups of every size, in rounds.
 
-    probe: Probe
-    populations: dict[str, Population]
-    data: Collected
-    sizes: tuple[int, ...]
+    A round shuffles the pool. Each of its batches first goes through the network under population statistics, forward and
+    backward, which serves the controls of all sizes; then come, for each size, the nodes of the shares. A size whose shares
+    are known takes one forward pass from then on, until its gap is known, with controls where these are worth their pass.
+
+    Attributes:
+        sampler: runs batches.
+        losses: of all samples under population statistics, (P,).
+        network: by M.
+        law: by call name, and under None for the network, at ``source``.
+        alone: by call name and M.
+        source: M0.
+        goal: when to stop.
+        shares: whether the gap is split among the layers.
+        seed: of the shuffles.
+        keep: whether the perturbations of the law's groups are kept, for the Fisher matrix.
+        show: is told the part that is done, 0 to 1, and a note.
+        rounds: that were made.
+        expected: rounds that it may take.
+        note: the precision that is reached.
+        stopped: the reason, see `bnlens.measure.Report`; empty while it runs.
+    """
+
+    sampler: Sampler
+    losses: torch.Tensor
+    network: Mapping[int, Tally]
+    law: Mapping[str | None, LawTally]
+    alone: Mapping[tuple[str, int], Tally]
     source: int
-    rounds: int
+    goal: Goal
+    shares: bool
     seed: int
-    bar: Bar
+    keep: bool = False
+    show: Callable[[float, str], None] = lambda part, note: None
+    rounds: int = 0
+    expected: float = field(init=False)
+    note: str = ""
+    stopped: str = ""
 
-    def of(self, active: list[str], label: str) -> Gaps:
-        """Return the gaps with the calls ``active`` on group statistics."""
-        measured = {}
-        for size in self.sizes:
-            advance = self.bar.stage(f"{label}: gap at M = {size}, rounds", self.rounds)
-            rounds = Rounds(self.rounds, self.seed + size, advance)
-            groups = group_gaps(self.probe, self.populations, self.data.baseline, active, size, rounds)
-            measured[size] = with_control(groups.gaps, self._controls(groups.members, active))
-        advance = self.bar.stage(f"{label}: second order at M0 = {self.source}, rounds", self.rounds)
-        rounds = Rounds(self.rounds, self.seed + self.source, advance)
-        runs = second_order(self.probe, self.populations, self.data.baseline, active, self.source, rounds)
-        scale = float(noise_scale(self.source, len(self.probe.pool)))
-        if len(active) == 1:
-            law = self.data.laws[active[0]]
-            linear = Estimate(law.linear * scale, 0.0)
-            exact = mean_estimate(runs.quadratic) + linear
-            fisher = None if law.fisher is None else law.fisher * scale + linear
+    def __post_init__(self) -> None:
+        self.expected = float(_GUESS if self.goal.rounds is None else self.goal.rounds)
+
+    def run(self) -> None:
+        """Run rounds until the goal is met; at least one batch."""
+        if self.shares:
+            self._choose_nodes()
+        pool, rows = self.sampler.probe.pool, self.sampler.probe.batch_size
+        batches = -(-len(pool) // rows)
+        while not self.stopped:
+            plan = self._plan()
+            results = []
+            for batch in pool.shuffled(rows, self._generator(self.rounds)):
+                results.append((batch.number, self._batch(batch, plan)))
+                self._show(self.rounds + (batch.number + 1) / batches)
+                if self.goal.is_late and len(gather(None)) == 1:  # ranks stop together, after a round
+                    break
+            for found in in_number_order(results):
+                self._add(found)
+            self.rounds += 1
+            self._judge()
+
+    def _choose_nodes(self) -> None:
+        """Let some samples say how many nodes each size takes; their groups count where no number of rounds is given."""
+        rows, sampler = self.sampler.probe.batch_size, self.sampler
+        most = _PILOT * max(self.network)
+        counts = {size: -(-min(most, 3 * _PILOT * size) // rows) for size in self.network}
+        sweep = sampler.probe.pool.shuffled(rows, self._generator(-1))
+        passes = [(batch, sampler.zero(batch)) for batch in sweep if batch.number < max(counts.values())]
+        for size, count in counts.items():
+            found = sampler.choose_nodes([(batch, zero) for batch, zero in passes if batch.number < count], size)
+            for groups in in_number_order(found) if self.goal.rounds is None else ():
+                self.network[size].add(groups)
+
+    def _generator(self, number: int) -> torch.Generator:
+        """Return what shuffles the pool for a round, the same on every rank."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
+
+    def _plan(self) -> _Plan:
+        if self.goal.rounds is not None or not self.rounds:
+            return _Plan(tuple(self.network)) if self.shares else _Plan((), tuple(self.network))
+        open_sizes = [size for size in self.network if not self._is_known(size)]
+        split = tuple(size for size in open_sizes if not self._shares_are_known(size))
+        rest = [size for size in open_sizes if size not in split]
+        exact = self.law[None].exact()
+        law = bool(split or not self.shares) and not exact.stderr <= self._allowed(exact)
+        # controls come free of charge beside shares, else from a pass forward and backward for all sizes together
+        cost = 1.0 if split or law or not rest else 1.0 + _BACKWARD / len(rest)
+        controlled = tuple(size for size in rest if self.network[size].gain() > cost)
+        return _Plan(split, controlled, tuple(size for size in rest if size not in controlled), law)
+
+    def _batch(self, batch: Batch, plan: _Plan) -> _Found:
+        found, sampler = _Found(), self.sampler
+        law = plan.law and self.source <= batch.size
+        sizes = {size for size in (*plan.split, *plan.controlled, *plan.light) if size <= batch.size}
+        zero = sampler.zero(batch) if plan.split or plan.controlled or law else None
+        losses = self._losses(batch) if zero is None else zero.result.losses
+        for size in sizes:
+            if zero is None or size in plan.light:
+                found.network[size] = Groups(sampler.gaps(batch, size, losses))
+            elif size in plan.controlled:
+                found.network[size] = Groups(sampler.gaps(batch, size, losses), zero.controls(size))
+            else:
+                found.network[size] = sampler.shares(batch, size, zero)
+        for name, size in self.alone:
+            if zero is not None and size in sizes.intersection(plan.split if self.shares else plan.controlled):
+                controls = zero.controls(size)[:, [list(sampler.populations).index(name)]]
+                found.alone[name, size] = Groups(sampler.gaps(batch, size, losses, [name]), controls)
+        if law and zero is not None:
+            for call in self.law:
+                active = list(sampler.populations) if call is None else [call]
+                found.law[call] = sampler.law(batch, self.source, zero, active, keep=self.keep and call is None)
+        return found
+
+    def _losses(self, batch: Batch) -> torch.Tensor:
+        """Return the losses under population statistics, (N,): those that are kept, where it is known whose they are."""
+        return self.sampler.losses(batch) if batch.indices is None else self.losses[batch.indices]
+
+    def _add(self, found: _Found) -> None:
+        for size, groups in found.network.items():
+            self.network[size].add(groups)
+        for key, groups in found.alone.items():
+            self.alone[key].add(groups)
+        for call, law in found.law.items():
+            self.law[call].groups.append(law)
+
+    def _judge(self) -> None:
+        """Say why it stops, if it does, and how many rounds it may take."""
+        if self.goal.rounds is not None:
+            if self.rounds >= self.goal.rounds:
+                self.stopped = "rounds"
         else:
-            by_group, controls = linear_by_group(runs, self.data.given), self._controls(runs.members, active)
-            linear, exact = with_control(by_group, controls), with_control(runs.quadratic + by_group, controls)
-            fisher = network_fisher(runs, self.data.drawn) + linear if self.data.drawn else None
-        two_terms = [law.two_term for name in active if (law := self.data.laws[name]).two_term is not None]
-        two_term = sum(two_terms, Estimate(0.0, 0.0)) * scale if two_terms else None
-        return Gaps(measured, exact, fisher, two_term, self.source, len(self.probe.pool))
+            open_sizes = [size for size in self.network if not self._is_known(size)]
+            if not open_sizes:
+                self.stopped = "precision"
+            elif self.rounds >= _MOST_ROUNDS:
+                self.stopped = "samples"
+            self._expect()
+        if any(gather(self.goal.is_late)) and not self.stopped:
+            self.stopped = "seconds"
 
-    def _controls(self, members: Tensor, active: list[str]) -> Tensor:
-        statistics = {name: self.data.statistics[name] for name in active}
-        return first_order_by_group(members, statistics, self.data.given)
+    def _expect(self) -> None:
+        """Estimate how many rounds it takes, from the size that is furthest from what is asked for."""
+        gaps = {size: tally.gap() for size, tally in self.network.items()}
+        size = max(gaps, key=lambda size: gaps[size].stderr / self._allowed(gaps[size]))
+        gap = gaps[size]
+        ratio = gap.stderr / self._allowed(gap)
+        if math.isfinite(ratio):
+            self.expected = min(self.rounds * max(1.0, ratio**2), float(max(_MOST_ROUNDS, self.rounds)))
+        reached = gap.stderr / abs(gap.value) if gap.value else math.inf
+        self.note = f"gap at M = {size} to {reached:.0%}, asked for {self.goal.precision:.0%}"
 
-    def layer(self, name: str, module: _BatchNorm, per_layer: bool) -> LayerResult:
-        """Return all results of one call."""
-        statistics, law = self.data.statistics[name], self.data.laws[name]
-        scale = float(noise_scale(self.source, len(self.probe.pool)))
-        description = describe(module, statistics, self.populations[name])
-        return LayerResult(
-            name=name,
-            kind=type(module).__name__,
-            channels=len(statistics.gamma),
-            pixels=statistics.pixels,
-            gaps=self.of([name], name) if per_layer else None,
-            quadratic=None if law.fisher is None else law.fisher * scale,
-            self_inclusion=law.self_inclusion * scale,
-            shift=law.shift * scale,
-            **vars(description),
-        )
+    def _show(self, rounds: float) -> None:
+        self.show(min(1.0, rounds / max(self.expected, rounds)), self.note)
+
+    def _allowed(self, gap: Estimate) -> float:
+        return self.goal.precision * max(abs(gap.value), _SMALL * abs(float(self.losses.mean())))
+
+    def _is_known(self, size: int) -> bool:
+        tally = self.network[size]
+        gap = tally.gap()
+        return tally.count >= _FEWEST and gap.stderr <= self._allowed(gap) and self._shares_are_known(size)
+
+    def _shares_are_known(self, size: int) -> bool:
+        if not self.shares:
+            return True
+        tally = self.network[size]
+        allowed = _SHARES * self._allowed(tally.gap())
+        return tally.split_count >= _FEWEST_SPLIT and all(share.stderr <= allowed for share in tally.shares())

@@ -10,10 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._intercept import is_frozen
+from bnlens.measure._pool import Pool
 from bnlens.measure._results import LayerResult, NetworkResult, Note
+from bnlens.measure._stream import StreamedPool
 from bnlens.render import number
 
-__all__ = ["gradient_notes", "model_notes", "result_notes"]
+__all__ = ["gradient_notes", "model_notes", "pool_notes", "result_notes"]
 
 _STALE_MEAN = 0.1  # sigma_P
 _STALE_STD = 0.1  # log
@@ -38,8 +40,10 @@ _TEXTS = {
     "statistics; recompute them before evaluating (bnlens.recalibrate)",
     "beyond first order": "at M = {0} the prediction is {1} of the measured gap: the noise of {0} samples is too strong for "
     "the first order in 1/M on this network (common where the loss is close to zero); trust the measurement",
-    "weight decay": "weight decay {} on gamma adds {} nats to what BN itself applies at M = {}, {} nats; leave gamma out of "
-    "weight decay, or count both",
+    "streamed": "the samples were read again for each pass, and groups drawn from {} of the {} at a time, in the loader's "
+    "order: if that is sorted by class or source, shuffle the loader, or hold the samples (hold=True)",
+    "weight decay": "weight decay {} on gamma adds {} nats to the layer's share of what BN itself applies at M = {}, {} "
+    "nats; leave gamma out of weight decay, or count both",
 }
 
 
@@ -55,6 +59,12 @@ def model_notes(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[
             yield _note("frozen", name)
         elif parameters and not any(p.requires_grad for p in parameters) and layer.track_running_stats:
             yield _note("moving statistics", name)
+
+
+def pool_notes(pool: Pool, batch_size: int) -> Iterator[Note]:
+    """Yield notes on how groups are drawn."""
+    if isinstance(pool, StreamedPool) and (buffered := pool.buffered(batch_size)) < pool.own:
+        yield _note("streamed", "", buffered, pool.own)
 
 
 def gradient_notes(unreached: Sequence[str]) -> Iterator[Note]:
@@ -97,10 +107,10 @@ def _weight_decay(
     for layer in layers:
         module = modules.get(layer.name)
         coefficient = 0.0 if module is None or module.weight is None else decay.get(id(module.weight), 0.0)
-        if coefficient == 0.0 or layer.gaps is None:
+        if coefficient == 0.0 or batch_size not in layer.share:
             continue
         explicit = number(0.5 * coefficient * layer.channels * layer.gamma_rms**2)
-        implicit = layer.gaps.measured[batch_size]
+        implicit = layer.share[batch_size]
         yield _note("weight decay", layer.name, number(coefficient), explicit, batch_size, implicit)
 
 

@@ -2,16 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from bnlens.errors import DataError
+from bnlens.measure._columns import Layout, Rows, bytes_of, concatenate, first_rows, rows_at
+from bnlens.measure._ranks import StoppedError, agreeing, gather, world
 
-__all__ = ["SamplePool"]
+__all__ = ["Batch", "Pool", "SamplePool", "check_samples", "even", "read", "share_of"]
+
+_SHARE_OF_DEVICE = 0.25  # of its free memory, for samples that stay there
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that go through the model together.
+
+    Attributes:
+        data: one batch in the loader's own structure, on the model's device.
+        size: how many samples it holds.
+        number: its place in the sweep or round that it comes from, over all ranks.
+        indices: places of its samples in the pool, (size,); None if the pool is not held in memory.
+    """
+
+    data: Any
+    size: int
+    number: int
+    indices: Tensor | None
+
+    def head(self, size: int) -> Batch:
+        """Return the first ``size`` samples."""
+        if size == self.size:
+            return self
+        return Batch(
+            first_rows(self.data, size), size, self.number, None if self.indices is None else self.indices[:size]
+        )
+
+
+class Pool(Protocol):
+    """The population of a report, in batches: `SamplePool` or `bnlens.measure._stream.StreamedPool`.
+
+    Attributes:
+        size: P, the samples of all ranks.
+        own: how many of them this rank read.
+        batch_size: the largest batch that a loader made, which the model's device can be trusted to hold.
+        device: where batches are brought to; None leaves them where the samples are.
+    """
+
+    size: int
+    own: int
+    batch_size: int
+    device: torch.device | None
+
+    def __len__(self) -> int: ...
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all samples in order, in the fewest batches of at most ``batch_size``, equal to within one sample.
+
+        A short last batch could be a single sample, and one sample has no batch statistics.
+        """
+        ...
+
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield all samples in random order, in batches of ``batch_size``, the last one of what is left."""
+        ...
+
+    def shard(self, batch_size: int) -> Iterator[Batch]:
+        """Yield the samples that this rank read, as `in_order` does; ranks do not wait for each other."""
+        ...
 
 
 class SamplePool:
@@ -20,90 +82,130 @@ class SamplePool:
     The pool is the *population* of a report: population statistics, groups and gaps all refer to it. Holding it in memory
     is what allows groups of any size, drawn without replacement and reshuffled, whatever batches the loader makes.
 
+    With several ranks the pool is the union of what they read, in rank order. All ranks make the same batches and rank r
+    runs those of number r, r + R, ...; the rows that it has not read itself are sent to it before each step. So all ranks
+    sweep together, ``generator`` being in the same state everywhere. A rank that leaves a sweep early, by an error, say,
+    ends it for the others with `StoppedError`, as soon as its iterator is gone: iterate in a ``for`` statement.
+
     Args:
-        batch: a tree (tuples, lists, dicts) whose tensor leaves share dimension 0, as lists of strings do (file names);
-            other leaves, tensors of dimension 0 among them, are kept as the first batch has them.
-        size: P, the length of that dimension.
-        batch_size: the largest batch that the loader made, which the model's device can be trusted to hold.
+        rows: samples of this rank, by leaf of a batch; on one rank they may be on the model's device.
+        layout: of a batch.
+        batch_size: see `Pool`.
+        device: see `Pool`.
     """
 
-    def __init__(self, batch: Any, size: int, batch_size: int) -> None:
-        self._leaves, self._spec = pytree.tree_flatten(batch, is_leaf=_is_names)
-        self.size, self.batch_size = size, batch_size
+    def __init__(self, rows: Rows, layout: Layout, own: int, batch_size: int, device: torch.device | None) -> None:
+        self._rows, self._layout, self.own, self.device = rows, layout, own, device
+        counts = gather(own)
+        self.size, self._start = sum(counts), sum(counts[: world()[0]])
+        self.batch_size = max(gather(batch_size))
 
     @classmethod
-    def from_loader(cls, loader: Iterable[Any], max_samples: int) -> SamplePool:
-        """Read batches until ``max_samples`` samples are there or the loader ends.
+    def from_loader(cls, loader: Iterable[Any], max_samples: int, device: torch.device | None = None) -> SamplePool:
+        """Read batches until ``max_samples`` samples are there (each rank an equal share) or the loader ends.
+
+        Samples stay on ``device`` if they fit in a quarter of its free memory.
 
         Raises:
             DataError: the loader is empty, a batch holds no tensor, or batches do not fit together.
         """
-        columns: list[list[Any]] = []
-        spec: pytree.TreeSpec | None = None
-        size = largest = 0
-        for batch in loader:
-            tree = dict(batch) if isinstance(batch, Mapping) else batch  # a UserDict, say, which pytree does not enter
-            leaves, this_spec = pytree.tree_flatten(tree, is_leaf=_is_names)
-            if spec is None:
-                spec, columns = this_spec, [[] for _ in leaves]
-            if this_spec != spec:
-                raise DataError("the loader's batches differ in structure; make every batch the same tuple or dict")
-            length = _append(columns, leaves)
-            size, largest = size + length, max(largest, length)
-            if size >= max_samples:
-                break
-        if spec is None or size == 0:
-            raise DataError("the loader is empty; give a loader that yields batches of samples")
-        merged = [_concatenate(column) for column in columns]
-        pool = cls(pytree.tree_unflatten(merged, spec), size, largest)
-        return pool if size <= max_samples else cls(pool.take(torch.arange(max_samples)), max_samples, largest)
+        layout, parts = Layout(), []
+        largest = size = 0
+        with agreeing():
+            for rows, length, whole in read(loader, layout, share_of(max_samples)):
+                parts.append(rows)
+                size, largest = size + length, max(largest, whole)
+            check_samples(size)
+            rows = concatenate(parts)
+        if device is not None and device.type == "cuda" and world()[1] == 1:
+            free, _ = torch.cuda.mem_get_info(device)
+            if bytes_of(rows) <= _SHARE_OF_DEVICE * free:
+                rows = [leaf.to(device) if isinstance(leaf, Tensor) else leaf for leaf in rows]
+        return cls(rows, layout, size, largest, device)
 
     def __len__(self) -> int:
         return self.size
 
-    def take(self, indices: Tensor, device: torch.device | None = None) -> Any:
-        """Return the samples at ``indices``, as one batch of the loader's own structure, on ``device``."""
-        return pytree.tree_unflatten([_rows(leaf, indices, device) for leaf in self._leaves], self._spec)
+    def take(self, indices: Tensor, number: int = 0) -> Batch:
+        """Return the samples at ``indices`` as one batch; with several ranks, samples that this rank read."""
+        return self._batch(rows_at(self._rows, indices - self._start), indices, number)
 
-    def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Yield indices of all samples in order, in the fewest batches of at most ``batch_size``, equal to within one sample.
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """See `Pool`."""
+        return self._sweep(even(self.size, batch_size))
 
-        A short last batch could be a single sample, and one sample has no batch statistics.
-        """
-        yield from torch.tensor_split(torch.arange(self.size), -(-self.size // batch_size))
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """See `Pool`."""
+        return self._sweep(torch.split(torch.randperm(self.size, generator=generator), batch_size))
+
+    def shard(self, batch_size: int) -> Iterator[Batch]:
+        """See `Pool`."""
+        rank, ranks = world()
+        for step, part in enumerate(even(self.own, batch_size)):
+            yield self.take(part + self._start, rank + ranks * step)
+
+    def _sweep(self, parts: Sequence[Tensor]) -> Iterator[Batch]:
+        rank, ranks = world()
+        if ranks == 1:
+            yield from (self.take(part, number) for number, part in enumerate(parts))
+            return
+        for first in range(0, len(parts), ranks):
+            step = parts[first : first + ranks]
+            sent = _exchange([self._owed(part) for part in step])
+            if rank < len(step):
+                try:
+                    yield self._received([owed[rank] for owed in sent], step[rank], first + rank)
+                except BaseException:  # this rank stops here, GeneratorExit included, and the others wait to hear of it
+                    gather(None)
+                    raise
+        _exchange([])
+
+    def _received(self, owed: list[tuple[Tensor, Rows]], indices: Tensor, number: int) -> Batch:
+        order = torch.cat([places for places, _ in owed]).argsort()
+        rows = concatenate([rows for places, rows in owed if len(places)])
+        return self._batch(rows_at(rows, order), indices, number)
+
+    def _owed(self, indices: Tensor) -> tuple[Tensor, Rows]:
+        """Return the places in a batch that this rank's samples have, and the samples."""
+        local = indices - self._start
+        places = ((local >= 0) & (local < self.own)).nonzero().squeeze(1)
+        return places, rows_at(self._rows, local[places])
+
+    def _batch(self, rows: Rows, indices: Tensor, number: int) -> Batch:
+        return Batch(self._layout.tree(rows, self.device), len(indices), number, indices)
 
 
-def _append(columns: list[list[Any]], leaves: list[Any]) -> int:
-    """Add one batch's leaves to the columns and return how many samples it held."""
-    lengths = {len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim}
-    if not lengths:
-        raise DataError("a batch of the loader holds no tensor; yield tensors, such as (inputs, targets)")
-    lengths |= {len(leaf) for leaf in leaves if _is_names(leaf)}
-    if len(lengths) > 1:
-        raise DataError(
-            f"the tensors of a batch have different lengths {sorted(lengths)}; dimension 0 must be the sample"
-        )
-    for column, leaf in zip(columns, leaves, strict=True):
-        column.append(leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf)
-    return lengths.pop()
+def read(loader: Iterable[Any], layout: Layout, max_samples: int) -> Iterator[tuple[Rows, int, int]]:
+    """Yield (samples, how many, how many the batch had) batch by batch, until ``max_samples`` are there; see `Layout.rows`."""
+    size = 0
+    for batch in loader:
+        rows, length = layout.rows(batch)
+        kept = min(length, max_samples - size)
+        yield (rows if kept == length else rows_at(rows, torch.arange(kept))), kept, length
+        size += kept
+        if size >= max_samples:
+            break
 
 
-def _is_names(leaf: Any) -> bool:
-    return isinstance(leaf, list | tuple) and bool(leaf) and all(isinstance(item, str) for item in leaf)
+def check_samples(size: int) -> None:
+    """Raise a DataError if there are none."""
+    if size == 0:
+        raise DataError("the loader is empty; give a loader that yields batches of samples")
 
 
-def _rows(leaf: Any, indices: Tensor, device: torch.device | None) -> Any:
-    if isinstance(leaf, Tensor):
-        return leaf[indices].to(device) if leaf.ndim else leaf.to(device)
-    return [leaf[i] for i in indices.tolist()] if _is_names(leaf) else leaf
+def share_of(max_samples: int) -> int:
+    """Return how many of ``max_samples`` this rank reads, to within one an equal share."""
+    rank, ranks = world()
+    return max_samples // ranks + (rank < max_samples % ranks)
 
 
-def _concatenate(column: list[Any]) -> Any:
-    if _is_names(column[0]):
-        return [name for part in column for name in part]
-    if not isinstance(column[0], Tensor) or column[0].ndim == 0:
-        return column[0]
-    shapes = {tuple(part.shape[1:]) for part in column}
-    if len(shapes) > 1:
-        raise DataError(f"samples have different shapes {sorted(shapes)}; resize or pad them to one shape")
-    return torch.cat(column)
+def _exchange(owed: list[tuple[Tensor, Rows]]) -> list[list[tuple[Tensor, Rows]]]:
+    sent = gather(owed)
+    if not all(isinstance(found, list) for found in sent):
+        raise StoppedError("another rank stopped in the middle of a sweep over the samples; its own error says why")
+    return sent
+
+
+def even(size: int, batch_size: int) -> tuple[Tensor, ...]:
+    """Return the numbers below ``size`` in the fewest parts of at most ``batch_size``, equal to within one."""
+    return torch.tensor_split(torch.arange(size), -(-size // batch_size))

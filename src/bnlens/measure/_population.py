@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
@@ -12,30 +12,54 @@ from torch import Tensor
 
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler
+from bnlens.measure._lockstep import Seen, lock_step, observing, over_ranks
+from bnlens.measure._memory import Footprint
 from bnlens.measure._probe import Probe
-from bnlens.moments import Moments
+from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._stream import StreamedPool
+from bnlens.moments import MomentEstimates
 
-__all__ = ["Population", "Populations", "estimate_population", "normalise", "population_handler", "settle_population"]
+__all__ = [
+    "Population",
+    "Populations",
+    "estimate_population",
+    "normalise",
+    "normalise_by_batch",
+    "population_handler",
+    "settle_population",
+]
 
 _SAME = "the model must run the same layers every time"
 _SETTLED = 0.1  # standard deviations, or their relative change
 
+Run: TypeAlias = Callable[[Handler], None]
+"""Runs the model with a handler."""
+
 
 @dataclass(frozen=True)
 class Population:
-    """Population statistics of one BN call.
+    """Population statistics of one BN call, over samples and pixels.
 
     Attributes:
-        mean: mu_P, (C,), float32 or wider, over samples and pixels.
+        mean: mu_P, (C,), float32 or wider.
         variance: sigma_P^2, (C,), biased.
         eps: the layer's epsilon; ``sigma`` includes it, as the layer's own normalisation does.
         count: samples times pixels behind the statistics.
+        skewness: s of the pre-activations, (C,); nan where they are constant, and where nothing is known.
+        excess_kurtosis: rho of the pre-activations, (C,); nan as above.
     """
 
     mean: Tensor
     variance: Tensor
     eps: float
     count: int = 0
+    skewness: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    excess_kurtosis: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+
+    @property
+    def square(self) -> Tensor:
+        """Mean over the pool of xhat^2, (C,): 1 but for epsilon."""
+        return self.variance / (self.variance + self.eps)
 
     @property
     def sigma(self) -> Tensor:
@@ -52,6 +76,12 @@ def normalise(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) ->
     return F.batch_norm(h, population.mean, population.variance, gamma, beta, False, 0.0, population.eps)
 
 
+def normalise_by_batch(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    """Normalise by the statistics of the batch; a handler."""
+    # not F.batch_norm, which refuses a last batch of one sample; its output is beta, and later passes put that right
+    return torch.batch_norm(h, gamma, beta, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
+
+
 def population_handler(populations: Populations) -> Handler:
     """Return a handler that normalises every call by its population statistics; calls that have none are a ModelError."""
 
@@ -63,66 +93,91 @@ def population_handler(populations: Populations) -> Handler:
     return handle
 
 
+@torch.no_grad()
 def estimate_population(
     probe: Probe, *, tolerance: float = 1e-5, max_passes: int | None = None, advance: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Population], int]:
-    """Run `settle_population` over the whole pool."""
+    """Run `settle_population` over the whole pool: at once where one batch of this rank's samples fits in memory."""
+    pool = probe.pool
 
     def run(handler: Handler) -> None:
-        for indices in probe.pool.batches(probe.batch_size):
-            probe.outputs(indices, handler)
+        for batch in pool.shard(probe.batch_size):
+            probe.outputs(batch, handler)
 
-    return settle_population(run, tolerance=tolerance, max_passes=max_passes, advance=advance)
+    def at_once(handler: Handler) -> None:
+        probe.outputs(next(pool.shard(pool.own)), handler)
+
+    fits = not isinstance(pool, StreamedPool)  # whose memory is not to grow with its samples
+    with agreeing():
+        if fits and pool.own > probe.batch_size:
+            first = next(pool.shard(probe.batch_size))
+            footprint = Footprint(first.data, first.size)
+            probe.outputs(first, footprint.noting(normalise_by_batch))
+            fits = pool.own <= footprint.samples
+    return settle_population(
+        run, at_once=at_once if fits else None, tolerance=tolerance, max_passes=max_passes, advance=advance
+    )
 
 
 @torch.no_grad()
 def settle_population(
-    run: Callable[[Handler], None],
+    run: Run,
     *,
+    at_once: Run | None = None,
     tolerance: float = 1e-5,
     max_passes: int | None = None,
-    merge: Callable[[Moments], Moments] = lambda moments: moments,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Population], int]:
-    """Return the statistics of all calls over all samples, each with all earlier layers normalised by theirs.
+    """Return the statistics of all calls over all samples of all ranks, each with all earlier layers normalised by theirs.
 
-    The first pass normalises by batch statistics; each later one by the statistics of the pass before, and makes at least
-    one more layer exact. A layer whose statistics still move by more than a tenth keeps to batch statistics, or errors
-    would multiply from layer to layer (a plain net of 60 layers overflowed). Passes are repeated until no mean moves by
-    more than ``tolerance`` standard deviations and no standard deviation by more than that fraction.
+    Where all samples of a rank go through the model as one batch, in lock-step with the other ranks, one pass finds them:
+    each call merges the statistics of its input over the ranks and normalises by the result. That is one batch, not one
+    thread for each batch, as forward passes that take turns break modules that keep state in their forward. A second pass,
+    batch by batch, has to confirm it. If it does not, or if one batch is impossible (memory, shapes), passes do it alone.
+
+    Of these the first normalises by batch statistics; each later one by the statistics of the pass before, and makes at
+    least one more layer exact. A layer whose statistics still move by more than a tenth keeps to batch statistics, or
+    errors would multiply from layer to layer (a plain net of 60 layers overflowed). Passes are repeated until no mean moves
+    by more than ``tolerance`` standard deviations and no standard deviation by more than that fraction.
 
     Args:
-        run: runs the model over all samples with a handler.
+        run: runs the model over all samples of this rank, batch by batch.
+        at_once: the same as one batch; None where that does not fit. It is used if all ranks have it.
         tolerance: see above.
         max_passes: at most so many; None for what the number of layers can need, which is enough.
-        merge: joins the moments of one call with those of other processes.
         advance: called after each pass.
 
     Returns:
-        Populations by call name in the order of execution, and the number of passes.
+        Populations by call name in the order of execution, and the number of passes: two where the first was at once.
 
     Raises:
         DataError: a layer's input is not finite.
-        ModelError: the model does not run the same layers every time.
+        ModelError: the model does not run the same layers every time, or on every rank.
     """
     current: dict[str, Population] = {}
     unsettled: set[str] = set()
     passes = 0
+    if all(gather(at_once is not None)) and at_once is not None:
+        started: dict[str, Seen] = {}
+        current = {name: _population(started[name], result) for name, result in lock_step(at_once, started).items()}
+        if current:
+            passes = 1
+            advance()
     while passes < (max_passes or len(current) + 3):
         passes += 1
-        seen: dict[str, tuple[Moments, float, torch.dtype]] = {}
-        run(_observing(seen, _settling(current, unsettled) if current else _by_batch))
+        seen: dict[str, Seen] = {}
+        with agreeing():
+            run(observing(seen, _settling(current, unsettled) if current else normalise_by_batch))
+            if missing := [name for name in current if name not in seen]:
+                raise ModelError(
+                    f"call {missing[0]!r} of a BN layer was seen in one pass over the data and not in the next; {_SAME}"
+                )
         advance()
-        if missing := [name for name in current if name not in seen]:
-            raise ModelError(
-                f"call {missing[0]!r} of a BN layer was seen in one pass over the data and not in the next; {_SAME}"
-            )
         updated, changes = {}, {}
-        for name, (moments, eps, dtype) in seen.items():
-            result = merge(moments).compute()
+        for name, result in over_ranks(seen).items():
             if result.skipped_batches and not (current and passes <= len(current)):
                 raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
-            updated[name] = Population(result.mean.to(dtype), result.variance.to(dtype), eps, int(result.count))
+            updated[name] = _population(seen[name], result)
             if result.skipped_batches:  # statistics that do not fit yet can overflow a deep net
                 updated[name], changes[name] = current[name], float("inf")
             elif current:
@@ -133,6 +188,12 @@ def settle_population(
         if settled or not current:
             break
     return current, passes
+
+
+def _population(seen: Seen, result: MomentEstimates) -> Population:
+    mean, variance = result.mean.to(seen.like), result.variance.to(seen.like)
+    higher = result.skewness.to(seen.like), result.excess_kurtosis.to(seen.like)
+    return Population(mean, variance, seen.eps, int(result.count), *higher)
 
 
 def _unsettled(changes: Mapping[str, float], tolerance: float) -> set[str]:
@@ -149,24 +210,9 @@ def _settling(populations: Populations, unsettled: set[str]) -> Handler:
     by_population = population_handler(populations)
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        return (_by_batch if name in unsettled else by_population)(name, h, gamma, beta, eps)
+        return (normalise_by_batch if name in unsettled else by_population)(name, h, gamma, beta, eps)
 
     return handle
-
-
-def _observing(seen: dict[str, tuple[Moments, float, torch.dtype]], then: Handler) -> Handler:
-    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        moments = seen[name][0] if name in seen else Moments(h.shape[1], device=h.device)
-        seen[name] = moments, eps, gamma.dtype
-        moments.update(h)
-        return then(name, h, gamma, beta, eps)
-
-    return handle
-
-
-def _by_batch(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-    # not F.batch_norm, which refuses a last batch of one sample; its output is beta, and later passes put that right
-    return torch.batch_norm(h, gamma, beta, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
 
 
 def _change(new: Population, old: Population) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
-from bnlens.measure._pool import SamplePool
+from bnlens.measure._pool import Batch, Pool
 
 __all__ = ["Forward", "Probe", "default_forward", "run_inputs"]
 
@@ -82,37 +82,33 @@ class Probe:
 
     model: nn.Module
     interceptor: Interceptor
-    pool: SamplePool
+    pool: Pool
     loss: SampleLoss
     forward: Forward
     batch_size: int
 
-    def __post_init__(self) -> None:
-        first = next(self.model.parameters(), None)
-        self.device = torch.device("cpu") if first is None else first.device
-
-    def outputs(self, indices: Tensor, handler: Handler) -> tuple[Tensor, Any]:
-        """Return the output, float32 or wider, and target of the samples at ``indices``.
+    def outputs(self, batch: Batch, handler: Handler) -> tuple[Tensor, Any]:
+        """Return the output, float32 or wider, and target of a batch.
 
         Raises:
             ModelError: the output, or the input of a BN layer, does not have one row per sample.
         """
-        with self.interceptor.handling(_by_row(handler, len(indices))):
-            result = self.forward(self.model, self.pool.take(indices, self.device))
+        with self.interceptor.handling(_by_row(handler, batch.size)):
+            result = self.forward(self.model, batch.data)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ModelError(f"forward returns {_shape(result)}; return the pair (output, target)")
         output, target = result
-        if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != len(indices):
+        if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != batch.size:
             raise ModelError(
-                f"the model returns {_shape(output)} for {len(indices)} samples; return a tensor with one row per sample"
+                f"the model returns {_shape(output)} for {batch.size} samples; return a tensor with one row per sample"
             )
         # a loss in bfloat16 has three digits, too few for a gap
         return output.to(torch.promote_types(output.dtype, torch.float32)), target
 
     @torch.no_grad()
-    def losses(self, indices: Tensor, handler: Handler) -> Tensor:
-        """Return the loss of each sample, (len(indices),), float64, on the CPU, from one forward pass."""
-        output, target = self.outputs(indices, handler)
+    def losses(self, batch: Batch, handler: Handler) -> Tensor:
+        """Return the loss of each sample, (batch.size,), float64, on the CPU, from one forward pass."""
+        output, target = self.outputs(batch, handler)
         return self.loss.per_sample(output, target).double().cpu()
 
 

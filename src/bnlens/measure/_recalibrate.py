@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnlens._progress import progress_bar
 from bnlens.errors import DataError, ModelError
+from bnlens.measure._columns import Layout, concatenate
 from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
-from bnlens.measure._population import settle_population
+from bnlens.measure._memory import Footprint
+from bnlens.measure._population import normalise_by_batch, settle_population
 from bnlens.measure._probe import run_inputs
-from bnlens.moments import Moments
+from bnlens.measure._ranks import agreeing, gather, world
 
 __all__ = ["Recalibration", "recalibrate"]
 
@@ -27,7 +29,7 @@ class Recalibration:
 
     Attributes:
         layers: BN layers whose running statistics were set.
-        passes: passes over the loader until no statistic moved any more.
+        passes: passes over the samples until no statistic moved any more: two if the first was of all samples at once.
         samples: samples in one pass, over all ranks.
     """
 
@@ -49,8 +51,10 @@ def recalibrate(
     The moving averages of training lag behind the weights and carry the noise of the last batches. One pass in train mode
     (``torch.optim.swa_utils.update_bn``) still normalises each layer's input by the noisy statistics of single batches.
     Here each layer's statistics are taken with all earlier layers normalised by theirs: the loader is passed over until no
-    mean moves by more than ``tolerance`` standard deviations and no standard deviation by more than that fraction. Batches
-    may be of any size; sums are exact. If ``torch.distributed`` is initialised, the samples of all ranks count.
+    mean moves by more than ``tolerance`` standard deviations and no standard deviation by more than that fraction. Where
+    all samples fit in memory as one batch (2 GiB on a CPU, half of what is free on a GPU) they go through the model at
+    once, and a second pass confirms what that gave. Batches may be of any size; sums are exact. If ``torch.distributed``
+    is initialised, the samples of all ranks count.
 
     The running mean becomes mu_P and the running variance the Bessel-corrected variance over samples and pixels, as
     PyTorch keeps it. Mode, momentum, ``num_batches_tracked``, gradients, hooks and random number generators stay as they
@@ -89,7 +93,10 @@ def recalibrate(
     run = _Passes(model, loader, forward, Interceptor(layers))
     with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():
         advance = bar.stage("population statistics, passes", None)
-        populations, passes = settle_population(run, tolerance=tolerance, merge=_merge, advance=advance)
+        with agreeing():
+            whole = run.whole()
+        at_once = None if whole is None else partial(run.forwards, whole)
+        populations, passes = settle_population(run, at_once=at_once, tolerance=tolerance, advance=advance)
     written = 0
     with torch.no_grad():
         for name, population in populations.items():
@@ -100,7 +107,7 @@ def recalibrate(
             layer.running_mean.copy_(population.mean)
             layer.running_var.copy_(population.variance * (count / max(count - 1, 1)))
             written += 1
-    return Recalibration(written, passes, run.samples)
+    return Recalibration(written, passes, sum(gather(run.samples)))
 
 
 @dataclass
@@ -114,34 +121,45 @@ class _Passes:
     samples: int = 0
 
     def __call__(self, handler: Handler) -> None:
+        samples = 0
+        for batch in self.loader:
+            tensors = (leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim)
+            samples += next(map(len, tensors), 0)
+            self.forwards(batch, handler)
+        if not samples:
+            where = f" on rank {world()[0]}" if world()[1] > 1 else ""
+            again = " the second time; give one that can be iterated again, such as a DataLoader"
+            fix = again if self.samples else "; give a loader that yields batches of samples"
+            raise DataError(f"the loader is empty{where}{fix}")
+        self.samples = samples
+
+    @torch.no_grad()
+    def whole(self) -> Any | None:
+        """Return all samples as one batch; None if they do not fit in memory, or not together."""
+        layout, parts, size = Layout(), [], 0
+        footprint: Footprint | None = None
+        for batch in self.loader:
+            try:
+                rows, length = layout.rows(batch)
+            except DataError:
+                return None
+            if footprint is None:
+                footprint = Footprint(batch, length)
+                self.forwards(batch, footprint.noting(normalise_by_batch))
+            parts.append(rows)
+            self.samples = size = size + length
+            if size > footprint.samples:
+                return None
+        return layout.tree(concatenate(parts), None) if parts else None
+
+    def forwards(self, batch: Any, handler: Handler) -> None:
+        """Run the model on one batch."""
+
         def by_layer(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
             return handler(name.partition("#")[0], h, gamma, beta, eps)
 
         first = next(self.model.parameters(), next(self.model.buffers(), None))
         device = torch.device("cpu") if first is None else first.device
-        samples = 0
-        for batch in self.loader:
-            moved = pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
-            tensors = (leaf for leaf in pytree.tree_leaves(moved) if isinstance(leaf, Tensor) and leaf.ndim)
-            samples += next(map(len, tensors), 0)
-            with self.interceptor.handling(by_layer):
-                self.forward(self.model, moved)
-        counts = _over_ranks(samples)
-        if not all(counts):
-            where = f" on rank {counts.index(0)}" if len(counts) > 1 else ""
-            again = " the second time; give one that can be iterated again, such as a DataLoader"
-            fix = again if self.samples else "; give a loader that yields batches of samples"
-            raise DataError(f"the loader is empty{where}{fix}")
-        self.samples = sum(counts)
-
-
-def _over_ranks(samples: int) -> list[int]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [samples]
-    counts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(counts, samples)
-    return [int(count) for count in counts]
-
-
-def _merge(moments: Moments) -> Moments:
-    return moments.all_merge() if dist.is_available() and dist.is_initialized() else moments
+        moved = pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
+        with self.interceptor.handling(by_layer):
+            self.forward(self.model, moved)

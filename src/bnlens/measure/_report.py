@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction", "Report"]
 
+_WHY = {
+    "fisher": "it needs bnlens.report(..., fisher=True) and a loss with a known likelihood (likelihood=)",
+    "two_term": "the loss has no known likelihood (likelihood=)",
+}
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -33,7 +39,8 @@ class Prediction:
     Attributes:
         statistics_batch_size: M.
         network: the whole network.
-        layers: each layer alone, by name.
+        layers: by name, each layer's share of it, in the proportions of the nearest measured M; each layer alone where the
+            report has no shares.
         kind: ``"exact"``, ``"fisher"`` or ``"two_term"``.
     """
 
@@ -69,13 +76,17 @@ class Report(ReportData):
         statistics_batch_sizes: the M at which gaps were measured.
         prediction_batch_size: M0, the group size that predictions come from.
         samples: P, samples in the pool, which is the population.
-        rounds: shuffles of the pool behind each measured gap.
+        rounds: shuffles of the pool that were made.
         likelihood: the likelihood behind the Fisher terms, or None.
         population_passes: passes over the pool until the population statistics no longer changed.
         seed: seed of the groups and of the curvature draws.
         seconds: duration.
         version: of bnlens.
         created: ISO 8601 time, UTC.
+        precision: asked for, standard error over gap; None where ``rounds`` was given.
+        stopped: what ended it: ``"precision"``, ``"rounds"``, ``"seconds"``, or ``"samples"`` (64 shuffles without the
+            precision asked for).
+        groups: by M, how many groups were run.
     """
 
     def __repr__(self) -> str:
@@ -104,13 +115,19 @@ class Report(ReportData):
             estimate = gaps.predicted(statistics_batch_size, kind, population=population)
             if estimate is None:
                 raise UsageError(
-                    f"this report has no {kind!r} prediction, because the loss has no known likelihood; "
-                    "use kind='exact' or pass likelihood= to bnlens.report"
+                    f"this report has no {kind!r} prediction: {_WHY[kind]}; use kind='exact' or make the report so"
                 )
             return estimate
 
-        layers = {layer.name: at(layer.gaps) for layer in self.layers if layer.gaps is not None}
-        return Prediction(statistics_batch_size, at(self.network.gaps), layers, kind)
+        network = at(self.network.gaps)
+        nearest = min(self.statistics_batch_sizes, key=lambda size: abs(math.log(size / statistics_batch_size)))
+        measured, layers = self.network.gaps.measured[nearest], {}
+        for layer in self.layers:
+            if nearest in layer.share:
+                layers[layer.name] = network.times(layer.share[nearest] * (1 / measured.value))
+            elif layer.gaps is not None:
+                layers[layer.name] = at(layer.gaps)
+        return Prediction(statistics_batch_size, network, layers, kind)
 
     def to_frame(self) -> pd.DataFrame:
         """Return all numbers: a row per layer and M, the network's under ``(network)``; see `bnlens.measure` for columns."""
@@ -164,7 +181,7 @@ class Report(ReportData):
 
         gaps = self.network.gaps if layer is None else self[layer].gaps
         if gaps is None:
-            raise UsageError(f"the report has no gaps of layer {layer!r}; make one with per_layer=True")
+            raise UsageError(f"the report has no gaps of layer {layer!r}; make one with alone=True")
         return gap_by_size(gaps)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:

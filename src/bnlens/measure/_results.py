@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
@@ -21,7 +21,7 @@ class Gaps:
     Attributes:
         measured: gap by M, from running groups of M samples with their own statistics.
         exact: gap predicted at ``source``: linear terms plus the exact (antithetic) second order.
-        fisher: the same with the true Fisher matrix for the second order; None without a likelihood.
+        fisher: the same with the true Fisher matrix for the second order; None if not asked for.
         two_term: the paper's value at ``source``, sum over channels of zeta gamma^2; None without a likelihood.
         source: M0, the group size the predictions were made from.
         population: P, number of samples in the pool.
@@ -93,10 +93,14 @@ class LayerResult(Description):
         kind: class of the module.
         channels: C.
         pixels: pixels per sample; 1 after a linear layer.
-        gaps: with only this layer on group statistics, all others on population statistics; None if not asked for.
-        quadratic: second-order part of the Fisher prediction at M0; None without a likelihood.
+        gaps: with only this layer on group statistics, all others on population statistics; None if not asked for. Gaps
+            alone do not add up to the network's.
+        quadratic: second-order part of the Fisher prediction at M0; None if not asked for.
         self_inclusion: part of the predictions at M0 from each sample being in its own group.
         shift: part from the bias of 1 / sigma_B and the correlation of mu_B with sigma_B.
+        share: by M, the layer's part of the network's gap, nats per sample: shares add up to that gap (theory sheet D.3). A
+            negative one takes out what the noise of earlier layers put in. Empty in reports of bnlens before shares.
+        two_term: the paper's value at M0, sum over channels of zeta gamma^2; None without a likelihood.
     """
 
     name: str
@@ -107,6 +111,8 @@ class LayerResult(Description):
     quadratic: Estimate | None
     self_inclusion: float
     shift: float
+    share: Mapping[int, Estimate] = field(default_factory=dict)
+    two_term: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -118,11 +124,13 @@ class NetworkResult:
         population_loss: mean loss under population statistics, nats per sample.
         running_discrepancy: mean loss with the model's running statistics (eval mode) less that with population
             statistics; None where a layer keeps no running statistics.
+        unattributed: by M, the gap less the sum of the layers' shares: the error of the quadrature.
     """
 
     gaps: Gaps
     population_loss: Estimate
     running_discrepancy: Estimate | None
+    unattributed: Mapping[int, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ class Note:
 
     Attributes:
         kind: ``"frozen"``, ``"moving statistics"``, ``"weight decay"``, ``"stale statistics"``, ``"dead channels"``,
-            ``"no gradient"``, ``"shared layer"`` or ``"beyond first order"``.
+            ``"no gradient"``, ``"shared layer"``, ``"streamed"`` or ``"beyond first order"``.
         layer: module path, or an empty string for the whole network.
         text: one sentence with the numbers, and the fix where there is one.
     """
@@ -159,6 +167,9 @@ class ReportData:
     seconds: float
     version: str
     created: str
+    precision: float | None = None
+    stopped: str = "rounds"
+    groups: Mapping[int, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> LayerResult:
         """Return the layer of that name.
@@ -170,6 +181,13 @@ class ReportData:
             if layer.name == name:
                 return layer
         raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
+
+    def share_of_gap(self, layer: LayerResult, size: int) -> Estimate | None:
+        """Return a layer's share over the network's gap at a measured M; None where that is not three errors from zero."""
+        gap = self.network.gaps.measured[size]
+        if size not in layer.share or not abs(gap.value) > 3 * gap.stderr:
+            return None
+        return layer.share[size] * (1 / gap.value)
 
     def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
         """Return (name, M, gaps) of the network and of each layer, at the measured sizes or those given."""

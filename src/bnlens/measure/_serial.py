@@ -18,7 +18,7 @@ from bnlens.measure._results import ReportData
 
 __all__ = ["SCHEMA", "from_json", "from_text", "to_json"]
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had no shares
 
 _Report = TypeVar("_Report", bound=ReportData)
 
@@ -73,6 +73,11 @@ def _check(report: ReportData) -> None:
             raise ValueError(f"no measured gap at M = {missing[0] if missing else min(gaps.measured)}")
 
 
+def _optional(field: dataclasses.Field[Any]) -> bool:
+    """Return whether earlier schemas may lack the field."""
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
 def _build(annotation: Any, value: Any) -> Any:
     """Return the value of type ``annotation`` that ``plain`` made ``value`` of."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -80,9 +85,8 @@ def _build(annotation: Any, value: Any) -> Any:
         return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         hints = typing.get_type_hints(annotation)
-        return annotation(
-            **{field.name: _build(hints[field.name], value[field.name]) for field in dataclasses.fields(annotation)}
-        )
+        known = [field.name for field in dataclasses.fields(annotation) if field.name in value or not _optional(field)]
+        return annotation(**{name: _build(hints[name], value[name]) for name in known})
     if origin is tuple:
         return tuple(_build(args[0], item) for item in value)
     if origin is Mapping:

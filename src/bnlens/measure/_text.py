@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import ReportData
+from bnlens.measure._results import NETWORK, ReportData
 from bnlens.render import number
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["aligned", "prediction_text", "report_table", "report_text"]
 
 _Part = str | list[list[str]]  # a paragraph, or the rows of a table, headings first
+
+_SHORT = {
+    "seconds": "Stopped by max_seconds, short of the precision asked for",
+    "samples": "Stopped after {rounds} shuffles of the samples, short of the precision asked for",
+}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -59,13 +64,19 @@ def _parts(report: ReportData) -> list[_Part]:
     parts: list[_Part] = [
         f"bnlens report: {report.model}, {layers}, {report.samples} samples, "
         f"population loss {report.network.population_loss} nats",
+        *([_SHORT[report.stopped].format(rounds=report.rounds)] if report.stopped in _SHORT else []),
         "",
         "Gap: mean loss with the statistics of M samples less that with population statistics, nats per sample",
         _gap_table(report),
         f"predicted: from groups of {report.prediction_batch_size} samples, scaled to M; ratio: predicted / measured",
-        "",
-        _layer_table(report),
     ]
+    if any(layer.share for layer in report.layers):
+        parts += [
+            "",
+            "Share of each layer in the network's gap, nats per sample and per cent of the gap",
+            _share_table(report),
+        ]
+    parts += ["", _layer_table(report)]
     if report.network.running_discrepancy is not None:
         parts += ["", f"Loss with running less population statistics: {report.network.running_discrepancy} nats"]
     if report.notes:
@@ -80,12 +91,32 @@ def prediction_text(batch_size: int, kind: str, rows: Mapping[str, Estimate]) ->
 
 
 def _gap_table(report: ReportData) -> list[list[str]]:
-    rows = [["layer", "M", "measured", "predicted", "ratio", "Fisher", "two-term (paper)"]]
-    for name, size, gaps in report.gap_rows():
-        kinds = ("exact", "fisher", "two_term")
-        exact, fisher, two_term = (gaps.predicted(size, kind, population=gaps.population) for kind in kinds)
-        rows.append([name, *map(_text, (size, gaps.measured[size], exact, gaps.ratio(size), fisher, two_term))])
+    gaps = [gaps for _, _, gaps in report.gap_rows()]
+    fisher = any(g.fisher is not None for g in gaps)
+    rows = [["layer", "M", "measured", "predicted", "ratio", *(["Fisher"] if fisher else []), "two-term (paper)"]]
+    for name, size, g in report.gap_rows():
+        kinds = ("exact", *(["fisher"] if fisher else []), "two_term")
+        exact, *others = (g.predicted(size, kind, population=g.population) for kind in kinds)
+        label = name if name == NETWORK else f"{name} alone"
+        rows.append([label, *map(_text, (size, g.measured[size], exact, g.ratio(size), *others))])
     return rows
+
+
+def _share_table(report: ReportData) -> list[list[str]]:
+    sizes = report.statistics_batch_sizes
+    rows = [["layer", *(heading for size in sizes for heading in (f"M = {size}", "%"))]]
+    for layer in report.layers:
+        pairs = ((layer.share.get(size), report.share_of_gap(layer, size)) for size in sizes)
+        rows.append([layer.name, *(cell for share, part in pairs for cell in (_text(share), _per_cent(part)))])
+    left = [report.network.unattributed.get(size) for size in sizes]
+    measured = [report.network.gaps.measured[size] for size in sizes]
+    rows.append(["(not attributed)", *(cell for part in left for cell in (_text(part), ""))])
+    rows.append([NETWORK, *(cell for gap in measured for cell in (str(gap), ""))])
+    return rows
+
+
+def _per_cent(part: Estimate | None) -> str:
+    return "–" if part is None else f"{100 * part.value:.0f}"
 
 
 def _layer_table(report: ReportData) -> list[list[str]]:

@@ -1,0 +1,229 @@
+"""One pass over the pool under population statistics: losses, and streaming sums of what each sample adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bnlens.measure._intercept import Handler
+from bnlens.measure._nodes import CallGradients, Node, node, standardise
+from bnlens.measure._population import Population, Populations
+from bnlens.measure._probe import Probe
+from bnlens.measure._ranks import gather, in_number_order
+from bnlens.moments import CrossMoments
+from bnlens.theory.zeta import zeta
+
+__all__ = ["COLUMNS", "CallNoise", "CallSums", "Collected", "Kept", "collect"]
+
+COLUMNS = ("self_inclusion", "pixel_mean", "mean", "pixel_std", "std", "kurtosis", "two_term")
+"""Numbers that a sample adds to a call. Their covariances are streamed, so that standard errors need no sample."""
+
+
+@dataclass(frozen=True)
+class CallNoise:
+    """The part of each sample in the batch statistics of one BN call, to first order; xhat = (h - mu_P) / sigma_P.
+
+    Attributes:
+        mean: a, mean over pixels of xhat, (N, C).
+        half_square: q = (mean over pixels of xhat^2 less its mean over the pool) / 2, (N, C).
+        moved: change of (beta, gamma) that the sample causes, v = (-gamma a, -gamma q), (N, 2C).
+    """
+
+    mean: Tensor
+    half_square: Tensor
+    moved: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, population: Population, gamma: Tensor) -> CallNoise:
+        """From xhat as `standardise` gives it, (N, C, pixels)."""
+        a, q = x.mean(2), (x.square().mean(2) - population.square) / 2
+        return cls(a, q, torch.cat([-gamma * a, -gamma * q], dim=1))
+
+
+@dataclass
+class CallSums:
+    """Sums over the samples of the pool, of one BN call.
+
+    Attributes:
+        population: its statistics.
+        gamma: (C,), float64, ones where the layer has none.
+        pixels: pixels per sample.
+        channels: sums over samples of a^2, q^2, a q, of the gradients of beta and gamma at the given targets, and of the
+            squares of those at the drawn ones; (7, C), float64.
+        samples: the numbers per sample of ``COLUMNS``.
+        reached: whether a gradient ever came.
+    """
+
+    population: Population
+    gamma: Tensor
+    pixels: int
+    channels: Tensor = field(init=False)
+    samples: CrossMoments = field(default_factory=lambda: CrossMoments(len(COLUMNS)))
+    reached: bool = False
+
+    def __post_init__(self) -> None:
+        self.channels = torch.zeros(7, len(self.gamma), dtype=torch.float64)
+
+    def add(self, noise: CallNoise, fourth: Tensor, given: CallGradients | None, drawn: CallGradients | None) -> None:
+        """Add a batch; ``fourth`` is the mean over pixels of xhat^4, (N, C)."""
+        self.reached = self.reached or given is not None
+        a, q, fourth = (values.cpu().double() for values in (noise.mean, noise.half_square, fourth))
+        nothing = torch.zeros(len(a), 2 * a.shape[1], dtype=torch.float64)
+        g, d = (nothing if found is None else found.stacked.cpu().double() for found in (given, drawn))
+        products = (a * a, q * q, a * q, *g.chunk(2, dim=1), *d.square().chunk(2, dim=1))
+        self.channels += torch.stack([product.sum(0) for product in products])
+        square = self.population.square.cpu().double()
+        columns = {
+            "self_inclusion": (g * noise.moved.cpu().double()).sum(1),
+            "pixel_mean": (square + 2 * q).sum(1),
+            "mean": a.square().sum(1),
+            "pixel_std": ((fourth - square.square()) / 4 - square * q).sum(1),
+            "std": q.square().sum(1),
+            "kurtosis": self._kurtosis(a, q, fourth, square),
+            "two_term": zeta(*self._variances(), *d.square().chunk(2, dim=1)).sum(1),
+        }
+        self.samples.update(torch.stack([columns[name] for name in COLUMNS], dim=1))
+
+    def _variances(self) -> tuple[Tensor, Tensor]:
+        """Return those of the noise of beta and gamma, were pixels independent (theory sheet A.1), (C,) each.
+
+        The two-term value takes the measured ones, which are known after the pass; for its relative error these do.
+        """
+        kurtosis = self.population.excess_kurtosis.cpu().double().nan_to_num()
+        return self.gamma.square(), self.gamma.square() * (kurtosis + 2) / 4
+
+    def _kurtosis(self, a: Tensor, q: Tensor, fourth: Tensor, square: Tensor) -> Tensor:
+        """Return the influence of each sample on the excess kurtosis m4 / m2^2 - 3, mean over live channels, (N,).
+
+        The influence of the mean enters through m3, that of the variance through m4.
+        """
+        live = square > 0.5  # a dead channel is all epsilon and has no kurtosis
+        if not live.any():
+            return a.new_zeros(len(a))
+        kurtosis = self.population.excess_kurtosis.cpu().double() + 3
+        of_mean = 4 * self.population.skewness.cpu().double() * a / square.sqrt()
+        return (fourth / square.square() - of_mean - 4 * kurtosis * q / square)[:, live].mean(1) - 3
+
+    def merge(self, other: CallSums) -> None:
+        """Add the samples of another rank."""
+        self.channels = self.channels + other.channels
+        self.samples.merge(other.samples)
+        self.reached = self.reached or other.reached
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Gradients and noise of each sample, for the Fisher matrix, by call name, (P, 2C) float32 on the CPU each.
+
+    Attributes:
+        drawn: gradients of (beta, gamma) at curvature draws.
+        moved: v of `CallNoise`.
+    """
+
+    drawn: dict[str, Tensor]
+    moved: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The outcome of `collect`.
+
+    Attributes:
+        losses: under population statistics, (P,), float64, nats, in the order of the pool.
+        running: losses under other statistics less these, (P,); None if not asked for.
+        calls: sums by call name, in the order of execution.
+        kept: None if not asked for.
+    """
+
+    losses: Tensor
+    running: Tensor | None
+    calls: dict[str, CallSums]
+    kept: Kept | None
+
+
+def collect(
+    probe: Probe,
+    populations: Populations,
+    *,
+    seed: int,
+    other: Handler | None = None,
+    keep: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Collected:
+    """Make one forward pass over the pool, and a backward pass for each kind of target, under population statistics.
+
+    Args:
+        probe: the model on its samples.
+        populations: population statistics of all calls.
+        seed: of the curvature draws, which are made where the loss has a likelihood.
+        other: a handler, to run the pool under it too.
+        keep: keep what the Fisher matrix needs: 16 bytes per sample and channel.
+        advance: called after each batch.
+    """
+    calls: dict[str, CallSums] = {}
+    losses: list[tuple[int, tuple[Tensor, Tensor | None]]] = []
+    rows: list[tuple[int, dict[str, tuple[Tensor, Tensor]]]] = []
+    for batch in probe.pool.in_order(probe.batch_size):
+        seen: dict[str, tuple[CallNoise, Tensor]] = {}
+        result = node(
+            probe,
+            batch,
+            populations,
+            watch=_noting(populations, calls, seen),
+            draws=_generator(probe, seed, batch.number),
+        )
+        running = None if other is None else probe.losses(batch, other) - result.losses
+        losses.append((batch.number, (result.losses, running)))
+        for name, (noise, fourth) in seen.items():
+            calls[name].add(noise, fourth, result.given.get(name), result.drawn.get(name))
+        if keep:
+            rows.append((batch.number, {name: _row(noise, result, name) for name, (noise, _) in seen.items()}))
+        advance()
+    ordered = in_number_order(losses)
+    changes = [change for _, change in ordered if change is not None]
+    return Collected(
+        torch.cat([loss for loss, _ in ordered]),
+        torch.cat(changes) if changes else None,
+        _merged_calls(calls),
+        _kept(in_number_order(rows)) if keep else None,
+    )
+
+
+def _generator(probe: Probe, seed: int, number: int) -> torch.Generator | None:
+    if probe.loss.likelihood is None:
+        return None
+    return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)  # however the batches are spread
+
+
+def _noting(
+    populations: Populations, calls: dict[str, CallSums], seen: dict[str, tuple[CallNoise, Tensor]]
+) -> Callable[[str, Tensor, Tensor], None]:
+    def watch(name: str, h: Tensor, gamma: Tensor) -> None:
+        x = standardise(h, populations[name])
+        seen[name] = CallNoise.of(x, populations[name], gamma), x.square().square_().mean(2)
+        calls.setdefault(name, CallSums(populations[name], gamma.cpu().double(), x.shape[2]))
+
+    return watch
+
+
+def _row(noise: CallNoise, result: Node, name: str) -> tuple[Tensor, Tensor]:
+    drawn = result.drawn.get(name)
+    moved = noise.moved.float().cpu()
+    return torch.zeros_like(moved) if drawn is None else drawn.stacked.float().cpu(), moved
+
+
+def _kept(rows: list[dict[str, tuple[Tensor, Tensor]]]) -> Kept:
+    names = rows[0]
+    drawn, moved = ({name: torch.cat([row[name][column] for row in rows]) for name in names} for column in (0, 1))
+    return Kept(drawn, moved)
+
+
+def _merged_calls(calls: dict[str, CallSums]) -> dict[str, CallSums]:
+    first, *others = gather(calls)
+    for other in others:
+        for name, sums in other.items():
+            first[name].merge(sums)
+    return first

@@ -1,0 +1,53 @@
+"""How many samples a pass may hold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bnlens.measure._intercept import Handler
+from bnlens.measure._probe import Probe
+from bnlens.measure._ranks import gather
+
+__all__ = ["device_of", "samples_at_once"]
+
+_LIMIT = 2**30  # bytes that a backward pass may keep
+_TRIED = 8  # samples, on which that is measured
+
+
+def samples_at_once(probe: Probe, largest: int, handler: Handler) -> int:
+    """Return the samples per pass: whole groups of the ``largest`` size that hold about the loader's batch.
+
+    They are fewer where a backward pass would keep more than 1 GiB (on a GPU, a quarter of what is free).
+
+    Args:
+        probe: the model on its samples.
+        largest: the largest group size.
+        handler: normalises the trial pass.
+    """
+    batch = next(probe.pool.shard(probe.batch_size))
+    batch = batch.head(min(_TRIED, batch.size))
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def tracked(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+        return handler(name, h if h.requires_grad else h.detach().requires_grad_(), gamma, beta, eps)
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        _outputs = probe.outputs(batch, tracked)  # holds the graph, and with it what it keeps, until all is counted
+        each = max(1, sum(kept.values()) // batch.size)
+    device = device_of(probe.model)
+    limit = _LIMIT if device.type != "cuda" else torch.cuda.mem_get_info(device)[0] // 4
+    groups = min(-(-probe.pool.batch_size // largest), limit // (each * largest))
+    return largest * min(gather(max(1, groups)))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the model's parameters are, or its buffers where it has none."""
+    first = next(model.parameters(), next(model.buffers(), None))
+    return torch.device("cpu") if first is None else first.device

@@ -1,0 +1,219 @@
+"""Gaps, shares and the law of the groups in one batch of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bnlens.measure._collect import CallNoise
+from bnlens.measure._groups import Perturbation, by_group, ghost_handler, mirrored_handler, perturbation, spread
+from bnlens.measure._nodes import CallGradients, Node, node, standardise
+from bnlens.measure._pool import Batch
+from bnlens.measure._population import Populations, population_handler
+from bnlens.measure._probe import Probe
+from bnlens.measure._quadrature import enough_nodes, lobatto
+from bnlens.measure._ranks import gather
+
+__all__ = ["Groups", "LawGroups", "Sampler", "ZeroNode"]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of one size in one batch, k of them, with L calls of BN layers; float64, nats per sample, on the CPU.
+
+    Attributes:
+        gaps: mean loss with the group's own statistics less that with population statistics, (k,).
+        controls: per call, (mean gradient) . (mean noise) of the group, both under population statistics, (k, L); None if
+            the gap alone was asked for.
+        shares: the gap split among the calls, (k, L); their sum is the gap up to the error of the quadrature.
+    """
+
+    gaps: Tensor
+    controls: Tensor | None = None
+    shares: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LawGroups:
+    """The expansion of theory sheet D.2 for k groups: eps of each is mirrored.
+
+    Attributes:
+        quadratic: (loss(eps) + loss(-eps) - 2 loss(0)) / 2, averaged over the group's samples, (k,).
+        linear: mean over the group's samples of g_j . eps, summed over the active calls, (k,).
+        controls: of the active calls, see `Groups`.
+        recorded: eps of each group by call, on the CPU, where it is kept for the Fisher matrix.
+    """
+
+    quadratic: Tensor
+    linear: Tensor
+    controls: Tensor
+    recorded: Mapping[str, Perturbation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ZeroNode:
+    """A batch under population statistics: losses, gradients and noise of each sample."""
+
+    result: Node
+    noise: Mapping[str, CallNoise]
+    found: dict[int, Tensor] = field(default_factory=dict)
+
+    def controls(self, size: int) -> Tensor:
+        """Return the controls of `Groups` for the groups of ``size`` that the batch has, (k, L)."""
+        if size in self.found:
+            return self.found[size]
+        columns, samples = [], len(self.result.losses)
+        rows = samples - samples % size
+        for name, noise in self.noise.items():
+            gradients = self.result.given.get(name)
+            if gradients is None:
+                columns.append(noise.mean.new_zeros(rows // size))
+                continue
+            gradient, moved = (by_group(values[:rows], size) for values in (gradients.stacked, noise.moved))
+            columns.append((gradient * moved).sum(1))
+        self.found[size] = torch.stack(columns, dim=1).double().cpu()
+        return self.found[size]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The line from population statistics to those of the groups of one batch: gaps, eps by call, and the work at its ends."""
+
+    batch: Batch
+    gaps: Tensor
+    record: Mapping[str, Perturbation]
+    ends: tuple[Tensor, Tensor]
+
+
+@dataclass
+class Sampler:
+    """Runs batches; L calls of BN layers.
+
+    Attributes:
+        probe: the model on its samples.
+        populations: population statistics of all calls.
+        nodes: of the quadrature, by group size; see `choose_nodes`.
+    """
+
+    probe: Probe
+    populations: Populations
+    nodes: dict[int, int] = field(default_factory=dict)
+
+    def zero(self, batch: Batch) -> ZeroNode:
+        """Run a batch under population statistics, forward and backward."""
+        noise: dict[str, CallNoise] = {}
+
+        def watch(name: str, h: Tensor, gamma: Tensor) -> None:
+            noise[name] = CallNoise.of(standardise(h, self.populations[name]), self.populations[name], gamma)
+
+        return ZeroNode(node(self.probe, batch, self.populations, watch=watch), noise)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return the losses under population statistics, (N,), from a forward pass."""
+        return self.probe.losses(batch, population_handler(self.populations))
+
+    def gaps(self, batch: Batch, size: int, losses: Tensor, active: Collection[str] | None = None) -> Tensor:
+        """Return the gap of each group of ``size``, (k,), by one forward pass.
+
+        Args:
+            batch: N samples.
+            size: of a group.
+            losses: under population statistics, (N,).
+            active: the calls on group statistics; None for all.
+        """
+        rows = batch.size - batch.size % size
+        handler = ghost_handler(self.populations, self.populations if active is None else active, size)
+        return by_group(self.probe.losses(batch.head(rows), handler) - losses[:rows], size)
+
+    def shares(self, batch: Batch, size: int, zero: ZeroNode) -> Groups:
+        """Return gaps, controls and shares of the groups of ``size``.
+
+        A pass forward and backward for each node after t = 0; the one at t = 1 is the group with its own statistics.
+        """
+        line = self._line(batch, size, zero)
+        return Groups(line.gaps, zero.controls(size), self._shares(line, size, self.nodes[size]))
+
+    def choose_nodes(self, passes: Sequence[tuple[Batch, ZeroNode]], size: int) -> list[tuple[int, Groups]]:
+        """Take as many nodes for groups of ``size`` as those of some batches, of all ranks, ask for; all ranks call it.
+
+        Returns:
+            The groups, with shares by these nodes, and the numbers of their batches.
+        """
+        fits = [(batch, zero, self._line(batch, size, zero)) for batch, zero in passes if batch.size >= size]
+        gap = _over_ranks(float(line.gaps.square().sum()) for _, _, line in fits)
+        shares: dict[int, list[Tensor]] = {}
+
+        def residual(nodes: int) -> float:
+            shares[nodes] = [self._shares(line, size, nodes) for _, _, line in fits]
+            left = (line.gaps - found.sum(1) for (_, _, line), found in zip(fits, shares[nodes], strict=True))
+            rest = _over_ranks(float(part.square().sum()) for part in left)
+            return math.sqrt(rest / gap) if gap else 0.0
+
+        self.nodes[size] = enough_nodes(residual)
+        found = zip(fits, shares[self.nodes[size]], strict=True)
+        return [(b.number, Groups(line.gaps, zero.controls(size), parts)) for (b, zero, line), parts in found]
+
+    def _line(self, batch: Batch, size: int, zero: ZeroNode) -> _Line:
+        rows = batch.size - batch.size % size
+        batch = batch.head(rows)
+        record: dict[str, Perturbation] = {}
+
+        def to_group(name: str, h: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+            record[name] = perturbation(h, size, self.populations[name], gamma)
+            return spread(record[name], size)
+
+        end = node(self.probe, batch, self.populations, move=to_group)
+        gaps = by_group(end.losses - zero.result.losses[:rows], size)
+        ends = _work(zero.result.given, record, size), _work(end.given, record, size)
+        return _Line(batch, gaps, record, ends)
+
+    def _shares(self, line: _Line, size: int, nodes: int) -> Tensor:
+        (_, first), *inner, (_, last) = lobatto(nodes)
+        total = first * line.ends[0] + last * line.ends[1]
+        for t, weight in inner:
+
+            def move(name: str, h: Tensor, gamma: Tensor, t: float = t) -> tuple[Tensor, Tensor]:
+                return spread(line.record[name], size, t)
+
+            between = node(self.probe, line.batch, self.populations, move=move)
+            total = total + weight * _work(between.given, line.record, size)
+        return total
+
+    def law(self, batch: Batch, size: int, zero: ZeroNode, active: Sequence[str], *, keep: bool = False) -> LawGroups:
+        """Return the expansion for groups of ``size`` with the calls ``active`` on group statistics, by two forward passes.
+
+        A BN net on a group computes exactly what the PN net does at (beta, gamma) + eps. So one forward pass with the
+        group's statistics gives loss(eps), and one with the mirrored perturbation gives loss(-eps); no derivative is
+        taken, so kinks count in full.
+        """
+        rows = batch.size - batch.size % size
+        batch = batch.head(rows)
+        record: dict[str, Perturbation] = {}
+        plus = self.probe.losses(batch, ghost_handler(self.populations, active, size, record))
+        minus = self.probe.losses(batch, mirrored_handler(self.populations, record, size))
+        quadratic = by_group((plus + minus) / 2 - zero.result.losses[:rows], size)
+        linear = _work(zero.result.given, record, size).sum(1)
+        index = [list(self.populations).index(name) for name in active]
+        kept = {n: Perturbation(p.shift.cpu(), p.scale.cpu()) for n, p in record.items()} if keep else {}
+        return LawGroups(quadratic, linear, zero.controls(size)[:, index], kept)
+
+
+def _over_ranks(terms: Iterable[float]) -> float:
+    return math.fsum(gather(math.fsum(terms)))
+
+
+def _work(gradients: Mapping[str, CallGradients], record: Mapping[str, Perturbation], size: int) -> Tensor:
+    """Return eps . (mean gradient of the group) per call of ``record``, (k, calls), float64, on the CPU."""
+    columns = []
+    for name, moved in record.items():
+        rows = len(moved.shift) * size
+        if name not in gradients:
+            columns.append(moved.shift.new_zeros(len(moved.shift)))
+            continue
+        beta, gamma = (by_group(g[:rows], size) for g in (gradients[name].beta, gradients[name].gamma))
+        columns.append((moved.shift * beta + moved.scale * gamma).sum(1))
+    return torch.stack(columns, dim=1).double().cpu()
