@@ -28,12 +28,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The same examples on every run, and neither a deadline nor a check of speed: how fast the machine is decides no test.
 hypothesis.settings.register_profile(
-    "bnlens", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "bnlens",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    # on a GPU a layer's pass takes the launch of its kernels, which for small inputs is long
+    max_examples=20 if "BNLENS_TEST_DEVICE" in os.environ else 100,
 )
 hypothesis.settings.load_profile("bnlens")
 # It would also draw from the constants of all modules that are loaded by then: examples that depend on the tests before.
 if hasattr(providers, "_get_local_constants"):
     providers._get_local_constants = lambda: providers._local_constants
+
+
+@pytest.fixture(autouse=True)
+def _device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With ``BNLENS_TEST_DEVICE=cuda`` the tests of layers and conversion make their tensors there."""
+    if "BNLENS_TEST_DEVICE" not in os.environ:
+        yield
+        return
+    from on_device import on_device
+
+    with on_device(request.path.stem, request.path.parent.name):
+        yield
 
 
 @pytest.fixture(scope="session")
