@@ -1,4 +1,4 @@
-"""Draw the figure of the README and print the tables of docs/report.md from benchmarks/results/d5_cifar10.json.
+"""Draw the figures of the README and docs/report.md and print their tables, from d5_cifar10.json and report_reach.json.
 
 Run: python docs/figures.py   (needs the extra [png] and a Chromium)
 """
@@ -100,9 +100,65 @@ def layer_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def share_cases() -> dict[str, dict[str, Any]]:
+    """The nets of D5 in the results of `benchmarks/report_reach.py`, by net."""
+    rows = json.loads((ROOT / "benchmarks/results/report_reach.json").read_text(encoding="utf-8"))["rows"]
+    return {row["case"].removeprefix("d5 "): row for row in rows if row["case"].startswith("d5 ")}
+
+
+def draw_shares(cases: dict[str, dict[str, Any]], size: int = 16) -> go.Figure:
+    """Share of each layer, beside the gap of that layer alone, in per cent of the network's gap."""
+    titles = list(NETS.values())
+    figure = make_subplots(1, 2, subplot_titles=titles, column_widths=[0.36, 0.64], horizontal_spacing=0.07)
+    for column, net in enumerate(NETS, start=1):
+        row, gap = cases[net], cases[net][f"gap at {size}"]
+        for name, label, role in (("shares", "share", "measured"), ("alone", "layer alone", "paper")):
+            look = ROLES[role]
+            trace = go.Scatter(
+                x=[short(layer) for layer in row["names"]],
+                y=[100 * value / gap for value in row[f"{name} at {size}"]],
+                error_y={"array": [100 * error / gap for error in row[f"{name} stderr at {size}"]]},
+                mode="markers",
+                name=label,
+                showlegend=column == 1,
+                marker={"color": look["color"], "symbol": look["symbol"], "size": 9},
+            )
+            figure.add_trace(trace, row=1, col=column)
+    figure.update_layout(template=template(), width=1100, height=420, paper_bgcolor="white", scattermode="group")
+    figure.update_layout(legend={"y": 1.12}, margin={"t": 90})
+    figure.update_yaxes(title_text=f"per cent of the network's gap at M = {size}", row=1, col=1)
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def share_table(cases: dict[str, dict[str, Any]], sizes: tuple[int, ...] = (16, 64)) -> str:
+    """Markdown: shares and gaps alone in nats and per cent of the network's gap."""
+    lines = ["| network | layer | " + " | ".join(f"share, M = {m} | % | alone | %" for m in sizes) + " |"]
+    lines.append("|---|---|" + "---|" * (4 * len(sizes)))
+    for net, row in cases.items():
+        for place, layer in enumerate(row["names"]):
+            cells = []
+            for size in sizes:
+                for kind in ("shares", "alone"):
+                    value, error = row[f"{kind} at {size}"][place], row[f"{kind} stderr at {size}"][place]
+                    cells += [number(value, error), f"{100 * value / row[f'gap at {size}']:.0f}"]
+            lines.append(f"| {net} | {short(layer)} | " + " | ".join(cells) + " |")
+        cells = []
+        for size in sizes:
+            gap = row[f"gap at {size}"]
+            for kind in ("shares", "alone"):
+                total = sum(row[f"{kind} at {size}"])
+                cells += [f"{total:.4f}", f"{100 * total / gap:.0f}"]
+        lines.append(f"| {net} | sum | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     table = rows_of_claims("d5_cifar10.json")["D5"]
     target = ROOT / "docs/images/gap_cifar10.png"
     target.parent.mkdir(exist_ok=True)
     draw(table).write_image(target, scale=2)
-    print(network_table(table), layer_table(table), f"Written: {target.relative_to(ROOT)}", sep="\n\n")
+    shares = share_cases()
+    draw_shares(shares).write_image(target.with_name("shares_cifar10.png"), scale=2)
+    print(network_table(table), layer_table(table), share_table(shares), f"Written: {target.parent}", sep="\n\n")
