@@ -59,9 +59,14 @@ def draw(rows: list[dict[str, Any]], size: int = 16) -> go.Figure:
                 row=1,
                 col=column,
             )
+    return finished(figure, f"gap at M = {size} (nats per sample)")
+
+
+def finished(figure: go.Figure, title: str) -> go.Figure:
+    """The figure in the house's look, with a title at the first vertical axis."""
     figure.update_layout(template=template(), width=1100, height=420, paper_bgcolor="white", scattermode="group")
     figure.update_layout(legend={"y": 1.12}, margin={"t": 90})
-    figure.update_yaxes(title_text=f"gap at M = {size} (nats per sample)", row=1, col=1)
+    figure.update_yaxes(title_text=title, row=1, col=1)
     figure.update_yaxes(rangemode="tozero")
     figure.update_xaxes(type="category")
     return figure
@@ -124,12 +129,7 @@ def draw_shares(cases: dict[str, dict[str, Any]], size: int = 16) -> go.Figure:
                 marker={"color": look["color"], "symbol": look["symbol"], "size": 9},
             )
             figure.add_trace(trace, row=1, col=column)
-    figure.update_layout(template=template(), width=1100, height=420, paper_bgcolor="white", scattermode="group")
-    figure.update_layout(legend={"y": 1.12}, margin={"t": 90})
-    figure.update_yaxes(title_text=f"per cent of the network's gap at M = {size}", row=1, col=1)
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_xaxes(type="category")
-    return figure
+    return finished(figure, f"per cent of the network's gap at M = {size}")
 
 
 def share_table(cases: dict[str, dict[str, Any]], sizes: tuple[int, ...] = (16, 64)) -> str:
