@@ -473,3 +473,10 @@ def test_ratio_only_where_there_is_a_gap() -> None:
     predicted = gaps.predicted(size, population=gaps.population)
     assert predicted is not None
     assert gaps.ratio(size) == predicted.over(measured)
+
+
+def test_over_a_gap_of_zero_layers_are_predicted_by_nothing() -> None:
+    report = full()
+    gaps = dataclasses.replace(report.network.gaps, measured={16: Estimate(0.0, 0.0), 64: Estimate(0.0, 0.0)})
+    report = dataclasses.replace(report, network=dataclasses.replace(report.network, gaps=gaps))
+    assert math.isnan(report.predict(16).layers["stem.1"].value)

@@ -221,7 +221,7 @@ def test_the_name_of_a_shared_layer_stands_for_all_its_calls() -> None:
 
 
 def test_the_old_name_of_alone() -> None:
-    with pytest.warns(DeprecationWarning, match="per_layer is now alone"):
+    with pytest.warns(DeprecationWarning, match="per_layer is deprecated; use alone=True"):
         old = report_on(make(), alone=False, per_layer=True)
     assert numbers(old) == numbers(report_on(make()))
 

@@ -121,10 +121,11 @@ class Report(ReportData):
 
         network = at(self.network.gaps)
         nearest = min(self.statistics_batch_sizes, key=lambda size: abs(math.log(size / statistics_batch_size)))
-        measured, layers = self.network.gaps.measured[nearest], {}
+        # its error is in that of the share; over a gap of zero there is no proportion
+        gap, layers = Estimate(self.network.gaps.measured[nearest].value, 0.0), {}
         for layer in self.layers:
             if nearest in layer.share:
-                layers[layer.name] = network.times(layer.share[nearest] * (1 / measured.value))
+                layers[layer.name] = network.times(layer.share[nearest].over(gap))
             elif layer.gaps is not None:
                 layers[layer.name] = at(layer.gaps)
         return Prediction(statistics_batch_size, network, layers, kind)

@@ -98,7 +98,7 @@ def report(
             shuffles of the samples.
         max_seconds: return after about so long with what there is; the report says so.
         rounds: make so many shuffles of the samples instead, whatever the precision; errors fall as 1/sqrt(rounds).
-        shares: split the gap among the layers; without, the network's gap takes about a third of the passes.
+        shares: split the gap among the layers; without, the network's gap takes fewer passes.
         alone: also measure and predict the gap with one layer on group statistics and all others on population
             statistics: of all layers, or of those named. It takes passes for each layer, and such gaps do not add up.
         fisher: also predict with the true Fisher matrix, which takes 16 bytes per sample and BN channel.
@@ -146,7 +146,8 @@ def report(
         None if max_seconds is None else started + positive("max_seconds", max_seconds),
     )
     if per_layer is not None:
-        warnings.warn("per_layer is now alone (and shares)", DeprecationWarning, stacklevel=2)
+        advice = "per_layer is deprecated; use alone=True to measure layers alone, shares=False to leave them out"
+        warnings.warn(advice, DeprecationWarning, stacklevel=2)
         alone, shares = alone or per_layer, shares and per_layer
     given, layers = check_model(model)
     model = placed(given, device)
