@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bnlens.likelihood import LIKELIHOODS, curvature_form, curvature_root, terms_per_sample
+from bnlens.likelihood import LIKELIHOODS, curvature_form, curvature_root, expected_target, terms_per_sample
 
 LOSSES = {
     "cross_entropy": F.cross_entropy,
@@ -36,3 +36,16 @@ def test_form_is_that_of_the_automatic_hessian_and_of_the_root_over_all_signs(li
         root = curvature_root(output, torch.tensor(signs, dtype=torch.float64).view(shape), likelihood)
         squares.append((root * tangent).sum().square())
     torch.testing.assert_close(torch.stack(squares).mean() / terms_per_sample(output, likelihood), form[0])
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_expected_target_is_the_gradient_but_for_terms_of_the_target(likelihood):
+    one, other = torch.randn(2, 4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = target_like(one, likelihood)
+
+    def gradient(output):
+        leaf = output.clone().requires_grad_()
+        return torch.autograd.grad(LOSSES[likelihood](leaf, target, reduction="sum"), leaf)[0]
+
+    change = expected_target(one, likelihood) - expected_target(other, likelihood)
+    torch.testing.assert_close(change, gradient(one) - gradient(other))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["LIKELIHOODS", "Likelihood", "curvature_form", "curvature_root", "terms_per_sample"]
+__all__ = ["LIKELIHOODS", "Likelihood", "curvature_form", "curvature_root", "expected_target", "terms_per_sample"]
 
 Likelihood = Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"]
 LIKELIHOODS: tuple[Likelihood, ...] = ("cross_entropy", "binary_cross_entropy", "mean_squared_error")
@@ -29,6 +29,16 @@ def terms_per_sample(output: Tensor, likelihood: Likelihood) -> int:
     """
     terms = output[0].numel()
     return terms // output.shape[1] if likelihood == "cross_entropy" else terms
+
+
+def expected_target(output: Tensor, likelihood: Likelihood) -> Tensor:
+    """Return what the gradient of the summed loss is but for terms of the target: softmax, sigmoid or twice the output.
+
+    H is its derivative. ``output``, logits or values, is (N, ...), and so is the result.
+    """
+    if likelihood == "cross_entropy":
+        return output.softmax(1)
+    return output.sigmoid() if likelihood == "binary_cross_entropy" else 2 * output
 
 
 def curvature_root(output: Tensor, signs: Tensor, likelihood: Likelihood) -> Tensor:

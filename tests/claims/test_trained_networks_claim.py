@@ -26,7 +26,13 @@ def result(network: float, layer: float, *, two_term: float = 0.5, stderr: float
         for size in (16, 64):
             gap = 1 / size
             row: dict[str, Any] = {"layer": name, "statistics_batch_size": size}
-            for kind, value in (("measured", 1), ("exact", ratio), ("fisher", 0.9 * ratio), ("two_term", two_term)):
+            for kind, value in (
+                ("measured", 1),
+                ("predicted", ratio),
+                ("first_order", ratio),
+                ("fisher", 0.9 * ratio),
+                ("two_term", two_term),
+            ):
                 row |= {kind: value * gap, f"{kind}_stderr": 0.0 if kind == "measured" else stderr * gap}
             rows.append(row)
     return {"data": "made up", "rows": rows}

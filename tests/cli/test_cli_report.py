@@ -58,14 +58,24 @@ def test_json_is_the_report_and_nothing_else() -> None:
 
 
 def test_what_to_measure_and_when_to_stop() -> None:
-    code, out, _ = run("mlp", *FAST, "--json", "--alone", "--fisher", "--device", "cpu")
+    others = "--prediction-batch-size", "6", "--prediction-batch-size", "12"
+    code, out, _ = run("mlp", *FAST, "--json", "--alone", "--fisher", "--logits", "--device", "cpu", *others)
     asked = json.loads(out)
+    gaps = asked["network"]["gaps"]
+    assert list(gaps["others"]) == ["6", "12"]
+    assert gaps["logits"]
+    assert gaps["fisher"]
+    assert gaps["first_order"]
     assert (code, asked["stopped"], asked["precision"]) == (0, "rounds", None)
     assert all(layer["gaps"] and layer["quadratic"] for layer in asked["layers"])
     code, out, _ = run("mlp", *FAST[2:], "--json", "--precision", "0.001", "--max-seconds", "0.001")
     found = json.loads(out)
     assert (code, found["stopped"], found["precision"]) == (0, "seconds", 0.001)
     assert not any(layer["gaps"] or layer["quadratic"] for layer in found["layers"])
+    assert not found["network"]["gaps"]["first_order"]
+    assert not found["network"]["gaps"]["logits"]
+    code, out, _ = run("mlp", *FAST, "--json", "--first-order")
+    assert json.loads(out)["network"]["gaps"]["first_order"]
 
 
 def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens.measure._first_look import first_look
 from bnlens.measure._groups import Perturbation
 from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
 from bnlens.measure._loss import SampleLoss
 from bnlens.measure._pool import Batch, SamplePool
 from bnlens.measure._population import estimate_population
 from bnlens.measure._probe import Probe, default_forward
-from bnlens.measure._run import first_look
+from bnlens.measure._rows import SampleRows
 from bnlens.measure._sampling import Sampler, ZeroNode
 
 GROUP = 6
@@ -124,13 +125,16 @@ def take(tree: Any, rows: Any) -> Any:
 
 
 @contextmanager
-def probing(model: nn.Module, loader: Any, loss_fn: Any, batch_size: int = 16, **options: Any) -> Iterator[Probe]:
+def probing(
+    model: nn.Module, loader: Any, loss_fn: Any, batch_size: int = 16, rows: Any = None, **options: Any
+) -> Iterator[Probe]:
     """A probe of ``model``, with its loss checked as a report does."""
     layers = batch_norm_layers(model)
     interceptor = Interceptor(layers)
     with handed_back(model), interceptor.attached():
         pool = SamplePool.from_loader(loader, 4096)
         probe = Probe(model, interceptor, pool, SampleLoss(loss_fn, **options), default_forward, batch_size)
+        probe.rows = SampleRows(rows, pool)
         first_look(probe, layers)
         yield probe
 

@@ -124,6 +124,11 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
         "no target": ([X], r"a batch has no target; yield \(inputs, targets\) or pass forward="),
         "lone input": ([(X,)], r"a batch has no target; yield \(inputs, targets\)"),
         "no target key": ([{"x": X, "class": Y}], r"keys \['class', 'x'\] and no target; name one 'labels'"),
+        "no input": (
+            [{"x": X, "id": Y, "y": Y}],
+            r"Sequential does not take the inputs of a batch, \['id', 'x'\] \(missing a required .*, or pass forward=",
+        ),
+        "more inputs": ([(X, Y, Y)], r"does not take .*, 2 by position \(too many positional arguments\); leave out"),
         "no tensor": ([(X.tolist(), Y.tolist())], r"holds no tensor; yield tensors, such as \(inputs, targets\)"),
         "lengths": ([(X, Y[:5])], r"tensors of a batch have different lengths \[5, 48\]; dimension 0 must be"),
         "name lengths": ([(X, ["a", "b"], Y)], r"different lengths \[2, 48\]"),
@@ -146,11 +151,11 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
         "nan in later targets": (nan_target_at(40), r"not finite for 1 of \d+ samples; check the data and the weights"),
         "labels": (labels_plus(3), "label 3 is out of range: the model has 3 outputs.* fix the labels or the last"),
         "negative labels": (labels_plus(-1), "label -1 is out of range"),
-        "ignored labels": (labels_plus(-100), "targets of -100 are ignored.* leave such samples out"),
+        "ignored labels": ([(X, torch.full_like(Y, -100))], "all targets are ignored.*; give labels that count"),
     },
     (LossError, "loss"): {
         "class weights": (
-            nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0])),
+            lambda o, t: F.cross_entropy(o, t, torch.tensor([1.0, 2.0, 9.0])),
             "neither the mean nor the sum of its samples' losses .*reduction='none'",
         ),
         "wrong shape": (

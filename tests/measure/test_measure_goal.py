@@ -11,6 +11,7 @@ from torch import Tensor
 
 import bnlens
 from bnlens.measure import Report
+from bnlens.measure._measurement import Measurement
 from bnlens.measure._pool import Batch
 from bnlens.measure._sampling import Groups, Sampler, ZeroNode
 
@@ -58,7 +59,7 @@ def test_time_ends_it_after_a_batch_at_least(seconds: float) -> None:
     assert "Stopped by max_seconds, short of the precision asked for" in repr(report)
     assert "Stopped by max_seconds" in report.to_html() or "<dd>seconds" in report.to_html()
     gaps = [gaps for _, _, gaps in report.gap_rows()]
-    estimates = [e for g in gaps for e in (*g.measured.values(), g.exact, g.fisher, g.two_term) if e is not None]
+    estimates = [e for g in gaps for e in (*g.measured.values(), g.first_order, g.fisher, g.two_term) if e is not None]
     estimates += [e for layer in report.layers for e in layer.share.values()]
     assert all(math.isfinite(number) for e in estimates for number in (e.value, e.stderr))
     assert json.loads(report.to_json())["stopped"] == "seconds"
@@ -67,7 +68,7 @@ def test_time_ends_it_after_a_batch_at_least(seconds: float) -> None:
 def test_a_gap_that_stays_unknown_ends_after_enough_samples() -> None:
     report = bnlens.report(seeded(mlp)(), plain(), F.cross_entropy, statistics_batch_size=2, precision=1e-4)
     assert (report.stopped, report.rounds) == ("samples", 64)
-    assert report.groups == {2: 64 * 24 + 10}  # ten are of the batch that said how many nodes it takes
+    assert report.groups == {2: 64 * 24 + 12}  # twelve are of the batch that said how many nodes it takes
     assert "Stopped after 64 shuffles of the samples, short of the precision asked for" in repr(report)
 
 
@@ -81,8 +82,8 @@ def test_sizes_whose_shares_are_known_take_forward_passes_alone(monkeypatch: pyt
     light: dict[int, int] = {}
     gaps, full = Sampler.gaps, []
 
-    def counted(self: Sampler, batch: Batch, size: int, losses: Tensor) -> Tensor:
-        found = gaps(self, batch, size, losses)
+    def counted(self: Sampler, batch: Batch, size: int, losses: Tensor, **options: Any) -> Tensor:
+        found = gaps(self, batch, size, losses, **options)
         light[size] = light.get(size, 0) + len(found)
         return found
 
@@ -92,19 +93,37 @@ def test_sizes_whose_shares_are_known_take_forward_passes_alone(monkeypatch: pyt
         full.append(size)
         return shares(self, batch, size, zero)
 
+    monkeypatch.setattr(Measurement, "_run_as_loaded", lambda self: None)
     monkeypatch.setattr(Sampler, "gaps", counted)
     monkeypatch.setattr(Sampler, "shares", listed)
     model, loader = trained(Residual, 2, 4, 4)
     report = bnlens.report(model, loader, F.cross_entropy, statistics_batch_size=(8, 32), precision=0.1)
+    for size in report.network.gaps.others:  # which never take a backward pass of their own
+        assert size not in full
+        del light[size]
     assert all(0 < count < report.groups[size] for size, count in light.items())
     assert light
     assert len(full) < 2 * report.rounds
     assert report.groups[32] - light.get(32, 0) >= 32
 
 
+def _noting(sizes: list[int]) -> Any:
+    gaps = Sampler.gaps
+
+    def noted(self: Sampler, batch: Batch, size: int, losses: Tensor, **options: Any) -> Tensor:
+        sizes.append(size)
+        return gaps(self, batch, size, losses, **options)
+
+    return noted
+
+
 def test_rounds_give_every_group_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(Sampler, "gaps")
-    assert report_on(rounds=3).stopped == "rounds"
+    gaps: list[int] = []
+    monkeypatch.setattr(Measurement, "_run_as_loaded", lambda self: None)
+    monkeypatch.setattr(Sampler, "gaps", _noting(gaps))
+    report = report_on(rounds=3)
+    assert report.stopped == "rounds"
+    assert set(gaps) == set(report.network.gaps.others)
 
 
 @pytest.mark.parametrize("options", [{"rounds": 40}, {"precision": 0.1}])

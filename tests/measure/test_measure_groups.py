@@ -103,5 +103,7 @@ def test_samples_that_fill_no_group_are_left_out() -> None:
 def test_a_mirrored_call_without_record_is_population_normalised() -> None:
     with bench(mlp(), [SMALL], F.cross_entropy) as b:
         still = Perturbation(torch.zeros(4, 4, dtype=torch.float64), torch.zeros(4, 4, dtype=torch.float64))
-        losses = b.sampler.probe.losses(b.batch, mirrored_handler(b.sampler.populations, {"4": still}, GROUP))
+        losses = b.sampler.probe.losses(
+            b.batch, mirrored_handler(b.sampler.populations, {"4": still}, GROUP, b.sampler.probe.rows)
+        )
     torch.testing.assert_close(losses, b.zero.result.losses)

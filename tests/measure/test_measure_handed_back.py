@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -118,8 +118,38 @@ def test_after_success_on_a_model_in_use(case: Any) -> None:
         bnlens.report(model, case.batches(), case.loss, statistics_batch_size=4, rounds=1)
 
 
-CALLS = 62
-AT_ONCE = 4  # the call that takes all samples, which passes stand in for if it fails
+class Noisy(nn.Module):
+    """Draws in eval mode, and normalises by a function that moves the running statistics at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = seeded(Residual)()
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("var", torch.ones(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(F.dropout(F.batch_norm(x, self.mean, self.var, training=True), 0.2, training=True))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 9])
+def test_a_model_that_draws_and_normalises_by_itself(at: int) -> None:
+    model = Noisy().train()
+    raising(model, model.net.head, at, KeyboardInterrupt())
+    with unchanged(model), pytest.raises(KeyboardInterrupt) if at else nullcontext():
+        run(model)
+
+
+def test_an_evaluated_model_inside_a_new_container() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.DataParallel(prepared().eval()))
+    with unchanged(model):
+        run(model)
+    raising(model, model[1].module.net.head, 2, StopError())
+    with unchanged(model), pytest.raises(StopError):
+        run(model)
+
+
+CALLS = 70
+AT_ONCE = 12  # the call that takes all samples, which passes stand in for if it fails
 
 
 def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
@@ -132,7 +162,7 @@ def test_the_stages_below_reach_from_the_first_call_to_the_last() -> None:
 @pytest.mark.parametrize(
     "error", [StopError("x"), KeyboardInterrupt(), RuntimeError("x")], ids=lambda error: type(error).__name__
 )
-@pytest.mark.parametrize("at", [1, 2, 3, 5, 6, 8, 10, 12, 15, 18, 22, 26, 31, 36, 41, 47, 55, CALLS])
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 6, 8, 10, 11, 13, 15, 18, 22, 26, 31, 36, 41, 47, 55, 63, CALLS])
 @pytest.mark.parametrize("place", ["head", "stem.1", "stem.2"])
 def test_after_an_exception_in_the_forward_pass(place: str, at: int, error: BaseException) -> None:
     model = prepared()

@@ -153,10 +153,10 @@ def test_a_linear_unit_meets_the_exact_identity(size: int) -> None:
 def test_the_exact_second_order_of_a_linear_unit_is_that_of_the_noise() -> None:
     """For squared loss the antithetic term is gamma^2 E[(A x ...)^2] without remainder: it meets the law at large M0."""
     x = random(4000, 1)
-    sizes = {"statistics_batch_size": 40, "prediction_batch_size": 80}
+    sizes = {"statistics_batch_size": 40, "prediction_batch_size": 80, "first_order": True}
     report = bnlens.report(unit(), [(x, teacher(x))], F.mse_loss, rounds=10, **sizes)
     theory = gap_law(linear(CORRELATION), Population(x.squeeze(1).numpy()), gamma=GAMMA, beta=BETA)
-    exact = report.network.gaps.predicted(40, "exact", population=4000)
+    exact = report.network.gaps.predicted(40, "first_order", population=4000)
     assert exact is not None
     expected = 2 * theory.coefficient("own") * float(noise_scale(40, 4000))
     assert exact.value == pytest.approx(expected, abs=4 * exact.stderr + 0.02 * expected)
@@ -164,10 +164,10 @@ def test_the_exact_second_order_of_a_linear_unit_is_that_of_the_noise() -> None:
 
 def test_prediction_meets_measurement_on_a_trained_net() -> None:
     model, loader = trained(mlp, 5)
-    sizes = {"statistics_batch_size": (32, 64), "prediction_batch_size": 48}
+    sizes = {"statistics_batch_size": (32, 64), "prediction_batch_size": 48, "first_order": True}
     report = bnlens.report(model, loader, F.cross_entropy, rounds=30, seed=1, alone=True, **sizes)
     for name, size, gaps in report.gap_rows():
-        measured, exact = gaps.measured[size], gaps.predicted(size, population=512)
+        measured, exact = gaps.measured[size], gaps.predicted(size, "first_order", population=512)
         assert exact is not None
         difference: Estimate = exact - measured
         assert abs(difference.value) < 4 * difference.stderr, (name, size)
@@ -180,9 +180,9 @@ def test_standard_errors_cover_the_scatter_over_seeds() -> None:
     options = {"statistics_batch_size": 8, "rounds": 4, "alone": True, "fisher": True}
     reports = [bnlens.report(model, [(x[:192], target[:192])], F.cross_entropy, seed=s, **options) for s in range(24)]
     for name in ("(network)", "1", "4"):
-        for kind in ("measured", "exact", "fisher", "two_term"):
+        for kind in ("measured", "first_order", "fisher", "two_term"):
             gaps = [next(g for n, _, g in report.gap_rows() if n == name) for report in reports]
-            estimates = [g.measured[8] if kind == "measured" else getattr(g, kind) for g in gaps]
+            estimates = [g.measured[8] if kind == "measured" else g.predicted(8, kind, population=192) for g in gaps]
             spread = np.std([e.value for e in estimates], ddof=1)
             stated = np.sqrt(np.mean([e.stderr**2 for e in estimates]))
             # 1.55 is the 0.1% point of the chi distribution of 23 degrees of freedom

@@ -36,6 +36,10 @@ def categorical(output: Tensor, source: torch.Generator) -> Tensor:
     return torch.multinomial(output.softmax(1), 1, generator=source).squeeze(1)
 
 
+def pixels(output: Tensor, source: torch.Generator) -> Tensor:
+    return categorical(output.movedim(1, -1).flatten(0, -2), source).view(output[:, 0].shape)
+
+
 def log_loss(output: Tensor, target: Tensor) -> Tensor:
     return F.nll_loss(output.log_softmax(1), target)
 
@@ -50,6 +54,13 @@ CURVATURES: dict[str, tuple[SampleLoss, Tensor, Tensor]] = {
     "pixels": (SampleLoss(nn.CrossEntropyLoss()), normal(1, 3, 2, 2), labels(1, 2, 2)),
     "pixels, none": (SampleLoss(nn.CrossEntropyLoss(reduction="none")), normal(1, 3, 2, 2), labels(1, 2, 2)),
     "ignored": (SampleLoss(PARTIAL), normal(1, 3, 2, 2), IGNORED),
+    "ignored in a mean": (SampleLoss(nn.CrossEntropyLoss(ignore_index=255)), normal(1, 3, 2, 2), IGNORED),
+    "ignored, given": (
+        SampleLoss(nn.CrossEntropyLoss(ignore_index=255), likelihood=pixels),
+        normal(1, 3, 2, 2),
+        IGNORED,
+    ),
+    "log-probabilities": (SampleLoss(log_loss, likelihood=categorical), normal(1, 3), labels(1)),
     "smoothed": (SampleLoss(nn.CrossEntropyLoss(label_smoothing=0.2)), normal(1, 3), labels(1)),
     "soft targets": (SampleLoss(F.cross_entropy), normal(1, 3), torch.tensor([[0.2, 0.3, 0.5]]).double()),
     "binary": (SampleLoss(F.binary_cross_entropy_with_logits), normal(1, 4), normal(1, 4).sigmoid().round()),
@@ -58,8 +69,10 @@ CURVATURES: dict[str, tuple[SampleLoss, Tensor, Tensor]] = {
     "squared, summed": (SampleLoss(nn.MSELoss(reduction="sum")), normal(1, 3, 2), normal(1, 3, 2) + 1),
     "given gaussian": (SampleLoss(nn.MSELoss(reduction="sum"), likelihood=gaussian), normal(1, 3), normal(1, 3)),
     "given categorical": (SampleLoss(F.cross_entropy, likelihood=categorical), normal(1, 3), labels(1)),
+    "given, averaged": (averaged := SampleLoss(nn.MSELoss(), likelihood=gaussian), normal(1, 3), normal(1, 3)),
     "named": (SampleLoss(log_loss, likelihood="cross_entropy"), normal(1, 3), labels(1)),
 }
+averaged.check(normal(4, 3), normal(4, 3) + 1)  # which finds how many values make a sample's loss
 
 
 @pytest.mark.parametrize("name", CURVATURES)
@@ -188,15 +201,34 @@ def test_unknown_options(options: dict[str, Any], words: str) -> None:
         SampleLoss(F.cross_entropy, **options)
 
 
+def pairs(output: Tensor, target: Tensor) -> Tensor:
+    """Of rows in two halves, as a loss of augmented views may assert."""
+    assert len(output) % 2 == 0
+    one, two = output.log_softmax(1).chunk(2)
+    return F.kl_div(one, two.exp(), reduction="batchmean") + F.cross_entropy(output, target)
+
+
+def unexplained(output: Tensor, target: Tensor) -> Tensor:
+    raise AssertionError
+
+
 CHECKED = "the inputs, the targets, the weights and the running"
 WEIGHTED = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 9.0]).double())
 ERRORS: list[tuple[Callable[..., Any], Any, Any, str]] = [
     (F.cross_entropy, OUTPUT, TARGET + 1, "label 3 is out of range: the model has 3 outputs.* from 0 to 2; fix"),
     (F.cross_entropy, OUTPUT, TARGET - 1, "label -1 is out of range"),
     (log_loss, OUTPUT, TARGET + 1, "cannot be computed .*out of bounds.*; fix the loss"),
+    (pairs, OUTPUT[:6], TARGET[:6], "depends on the other samples of its batch"),
+    (lambda o, t: o[{}], OUTPUT, TARGET, "cannot be computed"),
+    (
+        unexplained,
+        OUTPUT,
+        TARGET,
+        r"cannot be computed from outputs of shape \(6, 3\) \(AssertionError\); fix the loss",
+    ),
     (F.cross_entropy, OUTPUT, normal(7), r"cannot be computed from outputs of shape \(6, 3\)"),
     (F.mse_loss, normal(7, 1), normal(7), r"targets have shape \(7,\) and the outputs \(7, 1\).* give both one shape"),
-    (WEIGHTED, OUTPUT, TARGET, "neither the mean nor the sum.*class weights"),
+    (lambda o, t: WEIGHTED(o, t), OUTPUT, TARGET, "neither the mean nor the sum.*class weights.*PyTorch's own loss"),
     (over_samples, OUTPUT, OUTPUT + 1, r"returns shape \(3,\) for 6 samples; return one value per sample"),
     (lambda o, t: 1.0, OUTPUT, TARGET, "loss returns float; return a tensor"),
     (F.cross_entropy, OUTPUT * float("nan"), TARGET, f"not finite on the first batch; check {CHECKED}"),
@@ -210,12 +242,12 @@ def test_a_loss_that_cannot_be_used(loss_fn: Callable[..., Any], output: Any, ta
         SampleLoss(loss_fn).check(output, target)
 
 
-def test_ignored_targets_in_any_batch_forbid_a_mean() -> None:
+def test_ignored_targets_in_any_batch_forbid_a_mean_that_hides_them() -> None:
     output, target = normal(9, 3, 4), labels(9, 4)
-    target[8, 0] = -100  # beyond the samples that the first look tries
-    loss = SampleLoss(F.cross_entropy)
+    target[8, 0] = -100  # in no batch that the first look sees
+    loss = SampleLoss(lambda o, t: F.cross_entropy(o, t), likelihood="cross_entropy")
     loss.check(output[:8], target[:8])
-    with pytest.raises(LossError, match=r"targets of -100 are ignored.* give a loss with reduction='sum' or 'none'"):
+    with pytest.raises(LossError, match=r"targets of -100 are ignored.* give one with reduction='sum' or 'none'"):
         loss.per_sample(output, target)
     summed = SampleLoss(nn.CrossEntropyLoss(reduction="sum"))
     summed.check(output, target)

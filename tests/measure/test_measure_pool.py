@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from bnlens.errors import DataError
 from bnlens.measure._pool import Batch, SamplePool
 from bnlens.measure._ranks import StoppedError
+from bnlens.measure._stream import StreamedPool
 
 X = torch.arange(46.0).view(23, 2)
 Y = torch.arange(23)
@@ -53,6 +54,25 @@ def test_shuffled_is_a_permutation_that_the_generator_decides() -> None:
     assert [len(part) for part in first] == [10, 10, 3]
     assert sorted(chain.from_iterable(first)) == list(range(23))
     assert first == again != other
+
+
+class Described(torch.Tensor):
+    """Keeps a word for each sample of its batch, as monai's MetaTensor does, and so cannot be regrouped."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.__getitem__, torch.cat):
+            raise ValueError("words of other samples")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("pool", [SamplePool, StreamedPool])
+def test_subclasses_of_tensors_become_plain(pool: type[SamplePool] | type[StreamedPool]) -> None:
+    batches = [(x.as_subclass(Described), y) for x, y in zip(X.split(5), Y.split(5), strict=True)]
+    for batch in pool.from_loader(batches, 100).shuffled(4, torch.Generator()):
+        x, y = batch.data
+        assert type(x) is torch.Tensor
+        assert torch.equal(x, X[y])
 
 
 def test_at_most_max_samples() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from measure_cases import batches, conv, data, initialised, seeded
+from measure_cases import batches, conv, data, initialised, mlp, seeded
 
 import bnlens
 from bnlens.errors import DataError
@@ -78,7 +78,7 @@ def _report(shard: list[Any]) -> Report:
 def test_a_report_of_two_ranks_is_that_of_one_process(gloo_pool: Any) -> None:
     """Shards of different sizes, in float64; draws, groups and nodes are the same, so only the order of sums differs."""
     x, y = data(2, 4, 4)
-    loader = batches(x.double(), y)
+    loader = batches(x.double(), y, size=16)  # or groups of consecutive samples would be other ones
     whole, ranks = _report(loader), gloo_pool.run(_report, [loader[:1], loader[1:]])
     assert ranks[0].to_frame().equals(ranks[1].to_frame())
     assert whole.samples == ranks[0].samples
@@ -86,3 +86,23 @@ def test_a_report_of_two_ranks_is_that_of_one_process(gloo_pool: Any) -> None:
         torch.tensor(ranks[0].to_frame().to_numpy(float)), torch.tensor(whole.to_frame().to_numpy(float)),
         rtol=1e-6, atol=1e-9, equal_nan=True,
     )  # fmt: skip
+
+
+class _Drawing(torch.nn.Sequential):
+    """Draws random numbers on the first rank alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return F.dropout(y, 0.5, training=True) if world()[0] == 0 else y
+
+
+def _noted(shard: list[Any]) -> list[tuple[str, str]]:
+    model = _Drawing(*seeded(mlp)())
+    report = bnlens.report(model, shard, F.cross_entropy, statistics_batch_size=4, rounds=1, shares=False)
+    return [(note.kind, note.text) for note in report.notes if note.kind == "stochastic forward"]
+
+
+def test_passes_that_differ_on_one_rank_have_the_same_note_on_all(gloo_pool: Any) -> None:
+    first, second = gloo_pool.run(_noted, [batches(*data(5)), batches(*data(5))])
+    assert first == second
+    assert len(first) == 1

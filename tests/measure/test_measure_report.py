@@ -27,11 +27,14 @@ NAMES = ("stem.1", "blocks.0.bn", "head.bn")
 def gaps(factor: float, *, likelihood: bool = True) -> Gaps:
     return Gaps(
         measured={16: Estimate(0.0312, 0.0011) * factor, 64: Estimate(0.00731, 0.00032) * factor},
-        exact=Estimate(0.0151, 0.0004) * factor,
+        first_order=Estimate(0.0151, 0.0004) * factor,
         fisher=Estimate(0.0137, 0.0003) * factor if likelihood else None,
         two_term=Estimate(0.0204, 0.0002) * factor if likelihood else None,
         source=32,
         population=2048,
+        others={32: Estimate(0.0152, 0.0007) * factor, 128: Estimate(0.00344, 0.00021) * factor},
+        logits={16: Estimate(0.0301, 0.0009) * factor, 64: Estimate(0.00742, 0.00022) * factor},
+        kurtosis=0.52,
     )
 
 
@@ -70,6 +73,7 @@ def full() -> Report:
         ),
         notes=(
             Note("dead channels", "blocks.0.bn", "3 of 64 channels have an output that does not vary"),
+            Note("moving statistics", "", "have requires_grad=False but are not in eval mode", NAMES),
             Note("stale statistics", "", "evaluation with the running statistics costs 0.0021 nats"),
         ),
         statistics_batch_sizes=(16, 64),
@@ -132,7 +136,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 # Text
 
 
-SHOWN = REPORTS | {"prediction": lambda: full().predict(24), "comparison": lambda: full().compare(other())}
+SHOWN = REPORTS | {"prediction": lambda: full().predict([16, 24, 2]), "comparison": lambda: full().compare(other())}
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -216,7 +220,7 @@ def test_json_is_plain_and_strict(report: Report) -> None:
 
     document = json.loads(report.to_json(), parse_constant=refuse)
     assert document["kind"] == "bnlens report"
-    assert document["schema"] == 2
+    assert document["schema"] == 3
     assert set(document) == {"kind", "schema", *(field.name for field in dataclasses.fields(Report))}
 
 
@@ -236,7 +240,7 @@ DAMAGED = {
     "cut off": (full().to_json()[:-200], "is not a bnlens report"),
     "a list": ("[1, 2]", "is not a bnlens report; write one with Report.to_json"),
     "other JSON": ('{"schema": 1}', "is not a bnlens report; write one with Report.to_json"),
-    "newer": (edited(lambda d: d.update(schema=3)), "has schema 3, newer than 2 of this bnlens; update bnlens"),
+    "newer": (edited(lambda d: d.update(schema=4)), "has schema 4, newer than 3 of this bnlens; update bnlens"),
     "no schema": (without("schema"), r"is damaged \(its schema is None, not a number\); write the report anew"),
     "schema is text": (edited(lambda d: d.update(schema="1")), r"is damaged \(its schema is '1'"),
     "no network": (without("network"), r"is damaged \('network'\); write the report anew"),
@@ -245,6 +249,10 @@ DAMAGED = {
     "notes are text": (edited(lambda d: d.update(notes=["x"])), "is damaged"),
     "gap is a list": (edited(lambda d: d["network"]["gaps"].update(measured=[1])), "is damaged"),
     "M is text": (edited(lambda d: d["network"]["gaps"].update(measured={"x": None})), "is damaged"),
+    "covariance": (
+        edited(lambda d: d["network"]["gaps"].update(covariance=[[1.0]])),
+        r"is damaged \(covariances of other sizes than the 4 measured\)",
+    ),
     "value is text": (edited(lambda d: d["network"]["population_loss"].update(value="x")), "is damaged"),
     "no stderr": (edited(lambda d: d["network"]["population_loss"].pop("stderr") and None), "is damaged"),
 }
@@ -338,16 +346,20 @@ def test_a_difference_without_error_has_no_z() -> None:
 def test_predictions_scale_with_the_variance_of_the_batch_mean() -> None:
     report = full()
     at_source = (2048 - 32) / (32 * 2047)
-    fresh = report.predict(8)
+    fresh = report.predict(8, kind="first_order")
     assert fresh.network.value == pytest.approx(0.0151 / 8 / at_source)
     assert fresh.network.stderr == pytest.approx(0.0004 / 8 / at_source)
+    assert (fresh.kind, fresh.sizes, fresh.has_law) == ("first_order", (32,), True)
     assert tuple(fresh.layers) == NAMES
-    shuffled = report.predict(8, population=1000)
+    shuffled = report.predict(8, kind="first_order", population=1000)
     assert shuffled.network.value == pytest.approx(0.0151 * (992 / (8 * 999)) / at_source)
-    assert report.predict(32, population=2048).network == report.network.gaps.exact
-    assert report.predict(1000, population=1000).network.value == 0
+    assert report.predict(32, kind="first_order", population=2048).network == report.network.gaps.first_order
+    for kind in (None, "first_order", "two_term"):
+        assert report.predict(1000, kind=kind, population=1000).network.value == 0
     assert report.predict(8, kind="fisher").network.value == pytest.approx(0.0137 / 8 / at_source)
     assert report.predict(8, kind="two_term").network.value == pytest.approx(0.0204 / 8 / at_source)
+    with pytest.warns(DeprecationWarning, match="kind 'exact' is now called 'first_order'"):
+        assert report.predict(8, kind="exact") == fresh
     frame = fresh.to_frame()
     assert tuple(frame.index) == ("(network)", *NAMES)
     assert frame.loc["(network)", "gap"] == fresh.network.value
@@ -361,7 +373,7 @@ def test_layers_are_predicted_by_their_shares_at_the_nearest_size() -> None:
         predicted = report.predict(size)
         assert predicted.layers["stem.1"].value == pytest.approx(predicted.network.value * part)
         assert predicted.layers["head.bn"].value == pytest.approx(predicted.network.value / -8)
-    fresh = report.predict(8)
+    fresh = report.predict(8, kind="first_order")
     errors = 0.0004 / 0.0151, 0.0006 / 0.0156  # that of the gap is in the share
     assert fresh.layers["stem.1"].stderr == pytest.approx(fresh.layers["stem.1"].value * math.hypot(*errors))
 
@@ -371,7 +383,10 @@ def test_layers_are_predicted_by_their_shares_at_the_nearest_size() -> None:
     [
         ({"statistics_batch_size": 1}, "1.*at least 2"),
         ({"statistics_batch_size": 64, "population": 50}, "exceeds the population of 50"),
-        ({"statistics_batch_size": 64, "kind": "best"}, "kind 'best' is not known; use 'exact', 'fisher' or 'two_t"),
+        (
+            {"statistics_batch_size": 64, "kind": "best"},
+            "kind 'best' is not known; use one of curve, logits, first_order",
+        ),
     ],
 )
 def test_predictions_that_cannot_be_made(arguments: dict[str, Any], words: str) -> None:
@@ -382,7 +397,7 @@ def test_predictions_that_cannot_be_made(arguments: dict[str, Any], words: str) 
 @pytest.mark.parametrize("kind", ["fisher", "two_term"])
 def test_no_fisher_prediction_without_likelihood(kind: str) -> None:
     with pytest.raises(
-        UsageError, match=f"no '{kind}' prediction: .*likelihood=.*; use kind='exact' or make the report so"
+        UsageError, match=f"no '{kind}' prediction: .*likelihood=.*; make the report so, or use another kind"
     ):
         bare().predict(4, kind=kind)
 
@@ -393,13 +408,24 @@ def test_no_fisher_prediction_without_likelihood(kind: str) -> None:
 def test_frame() -> None:
     frame = full().to_frame()
     assert list(frame.index) == [(n, m) for n in ("(network)", *NAMES) for m in (16, 64)]
-    columns = ["measured", "share", "exact", "fisher", "two_term", "effective_samples_mean", "kurtosis", "stale_std"]
+    columns = [
+        "measured",
+        "share",
+        "predicted",
+        "logits",
+        "first_order",
+        "fisher",
+        "two_term",
+        "effective_samples_mean",
+        "kurtosis",
+        "stale_std",
+    ]
     assert {name for column in columns for name in (column, f"{column}_stderr")} < set(frame.columns)
     row = frame.loc[("stem.1", 64)]
     assert row["measured"] == 0.00731 / 2
     assert row["measured_stderr"] == 0.00032 / 2
     scale = (2048 - 64) / (64 * 2047) / ((2048 - 32) / (32 * 2047))
-    assert row["exact"] == pytest.approx(0.0151 / 2 * scale)
+    assert row["first_order"] == pytest.approx(0.0151 / 2 * scale)
     assert (row["channels"], row["pixels"], row["dead_channels"], row["gamma_rms"]) == (64, 256, 0, 0.8125)
     assert (row["share"], row["share_stderr"]) == (0.00731 / 2, 0.00041 / 2)
     assert row["two_term"] == pytest.approx(0.0204 / 2 * scale)

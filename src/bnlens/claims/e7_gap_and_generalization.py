@@ -19,7 +19,7 @@ from bnlens.errors import UsageError
 
 __all__ = ["CLAIM"]
 
-_KINDS = ("exact", "fisher", "two_term")
+_KINDS = {"exact": "first order", "fisher": "Fisher", "two_term": "two-term"}
 _DRAWS = 2000
 
 
@@ -156,7 +156,7 @@ def _rows(runs: TrainingRuns, points: Sequence[_Point]) -> list[dict[str, Any]]:
     for point in points:
         row: dict[str, Any] = {"net": point.net, "images": point.samples, "M": point.M}
         for kind in _KINDS:
-            row |= estimate(point.predicted[kind]).columns(f"predicted gap, {kind.replace('_', '-')}")
+            row |= estimate(point.predicted[kind]).columns(f"predicted gap, {_KINDS[kind]}")
         row |= estimate(point.train_rise).columns("rise of train loss")
         row |= estimate(point.test_fall).columns("fall of test loss")
         rows.append(row | losses_of(runs, net=point.net, samples=point.samples, M=point.M).columns)
@@ -234,7 +234,7 @@ CLAIM = Claim(
     ),
     source="this library's report used as a predictor; follows arXiv 1809.00846, which reads the gap as BN's regularisation",
     agreement=(
-        "Pearson's correlation over pairs of net and number of images, and M, of the predicted gap (exact second order) with "
+        "Pearson's correlation over pairs of net and number of images, and M, of the predicted gap (first-order law) with "
         "the fall of test loss from PN to training at M, with a bootstrap over pairs. Holds: at least 0.7, its 95% interval "
         "above 0, and so that between nets at one M. Holds approximately: the interval over all points is above 0. Does not "
         "hold: otherwise."

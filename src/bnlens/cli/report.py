@@ -19,7 +19,10 @@ __all__ = ["report_command"]
 _MAX_SAMPLES = 4096  # measured, unless the user says how many
 _CHECKPOINT = "Weights: .safetensors, or what torch.save wrote."
 _DATA = "'digits' (embedded), a CIFAR-10 folder, or a folder of images by class."
-_GROUPS = "Predict from groups of M0 images."
+_FIRST_ORDER = "Predict by the theory's first-order law, too."
+_FISHER = "Predict with the true Fisher matrix in that law, too."
+_GROUPS = "Another M to measure at, for predictions; may be repeated."
+_LOGITS = "Predict by rescaling the noise of the outputs, too."
 _MODEL = "A function that returns the model, as package.module:factory, or a built-in net: mlp, cnn, resnet."
 _PRECISION = "Draw groups until the standard error of the network's gap is this part of it."
 _ROUNDS = "Make so many shuffles of the images instead, whatever the precision."
@@ -46,15 +49,18 @@ def report_command(
         list[int] | None,
         Option("--statistics-batch-size", "-M", min=2, metavar="M", help=_SIZES, show_default="16 and 64"),
     ] = None,
-    source: Annotated[
-        int | None, Option("--prediction-batch-size", metavar="M0", help=_GROUPS, show_default="between the M")
+    others: Annotated[
+        list[int] | None,
+        Option("--prediction-batch-size", min=2, metavar="M", help=_GROUPS, show_default="around and between the M"),
     ] = None,
     precision: Annotated[float, Option(metavar="PART", help=_PRECISION)] = 0.05,
     max_seconds: Annotated[float | None, Option(metavar="S", help=_SECONDS, show_default=False)] = None,
     rounds: Annotated[int | None, Option(min=1, metavar="N", help=_ROUNDS, show_default=False)] = None,
     shares: Annotated[bool, Option(help="Split the gap among the layers.")] = True,
     alone: Annotated[bool, Option("--alone", help="Measure each layer alone, too.")] = False,
-    fisher: Annotated[bool, Option("--fisher", help="Predict with the true Fisher matrix, too.")] = False,
+    first_order: Annotated[bool, Option("--first-order", help=_FIRST_ORDER)] = False,
+    fisher: Annotated[bool, Option("--fisher", help=_FISHER)] = False,
+    logits: Annotated[bool, Option("--logits", help=_LOGITS)] = False,
     device: Annotated[
         str | None, Option(metavar="NAME", help="Where to run: cpu, cuda, cuda:1.", show_default=False)
     ] = None,
@@ -90,13 +96,15 @@ def report_command(
         loader(images, 256, shuffle=True, seed=seed),
         cross_entropy,
         statistics_batch_size=sizes or [16, 64],
-        prediction_batch_size=source,
+        prediction_batch_size=others or None,
         precision=precision,
         max_seconds=max_seconds,
         rounds=rounds,
         shares=shares,
         alone=alone,
+        first_order=first_order,
         fisher=fisher,
+        logits=logits,
         device=device,
         max_samples=samples or _MAX_SAMPLES,
         seed=seed,

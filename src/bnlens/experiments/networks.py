@@ -165,8 +165,9 @@ def _gap(model: Any, train: Any, seed: int) -> dict[str, Any]:
     """The gap at fixed weights: measured at M = 16, and coefficients of 1/M predicted from groups of another size.
 
     Returns:
-        ``measured`` with ``measured_stderr`` (nats per image, at ``measured_at``); by kind, ``exact``, ``fisher`` and
-        ``two_term``, the predicted gap times M with ``KIND_stderr``; ``population_loss``.
+        ``measured`` with ``measured_stderr`` (nats per image, at ``measured_at``); by kind, ``exact`` (the first-order law; the
+        name is that of stored runs), ``fisher`` and ``two_term``, the predicted gap times M with ``KIND_stderr``;
+        ``population_loss``.
     """
     import torch.nn.functional as F
 
@@ -185,7 +186,7 @@ def _gap(model: Any, train: Any, seed: int) -> dict[str, Any]:
         "measured_at": _GAP_SIZE,
         "population_loss": result.network.population_loss.value,
     }
-    for kind in ("exact", "fisher", "two_term"):
+    for name, kind in (("exact", "first_order"), ("fisher", "fisher"), ("two_term", "two_term")):
         estimate = result.predict(_GAP_SIZE, kind=kind).network * _GAP_SIZE
-        found |= {kind: estimate.value, f"{kind}_stderr": estimate.stderr}
+        found |= {name: estimate.value, f"{name}_stderr": estimate.stderr}
     return found

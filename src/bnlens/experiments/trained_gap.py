@@ -28,11 +28,11 @@ def train_and_report(
     model = build_net(net, input_shape=images.input_shape, num_classes=images.num_classes, seed=seed)
     fit(model, images, statistics_batch_size=_TRAINED_AT, batch_size=256, steps=steps, lr=lr, seed=seed)
     effort: dict[str, Any] = {"rounds": rounds, "max_samples": len(images), "seed": seed, "progress": False}
-    effort |= {"alone": True, "fisher": True}
+    effort |= {"alone": True, "first_order": True, "fisher": True}
     result = report(model, loader(images, 256), F.cross_entropy, statistics_batch_size=_SIZES, **effort)
     trained = evaluate(model, images)
     frame = result.to_frame().reset_index()
-    kinds = ("measured", "exact", "fisher", "two_term")
+    kinds = ("measured", "predicted", "first_order", "fisher", "two_term")
     columns = ["layer", "statistics_batch_size", *(name for kind in kinds for name in (kind, f"{kind}_stderr"))]
     return {
         "data": images.name,

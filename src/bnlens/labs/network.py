@@ -74,7 +74,8 @@ def make_lab(library: Library) -> Lab:
 
 
 def _result(report: Report, state: State) -> Result:
-    size, kind = state["batch_size"], state["kind"]
+    size = state["batch_size"]
+    kind = report.network.gaps.kind if state["kind"] == "default" else state["kind"]
     prediction = report.predict(size, kind=kind)
     nearest = min(report.statistics_batch_sizes, key=lambda measured: abs(measured - size))
     measured = report.network.gaps.measured[nearest]
@@ -82,11 +83,13 @@ def _result(report: Report, state: State) -> Result:
     network, loss = prediction.network, report.network.population_loss
     unit, figure, point = "nats per sample", report.plot(), ([size], [network.value], [network.stderr])
     add_points(figure, f"at M = {size}", *point, color=PALETTE[1], symbol="x", size=11)
+    sources = ", ".join(map(str, prediction.sizes))
+    origin = f"predicted from groups of {sources} samples" if sources else "the paper's value"
     return Result(
         figure=figure,
         caption=(
             f"{report.model}: the gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. "
-            f"Curves: predicted from groups of {report.prediction_batch_size} samples. Cross: the prediction at M = {size}."
+            f"Cross: at M = {size}, {origin}."
         ),
         description=(
             f"Line chart. At M = {size} the gap of the whole network is predicted at {number(network.value, network.stderr)} "
@@ -104,10 +107,15 @@ def _result(report: Report, state: State) -> Result:
         notes=[
             *(
                 ()
+                if prediction.has_law
+                else (f"The gaps at {sources} leave open what it is at M = {size}: measure there.",)
+            ),
+            *(
+                ()
                 if any(layer.share for layer in report.layers)
                 else ("Gaps of single layers do not add up to the network's; a new report has shares, which do.",)
             ),
-            *(f"{note.layer or 'Network'}: {note.text}" for note in report.notes),
+            *(f"{note.place or 'Network'}: {note.text}" for note in report.notes),
         ],
     )
 
@@ -132,18 +140,24 @@ def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str
 
 
 _DIAL = "The dial: images that one layer sees at once."
-_LAWS = {"exact": "Full law, exact curvature", "fisher": "Full law, Fisher", "two_term": "Two-term (paper)"}
+_LAWS = {
+    "default": "Curve through other sizes",
+    "logits": "Noise of the outputs",
+    "first_order": "First-order law",
+    "fisher": "First-order law, Fisher",
+    "two_term": "Two-term (paper)",
+}
 _PARAMETERS = (
     Reference("report", "Report", "", r"^[^\x00-\x1f\x7f]*$", help="A file written by Report.to_json."),
     Whole("batch_size", "Statistics batch size", 64, 2, 65536, symbol="M", log=True, help=_DIAL),
-    Choice("kind", "Prediction", "exact", _LAWS, help="The last two need a known likelihood."),
+    Choice("kind", "Prediction", "default", _LAWS, help="All but the first need a report that was asked for them."),
 )
 
 _FORMULAS = (
     Step(
-        "To first order the gap scales with the variance of the batch mean. Groups of M₀ samples from a pool of P give the "
-        "value at any M for fresh samples:",
-        r"G(M) = G(M_0) \, \frac{1/M}{f_0}, \quad f_0 = \frac{P - M_0}{M_0 (P - 1)}",
+        "A curve through the gaps at the nearest sizes that were measured, f being the variance of a batch mean: of M samples "
+        "from a pool of P, or of fresh samples (1/M):",
+        r"G(M) = a f + b f^2, \quad f = \frac{P - M}{M (P - 1)}",
     ),
     Step(
         "To train at that M in batches of m: bnlens.shared_statistics(model, images) around those of M images, or windows by "

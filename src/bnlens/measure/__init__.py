@@ -1,7 +1,8 @@
 """Measure and predict the gap of any PyTorch network with BN layers; `report` is the way in.
 
-`Report.to_frame` has one row per layer and M, with the columns ``measured``, ``exact``, ``fisher`` and ``two_term`` (nats per
-sample, each followed by its ``_stderr``), and for layers ``channels``, ``pixels``, ``effective_samples_mean``,
+`Report.to_frame` has one row per layer and M, with the columns ``measured``, ``share``, ``predicted`` and, where the report
+has them, ``logits``, ``first_order``, ``fisher`` and ``two_term`` (nats per sample, each followed by its ``_stderr``), for the
+network ``as_loaded``, explained at `NetworkResult`, and for layers ``channels``, ``pixels``, ``effective_samples_mean``,
 ``effective_samples_std``, ``kurtosis``, ``stale_mean``, ``stale_std``, ``gamma_rms`` and ``dead_channels``, explained at
 `LayerResult`.
 """
@@ -9,7 +10,7 @@ sample, each followed by its ``_stderr``), and for layers ``channels``, ``pixels
 from bnlens.measure._compare import Comparison, Difference
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._recalibrate import Recalibration, recalibrate
-from bnlens.measure._report import Prediction, Report
+from bnlens.measure._report import Prediction, Predictions, Report
 from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note
 from bnlens.measure._run import report
 
@@ -22,6 +23,7 @@ __all__ = [
     "NetworkResult",
     "Note",
     "Prediction",
+    "Predictions",
     "Recalibration",
     "Report",
     "recalibrate",

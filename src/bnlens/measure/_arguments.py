@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
@@ -17,6 +18,7 @@ from bnlens._names import did_you_mean
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import batch_norm_layers, unwrap
 
+_GROUPS = 4  # at least, of a size that only predictions need
 _NAMES = "the names are those of model.named_modules()"
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "check_loader",
     "check_model",
     "check_sizes",
-    "default_source",
+    "default_others",
+    "divisors",
+    "law_source",
     "placed",
     "positive",
 ]
@@ -40,7 +44,7 @@ def check_model(model: Any) -> tuple[nn.Module, dict[str, _BatchNorm]]:
     if not layers:
         raise ModelError(
             f"{type(model).__name__} has no BN layer, so it has no gap; give a model with BatchNorm1d, 2d or 3d layers or "
-            "subclasses of them, before they are fused into convolutions"
+            "subclasses of them, before they are fused into convolutions (calls of F.batch_norm in other modules are not seen)"
         )
     if any(is_lazy(parameter) for parameter in (*model.parameters(), *model.buffers())):
         raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
@@ -55,28 +59,68 @@ def check_loader(loader: Any) -> None:
         )
 
 
-def check_sizes(sizes: int | Sequence[int], source: int | None) -> tuple[tuple[int, ...], int | None]:
-    """Return the M to measure at in ascending order, and M0 if it is given."""
-    given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
-    if not given:
-        raise UsageError("statistics_batch_size is empty; give at least one M")
-    chosen = tuple(sorted({at_least("statistics_batch_size", size, 2) for size in given}))
-    if source is None:
+def check_sizes(
+    sizes: int | Sequence[int], others: int | Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return the M to measure at in ascending order, and those for predictions if they are given."""
+    chosen = _sizes("statistics_batch_size", sizes)
+    if others is None:
         return chosen, None
-    if at_least("prediction_batch_size", source, 2) in chosen:
-        raise UsageError(
-            f"prediction_batch_size {source} is also measured; choose another, so that the prediction is one"
-        )
-    return chosen, int(source)
+    more = _sizes("prediction_batch_size", others)
+    for size in more:
+        if size in chosen:
+            raise UsageError(
+                f"prediction_batch_size {size} is also measured; choose another, so that the prediction is one"
+            )
+    return chosen, more
 
 
-def default_source(sizes: tuple[int, ...], samples: int) -> int:
-    """Return M0 where the user gives none: between the measured M, or twice (half, if samples are few) a single one."""
-    smallest, largest = sizes[0], sizes[-1]
-    if smallest < largest:
-        source = round(math.sqrt(smallest * largest))
-    else:
-        source = 2 * smallest if 4 * smallest <= samples or smallest < 4 else smallest // 2
+def _sizes(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
+    values = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    if not values:
+        raise UsageError(f"{name} is empty; give at least one M")
+    return tuple(sorted({at_least(name, value, 2) for value in values}))
+
+
+def default_others(sizes: tuple[int, ...], samples: int) -> tuple[int, ...]:
+    """Return sizes for predictions: half the smallest, twice the largest if samples suffice, and between neighbours.
+
+    So each of ``sizes`` has others on both sides, no further than a factor of two where that is possible.
+    """
+    found = {max(2, sizes[0] // 2), 2 * sizes[-1]}
+    found |= {4 * sizes[-1]} if sizes[0] < 4 else set()
+    found |= {round(math.sqrt(low * high)) for low, high in itertools.pairwise(sizes) if high >= 3 * low}
+    most = max(samples // _GROUPS, 2 * sizes[0])
+    return tuple(sorted(size for size in found if size not in sizes and size <= most and 2 * size <= samples))
+
+
+def divisors(sizes: tuple[int, ...], others: tuple[int, ...] | None, batch_size: int, samples: int) -> tuple[int, ...]:
+    """Return sizes for predictions that divide ``batch_size``: ``others``, if they are given, or those nearest to the default.
+
+    Raises:
+        UsageError: a size does not divide it.
+    """
+    found = [size for size in range(2, batch_size + 1) if batch_size % size == 0]
+    for name, given in (("statistics_batch_size", sizes), ("prediction_batch_size", others or ())):
+        if wrong := [size for size in given if size not in found]:
+            raise UsageError(
+                f"{name} {wrong[0]} does not divide the loader's batch of {batch_size} samples, which couples=True takes as a "
+                f"whole; choose of {', '.join(map(str, found))}, or let the loader make other batches"
+            )
+    if others is not None:
+        return others
+    free = [size for size in found if size not in sizes]
+    wanted = default_others(sizes, samples) if free else ()
+    return tuple(sorted({min(free, key=lambda size: abs(math.log(size / near))) for near in wanted}))
+
+
+def law_source(sizes: tuple[int, ...], others: tuple[int, ...] | None, samples: int) -> int:
+    """Return M0 of the theory's law: the middle of ``sizes``, or what was given nearest to it; twice a single one."""
+    middle = math.sqrt(sizes[0] * sizes[-1])
+    if others:
+        return min(others, key=lambda size: (round(abs(math.log(size / middle)), 9), -size))
+    alone = 2 * sizes[0] if 4 * sizes[0] <= samples or sizes[0] < 4 else sizes[0] // 2
+    source = round(middle) if len(sizes) > 1 else alone
     while source in sizes:
         source += 1
     return source

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from bnlens.measure._nodes import CallGradients, Node, node, standardise
 from bnlens.measure._population import Population, Populations
 from bnlens.measure._probe import Probe
 from bnlens.measure._ranks import gather, in_number_order
+from bnlens.measure._rows import Average, pixel_mean
 from bnlens.moments import CrossMoments
 from bnlens.theory.zeta import zeta
 
@@ -29,18 +30,28 @@ class CallNoise:
     Attributes:
         mean: a, mean over pixels of xhat, (N, C).
         half_square: q = (mean over pixels of xhat^2 less its mean over the pool) / 2, (N, C).
+        excess: values of the sample over their mean number in the pool, less 1, (N, 1); zero but for samples of several rows,
+            some more than others. "Mean over pixels" then is the sum over rows and pixels over that mean number, and q takes
+            off the mean over the pool as often as the sample has values, so that a and q average to zero.
         moved: change of (beta, gamma) that the sample causes, v = (-gamma a, -gamma q), (N, 2C).
     """
 
     mean: Tensor
     half_square: Tensor
+    excess: Tensor
     moved: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, population: Population, gamma: Tensor) -> CallNoise:
-        """From xhat as `standardise` gives it, (N, C, pixels)."""
-        a, q = x.mean(2), (x.square().mean(2) - population.square) / 2
-        return cls(a, q, torch.cat([-gamma * a, -gamma * q], dim=1))
+    def of(cls, x: Tensor, population: Population, gamma: Tensor, average: Average = pixel_mean) -> CallNoise:
+        """From xhat as `standardise` gives it, (rows, C, pixels); ``average`` is over each sample's part."""
+        a, count = average(x), average(torch.ones_like(x[:, :1]))
+        q = (average(x.square()) - population.square * count) / 2
+        return cls(a, q, count - 1, torch.cat([-gamma * a, -gamma * q], dim=1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[CallNoise]) -> CallNoise:
+        """Return the noise of a batch from that of its parts."""
+        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
 
 @dataclass
@@ -50,32 +61,35 @@ class CallSums:
     Attributes:
         population: its statistics.
         gamma: (C,), float64, ones where the layer has none.
-        pixels: pixels per sample.
-        channels: sums over samples of a^2, q^2, a q, of the gradients of beta and gamma at the given targets, and of the
-            squares of those at the drawn ones; (7, C), float64.
+        pixels: pixels per sample; rows times pixels, mean over the pool, where a sample has several rows.
+        channels: sums over samples of a^2, q^2, a (q + excess), of the gradients of beta and gamma at the given targets, of the
+            squares of those at the drawn ones, and of q excess; (8, C), float64.
         samples: the numbers per sample of ``COLUMNS``.
         reached: whether a gradient ever came.
     """
 
     population: Population
     gamma: Tensor
-    pixels: int
+    pixels: float
     channels: Tensor = field(init=False)
     samples: CrossMoments = field(default_factory=lambda: CrossMoments(len(COLUMNS)))
     reached: bool = False
 
     def __post_init__(self) -> None:
-        self.channels = torch.zeros(7, len(self.gamma), dtype=torch.float64)
+        self.channels = torch.zeros(8, len(self.gamma), dtype=torch.float64)
 
     def add(self, noise: CallNoise, fourth: Tensor, given: CallGradients | None, drawn: CallGradients | None) -> None:
-        """Add a batch; ``fourth`` is the mean over pixels of xhat^4, (N, C)."""
+        """Add a batch; ``fourth`` is the mean over pixels of xhat^4, (N, C), as `CallNoise` takes it."""
         self.reached = self.reached or given is not None
-        a, q, fourth = (values.cpu().double() for values in (noise.mean, noise.half_square, fourth))
+        found = noise.mean, noise.half_square, noise.excess, fourth
+        a, q, excess, fourth = (values.cpu().double() for values in found)
         nothing = torch.zeros(len(a), 2 * a.shape[1], dtype=torch.float64)
         g, d = (nothing if found is None else found.stacked.cpu().double() for found in (given, drawn))
-        products = (a * a, q * q, a * q, *g.chunk(2, dim=1), *d.square().chunk(2, dim=1))
+        products = (a * a, q * q, a * (q + excess), *g.chunk(2, dim=1), *d.square().chunk(2, dim=1), q * excess)
         self.channels += torch.stack([product.sum(0) for product in products])
         square = self.population.square.cpu().double()
+        # as with q: a sample of many values has that much more of the mean, which is no deviation from it
+        fourth = fourth - excess * square.square() * (self.population.excess_kurtosis.cpu().double().nan_to_num() + 3)
         columns = {
             "self_inclusion": (g * noise.moved.cpu().double()).sum(1),
             "pixel_mean": (square + 2 * q).sum(1),
@@ -132,8 +146,9 @@ class Collected:
     """The outcome of `collect`.
 
     Attributes:
-        losses: under population statistics, (P,), float64, nats, in the order of the pool.
-        running: losses under other statistics less these, (P,); None if not asked for.
+        losses: under population statistics, (P,), float64, nats, in the order of the pool; one for each batch, if the loss
+            couples its samples.
+        running: losses under other statistics less these; None if not asked for.
         calls: sums by call name, in the order of execution.
         kept: None if not asked for.
     """
@@ -166,17 +181,18 @@ def collect(
     calls: dict[str, CallSums] = {}
     losses: list[tuple[int, tuple[Tensor, Tensor | None]]] = []
     rows: list[tuple[int, dict[str, tuple[Tensor, Tensor]]]] = []
-    for batch in probe.pool.in_order(probe.batch_size):
+    for batch in probe.pool.in_order(probe.graph_rows or probe.batch_size):
         seen: dict[str, tuple[CallNoise, Tensor]] = {}
         result = node(
             probe,
             batch,
             populations,
-            watch=_noting(populations, calls, seen),
+            watch=_noting(probe, populations, calls, seen),
             draws=_generator(probe, seed, batch.number),
         )
         running = None if other is None else probe.losses(batch, other) - result.losses
-        losses.append((batch.number, (result.losses, running)))
+        own = slice(1 if probe.loss.couples else None)
+        losses.append((batch.number, (result.losses[own], None if running is None else running[own])))
         for name, (noise, fourth) in seen.items():
             calls[name].add(noise, fourth, result.given.get(name), result.drawn.get(name))
         if keep:
@@ -199,12 +215,14 @@ def _generator(probe: Probe, seed: int, number: int) -> torch.Generator | None:
 
 
 def _noting(
-    populations: Populations, calls: dict[str, CallSums], seen: dict[str, tuple[CallNoise, Tensor]]
+    probe: Probe, populations: Populations, calls: dict[str, CallSums], seen: dict[str, tuple[CallNoise, Tensor]]
 ) -> Callable[[str, Tensor, Tensor], None]:
     def watch(name: str, h: Tensor, gamma: Tensor) -> None:
-        x = standardise(h, populations[name])
-        seen[name] = CallNoise.of(x, populations[name], gamma), x.square().square_().mean(2)
-        calls.setdefault(name, CallSums(populations[name], gamma.cpu().double(), x.shape[2]))
+        population = populations[name]
+        x, average = standardise(h, population), probe.average(population.count)
+        seen[name] = CallNoise.of(x, population, gamma, average), average(x.square().square_())
+        pixels = population.count / len(probe.pool) if probe.rows.folded else x.shape[2]
+        calls.setdefault(name, CallSums(population, gamma.cpu().double(), pixels))
 
     return watch
 

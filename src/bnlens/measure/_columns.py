@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from bnlens.errors import DataError
 
-__all__ = ["Layout", "Rows", "bytes_of", "concatenate", "first_rows", "put_rows", "rows_at"]
+__all__ = ["Layout", "Rows", "bytes_of", "concatenate", "put_rows", "rows_at", "slice_rows"]
 
 Rows: TypeAlias = list[Any]
 """Samples by leaf: tensors and lists of strings (file names) have one entry per sample; all else is the same for all."""
@@ -25,7 +25,7 @@ class Layout:
         self._shapes: list[tuple[int, ...] | None] = []
 
     def rows(self, batch: Any) -> tuple[Rows, int]:
-        """Return the samples of a batch, on the CPU, and how many they are.
+        """Return the samples of a batch, on the CPU as plain tensors, and how many they are.
 
         Raises:
             DataError: the batch holds no tensor, its tensors have different lengths, or it does not fit the first one.
@@ -41,7 +41,7 @@ class Layout:
         if shapes != self._shapes:
             different = sorted({pair for pair in zip(self._shapes, shapes, strict=True) if pair[0] != pair[1]}, key=str)
             raise DataError(f"samples have different shapes {list(different[0])}; resize or pad them to one shape")
-        return [leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf for leaf in leaves], length
+        return [_plain(leaf).detach().cpu() if isinstance(leaf, Tensor) else leaf for leaf in leaves], length
 
     def tree(self, rows: Rows, device: torch.device | None) -> Any:
         """Return samples as a batch of the loader's own structure, on ``device``; None leaves them where they are."""
@@ -55,13 +55,13 @@ def rows_at(rows: Rows, indices: Tensor) -> Rows:
     return [_at(leaf, indices) for leaf in rows]
 
 
-def first_rows(tree: Any, size: int) -> Any:
-    """Return the first ``size`` samples of a batch, in its own structure."""
+def slice_rows(tree: Any, rows: slice) -> Any:
+    """Return some samples of a batch, in its own structure."""
 
-    def first(leaf: Any) -> Any:
-        return leaf[:size] if _is_names(leaf) or (isinstance(leaf, Tensor) and leaf.ndim) else leaf
+    def part(leaf: Any) -> Any:
+        return leaf[rows] if _is_names(leaf) or (isinstance(leaf, Tensor) and leaf.ndim) else leaf
 
-    return pytree.tree_map(first, tree, is_leaf=_is_names)
+    return pytree.tree_map(part, tree, is_leaf=_is_names)
 
 
 def put_rows(rows: Rows, indices: Tensor, fresh: Rows) -> None:
@@ -82,6 +82,12 @@ def concatenate(parts: list[Rows]) -> Rows:
 def bytes_of(rows: Rows) -> int:
     """Return the bytes of all tensors."""
     return sum(leaf.numel() * leaf.element_size() for leaf in rows if isinstance(leaf, Tensor))
+
+
+def _plain(leaf: Tensor) -> Tensor:
+    """Return a tensor without what a subclass keeps of its batch beside the numbers, as monai's MetaTensor does."""
+    has_numbers = type(leaf).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return leaf.as_subclass(Tensor) if has_numbers else leaf
 
 
 def _length(leaves: list[Any]) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bnlens.measure._estimate import Estimate, mean_estimate
 
-__all__ = ["gain", "joined", "split", "with_control"]
+__all__ = ["gain", "influence", "joined", "split", "with_control"]
 
 _GROUPS_PER_CONTROL = 10
 
@@ -41,6 +41,21 @@ def joined(values: Tensor, controls: Tensor, more: Tensor) -> Estimate:
         return controlled
     worth = len(values) * gain(values, controls)
     return (controlled * worth + mean_estimate(more) * len(more)) * (1 / (worth + len(more)))
+
+
+def influence(values: Tensor, controls: Tensor, more: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how much each group moves `joined`, (n,) and (m,): the sum of their squares is its variance, near enough."""
+    if len(values) < _GROUPS_PER_CONTROL:
+        of_values = (values.double() - values.double().mean()) / len(values)
+    else:
+        few = _few(controls)
+        design = torch.cat([torch.ones(len(few), 1, dtype=torch.float64), few], dim=1)
+        residual = values.double() - design @ torch.linalg.lstsq(design, values.double(), driver="gelsd").solution
+        of_values = residual * (design @ torch.linalg.pinv(design.T @ design, hermitian=True)[0])
+    if len(more) < 2:
+        return of_values, torch.zeros(len(more), dtype=torch.float64)
+    worth = len(values) * gain(values, controls)
+    return of_values * worth / (worth + len(more)), (more.double() - more.double().mean()) / (worth + len(more))
 
 
 def gain(values: Tensor, controls: Tensor) -> float:

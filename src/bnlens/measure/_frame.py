@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import NETWORK, Gaps, ReportData
+from bnlens.measure._results import KINDS, NETWORK, Gaps, ReportData
 
 __all__ = ["gap_columns", "report_frame"]
 
@@ -29,7 +29,9 @@ def report_frame(report: ReportData) -> pd.DataFrame:
             "statistics_batch_size": size,
             **gap_columns(gaps.get((name, size)), size),
         }
-        if layer is not None:
+        if layer is None:
+            row |= _columns("as_loaded", report.network.as_loaded.get(size))
+        else:
             row |= _columns("share", layer.share.get(size))
             scale = report.network.gaps.scale(size, report.samples)
             row |= _columns("two_term", None if layer.two_term is None else layer.two_term * scale)
@@ -44,8 +46,9 @@ def report_frame(report: ReportData) -> pd.DataFrame:
 def gap_columns(gaps: Gaps | None, size: int) -> dict[str, float]:
     """Return the measured and predicted gaps at ``size``, the predictions for the report's own population."""
     row = _columns("measured", None if gaps is None else gaps.measured.get(size)) | _columns("share", None)
-    for kind in ("exact", "fisher", "two_term"):
-        row |= _columns(kind, None if gaps is None else gaps.predicted(size, kind, population=gaps.population))
+    for kind in (None, *KINDS[1:]):
+        value = None if gaps is None else gaps.predicted(size, kind, population=gaps.population)
+        row |= _columns(kind or "predicted", value)
     return row
 
 

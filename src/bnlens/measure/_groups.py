@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnlens.errors import DataError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._population import Population, Populations, normalise
+from bnlens.measure._rows import SampleRows, owners
 
 __all__ = ["Perturbation", "affine", "by_group", "ghost_handler", "mirrored_handler", "perturbation", "spread"]
 
@@ -36,17 +38,39 @@ def by_group(values: Tensor, group_size: int) -> Tensor:
 
 
 @torch.no_grad()
-def perturbation(h: Tensor, group_size: int, population: Population, gamma: Tensor) -> Perturbation:
-    """Return what the statistics of each group of the input of a BN call amount to."""
+def perturbation(
+    h: Tensor, group_size: int, population: Population, gamma: Tensor, counts: Tensor | None = None
+) -> Perturbation:
+    """Return what the statistics of each group of the input of a BN call amount to.
+
+    Args:
+        h: (N, C, ...), or (rows, C, ...) with the rows of each sample together.
+        group_size: samples per group.
+        population: statistics of the call.
+        gamma: (C,).
+        counts: rows of each sample, (N,), on the CPU; None for one.
+
+    Raises:
+        DataError: a group has fewer than two values of a channel.
+    """
     wide = h.to(population.mean.dtype)
-    parts = (torch.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(wide, group_size))
+    sizes = group_size if counts is None else counts.view(-1, group_size).sum(1).tolist()
+    if not isinstance(sizes, int) and min(sizes) * h.shape[2:].numel() < 2:
+        raise DataError(
+            f"{group_size} samples have {min(sizes)} rows together, too few for batch statistics; leave samples without rows "
+            "out, or take larger groups"
+        )
+    parts = (torch.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(wide, sizes))
     mean, variance = (torch.stack(column) for column in zip(*parts, strict=True))
     sigma = (variance + population.eps).sqrt()
     return Perturbation(gamma * (population.mean - mean) / sigma, gamma * (population.sigma / sigma - 1))
 
 
-def affine(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) -> Tensor:
-    """Return gamma xhat + beta with a gamma and beta for each sample, (N, C), in the dtype of ``h``."""
+def affine(h: Tensor, population: Population, gamma: Tensor, beta: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Return gamma xhat + beta with a gamma and beta for each sample, (N, C), in the dtype of ``h``; see `perturbation`."""
+    if counts is not None:
+        whose = owners(counts, h.device)
+        gamma, beta = gamma.index_select(0, whose), beta.index_select(0, whose)
     if h.ndim == 2:
         x = (h.to(gamma.dtype) - population.mean) / population.sigma
         return torch.addcmul(beta, gamma, x).to(h.dtype)
@@ -65,7 +89,11 @@ def spread(moved: Perturbation, group_size: int, t: float = 1.0) -> tuple[Tensor
 
 
 def ghost_handler(
-    populations: Populations, active: Collection[str], group_size: int, record: dict[str, Perturbation] | None = None
+    populations: Populations,
+    active: Collection[str],
+    group_size: int,
+    rows: SampleRows,
+    record: dict[str, Perturbation] | None = None,
 ) -> Handler:
     """Return a handler: group statistics in the ``active`` calls, noted in ``record``; population statistics in the others."""
 
@@ -73,22 +101,24 @@ def ghost_handler(
         population = populations[name]
         if name not in active:
             return normalise(h, population, gamma, beta)
-        moved = perturbation(h, group_size, population, gamma)
+        moved = perturbation(h, group_size, population, gamma, rows.counts)
         if record is not None:
             record[name] = moved
         shift, scale = spread(moved, group_size)
-        return affine(h, population, gamma + scale, beta + shift)
+        return affine(h, population, gamma + scale, beta + shift, rows.counts)
 
     return handle
 
 
-def mirrored_handler(populations: Populations, recorded: Mapping[str, Perturbation], group_size: int) -> Handler:
+def mirrored_handler(
+    populations: Populations, recorded: Mapping[str, Perturbation], group_size: int, rows: SampleRows
+) -> Handler:
     """Return the antithetic twin of ``ghost_handler``: PN at (beta, gamma) minus each group's recorded perturbation."""
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in recorded:
             return normalise(h, populations[name], gamma, beta)
         shift, scale = spread(recorded[name], group_size, -1.0)
-        return affine(h, populations[name], gamma + scale, beta + shift)
+        return affine(h, populations[name], gamma + scale, beta + shift, rows.counts)
 
     return handle

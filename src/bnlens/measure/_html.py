@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -12,18 +13,25 @@ from bnlens import render
 from bnlens._plain import csv_text
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._frame import gap_columns, report_frame
-from bnlens.measure._results import NETWORK, Gaps, ReportData
+from bnlens.measure._results import NETWORK, Gaps, Kind, ReportData
 from bnlens.measure._serial import to_json
 from bnlens.render import ROLES
 
 __all__ = ["gap_by_layer", "gap_by_size", "report_page", "share_by_layer"]
 
-_PREDICTIONS = (
-    ("exact", "predicted", "predicted"),
-    ("fisher", "predicted, Fisher", "fisher"),
+_PREDICTIONS: tuple[tuple[Kind, str, str], ...] = (
+    ("curve", "predicted", "predicted"),
+    ("logits", "predicted from logits", "logits"),
+    ("first_order", "first order", "first order"),
+    ("fisher", "first order, Fisher", "fisher"),
     ("two_term", "two-term (paper)", "paper"),
 )
-_LOOKS = {**ROLES, "fisher": {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"}}
+_LOOKS = {
+    **ROLES,
+    "logits": {"color": render.PALETTE[4], "symbol": "star", "dash": "dashdot"},
+    "first order": {"color": render.PALETTE[3], "symbol": "triangle-down", "dash": "longdash"},
+    "fisher": {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"},
+}
 _SIZES = [
     {"color": color, "symbol": symbol}
     for color, symbol in zip(render.PALETTE, ("circle", "square", "diamond"), strict=False)
@@ -50,24 +58,55 @@ def report_page(report: ReportData) -> str:
     return render.page(f"Batch normalization in {report.model}", "\n".join(body), description=_LEAD)
 
 
-def gap_by_size(gaps: Gaps) -> go.Figure:
-    """Return the gap over M: points measured, curves predicted from groups of M0."""
+def gap_by_size(gaps: Gaps, predictions: Mapping[int, Estimate] | None = None, name: str = "") -> go.Figure:
+    """Return the gap over M: points measured, the curve with two standard errors, other laws, and ``predictions`` named."""
     figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type="log")
-    sizes = sorted(gaps.measured)
-    lowest, highest = min(*sizes, gaps.source) / 2, max(*sizes, gaps.source) * 2
-    steps = [lowest * (highest / lowest) ** (step / 40) for step in range(41)]
+    measured = {**gaps.measured, **gaps.others}
+    marked = predictions or {}
+    lowest, highest = min(*measured, *marked, gaps.source) / 2, max(*measured, *marked, gaps.source) * 2
+    steps = sorted({round(lowest * (highest / lowest) ** (step / 60)) for step in range(61)})
     grid = [size for size in steps if 2 <= size < gaps.population]
-    for kind, label, role in _PREDICTIONS:
-        estimate: Estimate | None = getattr(gaps, kind)
-        if estimate is None:
-            continue
-        line = {key: _LOOKS[role][key] for key in ("color", "dash")}
-        values = [estimate.value * gaps.scale(size, gaps.population) for size in grid]
-        figure.add_trace(go.Scatter(x=grid, y=values, mode="lines", name=label, line=line))
-    measured = [gaps.measured[size] for size in sizes]
-    figure.add_trace(_points(sizes, measured, "measured", _LOOKS["measured"]))
+    if gaps.kind == "curve":
+        _add_curve(figure, gaps, [size for size in grid if size not in measured])  # where it would leave that size out
+    for kind, label, role in _PREDICTIONS[1:]:
+        values = [gaps.predicted(size, kind, population=gaps.population) for size in grid]
+        present = [(size, value.value) for size, value in zip(grid, values, strict=True) if value is not None]
+        if present:
+            line = {key: _LOOKS[role][key] for key in ("color", "dash")}
+            x, y = zip(*present, strict=True)
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=label, line=line))
+    sizes = sorted(gaps.measured)
+    if gaps.others:
+        look = {**_LOOKS["measured"], "symbol": _LOOKS["measured"]["symbol"] + "-open"}
+        figure.add_trace(
+            _points(sorted(gaps.others), [v for _, v in sorted(gaps.others.items())], "for predictions", look)
+        )
+    figure.add_trace(_points(sizes, [gaps.measured[size] for size in sizes], "measured", _LOOKS["measured"]))
+    if marked:
+        look = {"color": _LOOKS["predicted"]["color"], "symbol": "x"}
+        figure.add_trace(_points(list(marked), list(marked.values()), name, look))
     figure.update_xaxes(tickvals=[2**power for power in range(1, 14)])
     return figure
+
+
+def _add_curve(figure: go.Figure, gaps: Gaps, grid: Sequence[int]) -> None:
+    points = [gaps.curve(size, population=gaps.population) for size in grid]
+    found = [(size, point.gap) for size, point in zip(grid, points, strict=True) if point is not None]
+    x, values = [size for size, _ in found], [gap for _, gap in found]
+    color = _LOOKS["predicted"]["color"]
+    low = [gap.value - 2 * gap.stderr for gap in values]
+    positive = [value if value > 0 else None for value in low]  # nothing else has a place on a logarithmic axis
+    high = [gap.value + 2 * gap.stderr for gap in values]
+    edge: dict[str, Any] = {
+        "mode": "lines",
+        "line": {"width": 0, "color": color},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    figure.add_trace(go.Scatter(x=x, y=[v or min(filter(None, positive), default=None) for v in positive], **edge))
+    figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", **edge))
+    line = {"color": color, "dash": _LOOKS["predicted"]["dash"]}
+    figure.add_trace(go.Scatter(x=x, y=[gap.value for gap in values], mode="lines", name="predicted", line=line))
 
 
 def share_by_layer(report: ReportData) -> go.Figure:
@@ -112,11 +151,16 @@ def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: Ma
 
 def _network(report: ReportData) -> str:
     gaps = report.network.gaps
-    caption = (
-        f"The gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. Curves: predicted "
-        f"from groups of {gaps.source} samples, scaled with the variance of the batch mean."
+    curves = (
+        "Curve: through the gaps at the nearest sizes, band of two standard errors."
+        if gaps.kind == "curve"
+        else f"Curves: predicted from groups of {gaps.source} samples, scaled with the variance of the batch mean."
     )
-    table = render.table(_gap_rows(report, network=True), caption="Whole network", columns=_GAP_HEADINGS)
+    caption = (
+        f"The gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. {curves}"
+    )
+    rows = _gap_rows(report, network=True)
+    table = render.table(rows, caption="Whole network", columns=_headings(rows))
     return f"{render.figure(gap_by_size(gaps), caption=caption)}\n{table}"
 
 
@@ -147,7 +191,8 @@ def _alone(report: ReportData) -> str:
         f"The gap of each layer alone at M = {size}, all others on population statistics. These do not add up to the "
         "network: later layers normalise away what earlier noise has in common."
     )
-    table = render.table(_gap_rows(report, network=False), caption="Layers alone", columns=_GAP_HEADINGS)
+    rows = _gap_rows(report, network=False)
+    table = render.table(rows, caption="Layers alone", columns=_headings(rows))
     return f"{render.figure(gap_by_layer(report, size), caption=caption)}\n{table}"
 
 
@@ -155,11 +200,18 @@ _GAP_HEADINGS = {
     "layer": "Layer",
     "M": "M",
     "measured": "Measured",
-    "exact": "Predicted",
+    "predicted": "Predicted",
     "ratio": "Predicted / measured",
-    "fisher": "Predicted, Fisher",
+    "logits": "From logits",
+    "first_order": "First order",
+    "fisher": "First order, Fisher",
     "two_term": "Two-term (paper)",
 }
+
+
+def _headings(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return those of columns that have a value."""
+    return {key: text for key, text in _GAP_HEADINGS.items() if any(row.get(key) is not None for row in rows)}
 
 
 def _gap_rows(report: ReportData, *, network: bool) -> list[dict[str, Any]]:
@@ -170,6 +222,7 @@ def _gap_rows(report: ReportData, *, network: bool) -> list[dict[str, Any]]:
         columns = {key.replace("_stderr", " stderr"): value for key, value in gap_columns(gaps, size).items()}
         ratio = gaps.ratio(size)
         columns |= {} if ratio is None else {"ratio": ratio.value, "ratio stderr": ratio.stderr}
+        columns = {key: value for key, value in columns.items() if not math.isnan(value)}
         rows.append({"layer": name, "M": size, **columns})
     return rows
 
@@ -207,11 +260,17 @@ def _descriptions(report: ReportData) -> str:
 
 def _notes(report: ReportData) -> str:
     items = (
-        f"<li><strong>{render.escape(note.layer or 'Network')}</strong> "
+        f"<li><strong>{render.escape(note.place or 'Network')}</strong> "
         f"({render.escape(note.kind)}): {render.escape(note.text)}</li>"
         for note in report.notes
     )
     return "<ul>\n" + "\n".join(items) + "\n</ul>"
+
+
+def _from(report: ReportData) -> str:
+    gaps = report.network.gaps
+    sizes = sorted({**gaps.measured, **gaps.others}) if gaps.kind == "curve" else [gaps.source]
+    return ", ".join(map(str, sizes)) + (", never of the size itself" if gaps.kind == "curve" else "")
 
 
 def _details(report: ReportData) -> str:
@@ -221,7 +280,7 @@ def _details(report: ReportData) -> str:
         "Samples": report.samples,
         "Population loss": f"{report.network.population_loss} nats",
         "Loss with running less population statistics": running,
-        "Predicted from groups of": report.prediction_batch_size,
+        "Predicted from groups of": _from(report),
         "Shuffles of the samples": report.rounds,
         "Stopped by": report.stopped,
         "Passes until the population statistics stood still": report.population_passes,

@@ -45,8 +45,19 @@ def batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def is_frozen(model: nn.Module, layer: _BatchNorm) -> bool:
-    """Return whether training uses the layer's running statistics: it is in eval mode inside a model in train mode."""
-    return model.training and not layer.training and layer.running_mean is not None
+    """Return whether training uses the layer's running statistics: it is in eval mode inside a model that is being trained.
+
+    A model is being trained if it is in train mode and so is a module in it that has parameters to train, or, where no
+    parameter requires a gradient, any parameters. A container made around a model after ``model.eval()`` is in train mode,
+    with a normalisation of the inputs or a dropout beside it, and has none: such a model counts as evaluated.
+    """
+    if not model.training or layer.training or layer.running_mean is None:
+        return False
+    none_trains = not any(parameter.requires_grad for parameter in model.parameters())
+    return any(
+        module.training and any(p.requires_grad or none_trains for p in module.parameters(recurse=False))
+        for module in model.modules()
+    )
 
 
 class Interceptor(TorchFunctionMode):
@@ -62,6 +73,7 @@ class Interceptor(TorchFunctionMode):
         self._handler: Handler | None = None
         self._calls: dict[str, int] = {}
         self._running: list[list[Any]] = []  # [layer name, whether F.batch_norm was reached], innermost last
+        self._elsewhere: Callable[[Tensor], None] | None = None
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -88,6 +100,15 @@ class Interceptor(TorchFunctionMode):
         finally:
             self._handler = None
 
+    @contextmanager
+    def noting(self, elsewhere: Callable[[Tensor], None]) -> Iterator[None]:
+        """Within this context ``elsewhere`` is given the input of each batch normalization that is in none of the layers."""
+        self._elsewhere = elsewhere
+        try:
+            yield
+        finally:
+            self._elsewhere = None
+
     def _enter(self, name: str, module: nn.Module, args: Any) -> None:
         if self._handler is None:  # a backward pass that recomputes activations would use other statistics
             raise ModelError(
@@ -110,6 +131,8 @@ class Interceptor(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.batch_norm and self._running and self._handler is not None:
             return self._normalise(*args, **kwargs)
+        if self._elsewhere is not None and not self._running and _is_batch_norm(func):
+            self._elsewhere(args[0] if args else kwargs["input"])
         return func(*args, **kwargs)
 
     def _normalise(
@@ -132,6 +155,11 @@ class Interceptor(TorchFunctionMode):
         gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.detach().to(dtype)
         beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.detach().to(dtype)
         return self._handler(name if call == 1 else f"{name}#{call}", input, gamma, beta, eps)
+
+
+def _is_batch_norm(func: Any) -> bool:
+    """Return whether this is F.batch_norm, or torch's or ATen's function behind it, such as native_batch_norm."""
+    return getattr(func, "__name__", "").partition(".")[0].endswith("batch_norm")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class LayerLaw:
         two_term: quadratic term with Fisher matrix and noise cut to their diagonals, which is the paper's sum of zeta
             gamma^2 with samples counted, not pixels; None without a likelihood.
         self_inclusion: E_j[g_j . v_j]: each sample is in its own group.
-        shift: from the bias of 1 / sigma_B and the correlation of mu_B with sigma_B.
+        shift: from the bias of 1 / sigma_B, the correlation of mu_B with sigma_B, and unequal numbers of rows.
     """
 
     two_term: Estimate | None
@@ -52,8 +52,9 @@ class LayerLaw:
 def layer_law(sums: CallSums, likelihood: bool) -> LayerLaw:
     """Return all first-order terms of one BN call but for the Fisher matrix's."""
     estimates = sums.samples.compute()
-    a2, q2, aq, beta, gamma, *curvatures = sums.channels / estimates.count
-    shift = (sums.gamma * (beta * aq + gamma * (3 * q2 + a2) / 2)).sum()
+    a2, q2, aq, beta, gamma, *curvatures, qe = sums.channels / estimates.count
+    # of samples with unequal numbers of values a group's mean is a ratio, biased by -E[a excess] and -E[q excess]
+    shift = (sums.gamma * (beta * aq + gamma * ((3 * q2 + a2) / 2 + qe))).sum()
     two_term = None
     if likelihood:
         value = zeta(sums.gamma.square() * a2, sums.gamma.square() * q2, *curvatures).sum()

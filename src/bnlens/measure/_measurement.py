@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bnlens.measure._estimate import Estimate
+from bnlens.measure._estimate import Estimate, mean_estimate
+from bnlens.measure._logits import OutputNoise
 from bnlens.measure._pool import Batch
-from bnlens.measure._ranks import gather, in_number_order
+from bnlens.measure._ranks import agreeing, gather, in_number_order
 from bnlens.measure._sampling import Groups, LawGroups, Sampler
 from bnlens.measure._tally import LawTally, Tally
 
@@ -19,12 +20,16 @@ __all__ = ["Goal", "Measurement"]
 
 _PILOT = 8  # groups of the largest size say how many nodes the quadrature takes, up to three times as many of others
 _FEWEST = 32  # groups, below which a standard error is not known well enough to stop on
+_FEWEST_OTHERS = 12  # groups of a size that only predictions need
+_FEWEST_OUTPUTS = 16  # rounds of them, if they are asked for
 _FEWEST_SPLIT = 24  # groups with shares
 _SHARES = 2.0  # times the precision of the gap is that of the shares
+_OTHERS = 1.5  # times the precision of the gap is that at sizes that only predictions need
 _SMALL = 0.01  # of the loss: a gap below that need not be known better than one of that size
 _BACKWARD = 2.6  # forward passes that a pass forward and backward costs
 _GUESS = 8  # rounds that it may take, before anything is known
 _MOST_ROUNDS = 64
+_FEWEST_AS_LOADED = 4  # groups, or their spread says nothing
 
 
 @dataclass(frozen=True)
@@ -49,21 +54,29 @@ class Goal:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Sizes whose groups get shares in a round, those that need more gaps, with controls or not, and whether M0 has a turn."""
+    """Sizes whose groups get shares in a round; that need more gaps, with controls or not; and whether the law has a turn."""
 
     split: tuple[int, ...]
     controlled: tuple[int, ...] = ()
     light: tuple[int, ...] = ()
-    law: bool = True
+    law: bool = False
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The groups of one batch: by size for the network, by call and size alone, by call (None: the network) for the law."""
+    """The outcome of one batch.
+
+    Attributes:
+        network: groups by size, asked for or not.
+        alone: by call and size.
+        law: by call; None for the network.
+        outputs: samples, and their outputs in groups of M0.
+    """
 
     network: dict[int, Groups] = field(default_factory=dict)
     alone: dict[tuple[str, int], Groups] = field(default_factory=dict)
     law: dict[str | None, LawGroups] = field(default_factory=dict)
+    outputs: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
 
 @dataclass
@@ -76,43 +89,47 @@ class Measurement:
 
     Attributes:
         sampler: runs batches.
-        losses: of all samples under population statistics, (P,).
+        losses: of all samples under population statistics, (P,); of batches, if the loss couples their samples.
         network: by M.
-        law: by call name, and under None for the network, at ``source``.
-        alone: by call name and M.
+        others: by M, at sizes that only predictions need.
+        law: by call name, and under None for the network, at ``source``; empty if not asked for.
+        alone: by call name and M, those of ``others`` too.
         source: M0.
         goal: when to stop.
         shares: whether the gap is split among the layers.
         seed: of the shuffles.
+        noise: takes the outputs of groups of M0, if asked for.
         keep: whether the perturbations of the law's groups are kept, for the Fisher matrix.
         show: is told the part that is done, 0 to 1, and a note.
         rounds: that were made.
         expected: rounds that it may take.
         note: the precision that is reached.
         stopped: the reason, see `bnlens.measure.Report`; empty while it runs.
+        as_loaded: gap by M of groups of consecutive samples, see `bnlens.measure.NetworkResult`; empty until it stopped.
     """
 
     sampler: Sampler
     losses: torch.Tensor
     network: Mapping[int, Tally]
+    others: Mapping[int, Tally]
     law: Mapping[str | None, LawTally]
     alone: Mapping[tuple[str, int], Tally]
     source: int
-    goal: Goal
-    shares: bool
-    seed: int
+    goal: Goal = Goal(None, 0.05, None)
+    shares: bool = True
+    seed: int = 0
+    noise: OutputNoise | None = None
     keep: bool = False
     show: Callable[[float, str], None] = lambda part, note: None
     rounds: int = 0
     expected: float = field(init=False)
     note: str = ""
     stopped: str = ""
-
-    def __post_init__(self) -> None:
-        self.expected = float(_GUESS if self.goal.rounds is None else self.goal.rounds)
+    as_loaded: dict[int, Estimate] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run rounds until the goal is met; at least one batch."""
+        self.expected = float(_GUESS if self.goal.rounds is None else self.goal.rounds)
         if self.shares:
             self._choose_nodes()
         pool, rows = self.sampler.probe.pool, self.sampler.probe.batch_size
@@ -125,10 +142,41 @@ class Measurement:
                 self._show(self.rounds + (batch.number + 1) / batches)
                 if self.goal.is_late and len(gather(None)) == 1:  # ranks stop together, after a round
                     break
-            for found in in_number_order(results):
-                self._add(found)
+            for number, found in enumerate(in_number_order(results)):
+                self._add(found, (self.rounds, number))
             self.rounds += 1
             self._judge()
+        if self.stopped != "seconds":
+            self._run_outputs()
+            self._run_as_loaded()
+
+    def _run_outputs(self) -> None:
+        """Run groups of M0 alone until there are outputs of enough rounds, if they are asked for."""
+        pool, rows, number = self.sampler.probe.pool, self.sampler.probe.batch_size, self.rounds
+        while self.noise is not None and len(self.noise.rounds) < _FEWEST_OUTPUTS and self.noise.wants(number):
+            results = []
+            for batch in pool.shuffled(rows, self._generator(number)):
+                found = _Found()
+                if batch.size >= self.source:
+                    gaps = self._gaps(batch, self.source, self._losses(batch), found, number)
+                    found.network[self.source] = Groups(gaps)
+                results.append((batch.number, found))
+            for place, found in enumerate(in_number_order(results)):
+                self._add(found, (number, place))
+            number += 1
+
+    def _run_as_loaded(self) -> None:
+        """Run groups of consecutive samples; with several ranks each of its own, as they would train."""
+        sampler = self.sampler
+        found: dict[int, list[tuple[int, torch.Tensor]]] = {size: [] for size in self.network}
+        with agreeing():
+            for size, gaps in found.items():
+                for batch in sampler.probe.pool.shard(sampler.probe.batch_size, size):
+                    gaps.append((batch.number, sampler.gaps(batch, size, self._losses(batch))))
+        for size, gaps in found.items():
+            each = torch.cat(in_number_order(gaps) or [torch.zeros(0)])
+            if len(each) >= _FEWEST_AS_LOADED:
+                self.as_loaded[size] = mean_estimate(each)
 
     def _choose_nodes(self) -> None:
         """Let some samples say how many nodes each size takes; their groups count where no number of rounds is given."""
@@ -139,25 +187,42 @@ class Measurement:
         passes = [(batch, sampler.zero(batch)) for batch in sweep if batch.number < max(counts.values())]
         for size, count in counts.items():
             found = sampler.choose_nodes([(batch, zero) for batch, zero in passes if batch.number < count], size)
-            for groups in in_number_order(found) if self.goal.rounds is None else ():
-                self.network[size].add(groups)
+            for number, groups in enumerate(in_number_order(found)) if self.goal.rounds is None else ():
+                self.network[size].add(groups, (-1, number))
 
     def _generator(self, number: int) -> torch.Generator:
         """Return what shuffles the pool for a round, the same on every rank."""
         return torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
 
     def _plan(self) -> _Plan:
+        others = tuple(size for size in self.others if not self._is_near(size))
         if self.goal.rounds is not None or not self.rounds:
-            return _Plan(tuple(self.network)) if self.shares else _Plan((), tuple(self.network))
+            split, controlled = (tuple(self.network), ()) if self.shares else ((), tuple(self.network))
+            return _Plan(split, (*controlled, *others), law=bool(self.law))
         open_sizes = [size for size in self.network if not self._is_known(size)]
         split = tuple(size for size in open_sizes if not self._shares_are_known(size))
         rest = [size for size in open_sizes if size not in split]
-        exact = self.law[None].exact()
-        law = bool(split or not self.shares) and not exact.stderr <= self._allowed(exact)
+        # beside shares their controls are free of charge, and so they take a forward pass each
+        rest += [size for size in others if split or not rest or not self.shares]
+        law = bool(self.law and (split or not self.shares)) and not self._law_is_known()
         # controls come free of charge beside shares, else from a pass forward and backward for all sizes together
         cost = 1.0 if split or law or not rest else 1.0 + _BACKWARD / len(rest)
-        controlled = tuple(size for size in rest if self.network[size].gain() > cost)
+        controlled = tuple(size for size in rest if self._tally(size).gain() > cost)
         return _Plan(split, controlled, tuple(size for size in rest if size not in controlled), law)
+
+    def _tally(self, size: int) -> Tally:
+        return self.network[size] if size in self.network else self.others[size]
+
+    def _is_near(self, size: int) -> bool:
+        """Return whether the gap at a size that only predictions need is known well enough."""
+        if self.goal.rounds is not None or not self.rounds:
+            return False
+        gap = self.others[size].gap()
+        return self.others[size].count >= _FEWEST and gap.stderr <= _OTHERS * self._allowed(gap)
+
+    def _law_is_known(self) -> bool:
+        exact = self.law[None].exact()
+        return exact.stderr <= self._allowed(exact)
 
     def _batch(self, batch: Batch, plan: _Plan) -> _Found:
         found, sampler = _Found(), self.sampler
@@ -166,15 +231,15 @@ class Measurement:
         zero = sampler.zero(batch) if plan.split or plan.controlled or law else None
         losses = self._losses(batch) if zero is None else zero.result.losses
         for size in sizes:
-            if zero is None or size in plan.light:
-                found.network[size] = Groups(sampler.gaps(batch, size, losses))
-            elif size in plan.controlled:
-                found.network[size] = Groups(sampler.gaps(batch, size, losses), zero.controls(size))
-            else:
+            if zero is not None and size in plan.split:
                 found.network[size] = sampler.shares(batch, size, zero)
+            else:
+                controls = zero.controls(size) if zero is not None and size in plan.controlled else None
+                found.network[size] = Groups(self._gaps(batch, size, losses, found, self.rounds), controls)
+        turn = bool(plan.split) if self.shares else bool(plan.controlled)
         for name, size in self.alone:
-            if zero is not None and size in sizes.intersection(plan.split if self.shares else plan.controlled):
-                controls = zero.controls(size)[:, [list(sampler.populations).index(name)]]
+            if zero is not None and turn and size in sizes:
+                controls = zero.controls(size)[:, [i for i, call in enumerate(zero.noise) if call == name]]
                 found.alone[name, size] = Groups(sampler.gaps(batch, size, losses, [name]), controls)
         if law and zero is not None:
             for call in self.law:
@@ -182,17 +247,29 @@ class Measurement:
                 found.law[call] = sampler.law(batch, self.source, zero, active, keep=self.keep and call is None)
         return found
 
-    def _losses(self, batch: Batch) -> torch.Tensor:
-        """Return the losses under population statistics, (N,): those that are kept, where it is known whose they are."""
-        return self.sampler.losses(batch) if batch.indices is None else self.losses[batch.indices]
+    def _gaps(self, batch: Batch, size: int, losses: torch.Tensor, found: _Found, number: int) -> torch.Tensor:
+        indices, noise = batch.indices, self.noise
+        if indices is None or noise is None or size != self.source or not noise.wants(number):
+            return self.sampler.gaps(batch, size, losses)
+        return self.sampler.gaps(batch, size, losses, watch=lambda z: found.outputs.append((indices, z.cpu())))
 
-    def _add(self, found: _Found) -> None:
+    def _losses(self, batch: Batch) -> torch.Tensor:
+        """Return the losses under population statistics, (N,): those kept, where they are these samples' in every pass."""
+        probe = self.sampler.probe
+        if batch.indices is None or probe.stochastic or probe.loss.couples:
+            return self.sampler.losses(batch)
+        return self.losses[batch.indices]
+
+    def _add(self, found: _Found, place: tuple[int, int]) -> None:
         for size, groups in found.network.items():
-            self.network[size].add(groups)
+            self._tally(size).add(groups, place)
         for key, groups in found.alone.items():
-            self.alone[key].add(groups)
+            self.alone[key].add(groups, place)
         for call, law in found.law.items():
             self.law[call].groups.append(law)
+        if self.noise is not None:
+            for indices, outputs in found.outputs:
+                self.noise.add(place[0], indices, outputs)
 
     def _judge(self) -> None:
         """Say why it stops, if it does, and how many rounds it may take."""
@@ -200,8 +277,8 @@ class Measurement:
             if self.rounds >= self.goal.rounds:
                 self.stopped = "rounds"
         else:
-            open_sizes = [size for size in self.network if not self._is_known(size)]
-            if not open_sizes:
+            known = all(self._is_known(size) for size in self.network)
+            if known and all(tally.count >= _FEWEST_OTHERS for tally in self.others.values()):
                 self.stopped = "precision"
             elif self.rounds >= _MOST_ROUNDS:
                 self.stopped = "samples"

@@ -7,7 +7,7 @@ eps, eps being the group's `bnlens.measure._groups.Perturbation` in each call (t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from bnlens.measure._intercept import Handler
 from bnlens.measure._pool import Batch
 from bnlens.measure._population import Population, Populations, population_handler
 from bnlens.measure._probe import Probe
+from bnlens.measure._rows import SampleRows
 
 __all__ = ["CallGradients", "Move", "Node", "Watch", "node", "standardise"]
 
@@ -27,8 +28,8 @@ class CallGradients:
     """Gradients of each sample's loss in the affine parameters of one BN call (theory sheet D.1).
 
     Attributes:
-        beta: sum over pixels of dy, (N, C).
-        gamma: sum over pixels of dy xhat, (N, C), xhat being normalised by population statistics.
+        beta: sum over rows and pixels of dy, (N, C).
+        gamma: sum over rows and pixels of dy xhat, (N, C), xhat being normalised by population statistics.
     """
 
     beta: Tensor
@@ -55,6 +56,22 @@ class Node:
     given: dict[str, CallGradients]
     drawn: dict[str, CallGradients]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Node]) -> Node:
+        """Return the node of a batch from those of its parts."""
+        if len(parts) == 1:
+            return parts[0]
+        pairs: list[dict[str, CallGradients]] = []
+        for found in ([part.given for part in parts], [part.drawn for part in parts]):
+            columns = {name: [gradients[name] for gradients in found] for name in found[0]}
+            pairs.append(
+                {
+                    name: CallGradients(torch.cat([g.beta for g in own]), torch.cat([g.gamma for g in own]))
+                    for name, own in columns.items()
+                }
+            )
+        return cls(torch.cat([part.losses for part in parts]), *pairs)
+
 
 Move = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor] | None]
 """From (call name, input h, gamma) to what is added to its beta and its gamma, (N, C) each; None for nothing."""
@@ -64,7 +81,7 @@ Watch = Callable[[str, Tensor, Tensor], None]
 
 
 def standardise(h: Tensor, population: Population) -> Tensor:
-    """Return xhat = (h - mu_P) / sigma_P as (N, C, pixels), float32 or wider."""
+    """Return xhat = (h - mu_P) / sigma_P as (rows, C, pixels), float32 or wider."""
     x = h.to(population.mean.dtype)
     x = x.flatten(2) if x.ndim > 2 else x.unsqueeze(2)
     return (x - population.mean.unsqueeze(1)) / population.sigma.unsqueeze(1)
@@ -94,7 +111,7 @@ def node(
     """
     leaves: dict[str, tuple[Tensor, Tensor]] = {}
     with torch.enable_grad():
-        output, target = probe.outputs(batch, _moved(populations, move, watch, leaves))
+        output, target = probe.outputs(batch, _moved(populations, probe.rows, move, watch, leaves))
         losses = probe.loss.per_sample(output.detach(), target).double().cpu()
         if not output.requires_grad:
             return Node(losses, {}, {})
@@ -114,7 +131,9 @@ def _by_call(names: Mapping[str, object], gradients: tuple[Tensor | None, ...]) 
     return {name: CallGradients(beta, gamma) for name, beta, gamma in pairs if beta is not None and gamma is not None}
 
 
-def _moved(populations: Populations, move: Move, watch: Watch, leaves: dict[str, tuple[Tensor, Tensor]]) -> Handler:
+def _moved(
+    populations: Populations, rows: SampleRows, move: Move, watch: Watch, leaves: dict[str, tuple[Tensor, Tensor]]
+) -> Handler:
     by_population = population_handler(populations)
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
@@ -122,10 +141,10 @@ def _moved(populations: Populations, move: Move, watch: Watch, leaves: dict[str,
             return by_population(name, h, gamma, beta, eps)  # which says what is wrong
         watch(name, h.detach(), gamma)
         shift, scale = move(name, h.detach(), gamma) or (beta.new_zeros(()), gamma.new_zeros(()))
-        shape = (len(h), len(gamma))
+        shape = (len(h if rows.counts is None else rows.counts), len(gamma))
         of_beta = (beta + shift).expand(shape).clone().requires_grad_()
         of_gamma = (gamma + scale).expand(shape).clone().requires_grad_()
         leaves[name] = of_beta, of_gamma
-        return affine(h, populations[name], of_gamma, of_beta)
+        return affine(h, populations[name], of_gamma, of_beta, rows.counts)
 
     return handle

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bnlens.errors import DataError
-from bnlens.measure._columns import Layout, Rows, bytes_of, concatenate, first_rows, rows_at
+from bnlens.measure._columns import Layout, Rows, bytes_of, concatenate, rows_at, slice_rows
 from bnlens.measure._ranks import StoppedError, agreeing, gather, world
 
-__all__ = ["Batch", "Pool", "SamplePool", "check_samples", "even", "read", "share_of"]
+__all__ = ["Batch", "Pool", "SamplePool", "WholeBatches", "check_samples", "even", "read", "share_of"]
 
 _SHARE_OF_DEVICE = 0.25  # of its free memory, for samples that stay there
 
@@ -36,11 +36,13 @@ class Batch:
 
     def head(self, size: int) -> Batch:
         """Return the first ``size`` samples."""
-        if size == self.size:
-            return self
-        return Batch(
-            first_rows(self.data, size), size, self.number, None if self.indices is None else self.indices[:size]
-        )
+        return self if size == self.size else self.part(0, size)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Return the samples from ``start`` to ``stop``."""
+        rows = slice(start, stop)
+        indices = None if self.indices is None else self.indices[rows]
+        return Batch(slice_rows(self.data, rows), stop - start, self.number, indices)
 
 
 class Pool(Protocol):
@@ -60,10 +62,11 @@ class Pool(Protocol):
 
     def __len__(self) -> int: ...
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
+    def in_order(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
         """Yield all samples in order, in the fewest batches of at most ``batch_size``, equal to within one sample.
 
-        A short last batch could be a single sample, and one sample has no batch statistics.
+        A short last batch could be a single sample, and one sample has no batch statistics. Of whole groups, if
+        ``group_size`` is given.
         """
         ...
 
@@ -71,8 +74,8 @@ class Pool(Protocol):
         """Yield all samples in random order, in batches of ``batch_size``, the last one of what is left."""
         ...
 
-    def shard(self, batch_size: int) -> Iterator[Batch]:
-        """Yield the samples that this rank read, as `in_order` does; ranks do not wait for each other."""
+    def shard(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
+        """Yield the samples that this rank read, as `in_order` does, in whole groups; ranks do not wait for each other."""
         ...
 
 
@@ -130,18 +133,18 @@ class SamplePool:
         """Return the samples at ``indices`` as one batch; with several ranks, samples that this rank read."""
         return self._batch(rows_at(self._rows, indices - self._start), indices, number)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
+    def in_order(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
         """See `Pool`."""
-        return self._sweep(even(self.size, batch_size))
+        return self._sweep(even(self.size, batch_size, group_size))
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """See `Pool`."""
         return self._sweep(torch.split(torch.randperm(self.size, generator=generator), batch_size))
 
-    def shard(self, batch_size: int) -> Iterator[Batch]:
+    def shard(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
         """See `Pool`."""
         rank, ranks = world()
-        for step, part in enumerate(even(self.own, batch_size)):
+        for step, part in enumerate(even(self.own, batch_size, group_size)):
             yield self.take(part + self._start, rank + ranks * step)
 
     def _sweep(self, parts: Sequence[Tensor]) -> Iterator[Batch]:
@@ -175,6 +178,37 @@ class SamplePool:
         return Batch(self._layout.tree(rows, self.device), len(indices), number, indices)
 
 
+class WholeBatches:
+    """A pool in batches of its loader's batch size, whatever is asked for; the samples left over are in none of them.
+
+    So a loss that couples the samples of a batch is given batches of one size.
+
+    Args:
+        pool: the samples.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.size, self.own, self.batch_size, self.device = pool.size, pool.own, pool.batch_size, pool.device
+
+    def __len__(self) -> int:
+        return self.size
+
+    def in_order(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
+        """See `Pool`."""
+        return self._pool.in_order(self.batch_size, self.batch_size)
+
+    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """See `Pool`."""
+        for batch in self._pool.shuffled(self.batch_size, generator):
+            if batch.size == self.batch_size:
+                yield batch
+
+    def shard(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
+        """See `Pool`."""
+        return self._pool.shard(self.batch_size, self.batch_size)
+
+
 def read(loader: Iterable[Any], layout: Layout, max_samples: int) -> Iterator[tuple[Rows, int, int]]:
     """Yield (samples, how many, how many the batch had) batch by batch, until ``max_samples`` are there; see `Layout.rows`."""
     size = 0
@@ -206,6 +240,11 @@ def _exchange(owed: list[tuple[Tensor, Rows]]) -> list[list[tuple[Tensor, Rows]]
     return sent
 
 
-def even(size: int, batch_size: int) -> tuple[Tensor, ...]:
-    """Return the numbers below ``size`` in the fewest parts of at most ``batch_size``, equal to within one."""
-    return torch.tensor_split(torch.arange(size), -(-size // batch_size))
+def even(size: int, batch_size: int, group_size: int = 1) -> list[Tensor]:
+    """Return the numbers below ``size`` in the fewest parts of at most ``batch_size``, equal to within a group.
+
+    Parts are of whole groups of ``group_size`` numbers, at most ``batch_size``; what fills no group is left out.
+    """
+    groups = torch.arange(size - size % group_size).view(size // group_size, group_size)
+    parts = max(1, -(-len(groups) // (batch_size // group_size)))
+    return [part.flatten() for part in groups.tensor_split(parts) if len(part)]

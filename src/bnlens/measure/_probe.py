@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
 from bnlens.measure._pool import Batch, Pool
+from bnlens.measure._rows import Average, SampleRows
 
-__all__ = ["Forward", "Probe", "default_forward", "run_inputs"]
+__all__ = ["Forward", "Probe", "default_forward", "run_inputs", "target_of"]
 
 Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
 
@@ -29,7 +31,7 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     with a field ``logits``, that field is used.
 
     Raises:
-        DataError: the batch has no target.
+        DataError: the batch has no target, or the model does not take its inputs.
         ModelError: the model returns neither a tensor nor something with ``logits``.
     """
     if isinstance(batch, Mapping) and not _target_key(batch):
@@ -42,7 +44,7 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
             "a batch has no target; yield (inputs, targets) or pass forward=(model, batch) -> (output, target)"
         )
     output = run_inputs(model, batch)
-    target = batch[_target_key(batch)] if isinstance(batch, Mapping) else batch[-1]
+    target = target_of(batch)
     if not isinstance(output, Tensor):
         output = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
         if not isinstance(output, Tensor):
@@ -52,15 +54,44 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     return output, target
 
 
+def target_of(batch: Any) -> Any:
+    """Return the target of a batch, where `default_forward` finds it."""
+    return batch[_target_key(batch)] if isinstance(batch, Mapping) else batch[-1]
+
+
 def run_inputs(model: nn.Module, batch: Any) -> Any:
-    """Run ``model`` on the inputs of a batch: all but the target, which a dict need not have, nor a tuple of one."""
+    """Run ``model`` on the inputs of a batch: all but the target, which a dict need not have, nor a tuple of one.
+
+    Raises:
+        DataError: the model takes other arguments.
+    """
+    positional: Sequence[Any] = (batch,)
+    named: dict[str, Any] = {}
     if isinstance(batch, Mapping):
         key = _target_key(batch)
         inputs = {name: value for name, value in batch.items() if name != key}
-        return model(*inputs.values()) if len(inputs) == 1 else model(**inputs)
-    if isinstance(batch, tuple | list):
-        return model(*(batch[:-1] if len(batch) > 1 else batch))
-    return model(batch)
+        positional, named = (tuple(inputs.values()), {}) if len(inputs) == 1 else ((), inputs)
+    elif isinstance(batch, tuple | list):
+        positional = batch[:-1] if len(batch) > 1 else batch
+    try:
+        return model(*positional, **named)
+    except TypeError as error:
+        if (misfit := _misfit(model, positional, named)) is None:
+            raise
+        raise misfit from error
+
+
+def _misfit(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> DataError | None:
+    """Return the error of inputs that are not the model's arguments; None if they are."""
+    try:
+        inspect.signature(model.forward).bind(*positional, **named)
+    except TypeError as error:
+        given = sorted(named) if named else f"{len(positional)} by position"
+        return DataError(
+            f"{type(model).__name__} does not take the inputs of a batch, {given} ({error}); leave out of the batches what is "
+            "no input, or pass forward=, which chooses them"
+        )
+    return None
 
 
 def _target_key(batch: Mapping[Any, Any]) -> str | None:
@@ -78,6 +109,9 @@ class Probe:
         loss: per-sample loss.
         forward: ``(model, batch) -> (output, target)``.
         batch_size: samples per forward pass.
+        graph_rows: samples per pass that keeps what its backward needs, at most ``batch_size``; 0 for as many.
+        stochastic: whether two passes over the same samples differ.
+        rows: whose the rows of BN layers' inputs are.
     """
 
     model: nn.Module
@@ -86,6 +120,9 @@ class Probe:
     loss: SampleLoss
     forward: Forward
     batch_size: int
+    graph_rows: int = 0
+    stochastic: bool = False
+    rows: SampleRows = field(default_factory=SampleRows)
 
     def outputs(self, batch: Batch, handler: Handler) -> tuple[Tensor, Any]:
         """Return the output, float32 or wider, and target of a batch.
@@ -93,35 +130,31 @@ class Probe:
         Raises:
             ModelError: the output, or the input of a BN layer, does not have one row per sample.
         """
-        with self.interceptor.handling(_by_row(handler, batch.size)):
+        whose = self.rows.whose(batch)
+        with self.interceptor.handling(self.rows.arranged(handler, batch.size, whose)):
             result = self.forward(self.model, batch.data)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ModelError(f"forward returns {_shape(result)}; return the pair (output, target)")
         output, target = result
         if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != batch.size:
+            by_row = whose is not None and isinstance(output, Tensor) and output.ndim and len(output) == len(whose)
+            fix = ", the mean over its rows, say, by forward=(model, batch) -> (output, target)" if by_row else ""
             raise ModelError(
-                f"the model returns {_shape(output)} for {batch.size} samples; return a tensor with one row per sample"
+                f"the model returns {_shape(output)} for {batch.size} samples; return a tensor with one row per sample{fix}"
             )
         # a loss in bfloat16 has three digits, too few for a gap
         return output.to(torch.promote_types(output.dtype, torch.float32)), target
 
     @torch.no_grad()
-    def losses(self, batch: Batch, handler: Handler) -> Tensor:
-        """Return the loss of each sample, (batch.size,), float64, on the CPU, from one forward pass."""
+    def losses(self, batch: Batch, handler: Handler, watch: Callable[[Tensor], None] = lambda output: None) -> Tensor:
+        """Return the loss of each sample, (N,), float64, on the CPU, from one forward pass, whose output ``watch`` sees."""
         output, target = self.outputs(batch, handler)
+        watch(output)
         return self.loss.per_sample(output, target).double().cpu()
 
-
-def _by_row(handler: Handler, size: int) -> Handler:
-    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        if len(h) != size:
-            raise ModelError(
-                f"layer {name!r} is given {len(h)} rows for {size} samples (time steps or views folded into dimension 0?); "
-                "every BN layer must have one row per sample, further dimensions behind the channels"
-            )
-        return handler(name, h, gamma, beta, eps)
-
-    return handle
+    def average(self, count: int) -> Average:
+        """Return what averages over each sample's part of the BN call at hand, which has ``count`` values in the pool."""
+        return self.rows.average(count / len(self.pool))
 
 
 def _shape(output: Any) -> str:

@@ -59,8 +59,8 @@ def recalibrate(
     The running mean becomes mu_P and the running variance the Bessel-corrected variance over samples and pixels, as
     PyTorch keeps it. Mode, momentum, ``num_batches_tracked``, gradients, hooks and random number generators stay as they
     are; on an error or an interrupt the running statistics do, too. Layers that keep no running statistics, and layers that
-    are frozen (in eval mode inside a model in train mode), are left alone. A module used several times gets the statistics
-    of all its uses.
+    are frozen (in eval mode inside a model that is being trained), are left alone. A module used several times gets the
+    statistics of all its uses.
 
     Args:
         model: any module with BN layers; runs in eval mode.
@@ -88,7 +88,7 @@ def recalibrate(
     if not tracked:
         raise ModelError(
             f"{type(model).__name__} has no BatchNorm layer with running statistics that is not frozen; nothing to recalibrate "
-            "(build layers with track_running_stats=True, or unfreeze them)"
+            "(build layers with track_running_stats=True, or unfreeze them: .train() or .eval() on all of the model)"
         )
     run = _Passes(model, loader, forward, Interceptor(layers))
     with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():

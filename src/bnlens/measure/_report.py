@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
-from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import NETWORK, Gaps, ReportData
+from bnlens.measure._predictions import Prediction, Predictions, predict
+from bnlens.measure._results import ReportData
 from bnlens.measure._serial import from_json, from_text, to_json
-from bnlens.measure._text import prediction_text, report_table, report_text
+from bnlens.measure._text import report_table, report_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,44 +21,7 @@ if TYPE_CHECKING:
 
     from bnlens.measure._compare import Comparison
 
-__all__ = ["Prediction", "Report"]
-
-_WHY = {
-    "fisher": "it needs bnlens.report(..., fisher=True) and a loss with a known likelihood (likelihood=)",
-    "two_term": "the loss has no known likelihood (likelihood=)",
-}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Gaps predicted at another statistics batch size, nats per sample, with standard errors.
-
-    The errors are those of the estimate at M0. The law is the first order in 1/M; what it leaves out is of relative order
-    1/M (1/sqrt(M) next to kinks) and shows as the drift of M times the measured gap in the report.
-
-    Attributes:
-        statistics_batch_size: M.
-        network: the whole network.
-        layers: by name, each layer's share of it, in the proportions of the nearest measured M; each layer alone where the
-            report has no shares.
-        kind: ``"exact"``, ``"fisher"`` or ``"two_term"``.
-    """
-
-    statistics_batch_size: int
-    network: Estimate
-    layers: dict[str, Estimate]
-    kind: str
-
-    def __repr__(self) -> str:
-        return prediction_text(self.statistics_batch_size, self.kind, {NETWORK: self.network, **self.layers})
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row per layer and one for the network: columns ``gap`` and ``stderr``."""
-        import pandas as pd
-
-        rows = {NETWORK: self.network, **self.layers}
-        frame = pd.DataFrame({"gap": [e.value for e in rows.values()], "stderr": [e.stderr for e in rows.values()]})
-        return frame.set_index(pd.Index(list(rows), name="layer"))
+__all__ = ["Prediction", "Predictions", "Report"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +37,7 @@ class Report(ReportData):
         network: all layers at once.
         notes: what the user may not know about the model.
         statistics_batch_sizes: the M at which gaps were measured.
-        prediction_batch_size: M0, the group size that predictions come from.
+        prediction_batch_size: M0, the group size that the theory's values and the outputs' noise are of.
         samples: P, samples in the pool, which is the population.
         rounds: shuffles of the pool that were made.
         likelihood: the likelihood behind the Fisher terms, or None.
@@ -96,39 +59,39 @@ class Report(ReportData):
         """Return the tables for ``rich.print``."""
         return report_table(self)
 
-    def predict(self, statistics_batch_size: int, *, kind: str = "exact", population: int | None = None) -> Prediction:
-        """Predict the gaps at another statistics batch size, by scaling with the variance of the batch mean.
+    @overload
+    def predict(
+        self, statistics_batch_size: int, *, kind: str | None = None, population: int | None = None
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self, statistics_batch_size: Iterable[int], *, kind: str | None = None, population: int | None = None
+    ) -> Predictions: ...
+    def predict(
+        self, statistics_batch_size: int | Iterable[int], *, kind: str | None = None, population: int | None = None
+    ) -> Prediction | Predictions:
+        """Predict the gaps at another statistics batch size, never from groups of that size.
 
         Args:
-            statistics_batch_size: M, at least 2.
-            kind: ``"exact"`` (antithetic second order), ``"fisher"``, or ``"two_term"``, the paper's value.
+            statistics_batch_size: M, at least 2, or several.
+            kind: ``"curve"``, the default: a f + b f^2 through the gaps at the nearest sizes, f the variance of a batch mean;
+                ``"logits"``, ``"first_order"`` or ``"fisher"``, if the report was asked for them; ``"two_term"``, the
+                paper's value. docs/prediction.md says how far to trust each.
             population: number of samples that the training set holds, if batches are drawn from it without replacement; the
                 variance is then (P - M) / (M (P - 1)). None means fresh samples: 1 / M.
+
+        Returns:
+            One prediction, or for several M all of them, with a frame and a figure.
 
         Raises:
             UsageError: M is below 2 or above the population, ``kind`` is unknown, or the report has no such prediction.
         """
-        if kind not in ("exact", "fisher", "two_term"):
-            raise UsageError(f"kind {kind!r} is not known; use 'exact', 'fisher' or 'two_term'")
-
-        def at(gaps: Gaps) -> Estimate:
-            estimate = gaps.predicted(statistics_batch_size, kind, population=population)
-            if estimate is None:
-                raise UsageError(
-                    f"this report has no {kind!r} prediction: {_WHY[kind]}; use kind='exact' or make the report so"
-                )
-            return estimate
-
-        network = at(self.network.gaps)
-        nearest = min(self.statistics_batch_sizes, key=lambda size: abs(math.log(size / statistics_batch_size)))
-        # its error is in that of the share; over a gap of zero there is no proportion
-        gap, layers = Estimate(self.network.gaps.measured[nearest].value, 0.0), {}
-        for layer in self.layers:
-            if nearest in layer.share:
-                layers[layer.name] = network.times(layer.share[nearest].over(gap))
-            elif layer.gaps is not None:
-                layers[layer.name] = at(layer.gaps)
-        return Prediction(statistics_batch_size, network, layers, kind)
+        if not isinstance(statistics_batch_size, Iterable):
+            return predict(self, statistics_batch_size, kind, population)
+        points = tuple(predict(self, size, kind, population) for size in statistics_batch_size)
+        if not points:
+            raise UsageError("statistics_batch_size is empty; give at least one M")
+        return Predictions(points, self.network.gaps, population)
 
     def to_frame(self) -> pd.DataFrame:
         """Return all numbers: a row per layer and M, the network's under ``(network)``; see `bnlens.measure` for columns."""

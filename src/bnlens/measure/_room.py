@@ -12,13 +12,16 @@ from bnlens.measure._ranks import gather
 __all__ = ["device_of", "samples_at_once"]
 
 _LIMIT = 2**30  # bytes that a backward pass may keep
+_FORWARD = 8  # times as many samples fit through a pass that keeps nothing
+_LEAST = 2  # samples: one alone is not what models are written for
 _TRIED = 8  # samples, on which that is measured
 
 
-def samples_at_once(probe: Probe, largest: int, handler: Handler) -> int:
-    """Return the samples per pass: whole groups of the ``largest`` size that hold about the loader's batch.
+def samples_at_once(probe: Probe, largest: int, handler: Handler) -> tuple[int, int]:
+    """Return the samples per forward pass, whole groups of the ``largest`` size, and those per pass with a graph.
 
-    They are fewer where a backward pass would keep more than 1 GiB (on a GPU, a quarter of what is free).
+    They hold about the loader's batch. Passes with a graph are smaller where a backward pass would keep more than 1 GiB (on a
+    GPU, a quarter of what is free), forward passes where it would keep eight times that.
 
     Args:
         probe: the model on its samples.
@@ -43,8 +46,9 @@ def samples_at_once(probe: Probe, largest: int, handler: Handler) -> int:
         each = max(1, sum(kept.values()) // batch.size)
     device = device_of(probe.model)
     limit = _LIMIT if device.type != "cuda" else torch.cuda.mem_get_info(device)[0] // 4
-    groups = min(-(-probe.pool.batch_size // largest), limit // (each * largest))
-    return largest * min(gather(max(1, groups)))
+    groups = min(-(-probe.pool.batch_size // largest), _FORWARD * limit // (each * largest))
+    rows = largest * max(1, groups)
+    return min(gather((rows, min(rows, max(_LEAST, limit // each)))))
 
 
 def device_of(model: nn.Module) -> torch.device:

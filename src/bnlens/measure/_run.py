@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens._progress import Bar, progress_bar
 from bnlens.errors import DataError, ModelError, UsageError
@@ -22,27 +21,37 @@ from bnlens.measure._arguments import (
     check_loader,
     check_model,
     check_sizes,
-    default_source,
+    default_others,
+    divisors,
+    law_source,
     placed,
     positive,
 )
-from bnlens.measure._assemble import layer_result, network_result
+from bnlens.measure._assemble import layer_result, network_result, unmeasured
 from bnlens.measure._collect import Collected, collect
+from bnlens.measure._first_look import by_running_statistics, call_path, count_targets, first_look
 from bnlens.measure._intercept import Handler, Interceptor, handed_back, is_frozen
-from bnlens.measure._laws import layer_law
+from bnlens.measure._logits import OutputNoise
 from bnlens.measure._loss import Likelihood, LossFunction, Reduction, SampleLoss
-from bnlens.measure._measurement import Goal, Measurement
-from bnlens.measure._notes import gradient_notes, model_notes, pool_notes, result_notes
-from bnlens.measure._pool import Pool, SamplePool
+from bnlens.measure._measurement import Goal
+from bnlens.measure._notes import (
+    elsewhere_hint,
+    gradient_notes,
+    loss_notes,
+    model_notes,
+    pool_notes,
+    repeat_notes,
+    result_notes,
+)
+from bnlens.measure._pool import Pool, SamplePool, WholeBatches
 from bnlens.measure._population import Populations, estimate_population
 from bnlens.measure._probe import Forward, Probe, default_forward
-from bnlens.measure._ranks import agreeing
+from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._repeat import Repeat
 from bnlens.measure._report import Report
 from bnlens.measure._room import device_of, samples_at_once
-from bnlens.measure._sampling import Sampler
+from bnlens.measure._rows import SampleRows, SamplesOf, check_samples_of
 from bnlens.measure._stream import StreamedPool
-from bnlens.measure._tally import LawTally, Tally
-from bnlens.theory.noise import noise_scale
 
 __all__ = ["report"]
 
@@ -53,13 +62,15 @@ def report(
     loss_fn: LossFunction,
     *,
     statistics_batch_size: int | Sequence[int] = (16, 64),
-    prediction_batch_size: int | None = None,
+    prediction_batch_size: int | Sequence[int] | None = None,
     precision: float = 0.05,
     max_seconds: float | None = None,
     rounds: int | None = None,
     shares: bool = True,
     alone: bool | Sequence[str] = False,
+    first_order: bool = False,
     fisher: bool = False,
+    logits: bool = False,
     max_samples: int = 4096,
     hold: bool = True,
     device: torch.device | str | None = None,
@@ -67,6 +78,8 @@ def report(
     reduction: Reduction | None = None,
     forward: Forward = default_forward,
     optimizer: torch.optim.Optimizer | None = None,
+    samples_of: SamplesOf | None = None,
+    couples: bool = False,
     seed: int = 0,
     progress: bool | None = None,
     per_layer: bool | None = None,
@@ -76,9 +89,9 @@ def report(
     The samples of ``loader`` (up to ``max_samples``) are the population. The gap of M is the mean loss with the statistics
     of random disjoint groups of M samples less that with population statistics, at the present weights, without dropout.
     It is *measured* by running such groups, and split among the layers into *shares* that add up to it (theory sheet
-    D.3), all from the same passes, whatever the depth. It is *predicted* from groups of another size M0 by the expansion of
-    theory sheet D.1 and D.2 with the exact (antithetic) second order. Standard errors are over the random groups and
-    curvature draws.
+    D.3), all from the same passes, whatever the depth. It is *predicted* by a curve through the gaps at other sizes
+    (docs/prediction.md). Standard errors are over the random groups and curvature draws, those of predictions with the error
+    of the curve.
 
     The model is handed back as it came (mode, ``requires_grad``, gradients, buffers, hooks, random number generators),
     also when something raises or the user interrupts. Autocast is as the caller set it. Where ``torch.distributed`` is
@@ -86,13 +99,15 @@ def report(
 
     Args:
         model: any module with BatchNorm1d/2d/3d layers or subclasses that normalise by ``F.batch_norm``. A BN layer in eval
-            mode inside a model in train mode counts as frozen and keeps its running statistics.
+            mode inside a model in train mode counts as frozen and keeps its running statistics; a model in eval mode inside
+            a new container counts as evaluated.
         loader: yields (inputs, ..., target) or a dict with the target under ``labels``, ``label``, ``targets``, ``target``
             or ``y``; anything else needs ``forward``.
-        loss_fn: ``loss_fn(output, target)``: a mean or a sum over samples, or one value per sample.
+        loss_fn: ``loss_fn(output, target)``: a mean or a sum over samples, or one value per sample. Class weights and ignored
+            targets are understood in PyTorch's own losses, passed as they are.
         statistics_batch_size: the M to measure at, one or several, at least 2.
-        prediction_batch_size: M0, none of the measured M; by default their geometric mean, or for a single M
-            2M (M/2 if the samples do not suffice).
+        prediction_batch_size: other M, one or several, none of the measured ones, to measure at for predictions; by default
+            half the smallest, twice the largest and between. They take part in few of the shuffles.
         precision: groups are drawn until the standard error of the network's gap at every M is below this part of the gap
             (of one per cent of the loss, where the gap is less), and that of each share below twice that; at most 64
             shuffles of the samples.
@@ -101,7 +116,11 @@ def report(
         shares: split the gap among the layers; without, the network's gap takes fewer passes.
         alone: also measure and predict the gap with one layer on group statistics and all others on population
             statistics: of all layers, or of those named. It takes passes for each layer, and such gaps do not add up.
-        fisher: also predict with the true Fisher matrix, which takes 16 bytes per sample and BN channel.
+        first_order: also predict by the theory's first-order law with the antithetic second order (theory sheet D.1, D.2), from
+            groups of one of these sizes, M0; it takes two forward passes a shuffle.
+        logits: also predict by rescaling the noise of the model's outputs in groups of M0; it keeps the outputs of some
+            shuffles, up to 256 MiB.
+        fisher: also predict with the true Fisher matrix, in the law; it takes 16 bytes per sample and BN channel.
         max_samples: at most this many samples are read.
         hold: keep the samples in memory. Without it the loader is read again for each pass and must give the same samples;
             groups are then drawn from a buffer of a few batches, so that they are as random as the loader's order is.
@@ -112,6 +131,18 @@ def report(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``; found out if not given.
         forward: ``(model, batch) -> (output, target)`` for models that take or return something else.
         optimizer: if given, weight decay on gamma is set beside what BN applies.
+        samples_of: whose the rows of a BN layer's input are, where a sample has several (time steps, nodes, boxes, views in
+            dimension 0). An integer T: T rows in a row for each sample. A tensor of offsets, int64 (P + 1,), from 0: sample j
+            of the pool, in the loader's order (with several ranks each its own), has rows ``offsets[j]`` to
+            ``offsets[j + 1]``; it needs ``hold=True``. A function ``(batch) -> (rows,)``: from a batch as ``forward`` gets
+            it to the sample, 0 to N - 1, of each row. Layers with one row per sample remain as they are. The statistics of a
+            group are those of all rows of its samples. The output has one row per sample in any case.
+        couples: the loss of a sample depends on the other samples of its batch (contrastive losses, in-batch negatives, a
+            Dice loss over the batch). The gap of M is then a mean over random batches of as many samples as the loader's
+            have: the loss of a batch normalised in groups of M of its samples, less its loss under population statistics, as
+            ``loss_fn`` gives it (the mean, if that is several values). M has to divide their number, batches go through the
+            model whole, whatever memory that takes, and samples that fill none only count for the population. Predictions
+            are by the curve alone.
         seed: of groups and curvature draws.
         progress: show a bar on standard error; by default if that is a terminal.
         per_layer: the former name of ``alone``; False also leaves the shares out.
@@ -120,10 +151,13 @@ def report(
         The report; its ``repr`` is a table.
 
     Raises:
-        ModelError: the model has no BN layer in use, or does not return a tensor.
-        DataError: the loader is empty, has fewer than 2M samples, or (``hold=False``) gives other samples when read again.
-        LossError: the loss is not finite, labels are out of range, or it is neither a mean nor a sum over samples.
-        UsageError: an argument is out of range.
+        ModelError: the model has no BN layer in use, does not return a tensor, or its rows are not those of ``samples_of``.
+        DataError: the loader is empty, has fewer than twice the samples of the largest group (of a batch, with
+            ``couples``; less than one batch on a rank), (``hold=False``) gives other
+            samples when read again, or ``samples_of`` has offsets of another number of samples or leaves a group without rows.
+        LossError: the loss is not finite, labels are out of range, or, without ``couples``, it is neither a mean nor a sum
+            over samples, or that of a sample depends on the other samples of its batch.
+        UsageError: an argument is out of range, does not go with ``couples``, or is an M that does not divide a coupled batch.
 
     Example:
         >>> import torch, bnlens
@@ -136,15 +170,20 @@ def report(
     """
     started = time.perf_counter()
     check_loader(loader)
+    if logits and not hold:
+        raise UsageError("logits=True needs the samples held (hold=True)")
     if not callable(loss_fn):
         raise UsageError(f"loss_fn is {loss_fn!r}; give a function loss_fn(output, target)")
-    sizes, source = check_sizes(statistics_batch_size, prediction_batch_size)
+    if couples:
+        _check_uncoupled(first_order=first_order, fisher=fisher, logits=logits, likelihood=likelihood is not None)
+    sizes, others = check_sizes(statistics_batch_size, prediction_batch_size)
     max_samples = at_least("max_samples", max_samples, 2)
     goal = Goal(
         None if rounds is None else at_least("rounds", rounds, 1),
         positive("precision", precision),
         None if max_seconds is None else started + positive("max_seconds", max_seconds),
     )
+    check_samples_of(samples_of, hold)
     if per_layer is not None:
         advice = "per_layer is deprecated; use alone=True to measure layers alone, shares=False to leave them out"
         warnings.warn(advice, DeprecationWarning, stacklevel=2)
@@ -154,28 +193,47 @@ def report(
     layers = {name: module for name, module in check_model(model)[1].items() if name in layers}
     active = {name: layer for name, layer in layers.items() if not is_frozen(model, layer)}
     notes = list(model_notes(model, layers))
-    loss = SampleLoss(loss_fn, reduction, likelihood)
+    loss = SampleLoss(loss_fn, reduction, likelihood, couples=couples)
     interceptor = Interceptor(active)
     with progress_bar(progress) as bar, handed_back(model), interceptor.attached(), agreeing():
         bar.stage("reading samples")
         where = device_of(model)
         pool: Pool = (SamplePool if hold else StreamedPool).from_loader(loader, max_samples, where)
-        source = default_source(sizes, len(pool)) if source is None else source
-        largest = max(*sizes, source)
-        _check_samples(pool, largest)
-        probe = Probe(model, interceptor, pool, loss, forward, max(pool.batch_size, largest))
+        others = divisors(sizes, others, pool.batch_size, len(pool)) if couples else others
+        source = law_source(sizes, others, len(pool))
+        others = default_others(sizes, len(pool)) if others is None else others
+        others = tuple(sorted({*others, source})) if logits else others
+        law = first_order or fisher
+        largest = max(*sizes, *others, source if law else 0)
         with agreeing():
-            running = first_look(probe, active)
-            probe.batch_size = samples_at_once(probe, largest, _by_running_statistics(active))
-        populations, passes = _population(probe, bar)
+            _check_samples(pool, pool.batch_size if couples else largest, couples)
+        rows = SampleRows(samples_of, pool)
+        whole = WholeBatches(pool) if couples else pool
+        probe = Probe(model, interceptor, whole, loss, forward, max(pool.batch_size, largest), rows=rows)
+        with agreeing():
+            running, repeat = first_look(probe, active)
+            if not couples:
+                probe.batch_size, probe.graph_rows = samples_at_once(probe, largest, by_running_statistics(active))
+        repeat = repeat.over_ranks()
+        probe.stochastic = repeat.difference is not None
+        count_targets(probe, by_running_statistics(active))
+        populations, passes = _population(replace(probe, pool=pool), bar, repeat)
         names = check_alone(alone, list(populations))
-        data = _collected(probe, populations, running, seed=seed, keep=fisher and loss.likelihood is not None, bar=bar)
-        found = _measure(probe, populations, data, sizes, source, names, goal=goal, shares=shares, seed=seed, bar=bar)
-        results = tuple(layer_result(name, active[_path(name)], data, found) for name in populations)
-        network = network_result(data, found)
+        fisher = fisher and loss.likelihood is not None
+        data = _collected(probe, populations, running, seed=seed, keep=fisher, bar=bar)
+        found = unmeasured(probe, populations, data, sizes, others, source, names, law)
+        found.goal, found.shares, found.seed, found.keep = goal, shares, seed, fisher
+        found.noise = OutputNoise(source, len(pool)) if logits else None
+        found.show = lambda part, note: bar.update(round(100 * part), 100, title="gaps, per cent", note=note)
+        found.run()
+        results = tuple(layer_result(name, active[call_path(name)], data, found) for name in populations)
+        network = network_result(results, data, found)
     notes += pool_notes(pool, probe.batch_size)
+    coupled = pool.batch_size if couples else None
+    notes += loss_notes(any(gather(loss.mismatch)), coupled)
     notes += gradient_notes([name for name, call in data.calls.items() if not call.reached])
-    notes += result_notes(results, network, active, optimizer, min(sizes))
+    notes += result_notes(results, network, active, optimizer, min(sizes), coupled or 1)
+    notes += repeat_notes(repeat, network)
     return Report(
         model=type(model).__name__,
         layers=results,
@@ -193,20 +251,11 @@ def report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         precision=None if goal.rounds is not None else goal.precision,
         stopped=found.stopped,
-        groups={size: tally.count for size, tally in found.network.items()},
+        groups={size: tally.count * max(1, (coupled or 0) // size) for size, tally in found.network.items()},
     )
 
 
-def first_look(probe: Probe, layers: dict[str, _BatchNorm]) -> Handler | None:
-    """Check loss and outputs on the first batch; return what runs the layers as in eval mode, if all of them allow that."""
-    handler = _by_running_statistics(layers)
-    with torch.no_grad():
-        output, target = probe.outputs(next(probe.pool.shard(probe.batch_size)), handler)
-        probe.loss.check(output, target)
-    return None if any(layer.running_mean is None for layer in layers.values()) else handler
-
-
-def _population(probe: Probe, bar: Bar) -> tuple[Populations, int]:
+def _population(probe: Probe, bar: Bar, repeat: Repeat) -> tuple[Populations, int]:
     passes = 0
 
     def advance() -> None:
@@ -216,14 +265,17 @@ def _population(probe: Probe, bar: Bar) -> tuple[Populations, int]:
 
     populations, passes = estimate_population(probe, advance=advance)
     if not populations:
-        raise ModelError("no BN layer of the model runs in its forward pass, or all are frozen; nothing to report")
+        raise ModelError(
+            "no BN layer of the model runs in its forward pass, or all are frozen; to measure layers in eval mode, call "
+            f".eval() on the whole model{elsewhere_hint(repeat.elsewhere)}"
+        )
     return populations, passes
 
 
 def _collected(
     probe: Probe, populations: Populations, running: Handler | None, *, seed: int, keep: bool, bar: Bar
 ) -> Collected:
-    done, batches = 0, -(-len(probe.pool) // probe.batch_size)
+    done, batches = 0, -(-len(probe.pool) // (probe.graph_rows or probe.batch_size))
 
     def advance() -> None:
         nonlocal done
@@ -233,67 +285,25 @@ def _collected(
     return collect(probe, populations, seed=seed, other=running, keep=keep, advance=advance)
 
 
-def _measure(
-    probe: Probe,
-    populations: Populations,
-    data: Collected,
-    sizes: tuple[int, ...],
-    source: int,
-    alone: tuple[str, ...],
-    *,
-    goal: Goal,
-    shares: bool,
-    seed: int,
-    bar: Bar,
-) -> Measurement:
-    included = torch.tensor(
-        [layer_law(data.calls[name], likelihood=False).self_inclusion for name in populations], dtype=torch.float64
-    )
-    index = {name: [position] for position, name in enumerate(populations)}
-
-    def tally(size: int, calls: Sequence[int] = range(len(included))) -> Tally:
-        return Tally(included[list(calls)] * float(noise_scale(size, len(probe.pool))))
-
-    def law(calls: Sequence[int] = range(len(included))) -> LawTally:
-        return LawTally(included[list(calls)] * float(noise_scale(source, len(probe.pool))))
-
-    found = Measurement(
-        Sampler(probe, populations),
-        data.losses,
-        {size: tally(size) for size in sizes},
-        {None: law(), **{name: law(index[name]) for name in alone}},
-        {(name, size): tally(size, index[name]) for name in alone for size in sizes},
-        source,
-        goal,
-        shares,
-        seed,
-        keep=data.kept is not None,
-        show=lambda part, note: bar.update(round(100 * part), 100, title="gaps, per cent", note=note),
-    )
-    found.run()
-    return found
-
-
-def _by_running_statistics(layers: dict[str, _BatchNorm]) -> Handler:
-    """Return a handler that does what the layers do in eval mode."""
-
-    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        layer = layers[_path(name)]
-        mean, variance = layer.running_mean, layer.running_var
-        if mean is None or variance is None:
-            return F.batch_norm(h, None, None, gamma, beta, True, 0.0, eps)
-        return F.batch_norm(h, mean.to(gamma.dtype), variance.to(gamma.dtype), gamma, beta, False, 0.0, eps)
-
-    return handle
-
-
-def _check_samples(pool: Pool, largest: int) -> None:
-    if len(pool) < 2 * largest:
-        raise DataError(
-            f"the loader gave {len(pool)} samples, fewer than twice the group size {largest}; give at least {2 * largest} "
-            "samples (max_samples counts too) or a smaller statistics_batch_size and prediction_batch_size"
+def _check_uncoupled(**options: bool) -> None:
+    if given := [name for name, value in options.items() if value]:
+        raise UsageError(
+            f"{given[0]} needs a loss of each sample for itself, which couples=True says there is not; leave out one of the two"
         )
 
 
-def _path(name: str) -> str:
-    return name.partition("#")[0]
+def _check_samples(pool: Pool, largest: int, couples: bool) -> None:
+    if len(pool) < 2 * largest:
+        unit, fix = (
+            (f"batch size {largest} of a loss that couples samples", "smaller batches")
+            if couples
+            else (f"group size {largest}", "a smaller statistics_batch_size and prediction_batch_size")
+        )
+        raise DataError(
+            f"the loader gave {len(pool)} samples, fewer than twice the {unit}; give at least {2 * largest} samples "
+            f"(max_samples counts too) or {fix}"
+        )
+    if couples and pool.own < largest:
+        raise DataError(
+            f"a rank has {pool.own} samples, fewer than one batch of {largest}; give each rank at least one"
+        )

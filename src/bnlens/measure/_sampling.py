@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bnlens.measure._collect import CallNoise
 from bnlens.measure._groups import Perturbation, by_group, ghost_handler, mirrored_handler, perturbation, spread
-from bnlens.measure._nodes import CallGradients, Node, node, standardise
-from bnlens.measure._pool import Batch
+from bnlens.measure._nodes import CallGradients, Node, Watch, node, standardise
+from bnlens.measure._pool import Batch, even
 from bnlens.measure._population import Populations, population_handler
 from bnlens.measure._probe import Probe
 from bnlens.measure._quadrature import enough_nodes, lobatto
@@ -20,21 +20,27 @@ from bnlens.measure._ranks import gather
 
 __all__ = ["Groups", "LawGroups", "Sampler", "ZeroNode"]
 
+_Moved = Mapping[str, tuple[Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class Groups:
     """Groups of one size in one batch, k of them, with L calls of BN layers; float64, nats per sample, on the CPU.
+
+    A loss that couples the samples of the batch makes one value of all its groups: k is 1, and controls have no column.
 
     Attributes:
         gaps: mean loss with the group's own statistics less that with population statistics, (k,).
         controls: per call, (mean gradient) . (mean noise) of the group, both under population statistics, (k, L); None if
             the gap alone was asked for.
         shares: the gap split among the calls, (k, L); their sum is the gap up to the error of the quadrature.
+        place: round and number of the batch.
     """
 
     gaps: Tensor
     controls: Tensor | None = None
     shares: Tensor | None = None
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,10 @@ class LawGroups:
 
 @dataclass(frozen=True)
 class ZeroNode:
-    """A batch under population statistics: losses, gradients and noise of each sample."""
+    """A batch under population statistics: losses, gradients and noise of each sample.
+
+    The noise is left out where the loss couples the samples: the expectation of controls is then unknown.
+    """
 
     result: Node
     noise: Mapping[str, CallNoise]
@@ -66,6 +75,8 @@ class ZeroNode:
         """Return the controls of `Groups` for the groups of ``size`` that the batch has, (k, L)."""
         if size in self.found:
             return self.found[size]
+        if not self.noise:
+            return torch.zeros(1, 0, dtype=torch.float64)
         columns, samples = [], len(self.result.losses)
         rows = samples - samples % size
         for name, noise in self.noise.items():
@@ -105,18 +116,43 @@ class Sampler:
 
     def zero(self, batch: Batch) -> ZeroNode:
         """Run a batch under population statistics, forward and backward."""
-        noise: dict[str, CallNoise] = {}
+        seen: dict[str, list[CallNoise]] = {}
 
         def watch(name: str, h: Tensor, gamma: Tensor) -> None:
-            noise[name] = CallNoise.of(standardise(h, self.populations[name]), self.populations[name], gamma)
+            population = self.populations[name]
+            noise = CallNoise.of(standardise(h, population), population, gamma, self.probe.average(population.count))
+            seen.setdefault(name, []).append(noise)
 
-        return ZeroNode(node(self.probe, batch, self.populations, watch=watch), noise)
+        result = self._node(batch) if self.probe.loss.couples else self._node(batch, watch=watch)
+        return ZeroNode(result, {name: CallNoise.joined(parts) for name, parts in seen.items()})
+
+    def _node(self, batch: Batch, moved: _Moved | None = None, watch: Watch = lambda name, h, gamma: None) -> Node:
+        """Run `node`, in as many parts as a backward pass takes, with (shift, scale) of each sample by call, (N, C) each."""
+        parts = []
+        for rows in even(batch.size, self.probe.graph_rows or batch.size):
+            start, stop = int(rows[0]), int(rows[-1]) + 1
+
+            def move(
+                name: str, h: Tensor, gamma: Tensor, rows: slice = slice(start, stop)
+            ) -> tuple[Tensor, Tensor] | None:
+                return None if moved is None else (moved[name][0][rows], moved[name][1][rows])
+
+            parts.append(node(self.probe, batch.part(start, stop), self.populations, move=move, watch=watch))
+        return Node.joined(parts)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return the losses under population statistics, (N,), from a forward pass."""
         return self.probe.losses(batch, population_handler(self.populations))
 
-    def gaps(self, batch: Batch, size: int, losses: Tensor, active: Collection[str] | None = None) -> Tensor:
+    def gaps(
+        self,
+        batch: Batch,
+        size: int,
+        losses: Tensor,
+        active: Collection[str] | None = None,
+        *,
+        watch: Callable[[Tensor], None] = lambda output: None,
+    ) -> Tensor:
         """Return the gap of each group of ``size``, (k,), by one forward pass.
 
         Args:
@@ -124,10 +160,16 @@ class Sampler:
             size: of a group.
             losses: under population statistics, (N,).
             active: the calls on group statistics; None for all.
+            watch: is given the outputs of all full groups.
         """
         rows = batch.size - batch.size % size
-        handler = ghost_handler(self.populations, self.populations if active is None else active, size)
-        return by_group(self.probe.losses(batch.head(rows), handler) - losses[:rows], size)
+        calls = self.populations if active is None else active
+        handler = ghost_handler(self.populations, calls, size, self.probe.rows)
+        return self._independent(self.probe.losses(batch.head(rows), handler, watch) - losses[:rows], size)
+
+    def _independent(self, values: Tensor, size: int) -> Tensor:
+        """Return the mean over each ``size`` rows of ``values``; over all of them, where the loss couples the batch."""
+        return by_group(values, len(values) if self.probe.loss.couples else size)
 
     def shares(self, batch: Batch, size: int, zero: ZeroNode) -> Groups:
         """Return gaps, controls and shares of the groups of ``size``.
@@ -161,13 +203,17 @@ class Sampler:
         rows = batch.size - batch.size % size
         batch = batch.head(rows)
         record: dict[str, Perturbation] = {}
+        if batch.size <= self.probe.graph_rows or not self.probe.graph_rows:
 
-        def to_group(name: str, h: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-            record[name] = perturbation(h, size, self.populations[name], gamma)
-            return spread(record[name], size)
+            def to_group(name: str, h: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+                record[name] = perturbation(h, size, self.populations[name], gamma, self.probe.rows.counts)
+                return spread(record[name], size)
 
-        end = node(self.probe, batch, self.populations, move=to_group)
-        gaps = by_group(end.losses - zero.result.losses[:rows], size)
+            end = node(self.probe, batch, self.populations, move=to_group)
+        else:  # what a group does to its samples is known from a forward pass; then they need not go together
+            self.probe.losses(batch, ghost_handler(self.populations, self.populations, size, self.probe.rows, record))
+            end = self._node(batch, {name: spread(moved, size) for name, moved in record.items()})
+        gaps = self._independent(end.losses - zero.result.losses[:rows], size)
         ends = _work(zero.result.given, record, size), _work(end.given, record, size)
         return _Line(batch, gaps, record, ends)
 
@@ -175,13 +221,9 @@ class Sampler:
         (_, first), *inner, (_, last) = lobatto(nodes)
         total = first * line.ends[0] + last * line.ends[1]
         for t, weight in inner:
-
-            def move(name: str, h: Tensor, gamma: Tensor, t: float = t) -> tuple[Tensor, Tensor]:
-                return spread(line.record[name], size, t)
-
-            between = node(self.probe, line.batch, self.populations, move=move)
+            between = self._node(line.batch, {name: spread(moved, size, t) for name, moved in line.record.items()})
             total = total + weight * _work(between.given, line.record, size)
-        return total
+        return self._independent(total, 1)
 
     def law(self, batch: Batch, size: int, zero: ZeroNode, active: Sequence[str], *, keep: bool = False) -> LawGroups:
         """Return the expansion for groups of ``size`` with the calls ``active`` on group statistics, by two forward passes.
@@ -193,8 +235,8 @@ class Sampler:
         rows = batch.size - batch.size % size
         batch = batch.head(rows)
         record: dict[str, Perturbation] = {}
-        plus = self.probe.losses(batch, ghost_handler(self.populations, active, size, record))
-        minus = self.probe.losses(batch, mirrored_handler(self.populations, record, size))
+        plus = self.probe.losses(batch, ghost_handler(self.populations, active, size, self.probe.rows, record))
+        minus = self.probe.losses(batch, mirrored_handler(self.populations, record, size, self.probe.rows))
         quadratic = by_group((plus + minus) / 2 - zero.result.losses[:rows], size)
         linear = _work(zero.result.given, record, size).sum(1)
         index = [list(self.populations).index(name) for name in active]

@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 from bnlens._plain import plain
 from bnlens.errors import StoreError
-from bnlens.measure._results import ReportData
+from bnlens.measure._results import Gaps, ReportData
 
 __all__ = ["SCHEMA", "from_json", "from_text", "to_json"]
 
-SCHEMA = 2  # 1 had no shares
+SCHEMA = 3  # 1 had no shares, 2 no curve
 
+_NAMES = {"exact": "first_order"}  # of schema 2 and before
 _Report = TypeVar("_Report", bound=ReportData)
 
 
@@ -68,8 +69,11 @@ def _check(report: ReportData) -> None:
     for gaps in (report.network.gaps, *(layer.gaps for layer in report.layers if layer.gaps is not None)):
         if not 2 <= gaps.source < gaps.population:
             raise ValueError(f"predictions from groups of {gaps.source} among {gaps.population} samples")
+        count = len({**gaps.measured, **gaps.others})
+        if gaps.covariance and {len(gaps.covariance), *map(len, gaps.covariance)} != {count}:
+            raise ValueError(f"covariances of other sizes than the {count} measured")
         missing = [size for size in report.statistics_batch_sizes if size not in gaps.measured]
-        if missing or min(gaps.measured) < 2:
+        if missing or min({**gaps.measured, **gaps.others}) < 2:
             raise ValueError(f"no measured gap at M = {missing[0] if missing else min(gaps.measured)}")
 
 
@@ -85,6 +89,7 @@ def _build(annotation: Any, value: Any) -> Any:
         return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         hints = typing.get_type_hints(annotation)
+        value = {_NAMES.get(name, name): item for name, item in value.items()} if annotation is Gaps else value
         known = [field.name for field in dataclasses.fields(annotation) if field.name in value or not _optional(field)]
         return annotation(**{name: _build(hints[name], value[name]) for name in known})
     if origin is tuple:

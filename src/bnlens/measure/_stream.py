@@ -77,16 +77,16 @@ class StreamedPool:
     def __len__(self) -> int:
         return self.size
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
+    def in_order(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
         """See `Pool`; in the order of the loader."""
+        return self.shard(batch_size, group_size)
+
+    def shard(self, batch_size: int, group_size: int = 1) -> Iterator[Batch]:
+        """See `Pool`."""
         reader = _Reader(self._samples())
-        for step, part in enumerate(even(self.own, batch_size)):
+        for step, part in enumerate(even(self.own, batch_size, group_size)):
             yield self._batch(reader.take(len(part)), len(part), step)
         reader.finish()
-
-    def shard(self, batch_size: int) -> Iterator[Batch]:
-        """See `Pool`; the same as `in_order`."""
-        return self.in_order(batch_size)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """See `Pool`; drawn from a buffer, and the whole buffer where the loader has ended."""

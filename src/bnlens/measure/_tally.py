@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from bnlens.measure._control import gain, joined, split, with_control
+from bnlens.measure._control import gain, influence, joined, split, with_control
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._sampling import Groups, LawGroups
 
-__all__ = ["LawTally", "Tally"]
+__all__ = ["LawTally", "Tally", "covariance"]
+
+_UNKNOWN = 4  # blocks that a correlation over blocks does not know anything from
 
 
 @dataclass
@@ -31,8 +34,9 @@ class Tally:
     controlled: list[Groups] = field(default_factory=list)
     light: list[Groups] = field(default_factory=list)
 
-    def add(self, groups: Groups) -> None:
-        """Add the groups of one batch."""
+    def add(self, groups: Groups, place: tuple[int, int] = (0, 0)) -> None:
+        """Add the groups of one batch; ``place`` is its round and its number there."""
+        groups = replace(groups, place=place)
         if groups.controls is None:
             self.light.append(groups)
         else:
@@ -50,9 +54,17 @@ class Tally:
 
     def gap(self) -> Estimate:
         """Return the mean gap."""
-        light = [groups.gaps for groups in self.light]
-        more = torch.cat(light) if light else torch.zeros(0, dtype=torch.float64)
-        return joined(*self._controlled((*self.split, *self.controlled)), more)
+        return joined(*self._all())
+
+    def influence(self, size: int, block: int) -> dict[tuple[int, int, int], float]:
+        """Return how much each ``block`` of rows of each batch, in groups of ``size``, moves `gap`."""
+        found: dict[tuple[int, int, int], float] = {}
+        for parts, moved in zip(((*self.split, *self.controlled), self.light), influence(*self._all()), strict=True):
+            for groups, own in zip(parts, torch.split(moved, [len(part.gaps) for part in parts]), strict=True):
+                for number, value in enumerate(own.tolist()):
+                    place = (*groups.place, number * size // block)
+                    found[place] = found.get(place, 0.0) + value
+        return found
 
     def gain(self) -> float:
         """Return how many groups without controls one with them is worth."""
@@ -64,6 +76,12 @@ class Tally:
         shares = torch.cat([groups.shares for groups in self.split if groups.shares is not None])
         left = (gaps - shares.sum(1)).unsqueeze(1)
         return split(torch.cat([shares, left], dim=1), gaps, controls, self.gap())
+
+    def _all(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return gaps and controls of the groups that have both, and the gaps of the others."""
+        light = [groups.gaps for groups in self.light]
+        more = torch.cat(light) if light else torch.zeros(0, dtype=torch.float64)
+        return *self._controlled((*self.split, *self.controlled)), more
 
     def _controlled(self, parts: Sequence[Groups]) -> tuple[Tensor, Tensor]:
         gaps = torch.cat([groups.gaps for groups in parts])
@@ -93,6 +111,28 @@ class LawTally:
 
     def _controls(self) -> Tensor:
         return torch.cat([groups.controls for groups in self.groups]) - self.expectation
+
+
+def covariance(tallies: Mapping[int, Tally]) -> tuple[tuple[float, ...], ...]:
+    """Return that of the gaps of several sizes, in ascending order.
+
+    Groups of different sizes share the samples of a batch. Their correlation is that of what each block of rows, as many as
+    the largest group has, does to the two gaps, taken for less where blocks are few; the variances are those of `Tally.gap`.
+    """
+    sizes = sorted(tallies)
+    errors = [tallies[size].gap().stderr for size in sizes]
+    moved = [tallies[size].influence(size, sizes[-1]) for size in sizes]
+    norms = [math.sqrt(math.fsum(value * value for value in own.values())) for own in moved]
+
+    def entry(i: int, j: int) -> float:
+        if i == j:
+            return errors[i] ** 2
+        both = moved[i].keys() & moved[j].keys()
+        product = math.fsum(moved[i][place] * moved[j][place] for place in both)
+        known = max(0.0, 1 - _UNKNOWN / len(both)) if both else 0.0
+        return known * product / (norms[i] * norms[j]) * errors[i] * errors[j] if norms[i] * norms[j] else 0.0
+
+    return tuple(tuple(entry(i, j) for j in range(len(sizes))) for i in range(len(sizes)))
 
 
 def _count(parts: Sequence[Groups]) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bnlens.measure._estimate import Estimate
-from bnlens.measure._results import NETWORK, ReportData
+from bnlens.measure._results import NETWORK, Kind, ReportData
 from bnlens.render import number
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["aligned", "prediction_text", "report_table", "report_text"]
+__all__ = ["aligned", "report_table", "report_text"]
 
 _Part = str | list[list[str]]  # a paragraph, or the rows of a table, headings first
 
@@ -68,7 +68,7 @@ def _parts(report: ReportData) -> list[_Part]:
         "",
         "Gap: mean loss with the statistics of M samples less that with population statistics, nats per sample",
         _gap_table(report),
-        f"predicted: from groups of {report.prediction_batch_size} samples, scaled to M; ratio: predicted / measured",
+        _origin(report),
     ]
     if any(layer.share for layer in report.layers):
         parts += [
@@ -80,26 +80,41 @@ def _parts(report: ReportData) -> list[_Part]:
     if report.network.running_discrepancy is not None:
         parts += ["", f"Loss with running less population statistics: {report.network.running_discrepancy} nats"]
     if report.notes:
-        parts += ["", "Notes", *(f"- {note.layer + ': ' if note.layer else ''}{note.text}" for note in report.notes)]
+        parts += ["", "Notes", *(f"- {note.place + ': ' if note.place else ''}{note.text}" for note in report.notes)]
     return parts
 
 
-def prediction_text(batch_size: int, kind: str, rows: Mapping[str, Estimate]) -> str:
-    """Return the table that ``repr`` of a prediction is."""
-    table = [["layer", "gap"], *([name, str(estimate)] for name, estimate in rows.items())]
-    return f"Gap predicted at M = {batch_size} ({kind}), nats per sample\n{aligned(table)}"
+_LAWS: dict[Kind, str] = {
+    "logits": "from logits",
+    "first_order": "first order",
+    "fisher": "Fisher",
+    "two_term": "two-term (paper)",
+}
 
 
 def _gap_table(report: ReportData) -> list[list[str]]:
-    gaps = [gaps for _, _, gaps in report.gap_rows()]
-    fisher = any(g.fisher is not None for g in gaps)
-    rows = [["layer", "M", "measured", "predicted", "ratio", *(["Fisher"] if fisher else []), "two-term (paper)"]]
-    for name, size, g in report.gap_rows():
-        kinds = ("exact", *(["fisher"] if fisher else []), "two_term")
-        exact, *others = (g.predicted(size, kind, population=g.population) for kind in kinds)
+    rows = report.gap_rows()
+    default = report.network.gaps.kind
+    laws = {
+        kind: [g.predicted(size, kind, population=g.population) for _, size, g in rows]
+        for kind in _LAWS
+        if kind != default
+    }
+    laws = {kind: values for kind, values in laws.items() if kind == "two_term" or any(values)}
+    table = [["layer", "M", "measured", "predicted", "ratio", *(_LAWS[kind] for kind in laws)]]
+    for (name, size, g), *others in zip(rows, *laws.values(), strict=True):
         label = name if name == NETWORK else f"{name} alone"
-        rows.append([label, *map(_text, (size, g.measured[size], exact, g.ratio(size), *others))])
-    return rows
+        predicted = g.predicted(size, population=g.population)
+        table.append([label, *map(_text, (size, g.measured[size], predicted, g.ratio(size), *others))])
+    return table
+
+
+def _origin(report: ReportData) -> str:
+    gaps = report.network.gaps
+    if gaps.kind != "curve":
+        return f"predicted: from groups of {gaps.source} samples, scaled to M; ratio: predicted / measured"
+    sizes = ", ".join(map(str, sorted({**gaps.measured, **gaps.others})))
+    return f"predicted: by a curve through the gaps at the other sizes of {sizes}; ratio: predicted / measured"
 
 
 def _share_table(report: ReportData) -> list[list[str]]:
