@@ -61,7 +61,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 # The import makes a missing package an error; the tests alone would skip.
 test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -c "import monai, transformers, importlib.util as u; assert u.find_spec('timm')"
-	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/conversion/test_peers_*.py
+	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/conversion/test_peers_*.py tests/measure/test_peers_*.py
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
 	$(PIP_INSTALL) -e '.[browser]'

@@ -10,6 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import bnlens
 
 LossAt = Callable[[nn.Module, int], Tensor]
 
@@ -170,3 +173,34 @@ def assert_same(one: Any, other: Any) -> None:
             assert_same(one[key], other[key])
     else:
         assert one == other
+
+
+def assert_converts(model: nn.Module, x: Tensor, output: Callable[[Any], Tensor] = lambda y: y) -> None:
+    """Evaluation bit for bit, training at the batch at hand to rounding, M = 4 in every layer, and no trace afterwards."""
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    classes = [type(layer) for layer in layers]
+    model.eval()
+    expected = output(model(x))
+    before = snapshot(model)
+    bnlens.convert(model, statistics_batch_size=4)
+    assert all(isinstance(layer, cls) for layer, cls in zip(layers, classes, strict=True))
+    assert torch.equal(output(model(x)), expected)
+    bnlens.revert(model)
+    assert_same(snapshot(model), before)
+
+    twin = copy.deepcopy(model).train()
+    bnlens.convert(model.train())
+    torch.manual_seed(0)
+    y = output(model(x))
+    torch.manual_seed(0)
+    torch.testing.assert_close(y, output(twin(x)), rtol=1e-4, atol=1e-4)
+    for tensor, other in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(tensor, other, rtol=1e-4, atol=1e-4)
+
+    assert bnlens.set_statistics_batch_size(model, 4) == len(layers)
+    y = output(model(x))
+    y.square().mean().backward()
+    assert not torch.allclose(y, output(twin(x)), rtol=1e-2)
+    assert all(parameter.grad is not None for layer in layers for parameter in layer.parameters(recurse=False))
+    bnlens.revert(model)
+    assert [type(layer) for layer in layers] == classes

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from peers import assert_converts, define_torchvision_operators, peer
+from conversion_cases import assert_converts
 from torch import nn
 
 import bnlens
 import bnlens.nn
+from peers import define_torchvision_operators, peer
 
 define_torchvision_operators()
 timm = peer("timm")

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from peers import assert_converts, peer
+from conversion_cases import assert_converts
+
+from peers import peer
 
 transformers = peer("transformers")
 
