@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from foreign_nets import define_torchvision_operators
 from rich.console import Console
 from shared import machine_facts, parser, peak_mib, save, table
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ def resnet18() -> nn.Module:
 
 def resnet50() -> nn.Module:
     """ResNet-50 by its configuration."""
+    define_torchvision_operators()
     from transformers import ResNetConfig, ResNetForImageClassification
 
     return ResNetForImageClassification(ResNetConfig(num_labels=10))
@@ -70,6 +72,7 @@ def resnet50() -> nn.Module:
 
 def regnet() -> nn.Module:
     """A small RegNet."""
+    define_torchvision_operators()
     from transformers import RegNetConfig, RegNetForImageClassification
 
     config = RegNetConfig(
@@ -121,7 +124,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], int, int, int, int, float]] = {
     "regnet": (regnet, 1024, 32, 150, 32, 0.05),
     "densenet": (densenet, 1024, 32, 150, 32, 0.05),
     "unet": (UNet, 512, 32, 100, 32, 0.05),
-    "resnet18": (resnet18, 1024, 32, 100, 32, 0.05),
+    "resnet18": (resnet18, 1024, 32, 200, 64, 0.05),
     "resnet50": (resnet50, 512, 112, 60, 32, 0.02),
 }
 STREAMS = {"stream of 1,024": 1024, "stream of 16,384": 16384}

@@ -1,4 +1,4 @@
-"""Draw the figures of the README and docs/report.md and print their tables, from d5_cifar10.json and report_reach.json.
+"""Draw the figures of the README and docs/report.md and print their tables, from JSON in benchmarks/results.
 
 Run: python docs/figures.py   (needs the extra [png] and a Chromium)
 """
@@ -20,7 +20,7 @@ NETWORK = "(network)"
 NETS = {"cnn": "4-conv net", "resnet": "residual net, 9 BN layers"}
 SERIES = {
     "measured": ("measured", "measured"),
-    "exact": ("predicted from M0 = 32", "predicted"),
+    "predicted": ("predicted from other sizes", "predicted"),
     "two-term": ("two-term (paper)", "paper"),
 }
 
@@ -79,19 +79,20 @@ def ratio(row: dict[str, Any], kind: str) -> str:
 
 def network_table(rows: Iterable[dict[str, Any]]) -> str:
     """Markdown: one line per network, seed and M."""
-    lines = ["| network | seed | M | measured gap | predicted / measured | Fisher / measured | two-term / measured |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    kinds = ("predicted", "first order", "Fisher", "two-term")
+    lines = ["| network | seed | M | measured gap | " + " | ".join(f"{kind} / measured" for kind in kinds) + " |"]
+    lines.append("|---|---|---|---|" + "---|" * len(kinds))
     for row in rows:
         if row["layer"] == NETWORK:
             net, seed = row["network"].split("-seed")
             gap = number(row["measured"], row["measured stderr"])
-            ratios = " | ".join(ratio(row, kind) for kind in ("exact", "Fisher", "two-term"))
+            ratios = " | ".join(ratio(row, kind) for kind in kinds)
             lines.append(f"| {NETS[net]} | {seed} | {row['M']} | {gap} | {ratios} |")
     return "\n".join(lines)
 
 
 def layer_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: predicted over measured of each single layer, the seeds side by side."""
+    """Markdown: the first-order law over the measured gap of each single layer, the seeds side by side."""
     seeds = sorted({row["network"].split("-seed")[1] for row in rows})
     lines = ["| net | layer | M | " + " | ".join(f"seed {seed}" for seed in seeds) + " | two-term, seed 0 |"]
     lines.append("|---|---|---|" + "---|" * (len(seeds) + 1))
@@ -100,8 +101,8 @@ def layer_table(rows: list[dict[str, Any]]) -> str:
         if layer == NETWORK or not job.endswith("-seed0"):
             continue
         net = job.removesuffix("-seed0")
-        exact = " | ".join(ratio(by_key[f"{net}-seed{seed}", layer, size], "exact") for seed in seeds)
-        lines.append(f"| {net} | {short(layer)} | {size} | {exact} | {ratio(row, 'two-term')} |")
+        law = " | ".join(ratio(by_key[f"{net}-seed{seed}", layer, size], "first order") for seed in seeds)
+        lines.append(f"| {net} | {short(layer)} | {size} | {law} | {ratio(row, 'two-term')} |")
     return "\n".join(lines)
 
 
@@ -154,6 +155,24 @@ def share_table(cases: dict[str, dict[str, Any]], sizes: tuple[int, ...] = (16, 
     return "\n".join(lines)
 
 
+def prediction_table(rows: Iterable[dict[str, Any]]) -> str:
+    """Markdown: each prediction over the measured gap with its stated error, from report_prediction.json."""
+    kinds = {"curve": "curve", "logits": "logits", "first_order": "first order", "scaled": "scaled"}
+    lines = ["| network (layers; loss; excess kurtosis) | M | measured gap | " + " | ".join(kinds.values()) + " |"]
+    lines.append("|---|---|---|" + "---|" * len(kinds))
+    for row in rows:
+        name = f"{row['net']} ({row['layers']}; {row['loss']:.2g}; {row['kurtosis']:.1f})"
+        for size in (8, 16, 64, 128):
+            cells = [name, str(size), number(row[f"gap at {size}"], row[f"gap stderr at {size}"])]
+            for kind in kinds:
+                found = row["judged"][kind][str(size)]
+                text = "no law" if found["declared"] else f"{found['ratio']:.2f}({round(100 * found['error'])})"
+                cells.append(f"**{text}**" if not (found["right"] or found["declared"]) else text)
+            lines.append("| " + " | ".join(cells) + " |")
+            name = ""
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     table = rows_of_claims("d5_cifar10.json")["D5"]
     target = ROOT / "docs/images/gap_cifar10.png"
@@ -161,4 +180,6 @@ if __name__ == "__main__":
     draw(table).write_image(target, scale=2)
     shares = share_cases()
     draw_shares(shares).write_image(target.with_name("shares_cifar10.png"), scale=2)
-    print(network_table(table), layer_table(table), share_table(shares), f"Written: {target.parent}", sep="\n\n")
+    predictions = json.loads((ROOT / "benchmarks/results/report_prediction.json").read_text(encoding="utf-8"))["rows"]
+    tables = network_table(table), layer_table(table), share_table(shares), prediction_table(predictions)
+    print(*tables, f"Written: {target.parent}", sep="\n\n")
