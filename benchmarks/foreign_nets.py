@@ -17,7 +17,7 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from peers import define_torchvision_operators
 
-__all__ = ["NETS", "Trained", "define_torchvision_operators"]
+__all__ = ["NETS", "Trained", "define_torchvision_operators", "train", "train_as_d5"]
 
 binary = F.binary_cross_entropy_with_logits
 
@@ -47,34 +47,47 @@ def digits() -> tuple[Tensor, Tensor]:
     return data.images, data.labels
 
 
+def train(
+    model: nn.Module, x: Tensor, y: Tensor, loss: Any, schedule: torch.optim.lr_scheduler.OneCycleLR, batch: int
+) -> None:
+    """Train to the end of a schedule, on random batches of the same images in the same order every time."""
+    generator = torch.Generator().manual_seed(0)
+    model.train()
+    for _ in range(schedule.total_steps):
+        rows = torch.randint(len(x), (batch,), generator=generator)
+        output = model(x[rows])
+        schedule.optimizer.zero_grad()
+        loss(getattr(output, "logits", output), y[rows]).backward()
+        schedule.optimizer.step()
+        schedule.step()
+
+
+def train_as_d5(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 240, batch: int = 256, lr: float = 0.3) -> None:
+    """Train as claim D5 does, with BN over 16 images."""
+    from bnlens.train import ImageData, fit
+
+    data = ImageData(x, y, tuple("0123456789"), "images", "train", (0.0,) * 3, (1.0,) * 3)
+    fit(model, data, statistics_batch_size=16, batch_size=batch, steps=steps, lr=lr, seed=0, progress=False)
+
+
 def fitted(
     model: nn.Module, x: Tensor, y: Tensor, loss: Any = F.cross_entropy, *, steps: int = 220, **options: Any
 ) -> Trained:
     """Train by AdamW on a one-cycle schedule."""
     lr, batch, decay = (options.get(name, value) for name, value in (("lr", 2e-3), ("batch", 48), ("decay", 1e-2)))
-    generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, pct_start=0.2)
-    model.train()
-    for _ in range(steps):
-        rows = torch.randint(len(x), (batch,), generator=generator)
-        output = model(x[rows])
-        optimizer.zero_grad()
-        loss(getattr(output, "logits", output), y[rows]).backward()
-        optimizer.step()
-        schedule.step()
+    train(model, x, y, loss, schedule, batch)
     return Trained(model, x, y, loss)
 
 
 def of_d5(net: str, folder: str) -> Trained:
     """A net of claim D5, trained as there."""
-    from bnlens.train import ImageData, build_net, fit
+    from bnlens.train import build_net
 
     x, y = images(folder, 5000)
     model = build_net(net, input_shape=(3, 32, 32), num_classes=10, seed=0)
-    data = ImageData(x, y, tuple("0123456789"), "images", "train", (0.0,) * 3, (1.0,) * 3)
-    options = {"statistics_batch_size": 16, "batch_size": 256, "steps": 240, "lr": 0.3, "seed": 0}
-    fit(model, data, **options, progress=False)
+    train_as_d5(model, x, y)
     return Trained(model, x, y, F.cross_entropy)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from foreign_nets import define_torchvision_operators
+from foreign_nets import define_torchvision_operators, train, train_as_d5
 from rich.console import Console
 from shared import machine_facts, parser, peak_mib, save, table
 from torch import Tensor, nn
@@ -147,22 +147,10 @@ def images(count: int, pixels: int, folder: str | None) -> Images:
 def fitted(model: nn.Module, x: Tensor, y: Tensor, loss: Any, steps: int, batch: int, lr: float) -> nn.Module:
     """Train for a moment, so that the gap is not near zero."""
     if len(x) == CASES["d5 cnn"][1]:  # as the claim trains
-        from bnlens.train import ImageData, fit
-
-        data = ImageData(x, y, tuple("0123456789"), "images", "train", (0.0,) * 3, (1.0,) * 3)
-        fit(model, data, statistics_batch_size=16, batch_size=batch, steps=steps, lr=lr, seed=0, progress=False)
+        train_as_d5(model, x, y, steps=steps, batch=batch, lr=lr)
         return model
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    generator = torch.Generator().manual_seed(0)
-    model.train()
-    for _ in range(steps):
-        rows = torch.randint(len(x), (batch,), generator=generator)
-        output = model(x[rows])
-        optimizer.zero_grad()
-        loss(getattr(output, "logits", output), y[rows]).backward()
-        optimizer.step()
-        schedule.step()
+    train(model, x, y, loss, torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps), batch)
     return model
 
 

@@ -94,7 +94,7 @@ def network_result(layers: Sequence[LayerResult], data: Collected, found: Measur
     gaps = _gaps(found.network, found.others, found)
     gaps = replace(
         gaps,
-        first_order=None if law is None else law.exact(),
+        first_order=None if law is None else law.gap(),
         fisher=None if law is None or data.kept is None else _fisher(data.kept, law),
         two_term=sum(two_terms, Estimate(0.0, 0.0)) if two_terms else None,
         logits=_logits(found),

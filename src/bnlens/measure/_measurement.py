@@ -221,8 +221,8 @@ class Measurement:
         return self.others[size].count >= _FEWEST and gap.stderr <= _OTHERS * self._allowed(gap)
 
     def _law_is_known(self) -> bool:
-        exact = self.law[None].exact()
-        return exact.stderr <= self._allowed(exact)
+        gap = self.law[None].gap()
+        return gap.stderr <= self._allowed(gap)
 
     def _batch(self, batch: Batch, plan: _Plan) -> _Found:
         found, sampler = _Found(), self.sampler

@@ -104,7 +104,7 @@ class LawTally:
         """Return the linear part, eps . (mean gradient)."""
         return with_control(torch.cat([groups.linear for groups in self.groups]), self._controls())
 
-    def exact(self) -> Estimate:
+    def gap(self) -> Estimate:
         """Return the gap: second order and linear part."""
         linear = torch.cat([groups.linear for groups in self.groups])
         return with_control(self.quadratic() + linear, self._controls())
