@@ -259,7 +259,7 @@ def test_wrong_uses(model, samples, message):
     x = torch.randn(samples, 3)
     with pytest.raises(UsageError, match=message), bnlens.shared_statistics(model, x):
         model(torch.randn(3, 3))
-    assert all(layer._shared is None for layer in model.modules() if isinstance(layer, bnlens.nn.DialBatchNorm))
+    assert all(layer._scope is None for layer in model.modules() if isinstance(layer, bnlens.nn.DialBatchNorm))
 
 
 def test_one_context_at_a_time():

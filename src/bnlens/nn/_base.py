@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes, normalise_by_groups
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
+from bnlens.nn._scope import Scope
 from bnlens.nn._shared import Shared, empty_responses, normalise_by_shared
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
@@ -70,7 +71,7 @@ class DialBatchNorm(_BatchNorm):
         self.frozen = False
         self._warned = False
         self._earlier_window: Tensor | None = None
-        self._shared: Shared | None = None  # while the layer is in `shared_statistics`
+        self._scope: Scope | None = None  # while the layer is in a context such as `shared_statistics`
         self._renormalise: Normalise = normalise_by_window  # a regulariser puts its own in place for a forward pass
 
     @property
@@ -136,8 +137,8 @@ class DialBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
-        if self.training and self._shared is not None:
-            return self._forward_shared(input, self._shared)
+        if self.training and self._scope is not None and (shared := self._shared()) is not None:
+            return self._forward_shared(input, shared)
         if self.training and (group := self._sync_group()) is not None:
             return self._forward_joint(input, group)
         samples, values = input.shape[0], input.numel()
@@ -215,6 +216,10 @@ class DialBatchNorm(_BatchNorm):
         if not _in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
+
+    @_disable_dynamo
+    def _shared(self) -> Shared | None:
+        return None if self._scope is None or not self._scope.is_here else self._scope.shared
 
     def _sync_group(self) -> dist.ProcessGroup | None:
         return sync_group(self._sync)

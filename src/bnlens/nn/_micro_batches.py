@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bnlens.errors import UsageError
 from bnlens.nn._controls import layers_of, refuse_plain_layers
 from bnlens.nn._ranks import sync_group
+from bnlens.nn._scope import scoped
 from bnlens.nn._shared import Shared
 
 __all__ = ["shared_statistics"]
@@ -59,23 +60,18 @@ def shared_statistics(model: nn.Module, *inputs: Any, **keywords: Any) -> Iterat
     layers = [layer for layer in layers_of(model) if layer.training and layer.statistics_batch_size != math.inf]
     refuse_plain_layers(model, "would not share statistics", "train in this context")
     for layer in layers:
-        if layer._shared is not None:
+        if layer._shared() is not None:
             raise UsageError(
                 "the model is in shared_statistics already; leave it before sharing those of other samples"
             )
         if sync_group(layer.sync) is not None:
             raise UsageError("shared statistics are those of one rank; set sync=False on the model's layers")
-    shared = [Shared() for _ in layers]
-    try:
-        for layer, own in zip(layers, shared, strict=True):
-            layer._shared = own
+    shared = {layer: Shared() for layer in layers}
+    with scoped({layer: {"shared": own} for layer, own in shared.items()}):
         tensors = [*model.parameters(), *(value for value in inputs if isinstance(value, Tensor))]
         devices = sorted({tensor.device for tensor in tensors if tensor.is_cuda}, key=str)
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             model(*inputs, **keywords)
-        for own in shared:
+        for own in shared.values():
             own.taken = True
         yield
-    finally:
-        for layer in layers:
-            layer._shared = None

@@ -1,0 +1,61 @@
+"""The contexts that a layer's forward pass can be in: `shared_statistics` and its like."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bnlens.nn._shared import Shared
+
+if TYPE_CHECKING:
+    from bnlens.nn._base import DialBatchNorm
+
+__all__ = ["Scope", "scoped"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The contexts that surround the forward passes of one layer, in the thread that entered them.
+
+    It belongs to one layer object: a copy of the layer, also one that is pickled and loaded, is in no context.
+
+    Attributes:
+        shared: the statistics that micro-batches share; None outside `shared_statistics`.
+        thread: that entered.
+    """
+
+    shared: Shared | None = None
+    thread: int = field(default_factory=threading.get_ident)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this forward pass is inside: one of the same thread, or one that a backward pass runs again in a thread of its own."""
+        return self.thread == threading.get_ident() or torch._C._current_graph_task_id() != -1
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """Copies are in no context."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Nor are layers that are loaded."""
+        return type(None), ()
+
+
+@contextmanager
+def scoped(changes: Mapping[DialBatchNorm, Mapping[str, Any]]) -> Iterator[None]:
+    """Within this context, give each layer's scope the fields named here."""
+    with ExitStack() as undo:
+        for layer, fields in changes.items():
+            before = layer._scope
+            undo.callback(_leave, layer, before)
+            layer._scope = replace(Scope() if before is None or not before.is_here else before, **fields)
+        yield
+
+
+def _leave(layer: DialBatchNorm, before: Scope | None) -> None:
+    if "_scope" in vars(layer):  # `revert` may have made it another library's layer meanwhile
+        layer._scope = before
