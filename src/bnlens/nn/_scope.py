@@ -34,7 +34,7 @@ class Scope:
 
     @property
     def is_here(self) -> bool:
-        """Whether this forward pass is inside: one of the same thread, or one that a backward pass runs again in a thread of its own."""
+        """Whether this forward pass is inside: of the same thread, or run again by a backward pass, in a thread of its own."""
         return self.thread == threading.get_ident() or torch._C._current_graph_task_id() != -1
 
     def __deepcopy__(self, memo: Any) -> None:
