@@ -108,10 +108,11 @@ def worker(blocks: int, fixed: bool) -> dict[str, Any]:
     seconds = time.process_time() - start
     hook.remove()
     gaps = report.network.gaps
-    row = {"layers": 6 * blocks + 1, "passes": (images[False] + BACKWARD * images[True]) / IMAGES}
+    row: dict[str, Any] = {"layers": 6 * blocks + 1, "passes": (images[False] + BACKWARD * images[True]) / IMAGES}
     row |= {"passes with a graph": images[True] / IMAGES, "time in passes": seconds / forward, "peak MiB": peak_mib()}
     for size in SIZES:
         gap, predicted = gaps.measured[size], gaps.predicted(size, population=IMAGES)
+        assert predicted is not None  # both kinds are of every report
         row |= {f"gap at {size}": gap.value, f"error at {size}": gap.stderr / gap.value}
         row |= {f"prediction's error at {size}": predicted.stderr / predicted.value}
     row |= {"population sweeps": report.population_passes, "shuffles": report.rounds}
@@ -163,7 +164,9 @@ def main() -> None:
             found = measured(blocks, options.before, options.fixed) if reached else None
             reached = found is not None
             earlier.append(found)
-    shown = table("layers", "version", "passes", "time", "shuffles", "error at 16", "at 64", "prediction's", "at 64", left=2)
+    shown = table(
+        "layers", "version", "passes", "time", "shuffles", "error at 16", "at 64", "prediction's", "at 64", left=2
+    )
     for pair in zip(rows, earlier, strict=True):
         for version, row in zip(("this", "earlier"), pair, strict=True):
             if row is not None:
