@@ -230,11 +230,12 @@ def test_pickle_and_repr(info, regime):
 
 
 @entries
-def test_errors(info):
+@regimes()
+def test_errors(info, regime):
     inputs = info.module_error_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=False, training=True)
     assert inputs
     for given in inputs:
         assert given.error_on is ModuleErrorEnum.FORWARD_ERROR
-        case = Case(info, given.module_error_input, "batch")
+        case = Case(info, given.module_error_input, regime)
         with pytest.raises(given.error_type, match=given.error_regex.replace("must be positive", ".*must be positive")):
             case.layer()(case.x)
