@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import torch
@@ -15,12 +15,15 @@ from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import UsageError
-from bnlens.nn._ghost import group_sizes, normalise_by_groups
+from bnlens.nn._ghost import group_sizes
+from bnlens.nn._graphs import is_exporting
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
+from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
 from bnlens.nn._scope import Scope
 from bnlens.nn._shared import Shared, empty_responses, normalise_by_shared
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
+from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
 from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
 
 __all__ = ["DialBatchNorm", "Normalise", "check_statistics_batch_size"]
@@ -57,10 +60,12 @@ class DialBatchNorm(_BatchNorm):
         *,
         statistics_batch_size: float | None = None,
         sync: bool | dist.ProcessGroup = False,
+        regime: Regime = "auto",
         **kwargs: Any,
     ) -> None:
         self._statistics_batch_size = check_statistics_batch_size(statistics_batch_size)
         self._sync = check_sync(sync)
+        self._regime = check_regime(regime)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
         # Not in the state_dict: its keys are torch's. The last two are None while the layer has no use for them
         # (last because torch.export cannot name a buffer that follows one of None).
@@ -68,6 +73,7 @@ class DialBatchNorm(_BatchNorm):
         self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.long, device=device), persistent=False)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("responses", None, persistent=False)
+        self.__module__ = LEAF
         self.frozen = False
         self._warned = False
         self._earlier_window: Tensor | None = None
@@ -105,6 +111,19 @@ class DialBatchNorm(_BatchNorm):
         self._sync = check_sync(value)
         self._warned = False
         self.reset_window()
+
+    @property
+    def regime(self) -> Regime:
+        """Whether groups or a window normalise: ``"auto"`` by the samples at hand, or always ``"ghost"`` or ``"window"``.
+
+        Raises:
+            UsageError: (when set) the value is none of these.
+        """
+        return self._regime
+
+    @regime.setter
+    def regime(self, value: Regime) -> None:
+        self._regime = check_regime(value)
 
     @property
     def window_samples(self) -> float:
@@ -148,13 +167,11 @@ class DialBatchNorm(_BatchNorm):
             raise _one_value(input)
         M = self._statistics_batch_size
         weight, bias = self._affine(input)
-        if M is not None and samples < M:
+        if by_window(self._regime, samples, M) and M is not None:
             return self._forward_window(input, weight, bias, samples, M)
-        sizes = [samples] if M is None else group_sizes(samples, int(M))
-        if len(sizes) == 1:
-            y, batch = normalise_by_batch(input, weight, bias, self.eps)
-        else:
-            y, batch = normalise_by_groups(input, weight, bias, self.eps, sizes)
+        if M is None and not self.track_running_stats and not is_exporting():  # torch.vmap takes this call
+            return torch.nn.functional.batch_norm(input, None, None, weight, bias, True, 0.0, self.eps).to(input.dtype)
+        y, batch = normalise_at_hand(input, weight, bias, self.eps, self._regime, M)
         if not _in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
@@ -206,7 +223,7 @@ class DialBatchNorm(_BatchNorm):
         if batch.values == 1:
             raise _one_value(x)
         weight, bias = self._affine(x)
-        if M is not None and samples < M:
+        if by_window(self._regime, samples, M) and M is not None:
             return normalise_by_joint_batch(x, weight, bias, self.eps, joint, self._advance(batch, samples, M))
         sizes = [samples] if M is None else group_sizes(samples, int(M))
         if len(sizes) == 1:
@@ -226,7 +243,7 @@ class DialBatchNorm(_BatchNorm):
 
     def _advance(self, batch: BatchStatistics, samples: int, M: float) -> Tensor:
         """Return the window with ``batch`` in it, kept unless this is a forward pass run again."""
-        if 4 * samples < M < math.inf:
+        if not torch.compiler.is_compiling() and 4 * samples < M < math.inf:
             self._warn(samples, M)
         earlier = self._earlier_window if _in_backward() else None
         before = self.window if earlier is None else earlier
@@ -265,7 +282,7 @@ class DialBatchNorm(_BatchNorm):
         """Update running statistics and window, unless the batch is not finite."""
         if window is None and not self.track_running_stats:
             return
-        finite = batch.variance.amax() < math.inf  # and no NaN; where a mean is not finite, the variance is not
+        finite = batch.variance.max() < math.inf  # and no NaN; where a mean is not finite, the variance is not
         if window is not None and self.window is not None:
             self.window.copy_(torch.where(finite, window, self.window))
         self.skipped_batches.add_(~finite)
@@ -303,6 +320,8 @@ class DialBatchNorm(_BatchNorm):
             parts.append(f"statistics_batch_size={self._statistics_batch_size}")
         if self._sync is not False:
             parts.append(f"sync={self._sync if self._sync is True else type(self._sync).__name__}")
+        if self._regime != "auto":
+            parts.append(f"regime={self._regime}")
         if self.frozen:
             parts.append("frozen=True")
         if not self.skipped_batches.is_meta:
@@ -311,6 +330,26 @@ class DialBatchNorm(_BatchNorm):
             if skipped := int(self.skipped_batches):
                 parts.append(f"skipped_batches={skipped}")
         return ", ".join(parts)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        introduce(cls, plain=cls.forward is DialBatchNorm.forward)
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Yield the modules, as torch does, once tools that were imported since the class was made know it."""
+        introduce(type(self), plain=type(self).forward is DialBatchNorm.forward)
+        modules: Iterator[Any] = super().named_modules(*args, **kwargs)
+        return modules
+
+    def named_children(self) -> Iterator[Any]:
+        """Yield the children, as torch does; a warning says what ``convert_sync_batchnorm`` loses."""
+        M = self._statistics_batch_size
+        lost = [] if M is None else [f"the statistics batch size of {M}"]
+        warn_of_conversion(" and ".join(lost + ["freezing"] * self.frozen))
+        return super().named_children()
+
+    def __prepare_scriptable__(self) -> None:
+        refuse_script()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DialBatchNorm:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
