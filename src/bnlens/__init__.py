@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
     from bnlens.nn import freeze as freeze
+    from bnlens.nn import masked as masked
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import shared_statistics as shared_statistics
     from bnlens.nn import unfreeze as unfreeze
@@ -39,6 +40,7 @@ _NAMES = {
     "cite": "citing",
     "convert": "conversion",
     "freeze": "nn",
+    "masked": "nn",
     "recalibrate": "measure",
     "report": "measure",
     "revert": "conversion",
@@ -54,6 +56,7 @@ __all__ = [
     "cite",
     "convert",
     "freeze",
+    "masked",
     "recalibrate",
     "report",
     "revert",

@@ -12,17 +12,21 @@ DOCS = Path(__file__).parents[2] / "docs"
 def run_example(name: str) -> dict[str, Any]:
     torch.manual_seed(0)
     page = DOCS / name
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     names: dict[str, Any] = {}
-    exec(compile(code, str(page), "exec"), names)  # noqa: S102
+    exec(compile("\n".join(blocks), str(page), "exec"), names)  # noqa: S102
     return names
 
 
 def test_the_dial():
-    layer = run_example("dial.md")["model"][1]
+    names = run_example("dial.md")
+    layer = names["model"][1]
     assert layer.statistics_batch_size == float("inf")
     assert layer.training
     assert int(layer.num_batches_tracked) == 256 // 64 + 256 // 32
+    valid = torch.arange(100) < names["lengths"][:, None]
+    values = names["net"][0](names["frames"]).transpose(1, 2)[valid]
+    torch.testing.assert_close(names["net"][1].running_mean, 0.1 * values.mean(0))
 
 
 def test_the_regularisers():

@@ -18,6 +18,7 @@ from bnlens.nn._layers import (
     PopulationBatchNorm3d,
 )
 from bnlens.nn._micro_batches import shared_statistics
+from bnlens.nn._padding import masked
 from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d, use_partial_noise
 from bnlens.nn._regulariser import Regulariser
 from bnlens.nn._window import matching_window
@@ -37,6 +38,7 @@ __all__ = [
     "PopulationBatchNorm3d",
     "Regulariser",
     "freeze",
+    "masked",
     "matching_window",
     "set_statistics_batch_size",
     "shared_statistics",

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._masks import valid_values
 from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._graphs import is_exporting
+from bnlens.nn._masked import count_valid, few_values, group_statistics, normalise_valid
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
 from bnlens.nn._scope import Scope
@@ -153,9 +155,18 @@ class DialBatchNorm(_BatchNorm):
             self.reset_window()
             self.skipped_batches.zero_()
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
+        """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does.
+
+        With ``mask``, bool, (N, ...) or (N, 1, ...), or lengths, only the values that it marks enter the statistics; see
+        :func:`bnlens.masked`.
+        """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        is_masked = mask is not None or (self._scope is not None and self._scope.mask is not None)
+        if is_masked and (self.training or self.running_mean is None):
+            valid = self.valid_values(input, mask)
+            if valid is not None:
+                return self._forward_masked(input, valid)
         if self.training and self._scope is not None and (shared := self._shared()) is not None:
             return self._forward_shared(input, shared)
         if self.training and (group := self._sync_group()) is not None:
@@ -175,6 +186,18 @@ class DialBatchNorm(_BatchNorm):
         if not _in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
+
+    @_disable_dynamo
+    def valid_values(self, input: Tensor, mask: Tensor | None = None) -> Tensor | None:  # noqa: A002
+        """Return which values of ``input`` count, bool, (N, 1, ...): by ``mask``, else in :func:`bnlens.masked`; None for all.
+
+        Raises:
+            UsageError: the mask does not fit the input.
+        """
+        if mask is not None:
+            return valid_values(mask, input, "the layer")
+        scope = self._scope
+        return None if scope is None or not scope.is_here or scope.mask is None else scope.mask(input)
 
     def _forward_native(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -233,6 +256,35 @@ class DialBatchNorm(_BatchNorm):
         if not _in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
+
+    @_disable_dynamo
+    def _forward_masked(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Normalise by the statistics of the values that ``valid`` (N, 1, ...) marks; see `bnlens.nn._masked`."""
+        if self._renormalise is not normalise_by_window:
+            raise UsageError("explicit regularisers watch the statistics of all values; leave masks out to use them")
+        weight, bias = self._affine(x)
+        shared = self._shared() if self.training else None
+        M = self._statistics_batch_size if self.training else None
+        batch = count_valid(valid, self._sync_group() if self.training and shared is None else None, M)
+        samples = batch.samples
+        if not batch.values and not x.numel():
+            return self._forward_native(x)
+        if shared is not None and shared.taken:
+            if self.responses is None:
+                self.responses = self._allocated(empty_responses)
+            whole = shared.of(samples)
+            return normalise_by_shared(x, weight, bias, self.eps, whole, self.responses, valid)
+        if batch.values < 2:
+            raise few_values(x, batch.values)
+        if self.training and shared is None and by_window(self._regime, samples, M) and M is not None:
+            groups = group_statistics(x, batch, [samples])
+            return normalise_valid(x, weight, bias, self.eps, groups, self._advance(groups.batch, samples, M))
+        groups = group_statistics(x, batch, [samples] if M is None or shared else group_sizes(samples, int(M)))
+        if shared is not None:
+            shared.take(groups.batch, samples, M)
+        if self.training and not _in_backward():
+            self._track(groups.batch, window_of_batch(groups.batch, samples) if self._has_window() else None)
+        return normalise_valid(x, weight, bias, self.eps, groups)
 
     @_disable_dynamo
     def _shared(self) -> Shared | None:

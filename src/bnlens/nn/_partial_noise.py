@@ -29,10 +29,12 @@ class _PartialNoise(DialBatchNorm):
         super().__init__(num_features, **kwargs)
         self.noise: Noise = noise
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...); in eval mode by the running statistics, as torch does."""
         if not self.training:
-            return super().forward(input)
+            return super().forward(input, mask)
+        if mask is not None or (self._scope is not None and self._scope.mask is not None):
+            raise UsageError(f"{type(self).__name__} takes statistics of all values; leave the mask out")
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if self.sync is not False:
             raise UsageError(
@@ -100,7 +102,7 @@ class PartialNoise2d(_PartialNoise, BatchNorm2d):
         Input and output (N, C, H, W).
 
     Raises:
-        UsageError: ``noise`` is unknown; or, in training, there is one value per channel, or ``sync`` is on.
+        UsageError: ``noise`` is unknown; or, in training, there is one value per channel, or ``sync`` or a mask is on.
     """
 
 

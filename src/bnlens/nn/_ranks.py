@@ -13,7 +13,7 @@ from torch import Tensor
 from bnlens.errors import UsageError
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, statistics_dtype
 
-__all__ = ["JointBatch", "check_sync", "gather_joint_batch", "gather_rows", "merged", "sync_group"]
+__all__ = ["JointBatch", "check_batch_sizes", "check_sync", "gather_joint_batch", "gather_rows", "merged", "sync_group"]
 
 
 def check_sync(value: Any) -> bool | dist.ProcessGroup:
@@ -76,15 +76,20 @@ def gather_joint_batch(x: Tensor, group: dist.ProcessGroup, statistics_batch_siz
     # In float64 counts are exact, and what is merged is as good as the statistics of one process.
     gathered = gather_rows(torch.cat([x.new_tensor(head, dtype=torch.float64), *own]), group)
     heads: list[list[float]] = gathered[:, :3].tolist()
-    if len({M for *_, M in heads}) > 1:
-        shown = [f"{M:g}" if M else "None" for *_, M in heads]
-        raise UsageError(f"the ranks have statistics batch sizes {', '.join(shown)} in one layer; set the same on each")
+    check_batch_sizes([M for *_, M in heads])
     samples, pixels = [int(head[0]) for head in heads], [int(head[1]) for head in heads]
     values = [count * each for count, each in zip(samples, pixels, strict=True)]
     rows = gathered[:, 3:].view(len(heads), 2, -1)
     mean, variance = merged(values, rows).to(dtype) if any(values) else rows[0].to(dtype)
     statistics = BatchStatistics(mean, variance, sum(values))
     return JointBatch(group, dist.get_rank(group), samples, pixels, rows, statistics)
+
+
+def check_batch_sizes(sizes: Sequence[float]) -> None:
+    """Raise UsageError unless the statistics batch sizes of the ranks, 0 for None, are the same."""
+    if len(set(sizes)) > 1:
+        shown = [f"{M:g}" if M else "None" for M in sizes]
+        raise UsageError(f"the ranks have statistics batch sizes {', '.join(shown)} in one layer; set the same on each")
 
 
 def merged(values: Sequence[int], rows: Tensor) -> Tensor:

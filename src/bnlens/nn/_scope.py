@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from bnlens.nn._shared import Shared
-
-if TYPE_CHECKING:
-    from bnlens.nn._base import DialBatchNorm
 
 __all__ = ["Scope", "scoped"]
 
@@ -26,10 +24,12 @@ class Scope:
 
     Attributes:
         shared: the statistics that micro-batches share; None outside `shared_statistics`.
+        mask: gives the valid values of an input of the layer, (N, 1, ...), or None where all are; None outside `masked`.
         thread: that entered.
     """
 
     shared: Shared | None = None
+    mask: Callable[[Tensor], Tensor | None] | None = None
     thread: int = field(default_factory=threading.get_ident)
 
     @property
@@ -46,8 +46,8 @@ class Scope:
 
 
 @contextmanager
-def scoped(changes: Mapping[DialBatchNorm, Mapping[str, Any]]) -> Iterator[None]:
-    """Within this context, give each layer's scope the fields named here."""
+def scoped(changes: Mapping[Any, Mapping[str, Any]]) -> Iterator[None]:
+    """Within this context, give the scope of each bnlens layer the fields named here."""
     with ExitStack() as undo:
         for layer, fields in changes.items():
             before = layer._scope
@@ -56,6 +56,6 @@ def scoped(changes: Mapping[DialBatchNorm, Mapping[str, Any]]) -> Iterator[None]
         yield
 
 
-def _leave(layer: DialBatchNorm, before: Scope | None) -> None:
+def _leave(layer: Any, before: Scope | None) -> None:
     if "_scope" in vars(layer):  # `revert` may have made it another library's layer meanwhile
         layer._scope = before

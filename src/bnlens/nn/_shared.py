@@ -71,7 +71,13 @@ def empty_responses(num_features: int, *, device: Any = None, dtype: torch.dtype
 
 
 def normalise_by_shared(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float, whole: BatchStatistics, responses: Tensor
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    whole: BatchStatistics,
+    responses: Tensor,
+    valid: Tensor | None = None,
 ) -> Tensor:
     r"""Return gamma (x - mu) / sqrt(var + eps) + beta by the statistics of all samples, with nearly BN's gradient over them.
 
@@ -81,9 +87,10 @@ def normalise_by_shared(
     of 1 / M, because the other micro-batches depend on this one through the statistics and the past does not.
 
     Input, gamma, beta and epsilon as of `bnlens.nn._window.normalise_by_window`; ``whole`` has the statistics of all samples,
-    those of ``x`` among them. The backward pass adds this micro-batch to ``responses`` (3, C), if it is finite.
+    those of ``x`` among them: of the values that ``valid`` (N, 1, ...) marks, if it is given. The backward pass adds this
+    micro-batch to ``responses`` (3, C), if it is finite.
     """
-    y: Tensor = _Shared.apply(x, weight, bias, eps, whole, responses)  # type: ignore[no-untyped-call]
+    y: Tensor = _Shared.apply(x, weight, bias, eps, whole, responses, valid)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -92,10 +99,17 @@ class _Shared(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, whole: BatchStatistics, responses: Tensor
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        eps: float,
+        whole: BatchStatistics,
+        responses: Tensor,
+        valid: Tensor | None,
     ) -> Tensor:
         """Normalise by the statistics of all samples."""
-        ctx.save_for_backward(x, weight, whole.mean, whole.variance)
+        ctx.save_for_backward(x, weight, whole.mean, whole.variance, valid)
         # not saved as the other tensors are: micro-batches that run before this one's backward pass may change it
         ctx.eps, ctx.values, ctx.responses = eps, whole.values, responses
         y: Tensor = torch.native_batch_norm(x, weight, bias, whole.mean, whole.variance, False, 0.0, eps)[0]
@@ -105,13 +119,13 @@ class _Shared(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of ``x``, ``weight`` and ``bias``."""
-        x, weight, mean, variance = ctx.saved_tensors
+        x, weight, mean, variance, valid = ctx.saved_tensors
         dx, dgamma, dbeta = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, variance, None, None, False, ctx.eps, [True] * 3
         )
-        values = x.numel() // x.shape[1]
+        values = x.numel() // x.shape[1] if valid is None else int(valid.sum())
         share = values / ctx.values
-        own = torch.stack([dbeta, dgamma]).to(ctx.responses.dtype) / values
+        own = torch.stack([dbeta, dgamma]).to(ctx.responses.dtype) / max(values, 1)
         responses = torch.lerp(ctx.responses, torch.cat([own, torch.ones_like(own[:1])]), share)
         of_all = responses[:2] / responses[2]
         invstd = (variance + ctx.eps).rsqrt()
@@ -119,6 +133,9 @@ class _Shared(torch.autograd.Function):
         slope = -scale * of_all[1] * invstd
         shift = -scale * of_all[0] - slope * mean
         shape, wide = (1, -1, *[1] * (x.ndim - 2)), statistics_dtype(x)
-        dx = dx.to(wide).addcmul_(x.to(wide), slope.view(shape)).add_(shift.view(shape)).to(x.dtype)
+        slope, shift = (term.view(shape) for term in (slope, shift))
+        if valid is not None:  # padding is in no statistics
+            slope, shift = (term.where(valid, 0) for term in (slope, shift))
+        dx = dx.to(wide).addcmul_(x.to(wide), slope).add_(shift).to(x.dtype)
         ctx.responses.copy_(torch.where(responses.isfinite().all(), responses, ctx.responses))
-        return dx, dgamma, dbeta, None, None, None
+        return dx, dgamma, dbeta, None, None, None, None
