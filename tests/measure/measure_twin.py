@@ -126,7 +126,13 @@ def take(tree: Any, rows: Any) -> Any:
 
 @contextmanager
 def probing(
-    model: nn.Module, loader: Any, loss_fn: Any, batch_size: int = 16, rows: Any = None, **options: Any
+    model: nn.Module,
+    loader: Any,
+    loss_fn: Any,
+    batch_size: int = 16,
+    rows: Any = None,
+    mask: Any = None,
+    **options: Any,
 ) -> Iterator[Probe]:
     """A probe of ``model``, with its loss checked as a report does."""
     layers = batch_norm_layers(model)
@@ -134,7 +140,7 @@ def probing(
     with handed_back(model), interceptor.attached():
         pool = SamplePool.from_loader(loader, 4096)
         probe = Probe(model, interceptor, pool, SampleLoss(loss_fn, **options), default_forward, batch_size)
-        probe.rows = SampleRows(rows, pool)
+        probe.rows, probe.mask = SampleRows(rows, pool), mask
         first_look(probe, layers)
         yield probe
 

@@ -76,6 +76,22 @@ def padded(n: Names) -> Total:
     )
 
 
+def padding(n: Names) -> Total:
+    """The net written out, with the statistics of valid values."""
+    model = n["model"]
+
+    def total(rows: Tensor) -> Tensor:
+        lengths, h = n["lengths"][rows], model.first(n["inputs"][rows])
+        there = torch.arange(10) < lengths[:, None]
+        values = h.transpose(1, 2)[there]
+        std = (values.var(0, correction=0) + model.norm.eps).sqrt()
+        xhat = (h.transpose(1, 2) - values.mean(0)) / std
+        y = F.relu(xhat * model.norm.weight + model.norm.bias) * there[:, :, None]
+        return F.cross_entropy(model.last(y.sum(1) / lengths[:, None]), n["labels"][rows], reduction="sum")
+
+    return total
+
+
 def regression(n: Names) -> Total:
     return lambda rows: (n["model"](n["inputs"][rows]) - n["values"][rows]).square().sum()
 
@@ -91,6 +107,7 @@ TOTALS: dict[str, Callable[[Names], Total]] = {
     "Audio": classes("waves"),
     "Sequences": classes("inputs"),
     "Padded sequences": padded,
+    "Padded batches": padding,
     "A label for each step": classes("inputs"),
 }
 

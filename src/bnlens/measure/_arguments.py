@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from bnlens._masks import Mask
 from bnlens._names import did_you_mean
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import batch_norm_layers, unwrap
@@ -25,6 +26,7 @@ __all__ = [
     "at_least",
     "check_alone",
     "check_loader",
+    "check_mask",
     "check_model",
     "check_sizes",
     "default_others",
@@ -57,6 +59,16 @@ def check_loader(loader: Any) -> None:
         raise DataError(
             f"loader is of type {type(loader).__name__}; give one that yields batches, such as a DataLoader"
         )
+
+
+def check_mask(mask: Any) -> Callable[[Any], Mask] | None:
+    """Return ``mask``; raise UsageError unless it is a function or None."""
+    if mask is not None and not callable(mask):
+        raise UsageError(
+            f"mask is of type {type(mask).__name__}; give a function (batch) -> mask or lengths, as samples are regrouped"
+        )
+    checked: Callable[[Any], Mask] | None = mask
+    return checked
 
 
 def check_sizes(

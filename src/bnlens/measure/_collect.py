@@ -15,6 +15,7 @@ from bnlens.measure._population import Population, Populations
 from bnlens.measure._probe import Probe
 from bnlens.measure._ranks import gather, in_number_order
 from bnlens.measure._rows import Average, pixel_mean
+from bnlens.measure._valid import valid_now
 from bnlens.moments import CrossMoments
 from bnlens.theory.zeta import zeta
 
@@ -59,7 +60,7 @@ class CallSums:
     Attributes:
         population: its statistics.
         gamma: (C,), float64, ones where the layer has none.
-        pixels: pixels per sample; rows times pixels, mean over the pool, where a sample has several rows.
+        pixels: pixels per sample; rows times pixels, mean over the pool, where a sample has several rows, or valid ones.
         channels: sums over samples of a^2, q^2, a (q + excess), of the gradients of beta and gamma at the given targets, of the
             squares of those at the drawn ones, and of q excess; (8, C), float64.
         samples: the numbers per sample of ``COLUMNS``.
@@ -223,7 +224,7 @@ def _noting(
         population = populations[name]
         x, average = standardise(h, population), probe.average(population.count)
         seen[name] = CallNoise.of(x, population, gamma, average), average(x.square().square_())
-        pixels = population.count / len(probe.pool) if probe.rows.folded else x.shape[2]
+        pixels = population.count / len(probe.pool) if probe.rows.folded or valid_now() is not None else x.shape[2]
         calls.setdefault(name, CallSums(population, gamma.cpu().double(), pixels))
 
     return watch

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import LossError
 from bnlens.measure._intercept import Handler
+from bnlens.measure._population import normalise_by_batch
 from bnlens.measure._probe import Probe, default_forward, target_of
 from bnlens.measure._ranks import agreeing, gather
 from bnlens.measure._repeat import Repeat, run_again
@@ -57,7 +58,7 @@ def by_running_statistics(layers: dict[str, _BatchNorm]) -> Handler:
         layer = layers[call_path(name)]
         mean, variance = layer.running_mean, layer.running_var
         if mean is None or variance is None:
-            return F.batch_norm(h, None, None, gamma, beta, True, 0.0, eps)
+            return normalise_by_batch(name, h, gamma, beta, eps)
         return F.batch_norm(h, mean.to(gamma.dtype), variance.to(gamma.dtype), gamma, beta, False, 0.0, eps)
 
     return handle

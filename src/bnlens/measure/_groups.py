@@ -12,6 +12,7 @@ from bnlens.errors import DataError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._population import Population, Populations, normalise
 from bnlens.measure._rows import SampleRows, owners
+from bnlens.measure._valid import counted, valid_now
 
 __all__ = ["Perturbation", "affine", "by_group", "ghost_handler", "mirrored_handler", "perturbation", "spread"]
 
@@ -41,7 +42,7 @@ def by_group(values: Tensor, group_size: int) -> Tensor:
 def perturbation(
     h: Tensor, group_size: int, population: Population, gamma: Tensor, counts: Tensor | None = None
 ) -> Perturbation:
-    """Return what the statistics of each group of the input of a BN call amount to.
+    """Return what the statistics of each group of the input of a BN call amount to, those of its valid values.
 
     Args:
         h: (N, C, ...), or (rows, C, ...) with the rows of each sample together.
@@ -51,17 +52,22 @@ def perturbation(
         counts: rows of each sample, (N,), on the CPU; None for one.
 
     Raises:
-        DataError: a group has fewer than two values of a channel.
+        DataError: a group has fewer than two values of a channel that count.
     """
     wide = h.to(population.mean.dtype)
     sizes = group_size if counts is None else counts.view(-1, group_size).sum(1).tolist()
-    if not isinstance(sizes, int) and min(sizes) * h.shape[2:].numel() < 2:
+    parts, valid = torch.split(wide, sizes), valid_now()
+    if valid is not None:
+        parts = tuple(counted(part, rows) for part, rows in zip(parts, torch.split(valid, sizes), strict=True))
+    fewest = min(parts, key=torch.numel)
+    if fewest.numel() < 2 * fewest.shape[1]:
+        kind = "rows" if valid is None else "valid values"
         raise DataError(
-            f"{group_size} samples have {min(sizes)} rows together, too few for batch statistics; leave samples without rows "
-            "out, or take larger groups"
+            f"{group_size} samples have {len(fewest)} {kind} together, too few for batch statistics; leave samples without "
+            f"{kind} out, or take larger groups"
         )
-    parts = (torch.batch_norm_update_stats(part, None, None, 0.0) for part in torch.split(wide, sizes))
-    mean, variance = (torch.stack(column) for column in zip(*parts, strict=True))
+    statistics = (torch.batch_norm_update_stats(part, None, None, 0.0) for part in parts)
+    mean, variance = (torch.stack(column) for column in zip(*statistics, strict=True))
     sigma = (variance + population.eps).sqrt()
     return Perturbation(gamma * (population.mean - mean) / sigma, gamma * (population.sigma / sigma - 1))
 

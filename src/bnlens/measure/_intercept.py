@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from bnlens._masks import BatchMask, Mask
 from bnlens.errors import ModelError
+from bnlens.measure._valid import counting
+from bnlens.nn import DialBatchNorm
 
 __all__ = ["Handler", "Interceptor", "batch_norm_layers", "handed_back", "is_frozen", "unwrap"]
 
@@ -60,6 +64,16 @@ def is_frozen(model: nn.Module, layer: _BatchNorm) -> bool:
     )
 
 
+@dataclass
+class _Running:
+    """A BN layer whose forward is running, the mask that it was given, and whether it reached F.batch_norm."""
+
+    name: str
+    layer: nn.Module
+    mask: Tensor | None
+    reached: bool = False
+
+
 class Interceptor(TorchFunctionMode):
     """Replaces ``F.batch_norm`` inside the given layers by a handler; see the module's docstring.
 
@@ -72,7 +86,8 @@ class Interceptor(TorchFunctionMode):
         self.layers = dict(layers)
         self._handler: Handler | None = None
         self._calls: dict[str, int] = {}
-        self._running: list[list[Any]] = []  # [layer name, whether F.batch_norm was reached], innermost last
+        self._running: list[_Running] = []  # innermost last
+        self._mask: BatchMask | None = None
         self._elsewhere: Callable[[Tensor], None] | None = None
 
     @contextmanager
@@ -81,7 +96,9 @@ class Interceptor(TorchFunctionMode):
         handles: list[torch.utils.hooks.RemovableHandle] = []
         try:
             for name, layer in self.layers.items():
-                handles.append(layer.register_forward_pre_hook(partial(self._enter, name), prepend=True))
+                handles.append(
+                    layer.register_forward_pre_hook(partial(self._enter, name), prepend=True, with_kwargs=True)
+                )
                 handles.append(layer.register_forward_hook(self._leave, always_call=True))
             yield
         finally:
@@ -89,9 +106,14 @@ class Interceptor(TorchFunctionMode):
                 handle.remove()
 
     @contextmanager
-    def handling(self, handler: Handler) -> Iterator[None]:
-        """Within this context one forward pass of the model normalises by ``handler``."""
+    def handling(self, handler: Handler, mask: Mask | None = None) -> Iterator[None]:
+        """Within this context one forward pass of the model normalises by ``handler``.
+
+        It finds the valid values by `bnlens.measure._valid`: those of a mask that a bnlens layer is given or is in (see
+        `bnlens.masked`), else those of ``mask``.
+        """
         self._handler = handler
+        self._mask = None if mask is None else BatchMask(mask)
         self._calls.clear()
         self._running.clear()
         try:
@@ -109,21 +131,23 @@ class Interceptor(TorchFunctionMode):
         finally:
             self._elsewhere = None
 
-    def _enter(self, name: str, module: nn.Module, args: Any) -> None:
+    def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
         if self._handler is None:  # a backward pass that recomputes activations would use other statistics
             raise ModelError(
                 f"layer {name!r} runs outside the model's forward pass, as activation checkpointing makes it; "
                 "switch checkpointing off for the report"
             )
-        self._running.append([name, False])
+        takes_mask = isinstance(module, DialBatchNorm) and type(module).forward is DialBatchNorm.forward
+        by_place = args[1] if takes_mask and len(args) > 1 else None
+        self._running.append(_Running(name, module, kwargs.get("mask", by_place)))
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if not self._running:
             return
-        name, reached = self._running.pop()
-        if self._handler is not None and not reached and output is not None:
+        running = self._running.pop()
+        if self._handler is not None and not running.reached and output is not None:
             raise ModelError(
-                f"layer {name!r} ({type(module).__name__}) normalises without torch.nn.functional.batch_norm, so its "
+                f"layer {running.name!r} ({type(module).__name__}) normalises without torch.nn.functional.batch_norm, so its "
                 "statistics cannot be set; call that function in its forward"
             )
 
@@ -148,13 +172,21 @@ class Interceptor(TorchFunctionMode):
     ) -> Tensor:
         assert self._handler is not None  # noqa: S101 - __torch_function__ checked it
         current = self._running[-1]
-        name, current[1] = current[0], True
+        name, current.reached = current.name, True
         call = self._calls[name] = self._calls.get(name, 0) + 1
         dtype = torch.promote_types(input.dtype, torch.float32)
         channels = input.shape[1]
         gamma = input.new_ones(channels, dtype=dtype) if weight is None else weight.detach().to(dtype)
         beta = input.new_zeros(channels, dtype=dtype) if bias is None else bias.detach().to(dtype)
-        return self._handler(name if call == 1 else f"{name}#{call}", input, gamma, beta, eps)
+        with counting(self._valid(current, input)):
+            return self._handler(name if call == 1 else f"{name}#{call}", input, gamma, beta, eps)
+
+    def _valid(self, current: _Running, h: Tensor) -> Tensor | None:
+        if isinstance(current.layer, DialBatchNorm):
+            valid = current.layer.valid_values(h, current.mask)
+            if valid is not None:
+                return valid
+        return None if self._mask is None else self._mask.of(current.name, h)
 
 
 def _is_batch_norm(func: Any) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._ranks import gather
+from bnlens.measure._valid import counted, valid_now
 from bnlens.moments import MomentEstimates, Moments, MomentSums, compute_moments, merge_moments
 
 __all__ = ["Seen", "lock_step", "observing", "over_ranks"]
@@ -39,7 +40,7 @@ def observing(seen: dict[str, Seen], then: Handler) -> Handler:
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in seen:
             seen[name] = Seen(Moments(h.shape[1], device=h.device), eps, gamma)
-        seen[name].moments.update(h)
+        seen[name].moments.update(counted(h, valid_now()))
         return then(name, h, gamma, beta, eps)
 
     return handle

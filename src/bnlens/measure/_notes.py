@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._intercept import is_frozen
+from bnlens.measure._padding import STALE_MEAN, STALE_STD
 from bnlens.measure._pool import Pool
 from bnlens.measure._repeat import Place, Repeat
 from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note, listed
@@ -28,10 +29,9 @@ __all__ = [
     "pool_notes",
     "repeat_notes",
     "result_notes",
+    "told_padding",
 ]
 
-_STALE_MEAN = 0.1  # sigma_P
-_STALE_STD = 0.1  # log
 _FIRST_ORDER = 0.2
 _THREE_SIGMA = float(ndtr(3.0))
 
@@ -91,6 +91,8 @@ _OF_NETWORK = {
     "belongs to another network",
     "stale statistics": "evaluation with the running statistics changes the loss by {} nats against population statistics; "
     "recompute them before evaluating (bnlens.recalibrate)",
+    "padding": "the running statistics leave out padding, as the {} in a batch tell it, and this report does not: give it as "
+    "mask= to report and recalibrate, and leave padding out in training (bnlens.masked)",
     "beyond first order": "the first-order law gives {} of the measured gap: noise so strong is beyond the first order in 1/M "
     "(common where the loss is close to zero)",
     "no law": "the gaps at other sizes leave open what the gap is{}: the curve says {} nats; measure at the M you need",
@@ -216,6 +218,13 @@ def result_notes(
         yield from _weight_decay(layers, modules, optimizer, batch_size)
 
 
+def told_padding(notes: Sequence[Note], place: str | None) -> list[Note]:
+    """Return the notes; if ``place`` in a batch marks the values whose statistics the running ones are, these are not stale."""
+    if place is None:
+        return list(notes)
+    return [note for note in notes if note.kind != "stale statistics"] + [_note("padding", place)]
+
+
 def _prediction_notes(layers: Sequence[LayerResult], gaps: Gaps) -> Iterator[Note]:
     found: dict[str, dict[int, Estimate]] = {"no law": {}, "prediction": {}, "beyond first order": {}}
     for size, measured in gaps.measured.items():
@@ -267,7 +276,7 @@ def _stale(layers: Sequence[LayerResult]) -> Iterator[Note]:
         layer.name: (layer.stale_mean, layer.stale_std)
         for layer in layers
         if layer.stale_mean is not None and layer.stale_std is not None
-        if _clearly_above(layer.stale_mean, _STALE_MEAN) or _clearly_above(layer.stale_std, _STALE_STD)
+        if _clearly_above(layer.stale_mean, STALE_MEAN) or _clearly_above(layer.stale_std, STALE_STD)
     }
     if found:
         by_mean, by_std = (max(found, key=lambda name: found[name][part].value) for part in (0, 1))

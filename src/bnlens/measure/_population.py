@@ -17,6 +17,7 @@ from bnlens.measure._memory import Footprint
 from bnlens.measure._probe import Probe
 from bnlens.measure._ranks import agreeing, gather
 from bnlens.measure._stream import StreamedPool
+from bnlens.measure._valid import counted, valid_now
 from bnlens.moments import MomentEstimates
 
 __all__ = [
@@ -78,6 +79,10 @@ def normalise(h: Tensor, population: Population, gamma: Tensor, beta: Tensor) ->
 
 def normalise_by_batch(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
     """Normalise by the statistics of the batch; a handler."""
+    valid = valid_now()
+    if valid is not None and bool(valid.any()):
+        variance, mean = torch.var_mean(counted(h.detach(), valid).to(gamma.dtype), 0, correction=0)
+        return F.batch_norm(h, mean, variance, gamma, beta, False, 0.0, eps)
     # not F.batch_norm, which refuses a last batch of one sample; its output is beta, and later passes put that right
     return torch.batch_norm(h, gamma, beta, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
 

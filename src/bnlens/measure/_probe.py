@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._masks import Mask
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
@@ -112,6 +113,7 @@ class Probe:
         graph_rows: samples per pass that keeps what its backward needs, at most ``batch_size``; 0 for as many.
         stochastic: whether two passes over the same samples differ.
         rows: whose the rows of BN layers' inputs are.
+        mask: from a batch to its mask, see `bnlens.masked`; None where samples are not padded.
     """
 
     model: nn.Module
@@ -123,15 +125,18 @@ class Probe:
     graph_rows: int = 0
     stochastic: bool = False
     rows: SampleRows = field(default_factory=SampleRows)
+    mask: Callable[[Any], Mask] | None = None
 
     def outputs(self, batch: Batch, handler: Handler) -> tuple[Tensor, Any]:
         """Return the output, float32 or wider, and target of a batch.
 
         Raises:
             ModelError: the output, or the input of a BN layer, does not have one row per sample.
+            UsageError: the mask does not fit the input of a BN layer.
         """
         whose = self.rows.whose(batch)
-        with self.interceptor.handling(self.rows.arranged(handler, batch.size, whose)):
+        mask = None if self.mask is None else self.mask(batch.data)
+        with self.interceptor.handling(self.rows.arranged(handler, batch.size, whose), mask):
             result = self.forward(self.model, batch.data)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ModelError(f"forward returns {_shape(result)}; return the pair (output, target)")

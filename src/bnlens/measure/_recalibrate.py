@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._masks import Mask
 from bnlens._progress import progress_bar
 from bnlens.errors import DataError, ModelError
+from bnlens.measure._arguments import check_mask
 from bnlens.measure._columns import Layout, concatenate
 from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
 from bnlens.measure._memory import Footprint
@@ -43,6 +45,7 @@ def recalibrate(
     loader: Iterable[Any],
     *,
     forward: Callable[[nn.Module, Any], Any] = run_inputs,
+    mask: Callable[[Any], Mask] | None = None,
     tolerance: float = 1e-4,
     progress: bool | None = None,
 ) -> Recalibration:
@@ -67,11 +70,14 @@ def recalibrate(
         loader: yields batches as `bnlens.report` takes them; targets are not used and may be missing. It is iterated
             several times, so a generator will not do. Data augmentation should be off.
         forward: ``(model, batch)`` runs the model on a batch, for models that take something else.
+        mask: for padded samples: from a batch, as ``forward`` gets it, to what :func:`bnlens.masked` takes. Statistics are then
+            those of valid values, as they are of a model that enters that context itself.
         tolerance: see above.
         progress: show a bar on standard error; by default if that is a terminal.
 
     Raises:
         ModelError: no BN layer of the model keeps running statistics, or the model does not run the same layers each time.
+        UsageError: the mask is no function, or does not fit a layer.
         DataError: the loader is empty (on any rank) or cannot be iterated again, or a layer's input is not finite.
 
     Example:
@@ -90,7 +96,7 @@ def recalibrate(
             f"{type(model).__name__} has no BatchNorm layer with running statistics that is not frozen; nothing to recalibrate "
             "(build layers with track_running_stats=True, or unfreeze them: .train() or .eval() on all of the model)"
         )
-    run = _Passes(model, loader, forward, Interceptor(layers))
+    run = _Passes(model, loader, forward, Interceptor(layers), check_mask(mask))
     with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():
         advance = bar.stage("population statistics, passes", None)
         with agreeing():
@@ -118,6 +124,7 @@ class _Passes:
     loader: Iterable[Any]
     forward: Callable[[nn.Module, Any], Any]
     interceptor: Interceptor
+    mask: Callable[[Any], Mask] | None
     samples: int = 0
 
     def __call__(self, handler: Handler) -> None:
@@ -161,5 +168,5 @@ class _Passes:
         first = next(self.model.parameters(), next(self.model.buffers(), None))
         device = torch.device("cpu") if first is None else first.device
         moved = pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
-        with self.interceptor.handling(by_layer):
+        with self.interceptor.handling(by_layer, None if self.mask is None else self.mask(moved)):
             self.forward(self.model, moved)

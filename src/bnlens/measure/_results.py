@@ -227,8 +227,8 @@ class Note:
     Attributes:
         kind: ``"frozen"``, ``"moving statistics"``, ``"weight decay"``, ``"stale statistics"``, ``"dead channels"``,
             ``"no gradient"``, ``"shared layer"``, ``"functional batch norm"``, ``"stochastic forward"``, ``"streamed"``,
-            ``"coupled loss"``, ``"loader's batches"``, ``"likelihood mismatch"``, ``"no law"``, ``"prediction"`` or
-            ``"beyond first order"``.
+            ``"coupled loss"``, ``"padding"``, ``"loader's batches"``, ``"likelihood mismatch"``, ``"no law"``,
+            ``"prediction"`` or ``"beyond first order"``.
         layer: module path, or an empty string for several layers and for the whole network.
         text: a sentence or two with the numbers, and the fix where there is one; where it is about layers, `place` is its
             subject.

@@ -14,6 +14,7 @@ from bnlens.measure._arguments import at_least
 from bnlens.measure._intercept import Handler
 from bnlens.measure._pool import Batch, Pool
 from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._valid import counting, valid_now
 
 __all__ = ["Average", "SampleRows", "SamplesOf", "check_samples_of", "owners", "pixel_mean"]
 
@@ -138,14 +139,19 @@ class SampleRows:
             self.counts = None
             if plain or self._has_samples(name, len(h), size, rows):
                 return handler(name, h, gamma, beta, eps)
-            ordered = h if order is None else h.index_select(0, order.to(h.device))
+            ordered, valid = h, valid_now()
+            if order is not None:
+                ordered = h.index_select(0, order.to(h.device))
+                valid = None if valid is None else valid.index_select(0, order.to(h.device))
             if rows == size * int(counts.max()):
-                split = ordered.reshape(size, rows // size, h.shape[1], -1).transpose(1, 2)
-                y = handler(name, split.flatten(2), gamma, beta, eps)
+                split = _as_pixels(ordered, size)
+                with counting(None if valid is None else _as_pixels(valid, size).flatten(2)):
+                    y = handler(name, split.flatten(2), gamma, beta, eps)
                 y = y.reshape(split.shape).transpose(1, 2).reshape(ordered.shape)
             else:
                 self.counts = counts
-                y = handler(name, ordered, gamma, beta, eps)
+                with counting(valid):
+                    y = handler(name, ordered, gamma, beta, eps)
             return y if order is None else y.index_select(0, order.argsort().to(h.device))
 
         return handle
@@ -162,24 +168,31 @@ class SampleRows:
         return self._by_sample[name]
 
     def average(self, entries: float) -> Average:
-        """Return what sums over the rows and pixels of each sample of the call at hand, in units of their mean number.
+        """Return what sums over the valid rows and pixels of each sample of the call at hand, in units of their mean number.
 
         To first order, a group's average over all its rows and pixels is the mean over its samples of these sums.
 
         Args:
-            entries: rows times pixels of a sample, mean over the pool.
+            entries: valid rows times pixels of a sample, mean over the pool.
         """
-        if not self.folded:
+        counts, valid = self.counts, valid_now()
+        if not self.folded and valid is None:
             return pixel_mean
-        counts = self.counts
 
         def average(values: Tensor) -> Tensor:
+            if valid is not None:
+                values = values.where(valid.reshape(len(values), 1, -1), 0)
             means = values.mean(2) * (values.shape[2] / entries)
             if counts is None:
                 return means
             return means.new_zeros(len(counts), means.shape[1]).index_add_(0, owners(counts, means.device), means)
 
         return average
+
+
+def _as_pixels(x: Tensor, size: int) -> Tensor:
+    """Return equally many rows of each sample as pixels, (rows, C, ...) to (N, C, rows of a sample, pixels)."""
+    return x.reshape(size, len(x) // size, x.shape[1], -1).transpose(1, 2)
 
 
 def _refusal(name: str, rows: int, size: int, whose: Tensor | None) -> str:

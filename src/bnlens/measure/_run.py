@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._masks import Mask
 from bnlens._progress import Bar, progress_bar
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._arguments import (
     at_least,
     check_alone,
     check_loader,
+    check_mask,
     check_model,
     check_sizes,
     default_others,
@@ -42,7 +44,9 @@ from bnlens.measure._notes import (
     pool_notes,
     repeat_notes,
     result_notes,
+    told_padding,
 )
+from bnlens.measure._padding import find_padding
 from bnlens.measure._pool import Pool, SamplePool, WholeBatches
 from bnlens.measure._population import Populations, estimate_population
 from bnlens.measure._probe import Forward, Probe, default_forward
@@ -79,6 +83,7 @@ def report(
     forward: Forward = default_forward,
     optimizer: torch.optim.Optimizer | None = None,
     samples_of: SamplesOf | None = None,
+    mask: Callable[[Any], Mask] | None = None,
     couples: bool = False,
     seed: int = 0,
     progress: bool | None = None,
@@ -137,6 +142,10 @@ def report(
             ``offsets[j + 1]``; it needs ``hold=True``. A function ``(batch) -> (rows,)``: from a batch as ``forward`` gets
             it to the sample, 0 to N - 1, of each row. Layers with one row per sample remain as they are. The statistics of a
             group are those of all rows of its samples. The output has one row per sample in any case.
+        mask: for padded samples, a function ``(batch) -> mask`` from a batch as ``forward`` gets it to what
+            :func:`bnlens.masked` takes: bool, True at valid values, lengths, or a function for each layer. Statistics, of
+            groups and of the population, are then those of valid values, in layers of torch too; padding is normalised by
+            the statistics of its sample's group. A model that enters that context itself needs none.
         couples: the loss of a sample depends on the other samples of its batch (contrastive losses, in-batch negatives, a
             Dice loss over the batch). The gap of M is then a mean over random batches of as many samples as the loader's
             have: the loss of a batch normalised in groups of M of its samples, less its loss under population statistics, as
@@ -157,7 +166,8 @@ def report(
             samples when read again, or ``samples_of`` has offsets of another number of samples or leaves a group without rows.
         LossError: the loss is not finite, labels are out of range, or, without ``couples``, it is neither a mean nor a sum
             over samples, or that of a sample depends on the other samples of its batch.
-        UsageError: an argument is out of range, does not go with ``couples``, or is an M that does not divide a coupled batch.
+        UsageError: an argument is out of range, does not go with ``couples``, or is an M that does not divide a coupled batch,
+            or the mask does not fit a layer.
 
     Example:
         >>> import torch, bnlens
@@ -184,6 +194,7 @@ def report(
         None if max_seconds is None else started + positive("max_seconds", max_seconds),
     )
     check_samples_of(samples_of, hold)
+    check_mask(mask)
     if per_layer is not None:
         advice = "per_layer is deprecated; use alone=True to measure layers alone, shares=False to leave them out"
         warnings.warn(advice, DeprecationWarning, stacklevel=2)
@@ -209,7 +220,7 @@ def report(
             _check_samples(pool, pool.batch_size if couples else largest, couples)
         rows = SampleRows(samples_of, pool)
         whole = WholeBatches(pool) if couples else pool
-        probe = Probe(model, interceptor, whole, loss, forward, max(pool.batch_size, largest), rows=rows)
+        probe = Probe(model, interceptor, whole, loss, forward, max(pool.batch_size, largest), rows=rows, mask=mask)
         with agreeing():
             running, repeat = first_look(probe, active)
             if not couples:
@@ -228,11 +239,16 @@ def report(
         found.run()
         results = tuple(layer_result(name, active[call_path(name)], data, found) for name in populations)
         network = network_result(results, data, found)
+        about_results = list(
+            result_notes(results, network, active, optimizer, min(sizes), pool.batch_size if couples else 1)
+        )
+        if mask is None and any(note.kind == "stale statistics" for note in about_results):
+            about_results = told_padding(about_results, find_padding(replace(probe, pool=pool), active))
     notes += pool_notes(pool, probe.batch_size)
     coupled = pool.batch_size if couples else None
     notes += loss_notes(any(gather(loss.mismatch)), coupled)
     notes += gradient_notes([name for name, call in data.calls.items() if not call.reached])
-    notes += result_notes(results, network, active, optimizer, min(sizes), coupled or 1)
+    notes += about_results
     notes += repeat_notes(repeat, network)
     return Report(
         model=type(model).__name__,

@@ -45,6 +45,8 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
     statistics are not finite is normalised as torch would, but leaves running statistics, their count and the window as
     they were; ``skipped_batches`` counts it. All statistics are in float32 or wider, also under autocast.
 
+    Called with ``mask``, or inside :func:`bnlens.masked`, all this is of the valid values and of the samples that have any.
+
     One image makes a batch if it has more than one pixel. An empty batch gives an empty output and changes nothing.
     Without running statistics (``track_running_stats=False``) the window works the same; eval mode then uses the
     statistics of the batch at hand, as torch does. A forward pass that activation checkpointing runs again
