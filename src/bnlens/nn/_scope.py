@@ -6,14 +6,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from bnlens.nn._shared import Shared
-
-if TYPE_CHECKING:
-    from bnlens.nn._base import DialBatchNorm
 
 __all__ = ["Scope", "scoped"]
 
@@ -26,15 +23,22 @@ class Scope:
 
     Attributes:
         shared: the statistics that micro-batches share; None outside `shared_statistics`.
+        untracked: whether they leave the layer's state as it is.
         thread: that entered.
     """
 
     shared: Shared | None = None
+    untracked: bool = False
     thread: int = field(default_factory=threading.get_ident)
 
     @property
+    def holds(self) -> bool:
+        """Whether this forward pass leaves the layer's state as it is."""
+        return self.untracked and (torch.compiler.is_compiling() or self.is_here)
+
+    @property
     def is_here(self) -> bool:
-        """Whether this forward pass is inside: one of the same thread, or one that a backward pass runs again in a thread of its own."""
+        """Whether this forward pass is inside: of the same thread, or run again by a backward pass in a thread of its own."""
         return self.thread == threading.get_ident() or torch._C._current_graph_task_id() != -1
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -46,7 +50,7 @@ class Scope:
 
 
 @contextmanager
-def scoped(changes: Mapping[DialBatchNorm, Mapping[str, Any]]) -> Iterator[None]:
+def scoped(changes: Mapping[Any, Mapping[str, Any]]) -> Iterator[None]:
     """Within this context, give each layer's scope the fields named here."""
     with ExitStack() as undo:
         for layer, fields in changes.items():
@@ -56,6 +60,6 @@ def scoped(changes: Mapping[DialBatchNorm, Mapping[str, Any]]) -> Iterator[None]
         yield
 
 
-def _leave(layer: DialBatchNorm, before: Scope | None) -> None:
+def _leave(layer: Any, before: Scope | None) -> None:
     if "_scope" in vars(layer):  # `revert` may have made it another library's layer meanwhile
         layer._scope = before
