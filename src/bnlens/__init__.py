@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import shared_statistics as shared_statistics
     from bnlens.nn import unfreeze as unfreeze
+    from bnlens.nn import untracked as untracked
 
 _SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
 _NAMES = {
@@ -45,6 +46,7 @@ _NAMES = {
     "set_statistics_batch_size": "nn",
     "shared_statistics": "nn",
     "unfreeze": "nn",
+    "untracked": "nn",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "set_statistics_batch_size",
     "shared_statistics",
     "unfreeze",
+    "untracked",
     *_SUBMODULES,
 ]
 

@@ -20,6 +20,7 @@ from bnlens.nn._layers import (
 from bnlens.nn._micro_batches import shared_statistics
 from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d, use_partial_noise
 from bnlens.nn._regulariser import Regulariser
+from bnlens.nn._untracked import untracked
 from bnlens.nn._window import matching_window
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "set_statistics_batch_size",
     "shared_statistics",
     "unfreeze",
+    "untracked",
     "use_partial_noise",
 ]
