@@ -22,6 +22,7 @@ from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNois
 from bnlens.nn._regulariser import Regulariser
 from bnlens.nn._untracked import untracked
 from bnlens.nn._window import matching_window
+from bnlens.nn._window_state import load_window_state, window_state
 
 __all__ = [
     "BatchNorm1d",
@@ -38,10 +39,12 @@ __all__ = [
     "PopulationBatchNorm3d",
     "Regulariser",
     "freeze",
+    "load_window_state",
     "matching_window",
     "set_statistics_batch_size",
     "shared_statistics",
     "unfreeze",
     "untracked",
     "use_partial_noise",
+    "window_state",
 ]
