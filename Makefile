@@ -17,7 +17,7 @@ help:
 	@echo "make test        run the tests, but for the slow ones"
 	@echo "make test-slow   run the slow tests"
 	@echo "make test-lowest run tests with the lowest versions of what bnlens needs"
-	@echo "make test-peers  run the tests on models of transformers, monai and timm"
+	@echo "make test-peers  run the tests with models and tools of other packages"
 	@echo "make test-browser run the tests of the page in Chromium (needs chromium and npm)"
 	@echo "make check       lint, format check, types, import floors"
 	@echo "make format      rewrite the sources in the house format"
@@ -60,7 +60,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 
 # The import makes a missing package an error; the tests alone would skip.
 test-peers: $(VENV)/.installed-peers
-	$(BIN)/python -c "import monai, transformers, importlib.util as u; assert u.find_spec('timm')"
+	$(BIN)/python -c "import monai, onnx, onnxscript, opacus, transformers, importlib.util as u; assert all(map(u.find_spec, ('lightning', 'timm', 'torchvision')))"
 	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/conversion/test_peers_*.py tests/measure/test_peers_*.py
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json

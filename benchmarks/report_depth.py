@@ -1,10 +1,11 @@
 """What `bnlens.report` costs as networks get deeper, in forward passes over the same images.
 
 Preactivation nets of 7, 13, 19, 55 and 109 BN layers, trained for 40 steps over 16 digits, each in a process of its own on one
-thread: processor time of a report to a precision of 5% at M = 16 and 64, over that of a plain forward pass over the same
-images in the same process. The population passes stand beside the rest. With ``--before DIR``, a checkout of an earlier
-version, its report (each layer alone, its four shuffles, whatever precision these give) runs beside it, for ten minutes at
-most.
+thread, and a report to a precision of 5% at M = 16 and 64. Its cost is counted: images that went through the net over those
+of one pass, and those of forward passes that a backward pass followed, which count 2.6 times. No load on the machine
+changes that. Processor time over that of a plain forward pass over the same images in the same process stands beside it. With
+``--before DIR``, a checkout of an earlier version, its report runs beside it, for ten minutes at most; ``--fixed`` leaves
+the precision out of its arguments, for versions that had none.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BLOCKS = (1, 2, 3, 9, 18)  # per stage of three: 6 n + 1 BN layers
 SIZES, PRECISION = (16, 64), 0.05
 IMAGES, BATCH, STEPS, TRAINED_AT = 768, 128, 40, 16
 LONGEST = 600  # seconds that the earlier version gets
+BACKWARD = 2.6  # forward passes that one forward and backward takes
 
 
 class Block(nn.Module):
@@ -85,8 +87,8 @@ def trained(blocks: int, x: Tensor, y: Tensor) -> nn.Module:
     return model
 
 
-def worker(blocks: int, before: bool) -> dict[str, Any]:
-    """Measure one net in this process."""
+def worker(blocks: int, fixed: bool) -> dict[str, Any]:
+    """Measure one net in this process; ``fixed``: the report takes no precision."""
     import bnlens
 
     torch.set_num_threads(1)
@@ -94,25 +96,31 @@ def worker(blocks: int, before: bool) -> dict[str, Any]:
     model = trained(blocks, x, y)
     loader = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
     forward = min(_forward(model.eval(), loader) for _ in range(5))
-    options: dict[str, Any] = {} if before else {"precision": PRECISION}
-    spent = {"population": 0.0}
-    if not before:
-        _time_population(spent)
+    options: dict[str, Any] = {} if fixed else {"precision": PRECISION}
+    images = {False: 0, True: 0}
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        images[torch.is_grad_enabled()] += len(inputs[0])
+
+    hook = model.register_forward_pre_hook(count)
     start = time.process_time()
     report = bnlens.report(model, loader, F.cross_entropy, statistics_batch_size=SIZES, progress=False, **options)
-    whole = time.process_time() - start
-    gaps = report.network.gaps.measured
-    row = {"layers": 6 * blocks + 1, "forward seconds": forward, "passes": whole / forward, "peak MiB": peak_mib()}
-    row |= {f"gap at {size}": gap.value for size, gap in gaps.items()}
-    row |= {f"error at {size}": gap.stderr / gap.value for size, gap in gaps.items()}
+    seconds = time.process_time() - start
+    hook.remove()
+    gaps = report.network.gaps
+    row: dict[str, Any] = {"layers": 6 * blocks + 1, "passes": (images[False] + BACKWARD * images[True]) / IMAGES}
+    row |= {"passes with a graph": images[True] / IMAGES, "time in passes": seconds / forward, "peak MiB": peak_mib()}
+    for size in SIZES:
+        gap, predicted = gaps.measured[size], gaps.predicted(size, population=IMAGES)
+        assert predicted is not None  # both kinds are of every report
+        row |= {f"gap at {size}": gap.value, f"error at {size}": gap.stderr / gap.value}
+        row |= {f"prediction's error at {size}": predicted.stderr / predicted.value}
     row |= {"population sweeps": report.population_passes, "shuffles": report.rounds}
-    if not before:
-        row |= {"passes for the population": spent["population"] / forward, "stopped": report.stopped}
-        row |= {f"groups at {size}": count for size, count in report.groups.items()}
+    if not fixed:
+        row |= {"stopped": report.stopped} | {f"groups at {size}": count for size, count in report.groups.items()}
         for size in SIZES:
-            row |= {
-                f"shares over gap at {size}": sum(layer.share[size].value for layer in report.layers) / gaps[size].value
-            }
+            shares = sum(layer.share[size].value for layer in report.layers)
+            row |= {f"shares over gap at {size}": shares / gaps.measured[size].value}
     return row
 
 
@@ -124,23 +132,9 @@ def _forward(model: nn.Module, loader: list[tuple[Tensor, Tensor]]) -> float:
     return time.process_time() - start
 
 
-def _time_population(spent: dict[str, float]) -> None:
-    from bnlens.measure import _run
-
-    estimate = _run.estimate_population
-
-    def timed(*arguments: Any, **options: Any) -> Any:
-        start = time.process_time()
-        found = estimate(*arguments, **options)
-        spent["population"] = time.process_time() - start
-        return found
-
-    _run.estimate_population = timed
-
-
-def measured(blocks: int, before: Path | None) -> dict[str, Any] | None:
+def measured(blocks: int, before: Path | None, fixed: bool = False) -> dict[str, Any] | None:
     """The row of one net, from a process of its own; None if the earlier version is not ready in time."""
-    command = [sys.executable, __file__, "--worker", str(blocks), *(["--earlier"] if before else [])]
+    command = [sys.executable, __file__, "--worker", str(blocks), *(["--fixed"] if fixed else [])]
     paths = [str(Path(__file__).parent), *([str(before / "src")] if before else [])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*reversed(paths), os.environ.get("PYTHONPATH", "")])}
     try:
@@ -157,27 +151,28 @@ def main() -> None:
     arguments = parser(__file__, __doc__)
     arguments.add_argument("--before", type=Path, help="checkout of an earlier version, to run beside this one")
     arguments.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    arguments.add_argument("--earlier", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_argument("--fixed", action="store_true", help="the earlier version takes no precision")
     options = arguments.parse_args()
     if options.worker is not None:
-        print(json.dumps(worker(options.worker, options.earlier)))
+        print(json.dumps(worker(options.worker, options.fixed)))
         return
     console = Console(stderr=True)
     rows, earlier, reached = [], [], options.before is not None
     for blocks in BLOCKS:
         with console.status(f"{6 * blocks + 1} layers"):
             rows.append(measured(blocks, None))
-            found = measured(blocks, options.before) if reached else None
+            found = measured(blocks, options.before, options.fixed) if reached else None
             reached = found is not None
             earlier.append(found)
     shown = table(
-        "layers", "passes", "of these population", "shuffles", "error at 16", "at 64", "earlier version", left=0
+        "layers", "version", "passes", "time", "shuffles", "error at 16", "at 64", "prediction's", "at 64", left=2
     )
-    for row, other in zip(rows, earlier, strict=True):
-        assert row is not None  # only the earlier version runs out of time
-        cells = (f"{row['passes']:.0f}", f"{row['passes for the population']:.1f}", str(row["shuffles"]))
-        errors = (f"{row[f'error at {size}']:.1%}" for size in SIZES)
-        shown.add_row(str(row["layers"]), *cells, *errors, f"{other['passes']:.0f}" if other else "")
+    for pair in zip(rows, earlier, strict=True):
+        for version, row in zip(("this", "earlier"), pair, strict=True):
+            if row is not None:
+                cells = (f"{row['passes']:.0f}", f"{row['time in passes']:.0f}", str(row["shuffles"]))
+                errors = (f"{row[f'{of} at {size}']:.1%}" for of in ("error", "prediction's error") for size in SIZES)
+                shown.add_row(str(row["layers"]), version, *cells, *errors)
     Console().print(shown)
     config = {"images": IMAGES, "sizes": SIZES, "precision": PRECISION, "training steps": STEPS, "longest": LONGEST}
     save(options.out, {"machine": machine_facts(), "config": config, "rows": rows, "earlier": earlier})

@@ -14,7 +14,8 @@ from torch.utils._device import _device_constructors
 DEVICE = torch.device(os.environ.get("BNLENS_TEST_DEVICE", "cpu"))
 MOVED = ("nn", "conversion")  # folders whose tests run there
 LEFT = (  # of the CPU's own kernels and of processes that start on it
-    "test_nn_cpu", "test_nn_gpu", "test_nn_sync", "test_nn_sync_use", "test_nn_pages", "test_conversion_sync",
+    "test_nn_cpu", "test_nn_gpu", "test_nn_sync", "test_nn_sync_use", "test_nn_pages", "test_nn_torch_modules",
+    "test_conversion_sync",
 )  # fmt: skip
 
 

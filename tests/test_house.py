@@ -44,6 +44,17 @@ def test_claims_and_labs_are_found_by_their_names() -> None:
     assert all((ROOT / "labs" / f"{lab.id}.py").is_file() for lab in LABS)
 
 
+def test_each_tool_has_a_test() -> None:
+    rows = re.findall(
+        r"^\| [^|]+\| [^|]+\|[^|]*\| `([\w/.]+)::(\w+)` \|$",
+        (DOCS / "tools.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert len(rows) > 15
+    for file, test in rows:
+        assert f"\ndef {test}(" in (DOCS.parent / file).read_text(encoding="utf-8"), (file, test)
+
+
 def test_no_docstring_begins_with_what() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {text.splitlines()[0]}"

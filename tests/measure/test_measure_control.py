@@ -2,16 +2,20 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from measure_cases import data, mlp, seeded
-from measure_twin import bench
+from measure_cases import conv, data, initialised, mlp, seeded
+from measure_twin import bench, probing
 from torch import Tensor
 
+from bnlens.measure._collect import collect
 from bnlens.measure._control import _few, joined, split, with_control
 from bnlens.measure._estimate import Estimate, mean_estimate
+from bnlens.measure._population import estimate_population
+from bnlens.measure._stream import StreamedPool
 from bnlens.theory import noise_scale
 
 TRIALS = 1000
@@ -31,6 +35,36 @@ def test_controls_have_their_expectation_over_all_groups(size: int) -> None:
     assert controls.shape == (math.comb(8, size), 2)
     own = everything.controls(1).mean(0) * float(noise_scale(size, 8))
     assert ((controls.mean(0) - own).abs() < 1e-9 * controls.std(0)).all()
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5, 4)], ids=str)
+def test_what_is_kept_of_the_samples_is_what_a_pass_over_a_batch_finds(shape: tuple[int, ...]) -> None:
+    model = seeded(mlp)() if len(shape) == 1 else initialised(conv(2), *shape)
+    with bench(model, [data(*shape, size=24)], F.cross_entropy, rows=torch.tensor([7, 0, 23, 4, 11, 2])) as b:
+        collected = collect(b.sampler.probe, b.sampler.populations, seed=0)
+        assert collected.kept is not None
+        recalled = replace(b.sampler, losses_of_all=collected.losses, kept=collected.kept).zero(b.batch)
+    torch.testing.assert_close(recalled.result.losses, b.zero.result.losses)
+    torch.testing.assert_close(recalled.controls(3), b.zero.controls(3))
+    for name, found in b.zero.result.given.items():
+        torch.testing.assert_close(recalled.result.given[name].stacked, found.stacked)
+
+
+@pytest.mark.parametrize("loss", ["couples", "differs", "is read again", "is large"])
+def test_nothing_is_kept_of_samples_where_it_would_not_hold_or_fit(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = data(5, size=48)
+    with probing(seeded(mlp)(), list(zip(x.split(12), y.split(12), strict=True)), F.cross_entropy, 12) as probe:
+        populations, _ = estimate_population(probe)
+        assert collect(probe, populations, seed=0).kept is not None
+        if loss == "couples":
+            probe.loss.couples = True
+        elif loss == "differs":
+            probe.stochastic = True
+        elif loss == "is read again":
+            probe.pool = StreamedPool.from_loader(list(zip(x.split(12), y.split(12), strict=True)), 48)
+        else:
+            monkeypatch.setattr("bnlens.measure._collect._LIMIT", 1000)
+        assert collect(probe, populations, seed=0).kept is None
 
 
 def test_control_takes_out_what_it_explains() -> None:

@@ -62,33 +62,35 @@ def test_network_fisher_is_one_joint_form_over_layers() -> None:
     dense = torch.zeros(())
     for j, k in itertools.product(range(30), range(8)):
         dense += sum(drawn[n][j] @ torch.cat([parts[n].shift[k], parts[n].scale[k]]) for n in "ab") ** 2
-    assert network_fisher(Kept(drawn, drawn), parts).value == pytest.approx(float(dense) / 480, rel=1e-5)
-    assert layer_fisher(Kept(drawn, drawn), "a") == layer_fisher(Kept({"a": drawn["a"]}, {"a": drawn["a"]}), "a")
+    assert network_fisher(Kept(drawn, drawn=drawn), parts).value == pytest.approx(float(dense) / 480, rel=1e-5)
+    assert layer_fisher(Kept(drawn, drawn=drawn), "a") == layer_fisher(
+        Kept({"a": drawn["a"]}, drawn={"a": drawn["a"]}), "a"
+    )
 
 
 def collected(model: nn.Module, loader: Any, loss: Any) -> Collected:
     with probing(model, loader, loss) as probe:
         populations, _ = estimate_population(probe)
-        return collect(probe, populations, seed=0, keep=True)
+        return collect(probe, populations, seed=0, fisher=True)
 
 
 def test_streamed_terms_are_those_of_all_samples(case: Case) -> None:
     """Terms and descriptions from sums over batches of 16, against what all samples give at once."""
     with bench(case.model(), case.batches(), case.loss) as b:
-        data = collect(b.sampler.probe, b.sampler.populations, seed=0, keep=True)
+        data = collect(b.sampler.probe, b.sampler.populations, seed=0, fisher=True)
         likelihood = b.sampler.probe.loss.likelihood is not None
     count = len(data.losses)
     for name, sums in data.calls.items():
-        noise, g = b.zero.noise[name], b.zero.result.given[name]
-        a, q, v = noise.mean, noise.half_square, noise.moved
+        v, g = b.zero.moved[name], b.zero.result.given[name]
         law, gamma = layer_law(sums, likelihood), sums.gamma
+        a, q = (-v / gamma.repeat(2)).chunk(2, dim=1)
         assert law.self_inclusion == pytest.approx(float((g.stacked * v).sum(1).mean()), rel=1e-9)
         shift = gamma * (g.beta.mean(0) * (a * q).mean(0) + g.gamma.mean(0) * (3 * q * q + a * a).mean(0) / 2)
         assert law.shift == pytest.approx(float(shift.sum()), rel=1e-9, abs=1e-15)
         assert (law.two_term is None) == (not likelihood)
         if law.two_term is not None:
             assert data.kept is not None
-            squares = data.kept.drawn[name].double().square().mean(0).chunk(2)  # kept in float32
+            squares = data.kept.drawn[name].double().square().mean(0).chunk(2)
             dense = zeta(*v.square().mean(0).chunk(2), *squares)
             assert law.two_term.value == pytest.approx(float(dense.sum()), rel=1e-5)
             assert 0 < law.two_term.stderr < law.two_term.value

@@ -303,11 +303,11 @@ def test_gradients_and_noise_of_each_sample(shuffled: bool, samples_of: Any) -> 
         square = x.square().mean(0)
         for sample in range(8):
             rows = x[owner == sample]
-            torch.testing.assert_close(zero.noise[name].mean[sample], rows.sum(0) / mean_rows)
-            q = (rows.square() - square).sum(0) / (2 * mean_rows)
-            torch.testing.assert_close(zero.noise[name].half_square[sample], q, rtol=1e-9, atol=1e-12)
+            a, q = rows.sum(0) / mean_rows, (rows.square() - square).sum(0) / (2 * mean_rows)
+            moved = -layer.weight.detach().repeat(2) * torch.cat([a, q])
+            torch.testing.assert_close(zero.moved[name][sample], moved, rtol=1e-9, atol=1e-12)
         assert calls[name].pixels == mean_rows
-        control = everything.controls(3)[:, list(zero.noise).index(name)].mean()
+        control = everything.controls(3)[:, list(zero.moved).index(name)].mean()
         expected = layer_law(calls[name], likelihood=True).self_inclusion * float(noise_scale(3, 8))
         assert float(control) == pytest.approx(expected, abs=1e-12)
 

@@ -137,6 +137,14 @@ def test_a_layer_without_tensors_of_its_own_finds_its_place_with_the_first_batch
     assert int(layer.skipped_batches) == 0
 
 
+def test_a_layer_without_tensors_of_its_own_takes_another_size():
+    options = {"affine": False, "track_running_stats": False}
+    layer, fresh = bnlens.nn.BatchNorm1d(4, **options), bnlens.nn.BatchNorm1d(4, statistics_batch_size=20, **options)
+    layer.statistics_batch_size = 20
+    for x in batches():
+        assert torch.equal(layer(x), fresh(x))
+
+
 @pytest.mark.usefixtures("no_memory_is_zero")
 def test_skip_init_leaves_no_window():
     layer = nn.utils.skip_init(bnlens.nn.BatchNorm1d, 4, statistics_batch_size=20)

@@ -41,9 +41,10 @@ def added_names() -> tuple[frozenset[str], frozenset[str]]:
 
 
 def names_of_ours() -> frozenset[str]:
-    """Return all names that our layers use and torch's do not: attributes, buffers and methods."""
+    """Return all names that our layers use and torch's do not: attributes, buffers and methods, but for what Python calls."""
     attributes, buffers = added_names()
-    return (attributes | buffers | set(vars(DialBatchNorm))) - set(dir(_BatchNorm))
+    names = (attributes | buffers | set(vars(DialBatchNorm))) - set(dir(_BatchNorm))
+    return frozenset(name for name in names if not name.startswith("__"))
 
 
 def new_state(

@@ -51,8 +51,9 @@ def unmeasured(
 
     laws: dict[str | None, LawTally] = {None: LawTally(expected(source))}
     laws |= {name: LawTally(expected(source, index[name])) for name in alone}
+    known = None if probe.stochastic or probe.loss.couples else data.losses
     return Measurement(
-        Sampler(probe, populations),
+        Sampler(probe, populations, losses_of_all=known, kept=data.kept),
         data.losses,
         {size: Tally(expected(size)) for size in sizes},
         {size: Tally(expected(size)) for size in others},
@@ -66,7 +67,7 @@ def layer_result(name: str, module: _BatchNorm, data: Collected, found: Measurem
     """Return all results of one call."""
     sums, scale = data.calls[name], _scale(found)
     law = _law(name, data, found)
-    fisher = None if data.kept is None else layer_fisher(data.kept, name) * scale
+    fisher = layer_fisher(data.kept, name) * scale if data.kept and data.kept.drawn else None
     index = list(found.sampler.populations).index(name)
     description = describe(module, sums)
     return LayerResult(
@@ -95,7 +96,7 @@ def network_result(layers: Sequence[LayerResult], data: Collected, found: Measur
     gaps = replace(
         gaps,
         first_order=None if law is None else law.gap(),
-        fisher=None if law is None or data.kept is None else _fisher(data.kept, law),
+        fisher=_fisher(data.kept, law) if law and data.kept and data.kept.drawn else None,
         two_term=sum(two_terms, Estimate(0.0, 0.0)) if two_terms else None,
         logits=_logits(found),
         kurtosis=max((layer.kurtosis.value for layer in layers if not math.isnan(layer.kurtosis.value)), default=0.0),

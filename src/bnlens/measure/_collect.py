@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from bnlens.measure._intercept import Handler
 from bnlens.measure._nodes import CallGradients, Node, node, standardise
+from bnlens.measure._pool import SamplePool
 from bnlens.measure._population import Population, Populations
 from bnlens.measure._probe import Probe
 from bnlens.measure._ranks import gather, in_number_order
@@ -21,6 +22,8 @@ __all__ = ["COLUMNS", "CallNoise", "CallSums", "Collected", "Kept", "collect"]
 
 COLUMNS = ("self_inclusion", "pixel_mean", "mean", "pixel_std", "std", "kurtosis", "two_term")
 """Numbers that a sample adds to a call. Their covariances are streamed, so that standard errors need no sample."""
+
+_LIMIT = 2**28  # bytes of gradients and noise of samples that are kept
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,6 @@ class CallNoise:
         a, count = average(x), average(torch.ones_like(x[:, :1]))
         q = (average(x.square()) - population.square * count) / 2
         return cls(a, q, count - 1, torch.cat([-gamma * a, -gamma * q], dim=1))
-
-    @classmethod
-    def joined(cls, parts: Sequence[CallNoise]) -> CallNoise:
-        """Return the noise of a batch from that of its parts."""
-        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
 
 @dataclass
@@ -130,15 +128,17 @@ class CallSums:
 
 @dataclass(frozen=True)
 class Kept:
-    """Gradients and noise of each sample, for the Fisher matrix, by call name, (P, 2C) float32 on the CPU each.
+    """Gradients and noise of each sample by call name, (P, 2C) on the CPU each.
 
     Attributes:
-        drawn: gradients of (beta, gamma) at curvature draws.
         moved: v of `CallNoise`.
+        given: gradients of (beta, gamma) at the data's targets; calls that no gradient reaches are missing.
+        drawn: at curvature draws, zeros for such calls; empty unless the Fisher matrix was asked for.
     """
 
-    drawn: dict[str, Tensor]
     moved: dict[str, Tensor]
+    given: dict[str, Tensor] = field(default_factory=dict)
+    drawn: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Collected:
             couples its samples.
         running: losses under other statistics less these; None if not asked for.
         calls: sums by call name, in the order of execution.
-        kept: None if not asked for.
+        kept: what the Fisher matrix needs, or controls without a pass of their own; None if it does not fit.
     """
 
     losses: Tensor
@@ -165,7 +165,7 @@ def collect(
     *,
     seed: int,
     other: Handler | None = None,
-    keep: bool = False,
+    fisher: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Collected:
     """Make one forward pass over the pool, and a backward pass for each kind of target, under population statistics.
@@ -175,12 +175,14 @@ def collect(
         populations: population statistics of all calls.
         seed: of the curvature draws, which are made where the loss has a likelihood.
         other: a handler, to run the pool under it too.
-        keep: keep what the Fisher matrix needs: 16 bytes per sample and channel.
+        fisher: keep what the Fisher matrix needs: 24 bytes per sample and channel. Without it 16 are kept, if that is at most
+            256 MiB in all and passes over the same samples do not differ.
         advance: called after each batch.
     """
     calls: dict[str, CallSums] = {}
     losses: list[tuple[int, tuple[Tensor, Tensor | None]]] = []
-    rows: list[tuple[int, dict[str, tuple[Tensor, Tensor]]]] = []
+    rows: list[tuple[int, dict[str, list[Tensor]]]] = []
+    keep = fisher or _fits(probe, populations)
     for batch in probe.pool.in_order(probe.graph_rows or probe.batch_size):
         seen: dict[str, tuple[CallNoise, Tensor]] = {}
         result = node(
@@ -196,7 +198,7 @@ def collect(
         for name, (noise, fourth) in seen.items():
             calls[name].add(noise, fourth, result.given.get(name), result.drawn.get(name))
         if keep:
-            rows.append((batch.number, {name: _row(noise, result, name) for name, (noise, _) in seen.items()}))
+            rows.append((batch.number, {name: _row(noise, result, name, fisher) for name, (noise, _) in seen.items()}))
         advance()
     ordered = in_number_order(losses)
     changes = [change for _, change in ordered if change is not None]
@@ -204,7 +206,7 @@ def collect(
         torch.cat([loss for loss, _ in ordered]),
         torch.cat(changes) if changes else None,
         _merged_calls(calls),
-        _kept(in_number_order(rows)) if keep else None,
+        _kept(in_number_order(rows), calls) if keep else None,
     )
 
 
@@ -227,16 +229,28 @@ def _noting(
     return watch
 
 
-def _row(noise: CallNoise, result: Node, name: str) -> tuple[Tensor, Tensor]:
-    drawn = result.drawn.get(name)
-    moved = noise.moved.float().cpu()
-    return torch.zeros_like(moved) if drawn is None else drawn.stacked.float().cpu(), moved
+def _fits(probe: Probe, populations: Populations) -> bool:
+    """Return whether gradients and noise of each sample may be kept, and are these samples' in every pass."""
+    if probe.loss.couples or probe.stochastic or not isinstance(probe.pool, SamplePool):
+        return False
+    values = 4 * sum(population.mean.numel() * population.mean.element_size() for population in populations.values())
+    return len(probe.pool) * values <= _LIMIT
 
 
-def _kept(rows: list[dict[str, tuple[Tensor, Tensor]]]) -> Kept:
-    names = rows[0]
-    drawn, moved = ({name: torch.cat([row[name][column] for row in rows]) for name in names} for column in (0, 1))
-    return Kept(drawn, moved)
+def _row(noise: CallNoise, result: Node, name: str, fisher: bool) -> list[Tensor]:
+    """Return noise and gradients of a batch, of which the last is at curvature draws."""
+    found = [result.given.get(name), *([result.drawn.get(name)] if fisher else [])]
+    return [noise.moved.cpu(), *(torch.zeros_like(noise.moved).cpu() if g is None else g.stacked.cpu() for g in found)]
+
+
+def _kept(rows: list[dict[str, list[Tensor]]], calls: dict[str, CallSums]) -> Kept:
+    columns = {name: [torch.cat(parts) for parts in zip(*(row[name] for row in rows), strict=True)] for name in rows[0]}
+    given = {name: column[1] for name, column in columns.items() if calls[name].reached}
+    return Kept({name: column[0] for name, column in columns.items()}, given, _last(columns))
+
+
+def _last(columns: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    return {name: column[2] for name, column in columns.items() if len(column) > 2}
 
 
 def _merged_calls(calls: dict[str, CallSums]) -> dict[str, CallSums]:

@@ -92,13 +92,13 @@ def fisher_term(gradients: Sequence[Tensor], noise: Sequence[Tensor]) -> tuple[T
 
 def layer_fisher(kept: Kept, name: str) -> Estimate:
     """Return 1/2 tr(F Sigma) of one call, F the true Fisher matrix of (beta, gamma) of all its channels."""
-    return mean_estimate(fisher_term([kept.drawn[name]], [kept.moved[name]])[0])
+    return mean_estimate(fisher_term([kept.drawn[name].float()], [kept.moved[name].float()])[0])
 
 
 def network_fisher(kept: Kept, recorded: dict[str, Perturbation]) -> Estimate:
     """Return 1/2 E_j E_k (g_j . eps_k)^2 over samples j and groups k, one form over all calls (theory sheet D.2)."""
     noise = [torch.cat([p.shift, p.scale], dim=1).float() for p in recorded.values()]
-    by_gradient, by_noise = fisher_term([kept.drawn[name] for name in recorded], noise)
+    by_gradient, by_noise = fisher_term([kept.drawn[name].float() for name in recorded], noise)
     error = math.hypot(mean_estimate(by_gradient).stderr, mean_estimate(by_noise).stderr)
     return Estimate(float(by_noise.mean()), error)
 

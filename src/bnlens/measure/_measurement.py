@@ -83,9 +83,10 @@ class _Found:
 class Measurement:
     """Runs groups of every size, in rounds.
 
-    A round shuffles the pool. Each of its batches first goes through the network under population statistics, forward and
-    backward, which serves the controls of all sizes; then come, for each size, the nodes of the shares. A size whose shares
-    are known takes one forward pass from then on, until its gap is known, with controls where these are worth their pass.
+    A round shuffles the pool. Where gradients and noise of the samples are not kept, each of its batches first goes through the
+    network under population statistics, forward and backward, which serves the controls of all sizes. Then come, for each
+    size, the nodes of the shares. A size whose shares are known takes one forward pass from then on, until its gap is known,
+    with controls where these are worth what they cost.
 
     Attributes:
         sampler: runs batches.
@@ -158,7 +159,7 @@ class Measurement:
             for batch in pool.shuffled(rows, self._generator(number)):
                 found = _Found()
                 if batch.size >= self.source:
-                    gaps = self._gaps(batch, self.source, self._losses(batch), found, number)
+                    gaps = self._gaps(batch, self.source, self.sampler.losses(batch), found, number)
                     found.network[self.source] = Groups(gaps)
                 results.append((batch.number, found))
             for place, found in enumerate(in_number_order(results)):
@@ -172,7 +173,7 @@ class Measurement:
         with agreeing():
             for size, gaps in found.items():
                 for batch in sampler.probe.pool.shard(sampler.probe.batch_size, size):
-                    gaps.append((batch.number, sampler.gaps(batch, size, self._losses(batch))))
+                    gaps.append((batch.number, sampler.gaps(batch, size, sampler.losses(batch))))
         for size, gaps in found.items():
             each = torch.cat(in_number_order(gaps) or [torch.zeros(0)])
             if len(each) >= _FEWEST_AS_LOADED:
@@ -202,11 +203,12 @@ class Measurement:
         open_sizes = [size for size in self.network if not self._is_known(size)]
         split = tuple(size for size in open_sizes if not self._shares_are_known(size))
         rest = [size for size in open_sizes if size not in split]
-        # beside shares their controls are free of charge, and so they take a forward pass each
-        rest += [size for size in others if split or not rest or not self.shares]
+        # controls are free of charge where what they are made of is kept, and beside shares; else they take a pass forward and
+        # backward for all sizes together
+        kept = self.sampler.kept is not None
         law = bool(self.law and (split or not self.shares)) and not self._law_is_known()
-        # controls come free of charge beside shares, else from a pass forward and backward for all sizes together
-        cost = 1.0 if split or law or not rest else 1.0 + _BACKWARD / len(rest)
+        rest += [size for size in others if kept or split or not rest or not self.shares]
+        cost = 1.0 if kept or split or law or not rest else 1.0 + _BACKWARD / len(rest)
         controlled = tuple(size for size in rest if self._tally(size).gain() > cost)
         return _Plan(split, controlled, tuple(size for size in rest if size not in controlled), law)
 
@@ -229,7 +231,7 @@ class Measurement:
         law = plan.law and self.source <= batch.size
         sizes = {size for size in (*plan.split, *plan.controlled, *plan.light) if size <= batch.size}
         zero = sampler.zero(batch) if plan.split or plan.controlled or law else None
-        losses = self._losses(batch) if zero is None else zero.result.losses
+        losses = sampler.losses(batch) if zero is None else zero.result.losses
         for size in sizes:
             if zero is not None and size in plan.split:
                 found.network[size] = sampler.shares(batch, size, zero)
@@ -239,7 +241,7 @@ class Measurement:
         turn = bool(plan.split) if self.shares else bool(plan.controlled)
         for name, size in self.alone:
             if zero is not None and turn and size in sizes:
-                controls = zero.controls(size)[:, [i for i, call in enumerate(zero.noise) if call == name]]
+                controls = zero.controls(size)[:, [i for i, call in enumerate(zero.moved) if call == name]]
                 found.alone[name, size] = Groups(sampler.gaps(batch, size, losses, [name]), controls)
         if law and zero is not None:
             for call in self.law:
@@ -252,13 +254,6 @@ class Measurement:
         if indices is None or noise is None or size != self.source or not noise.wants(number):
             return self.sampler.gaps(batch, size, losses)
         return self.sampler.gaps(batch, size, losses, watch=lambda z: found.outputs.append((indices, z.cpu())))
-
-    def _losses(self, batch: Batch) -> torch.Tensor:
-        """Return the losses under population statistics, (N,): those kept, where they are these samples' in every pass."""
-        probe = self.sampler.probe
-        if batch.indices is None or probe.stochastic or probe.loss.couples:
-            return self.sampler.losses(batch)
-        return self.losses[batch.indices]
 
     def _add(self, found: _Found, place: tuple[int, int]) -> None:
         for size, groups in found.network.items():
@@ -309,8 +304,11 @@ class Measurement:
         return tally.count >= _FEWEST and gap.stderr <= self._allowed(gap) and self._shares_are_known(size)
 
     def _shares_are_known(self, size: int) -> bool:
+        """Return whether the shares are known as well as asked for once the gap is, which takes no groups with shares."""
         if not self.shares:
             return True
         tally = self.network[size]
-        allowed = _SHARES * self._allowed(tally.gap())
-        return tally.split_count >= _FEWEST_SPLIT and all(share.stderr <= allowed for share in tally.shares())
+        gap = tally.gap()
+        allowed = self._allowed(gap)
+        shares = tally.shares(Estimate(gap.value, min(gap.stderr, allowed)))
+        return tally.split_count >= _FEWEST_SPLIT and all(share.stderr <= _SHARES * allowed for share in shares)

@@ -220,7 +220,7 @@ def report(
         populations, passes = _population(replace(probe, pool=pool), bar, repeat)
         names = check_alone(alone, list(populations))
         fisher = fisher and loss.likelihood is not None
-        data = _collected(probe, populations, running, seed=seed, keep=fisher, bar=bar)
+        data = _collected(probe, populations, running, seed=seed, fisher=fisher, bar=bar)
         found = unmeasured(probe, populations, data, sizes, others, source, names, law)
         found.goal, found.shares, found.seed, found.keep = goal, shares, seed, fisher
         found.noise = OutputNoise(source, len(pool)) if logits else None
@@ -273,7 +273,7 @@ def _population(probe: Probe, bar: Bar, repeat: Repeat) -> tuple[Populations, in
 
 
 def _collected(
-    probe: Probe, populations: Populations, running: Handler | None, *, seed: int, keep: bool, bar: Bar
+    probe: Probe, populations: Populations, running: Handler | None, *, seed: int, fisher: bool, bar: Bar
 ) -> Collected:
     done, batches = 0, -(-len(probe.pool) // (probe.graph_rows or probe.batch_size))
 
@@ -282,7 +282,7 @@ def _collected(
         done += 1
         bar.update(done, batches, title="gradients, batches")
 
-    return collect(probe, populations, seed=seed, other=running, keep=keep, advance=advance)
+    return collect(probe, populations, seed=seed, other=running, fisher=fisher, advance=advance)
 
 
 def _check_uncoupled(**options: bool) -> None:

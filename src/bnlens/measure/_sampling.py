@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from bnlens.measure._collect import CallNoise
+from bnlens.measure._collect import CallNoise, Kept
 from bnlens.measure._groups import Perturbation, by_group, ghost_handler, mirrored_handler, perturbation, spread
 from bnlens.measure._nodes import CallGradients, Node, Watch, node, standardise
 from bnlens.measure._pool import Batch, even
@@ -64,27 +64,31 @@ class LawGroups:
 class ZeroNode:
     """A batch under population statistics: losses, gradients and noise of each sample.
 
-    The noise is left out where the loss couples the samples: the expectation of controls is then unknown.
+    Attributes:
+        result: losses and gradients.
+        moved: v of `CallNoise` by call name; empty where the loss couples the samples, whose controls have an expectation
+            that is not known.
+        found: controls by size.
     """
 
     result: Node
-    noise: Mapping[str, CallNoise]
+    moved: Mapping[str, Tensor]
     found: dict[int, Tensor] = field(default_factory=dict)
 
     def controls(self, size: int) -> Tensor:
         """Return the controls of `Groups` for the groups of ``size`` that the batch has, (k, L)."""
         if size in self.found:
             return self.found[size]
-        if not self.noise:
+        if not self.moved:
             return torch.zeros(1, 0, dtype=torch.float64)
         columns, samples = [], len(self.result.losses)
         rows = samples - samples % size
-        for name, noise in self.noise.items():
+        for name, noise in self.moved.items():
             gradients = self.result.given.get(name)
             if gradients is None:
-                columns.append(noise.mean.new_zeros(rows // size))
+                columns.append(noise.new_zeros(rows // size))
                 continue
-            gradient, moved = (by_group(values[:rows], size) for values in (gradients.stacked, noise.moved))
+            gradient, moved = (by_group(values[:rows], size) for values in (gradients.stacked, noise))
             columns.append((gradient * moved).sum(1))
         self.found[size] = torch.stack(columns, dim=1).double().cpu()
         return self.found[size]
@@ -108,23 +112,36 @@ class Sampler:
         probe: the model on its samples.
         populations: population statistics of all calls.
         nodes: of the quadrature, by group size; see `choose_nodes`.
+        losses_of_all: under population statistics, (P,); None where they are not these samples' in every pass.
+        kept: gradients and noise of each sample; None where each batch is to find its own.
     """
 
     probe: Probe
     populations: Populations
     nodes: dict[int, int] = field(default_factory=dict)
+    losses_of_all: Tensor | None = None
+    kept: Kept | None = None
 
     def zero(self, batch: Batch) -> ZeroNode:
-        """Run a batch under population statistics, forward and backward."""
-        seen: dict[str, list[CallNoise]] = {}
+        """Return a batch under population statistics, from what is kept or by a pass forward and backward."""
+        if self.kept is not None and batch.indices is not None:
+            return self._recalled(self.kept, batch.indices, self.losses(batch))
+        seen: dict[str, list[Tensor]] = {}
 
         def watch(name: str, h: Tensor, gamma: Tensor) -> None:
             population = self.populations[name]
             noise = CallNoise.of(standardise(h, population), population, gamma, self.probe.average(population.count))
-            seen.setdefault(name, []).append(noise)
+            seen.setdefault(name, []).append(noise.moved)
 
         result = self._node(batch) if self.probe.loss.couples else self._node(batch, watch=watch)
-        return ZeroNode(result, {name: CallNoise.joined(parts) for name, parts in seen.items()})
+        return ZeroNode(result, {name: torch.cat(parts) for name, parts in seen.items()})
+
+    def _recalled(self, kept: Kept, indices: Tensor, losses: Tensor) -> ZeroNode:
+        device = {name: self.populations[name].mean.device for name in kept.moved}
+        given = {name: g[indices].to(device[name]).chunk(2, dim=1) for name, g in kept.given.items()}
+        gradients = {name: CallGradients(beta, gamma) for name, (beta, gamma) in given.items()}
+        moved = {name: values[indices].to(device[name]) for name, values in kept.moved.items()}
+        return ZeroNode(Node(losses, gradients, {}), moved)
 
     def _node(self, batch: Batch, moved: _Moved | None = None, watch: Watch = lambda name, h, gamma: None) -> Node:
         """Run `node`, in as many parts as a backward pass takes, with (shift, scale) of each sample by call, (N, C) each."""
@@ -141,7 +158,9 @@ class Sampler:
         return Node.joined(parts)
 
     def losses(self, batch: Batch) -> Tensor:
-        """Return the losses under population statistics, (N,), from a forward pass."""
+        """Return the losses under population statistics, (N,)."""
+        if self.losses_of_all is not None and batch.indices is not None:
+            return self.losses_of_all[batch.indices]
         return self.probe.losses(batch, population_handler(self.populations))
 
     def gaps(

@@ -70,12 +70,12 @@ class Tally:
         """Return how many groups without controls one with them is worth."""
         return gain(*self._controlled((*self.split, *self.controlled)))
 
-    def shares(self) -> list[Estimate]:
-        """Return the share of each call and, last, what the quadrature leaves; their sum is `gap`."""
+    def shares(self, gap: Estimate | None = None) -> list[Estimate]:
+        """Return the share of each call and, last, what the quadrature leaves; their sum is ``gap``, by default `gap`."""
         gaps, controls = self._controlled(self.split)
         shares = torch.cat([groups.shares for groups in self.split if groups.shares is not None])
         left = (gaps - shares.sum(1)).unsqueeze(1)
-        return split(torch.cat([shares, left], dim=1), gaps, controls, self.gap())
+        return split(torch.cat([shares, left], dim=1), gaps, controls, gap or self.gap())
 
     def _all(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return gaps and controls of the groups that have both, and the gaps of the others."""

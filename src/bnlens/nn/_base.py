@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import torch
@@ -15,15 +15,18 @@ from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import UsageError
-from bnlens.nn._ghost import group_sizes, normalise_by_groups
+from bnlens.nn._ghost import group_sizes
+from bnlens.nn._graphs import is_exporting
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
-from bnlens.nn._recomputation import Passes, in_backward, is_checkpointed, is_exporting, unrecorded
+from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
+from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
 from bnlens.nn._responses import Responses
 from bnlens.nn._scope import Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
 from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
+from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
 from bnlens.nn._window import advance_window, is_sound, normalise_by_window, window_of_batch, window_weight
 
 __all__ = ["DialBatchNorm", "Normalise", "check_statistics_batch_size"]
@@ -59,16 +62,19 @@ class DialBatchNorm(_BatchNorm):
         *,
         statistics_batch_size: float | None = None,
         sync: bool | dist.ProcessGroup = False,
+        regime: Regime = "auto",
         **kwargs: Any,
     ) -> None:
         self._statistics_batch_size = check_statistics_batch_size(statistics_batch_size)
         self._sync = check_sync(sync)
+        self._regime = check_regime(regime)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
         for name in ("skipped_batches", "window"):  # not in the state_dict: its keys are torch's
             self.register_buffer(name, None, persistent=False)
         place = torch.empty(0, device=device).device
         settle(self, None if place.type == "meta" else place)
         self.responses: dict[str | None, Responses] = {}
+        self.__module__ = LEAF
         self.frozen = False
         self._warned = False
         self._passes = Passes()
@@ -107,6 +113,19 @@ class DialBatchNorm(_BatchNorm):
         self._sync = check_sync(value)
         self._warned = False
         self.reset_window()
+
+    @property
+    def regime(self) -> Regime:
+        """Whether groups or a window normalise: ``"auto"`` by the samples at hand, or always ``"ghost"`` or ``"window"``.
+
+        Raises:
+            UsageError: (when set) the value is none of these.
+        """
+        return self._regime
+
+    @regime.setter
+    def regime(self, value: Regime) -> None:
+        self._regime = check_regime(value)
 
     @property
     def window_samples(self) -> float:
@@ -159,13 +178,11 @@ class DialBatchNorm(_BatchNorm):
             raise _one_value(input)
         M = self._statistics_batch_size
         weight, bias = self._affine(input)
-        if M is not None and samples < M:
+        if by_window(self._regime, samples, M) and M is not None:
             return self._forward_window(input, weight, bias, samples, M)
-        sizes = [samples] if M is None else group_sizes(samples, int(M))
-        if len(sizes) == 1:
-            y, batch = normalise_by_batch(input, weight, bias, self.eps)
-        else:
-            y, batch = normalise_by_groups(input, weight, bias, self.eps, sizes)
+        if M is None and not self.track_running_stats and not is_exporting():  # torch.vmap takes this call
+            return torch.nn.functional.batch_norm(input, None, None, weight, bias, True, 0.0, self.eps).to(input.dtype)
+        y, batch = normalise_at_hand(input, weight, bias, self.eps, self._regime, M)
         if not in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
@@ -225,7 +242,7 @@ class DialBatchNorm(_BatchNorm):
         if batch.values == 1:
             raise _one_value(x)
         weight, bias = self._affine(x)
-        if M is not None and samples < M:
+        if by_window(self._regime, samples, M) and M is not None:
             window = self._advance(batch, samples, M)
             y = normalise_by_joint_batch(x, weight, bias, self.eps, joint, window)
             return self._remembered(y, batch, window)
@@ -247,7 +264,7 @@ class DialBatchNorm(_BatchNorm):
 
     def _advance(self, batch: BatchStatistics, samples: int, M: float) -> Tensor:
         """Return the window with ``batch`` in it, kept; of a forward pass run again, that of its first run."""
-        if 4 * samples < M < math.inf:
+        if not torch.compiler.is_compiling() and 4 * samples < M < math.inf:
             self._warn(samples, M)
         if in_backward() and (earlier := self._passes.find(batch, self.eps)) is not None:
             return earlier
@@ -263,7 +280,7 @@ class DialBatchNorm(_BatchNorm):
     def _remembered(self, y: Tensor, batch: BatchStatistics, window: Tensor) -> Tensor:
         """Return ``y``, after noting the forward pass that made it, should activation checkpointing run it again."""
         if torch.compiler.is_compiling():
-            if not is_exporting():
+            if not in_export():
                 self._traced = (
                     self._passes
                 )  # the compiler refuses this in a checkpoint, which it then leaves uncompiled
@@ -288,7 +305,7 @@ class DialBatchNorm(_BatchNorm):
         """Update running statistics and window, or count a batch that is not finite, or met a window that was not ``sound``."""
         if (self._scope is not None and self._scope.holds) or (window is None and not self.track_running_stats):
             return
-        finite = batch.variance.amax() < math.inf  # and no NaN; where a mean is not finite, the variance is not
+        finite = batch.variance.max() < math.inf  # and no NaN; where a mean is not finite, the variance is not
         if window is not None and self.window is not None and not self._holds_window():
             self.window.copy_(torch.where(finite, window, self.window))
         self.skipped_batches.add_(~(finite if sound is None else finite & sound))
@@ -330,6 +347,8 @@ class DialBatchNorm(_BatchNorm):
             parts.append(f"statistics_batch_size={self._statistics_batch_size}")
         if self._sync is not False:
             parts.append(f"sync={self._sync if self._sync is True else type(self._sync).__name__}")
+        if self._regime != "auto":
+            parts.append(f"regime={self._regime}")
         if self.frozen:
             parts.append("frozen=True")
         if self.skipped_batches is not None and not self.skipped_batches.is_meta:
@@ -338,6 +357,26 @@ class DialBatchNorm(_BatchNorm):
             if skipped := int(self.skipped_batches):
                 parts.append(f"skipped_batches={skipped}")
         return ", ".join(parts)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        introduce(cls, plain=cls.forward is DialBatchNorm.forward)
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Yield the modules, as torch does, once tools that were imported since the class was made know it."""
+        introduce(type(self), plain=type(self).forward is DialBatchNorm.forward)
+        modules: Iterator[Any] = super().named_modules(*args, **kwargs)
+        return modules
+
+    def named_children(self) -> Iterator[Any]:
+        """Yield the children, as torch does; a warning says what ``convert_sync_batchnorm`` loses."""
+        M = self._statistics_batch_size
+        lost = [] if M is None else [f"the statistics batch size of {M}"]
+        warn_of_conversion(" and ".join(lost + ["freezing"] * self.frozen))
+        return super().named_children()
+
+    def __prepare_scriptable__(self) -> None:
+        refuse_script()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DialBatchNorm:
         held = self.skipped_batches, self.window

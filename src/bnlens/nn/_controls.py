@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
 from bnlens.nn._ranks import check_sync
+from bnlens.nn._regime import Regime, check_regime
 from bnlens.nn._window import matching_window
 
 __all__ = ["freeze", "layers_of", "refuse_plain_layers", "set_statistics_batch_size", "unfreeze"]
@@ -24,6 +25,7 @@ def set_statistics_batch_size(
     *,
     device_batch_size: int | None = None,
     sync: bool | dist.ProcessGroup | None = None,
+    regime: Regime | None = None,
 ) -> int:
     """Set the statistics batch size of every bnlens layer of a live model and empty their windows.
 
@@ -36,6 +38,9 @@ def set_statistics_batch_size(
             layer has the noise of M samples.
         sync: True or a process group for statistics over ranks, so that M counts the samples of all of them; False for
             those of this rank; None leaves it to each layer as it is. Call it on every rank.
+        regime: ``"ghost"`` fixes the layers to groups of exactly M, ``"window"`` to windows, for graphs that are exported with
+            a dynamic batch; a batch that does not fit is refused. ``"auto"`` goes by the samples at hand, as layers do from the
+            start; None leaves it to each layer as it is.
 
     Returns:
         The number of layers; a layer used in several places counts once.
@@ -66,9 +71,13 @@ def set_statistics_batch_size(
             window = matching_window(int(M), int(device_batch_size))
     if sync is not None:
         check_sync(sync)
+    if regime is not None:
+        check_regime(regime)
     layers = layers_of(model)
     for layer in layers:
         layer.statistics_batch_size = window
+        if regime is not None:
+            layer.regime = regime
         if sync is not None:
             layer.sync = sync
         if device_batch_size is not None and M is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnlens.nn import _cpu, _gpu
 from bnlens.nn._ghost_plain import backward_plain, forward_plain, moments_plain
+from bnlens.nn._graphs import is_exporting
 from bnlens.nn._groups import equal_groups
 from bnlens.nn._statistics import BatchStatistics, statistics_dtype
 
@@ -39,8 +40,11 @@ def normalise_by_groups(
     Returns:
         The output, and the statistics of the *whole* batch: group variances plus the variance of group means.
     """
-    y, saved = _Ghost.apply(x, weight, bias, eps, sizes)  # type: ignore[no-untyped-call]
-    means, _, variances = saved
+    if is_exporting():
+        y, saved = forward_plain(x, weight, bias, eps, sizes)
+    else:
+        y, saved = _Ghost.apply(x, weight, bias, eps, sizes)  # type: ignore[no-untyped-call]
+    means, _, variances = saved.detach()
     share = _per_group(sizes, saved) / x.shape[0]
     mean = (share * means).sum(0)
     variance = (share * (variances + (means - mean).square())).sum(0)

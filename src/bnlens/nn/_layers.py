@@ -68,6 +68,8 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         dtype: of parameters and running statistics.
         statistics_batch_size: M; None, an int from 2 on, or ``math.inf``.
         sync: whether statistics are over ranks: False, True (of the default process group) or a process group.
+        regime: ``"auto"`` (by the samples at hand, as above), ``"ghost"`` (groups of exactly M: a multiple of M samples) or
+            ``"window"`` (at most M samples), fixed for ``torch.export`` with a dynamic batch.
         **kwargs: further arguments of torch's layer, such as ``bias`` where torch has it.
 
     Attributes:
@@ -82,8 +84,9 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         Input and output (N, C, H, W), as torch's.
 
     Raises:
-        UsageError: ``statistics_batch_size`` or ``sync`` cannot be used; or, in training, there is one value per channel, or
-            with ``sync`` no process group is initialised, ranks differ in M, or an explicit regulariser watches the layer.
+        UsageError: ``statistics_batch_size``, ``sync`` or ``regime`` cannot be used; or, in training, there is one value per
+            channel, a batch does not fit a fixed regime, or with ``sync`` no process group is initialised, ranks differ in M,
+            or an explicit regulariser watches the layer.
 
     Example:
         >>> import torch

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes, _get_current_di
 from bnlens.errors import UsageError
 from bnlens.nn._statistics import BatchStatistics
 
-__all__ = ["Passes", "in_backward", "is_checkpointed", "is_exporting", "unrecorded"]
+__all__ = ["Passes", "in_backward", "in_export", "is_checkpointed", "unrecorded"]
 
 _WITHOUT_GRAPH = 16
 _SAME = 1e-2  # standard deviations; rounding is far below, and another batch far above
@@ -27,9 +27,9 @@ def in_backward() -> bool:
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
-def is_exporting() -> bool:
+def in_export() -> bool:
     """Return whether `torch.export` traces."""
-    return bool(getattr(torch.compiler, "is_exporting", bool)())  # torch 2.7
+    return bool(getattr(torch.compiler, "is_exporting", bool)())  # from torch 2.7 on
 
 
 def is_checkpointed() -> bool:

@@ -38,7 +38,7 @@ class Scope:
 
     @property
     def is_here(self) -> bool:
-        """Whether this forward pass is inside: of the same thread, or run again by a backward pass in a thread of its own."""
+        """Whether this forward pass is inside: of the same thread, or run again by a backward pass, in a thread of its own."""
         return self.thread == threading.get_ident() or torch._C._current_graph_task_id() != -1
 
     def __deepcopy__(self, memo: Any) -> None:

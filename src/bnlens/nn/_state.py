@@ -28,20 +28,24 @@ _NAMES = (
 def is_settled(layer: Any) -> bool:
     """Return whether the state is there, and where it belongs."""
     count: Tensor | None = layer.skipped_batches
-    if count is None or (not torch.compiler.is_compiling() and count.is_meta):
+    if count is None or (layer.window is None and layer._has_window()):
+        return False
+    if not torch.compiler.is_compiling() and count.is_meta:
         return False
     return "skipped_batches" not in layer._buffers or not several_ranks()
 
 
 def settle(layer: Any, device: torch.device | None = None) -> None:
     """Make the state that ``layer`` has not yet, empty, where its other tensors are, or else on ``device``."""
+    like = next((found for found in (layer.weight, layer.running_mean) if found is not None), None)
     for name in _NAMES:
         tensor: Tensor | None = getattr(layer, name, None)
         if name == "window" and not layer._has_window():
             continue
         if tensor is None or tensor.is_meta:
-            like = next((found for found in (layer.weight, layer.running_mean) if found is not None), None)
             place = device if like is None else like.device
+            if place is None and layer.skipped_batches is not None:
+                place = layer.skipped_batches.device
             if place is not None and (place.type != "meta" or device == place):
                 put(layer, name, _empty(layer, name, place, None if like is None else like.dtype))
         elif name in layer._buffers and several_ranks():

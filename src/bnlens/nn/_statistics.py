@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnlens.nn._cpu import group_moments, has_fast_groups
+from bnlens.nn._graphs import is_tracing
 
 __all__ = ["BatchStatistics", "batch_statistics", "normalise_by_batch", "statistics_dtype"]
 
@@ -54,9 +55,8 @@ def normalise_by_batch(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> t
 def batch_statistics(x: Tensor) -> BatchStatistics:
     """Return the statistics of ``x`` (N, C, ...), without a gradient."""
     values = x.numel() // x.shape[1]
-    if (
-        torch.compiler.is_compiling()
-    ):  # the kernel has no rule for symbolic shapes; slower than it where nothing is fused
+    # the kernel has no rule for symbolic shapes, the meta device and ONNX; slower than it where nothing is fused
+    if torch.compiler.is_compiling() or x.is_meta or is_tracing():
         dims = [0, *range(2, x.ndim)]
         variance, mean = torch.var_mean(x.detach().to(statistics_dtype(x)), dims, correction=0)
         return BatchStatistics(mean, variance, values)

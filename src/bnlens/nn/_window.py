@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnlens.nn._export import by_renormalisation
+from bnlens.nn._graphs import is_exporting
 from bnlens.nn._statistics import BatchStatistics
 
 __all__ = [
@@ -90,7 +92,7 @@ def advance_window(window: Tensor, batch: BatchStatistics, samples: int, weight:
             torch.lerp(mean, batch.mean, share),
             torch.lerp(torch.addcmul(variance, share, change * change), batch.variance, share),
             seen,
-            torch.addcmul(rest * rest * concentration, share, share, value=1 / samples),
+            torch.addcmul(rest * rest * concentration, share, share / samples),
         ]
     )
 
@@ -117,6 +119,8 @@ def normalise_by_window(
         batch: statistics of ``x``.
         window: (4, C), of which the current batch is part.
     """
+    if is_exporting():
+        return by_renormalisation(x, weight, bias, eps, batch, window)
     statistics = batch.mean, batch.variance, window[0], window[1]
     y: Tensor = _Renormalise.apply(x, weight, bias, eps, *statistics)  # type: ignore[no-untyped-call]
     return y
