@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
     from bnlens.nn import freeze as freeze
+    from bnlens.nn import load_window_state as load_window_state
     from bnlens.nn import masked as masked
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import shared_statistics as shared_statistics
     from bnlens.nn import unfreeze as unfreeze
+    from bnlens.nn import untracked as untracked
+    from bnlens.nn import window_state as window_state
 
 _SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
 _NAMES = {
@@ -40,6 +43,7 @@ _NAMES = {
     "cite": "citing",
     "convert": "conversion",
     "freeze": "nn",
+    "load_window_state": "nn",
     "masked": "nn",
     "recalibrate": "measure",
     "report": "measure",
@@ -47,6 +51,8 @@ _NAMES = {
     "set_statistics_batch_size": "nn",
     "shared_statistics": "nn",
     "unfreeze": "nn",
+    "untracked": "nn",
+    "window_state": "nn",
 }
 
 __all__ = [
@@ -56,6 +62,7 @@ __all__ = [
     "cite",
     "convert",
     "freeze",
+    "load_window_state",
     "masked",
     "recalibrate",
     "report",
@@ -63,6 +70,8 @@ __all__ = [
     "set_statistics_batch_size",
     "shared_statistics",
     "unfreeze",
+    "untracked",
+    "window_state",
     *_SUBMODULES,
 ]
 

@@ -146,10 +146,10 @@ def test_buffers_of_the_window_follow_device_and_dtype():
             nn.Linear(2, 3), nn.BatchNorm1d(3, affine=False, track_running_stats=False), nn.BatchNorm1d(3).double()
         )
     bnlens.convert(model, statistics_batch_size=4)
-    assert [(layer.window.device.type, layer.window.dtype) for layer in model[1:]] == [
-        ("meta", torch.float32),
-        ("meta", torch.float64),
-    ]
+    assert [layer.window for layer in model[1:]] == [None, None]  # or a loader would leave anything in them
+    model.to_empty(device="cpu")
+    model[1](torch.randn(2, 3))  # without tensors of its own, it finds its place with the first batch
+    assert [layer.window.dtype for layer in model[1:]] == [torch.float32, torch.float64]
 
 
 def test_conversion_in_inference_mode_leaves_a_model_that_trains():

@@ -286,11 +286,11 @@ def test_a_window_is_there_where_the_regime_can_need_it():
     plain = [name for name, _ in layer.named_buffers()]
     assert plain == [name for name, _ in nn.BatchNorm2d(3).named_buffers()] + ["skipped_batches"]
     layer(batch(dtype=torch.float64))
-    assert (layer.window, layer.responses, layer.window_samples) == (None, None, 0)
+    assert (layer.window, layer.responses, layer.window_samples) == (None, {}, 0)
     for M in (20, 3, math.inf):
         layer.statistics_batch_size = M
         layer(batch(dtype=torch.float64))
-        assert (layer.window.dtype, layer.responses) == (torch.float64, None)
+        assert (layer.window.dtype, layer.responses) == (torch.float64, {})
         assert layer.window_samples == pytest.approx(8)
     layer.statistics_batch_size = None
     assert [name for name, _ in layer.named_buffers()] == plain

@@ -49,7 +49,12 @@ def train_wrapped(M: float | None) -> dict[str, Tensor]:
     model = net(M, sync=True)
     rank = dist.get_rank()
     train(nn.parallel.DistributedDataParallel(model), slice(16 * rank, 16 * rank + 16))
-    return {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
+    return state_of(model)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    windows = {name: layer["window"] for name, layer in bnlens.nn.window_state(model).items()}
+    return dict(model.state_dict()) | {name: window for name, window in windows.items() if window is not None}
 
 
 @pytest.mark.parametrize("M", REGIMES)
@@ -58,7 +63,7 @@ def test_a_network_under_ddp_trains_as_on_one_process(gloo_pool: GlooPool, M):
     assert_same(one, other, 0)
     model = net(M, sync=False)
     train(model, slice(None))
-    expected = {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
+    expected = state_of(model)
     assert_same(one, expected, 1e-5)
     before = net(M, sync=False)[3].weight.detach()
     assert float((expected["3.weight"] - before).abs().max()) > 1e-2  # it did train

@@ -91,16 +91,16 @@ def change_class(
             "leave it out by layers="
         ) from error
     if state is None:
-        for name in attributes | _WATCHING:
+        for name in attributes | buffers | _WATCHING:
             vars(layer).pop(name, None)
-        for name in buffers:
             layer._buffers.pop(name, None)
             layer._non_persistent_buffers_set.discard(name)
         return
-    vars(layer).update({name: vars(state)[name] for name in attributes}, _converted_path=path)
-    for name, buffer in state._buffers.items():
-        if name in buffers:
-            layer.register_buffer(name, buffer, persistent=name not in state._non_persistent_buffers_set)
+    # Which of the two the state is depends on whether there are ranks by now.
+    names = attributes | buffers
+    vars(layer).update({name: value for name, value in vars(state).items() if name in names}, _converted_path=path)
+    layer._buffers.update({name: buffer for name, buffer in state._buffers.items() if name in names})
+    layer._non_persistent_buffers_set.update(buffers)
 
 
 def _restore(

@@ -20,13 +20,16 @@ from bnlens.nn._ghost import group_sizes
 from bnlens.nn._graphs import is_exporting
 from bnlens.nn._masked import count_valid, few_values, group_statistics, normalise_valid
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
+from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
 from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
+from bnlens.nn._responses import Responses
 from bnlens.nn._scope import Scope
-from bnlens.nn._shared import Shared, empty_responses, normalise_by_shared
+from bnlens.nn._shared import Shared, normalise_by_shared
+from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
-from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
+from bnlens.nn._window import advance_window, is_sound, normalise_by_window, window_of_batch, window_weight
 
 __all__ = ["DialBatchNorm", "Normalise", "check_statistics_batch_size"]
 
@@ -47,7 +50,6 @@ class DialBatchNorm(_BatchNorm):
     """The base of the layers of all dimensions, for ``isinstance``; see :class:`bnlens.nn.BatchNorm2d`."""
 
     window: Tensor | None
-    responses: Tensor | None
     skipped_batches: Tensor
 
     def __init__(
@@ -69,16 +71,16 @@ class DialBatchNorm(_BatchNorm):
         self._sync = check_sync(sync)
         self._regime = check_regime(regime)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
-        # Not in the state_dict: its keys are torch's. The last two are None while the layer has no use for them
-        # (last because torch.export cannot name a buffer that follows one of None).
-        window = empty_window(num_features, **self._place(device, dtype)) if self._has_window() else None
-        self.register_buffer("skipped_batches", torch.zeros((), dtype=torch.long, device=device), persistent=False)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("responses", None, persistent=False)
+        for name in ("skipped_batches", "window"):  # not in the state_dict: its keys are torch's
+            self.register_buffer(name, None, persistent=False)
+        place = torch.empty(0, device=device).device
+        settle(self, None if place.type == "meta" else place)
+        self.responses: dict[str | None, Responses] = {}
         self.__module__ = LEAF
         self.frozen = False
         self._warned = False
-        self._earlier_window: Tensor | None = None
+        self._passes = Passes()
+        self._traced: Passes | None = None
         self._scope: Scope | None = None  # while the layer is in a context such as `shared_statistics`
         self._renormalise: Normalise = normalise_by_window  # a regulariser puts its own in place for a forward pass
 
@@ -136,24 +138,30 @@ class DialBatchNorm(_BatchNorm):
     def train(self, mode: bool = True) -> DialBatchNorm:
         """Set the mode; a frozen layer stays in eval mode (see :func:`bnlens.freeze`)."""
         super().train(mode and not self.frozen)
+        settle(self)
         return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a copy, or of a layer that was saved."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        unpack(self)
 
     def reset_window(self) -> None:
         """Empty the window and the responses: the next batch is normalised as if it were the first."""
-        self.responses = self._earlier_window = None
+        self.responses = {}
         if not self._has_window():
             self.window = None
-        elif self.window is None:
-            self.window = self._allocated(empty_window)
-        else:
+        elif self.window is not None:
             self.window.zero_()
+        settle(self)
 
     def reset_running_stats(self) -> None:
         """Reset the running statistics, the window and the count of skipped batches."""
         super().reset_running_stats()
-        if "window" in self._buffers:  # not yet when torch's __init__ calls this
+        if "frozen" in vars(self):  # not yet when torch's __init__ calls this
             self.reset_window()
-            self.skipped_batches.zero_()
+            if self.skipped_batches is not None:
+                self.skipped_batches.zero_()
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does.
@@ -162,12 +170,16 @@ class DialBatchNorm(_BatchNorm):
         :func:`bnlens.masked`.
         """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
-        is_masked = mask is not None or (self._scope is not None and self._scope.mask is not None)
-        if is_masked and (self.training or self.running_mean is None):
+        if self.training and not is_settled(self):
+            settle(self, input.device)
+        scope = self._scope
+        if (mask is not None or (scope is not None and scope.mask is not None)) and (
+            self.training or self.running_mean is None
+        ):
             valid = self.valid_values(input, mask)
             if valid is not None:
                 return self._forward_masked(input, valid)
-        if self.training and self._scope is not None and (shared := self._shared()) is not None:
+        if self.training and scope is not None and scope.shared is not None and (shared := self._shared()) is not None:
             return self._forward_shared(input, shared)
         if self.training and (group := self._sync_group()) is not None:
             return self._forward_joint(input, group)
@@ -183,7 +195,7 @@ class DialBatchNorm(_BatchNorm):
         if M is None and not self.track_running_stats and not is_exporting():  # torch.vmap takes this call
             return torch.nn.functional.batch_norm(input, None, None, weight, bias, True, 0.0, self.eps).to(input.dtype)
         y, batch = normalise_at_hand(input, weight, bias, self.eps, self._regime, M)
-        if not _in_backward():
+        if not in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
 
@@ -206,8 +218,17 @@ class DialBatchNorm(_BatchNorm):
         return torch.nn.functional.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
     def _forward_window(self, x: Tensor, weight: Tensor, bias: Tensor, samples: int, M: float) -> Tensor:
+        if torch.compiler.is_compiling() and is_checkpointed():
+            return self._forward_uncompiled(x, weight, bias, samples, M)
         batch = batch_statistics(x)
-        return self._renormalise(x, weight, bias, self.eps, batch, self._advance(batch, samples, M))
+        window = self._advance(batch, samples, M)
+        return self._remembered(self._renormalise(x, weight, bias, self.eps, batch, window), batch, window)
+
+    @_disable_dynamo
+    def _forward_uncompiled(self, x: Tensor, weight: Tensor, bias: Tensor, samples: int, M: float) -> Tensor:
+        """Normalise by a window in a compiled model, where the pass is run again or will be."""
+        self._passes.check()
+        return self._forward_window(x, weight, bias, samples, M)
 
     @_disable_dynamo  # it is torch.compiler.disable, which imports the compiler when this is called and not before
     def _forward_shared(self, x: Tensor, shared: Shared) -> Tensor:
@@ -220,10 +241,9 @@ class DialBatchNorm(_BatchNorm):
             return self._forward_native(x)
         weight, bias = self._affine(x)
         if shared.taken:
-            batch = shared.of(x.shape[0])
-            if self.responses is None:
-                self.responses = self._allocated(empty_responses)
-            return normalise_by_shared(x, weight, bias, self.eps, batch, self.responses)
+            means = shared.of(x.shape[0])
+            keep = self._scope is None or not self._scope.holds
+            return normalise_by_shared(x, weight, bias, self.eps, means, keep=keep)
         if x.numel() == x.shape[1]:
             raise _one_value(x)
         y, batch = normalise_by_batch(x, weight, bias, self.eps)
@@ -247,13 +267,15 @@ class DialBatchNorm(_BatchNorm):
             raise _one_value(x)
         weight, bias = self._affine(x)
         if by_window(self._regime, samples, M) and M is not None:
-            return normalise_by_joint_batch(x, weight, bias, self.eps, joint, self._advance(batch, samples, M))
+            window = self._advance(batch, samples, M)
+            y = normalise_by_joint_batch(x, weight, bias, self.eps, joint, window)
+            return self._remembered(y, batch, window)
         sizes = [samples] if M is None else group_sizes(samples, int(M))
         if len(sizes) == 1:
             y = normalise_by_joint_batch(x, weight, bias, self.eps, joint)
         else:
             y = normalise_by_joint_groups(x, weight, bias, self.eps, joint, sizes)
-        if not _in_backward():
+        if not in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
 
@@ -270,10 +292,8 @@ class DialBatchNorm(_BatchNorm):
         if not batch.values and not x.numel():
             return self._forward_native(x)
         if shared is not None and shared.taken:
-            if self.responses is None:
-                self.responses = self._allocated(empty_responses)
-            whole = shared.of(samples)
-            return normalise_by_shared(x, weight, bias, self.eps, whole, self.responses, valid)
+            keep = self._scope is None or not self._scope.holds
+            return normalise_by_shared(x, weight, bias, self.eps, shared.of(samples), keep=keep, valid=valid)
         if batch.values < 2:
             raise few_values(x, batch.values)
         if self.training and shared is None and by_window(self._regime, samples, M) and M is not None:
@@ -282,7 +302,7 @@ class DialBatchNorm(_BatchNorm):
         groups = group_statistics(x, batch, [samples] if M is None or shared else group_sizes(samples, int(M)))
         if shared is not None:
             shared.take(groups.batch, samples, M)
-        if self.training and not _in_backward():
+        if self.training and not in_backward():
             self._track(groups.batch, window_of_batch(groups.batch, samples) if self._has_window() else None)
         return normalise_valid(x, weight, bias, self.eps, groups)
 
@@ -294,50 +314,52 @@ class DialBatchNorm(_BatchNorm):
         return sync_group(self._sync)
 
     def _advance(self, batch: BatchStatistics, samples: int, M: float) -> Tensor:
-        """Return the window with ``batch`` in it, kept unless this is a forward pass run again."""
+        """Return the window with ``batch`` in it, kept; of a forward pass run again, that of its first run."""
         if not torch.compiler.is_compiling() and 4 * samples < M < math.inf:
             self._warn(samples, M)
-        earlier = self._earlier_window if _in_backward() else None
-        before = self.window if earlier is None else earlier
+        if in_backward() and (earlier := self._passes.find(batch, self.eps)) is not None:
+            return earlier
+        before = self.window
         assert before is not None  # noqa: S101 - a layer that comes here has a window
-        window = advance_window(before, batch, samples, window_weight(samples, M))
-        if earlier is None:
-            if not torch.compiler.is_compiling():
-                self._earlier_window = before.clone()
-            self._track(batch, window)
+        with unrecorded():
+            sound = is_sound(before)
+            before = torch.where(sound, before, 0)
+            window = advance_window(before, batch, samples, window_weight(samples, M))
+            self._track(batch, window, sound)
         return window
+
+    def _remembered(self, y: Tensor, batch: BatchStatistics, window: Tensor) -> Tensor:
+        """Return ``y``, after noting the forward pass that made it, should activation checkpointing run it again."""
+        if torch.compiler.is_compiling():
+            if not in_export():
+                self._traced = (
+                    self._passes
+                )  # the compiler refuses this in a checkpoint, which it then leaves uncompiled
+        elif not in_backward():
+            self._passes.add(y, batch, window)
+        return y
 
     def _has_window(self) -> bool:
         """Return whether the layer may have to normalise by a window: with an M, batches can be smaller than it."""
         return self._statistics_batch_size is not None
-
-    def _allocated(self, empty: Callable[..., Tensor]) -> Tensor:
-        like = next((tensor for tensor in (self.weight, self.running_mean, self.window) if tensor is not None), None)
-        with torch.inference_mode(False):  # or it could not be updated outside it
-            dtype = None if like is None else like.dtype
-            return empty(self.num_features, **self._place(self.skipped_batches.device, dtype))
-
-    @staticmethod
-    def _place(device: Any, dtype: torch.dtype | None) -> dict[str, Any]:
-        return {"device": device, "dtype": _at_least_float32(dtype)}
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
         like = x.new_empty(x.shape[1]) if self.weight is None else self.weight
         weight = torch.ones_like(like) if self.weight is None else self.weight
         bias = torch.zeros_like(like) if self.bias is None else self.bias
-        dtype = _at_least_float32(like.dtype)
+        dtype = at_least_float32(like.dtype)
         return weight.to(dtype), bias.to(dtype)
 
     @torch.no_grad()
-    def _track(self, batch: BatchStatistics, window: Tensor | None) -> None:
-        """Update running statistics and window, unless the batch is not finite."""
-        if window is None and not self.track_running_stats:
+    def _track(self, batch: BatchStatistics, window: Tensor | None, sound: Tensor | None = None) -> None:
+        """Update running statistics and window, or count a batch that is not finite, or met a window that was not ``sound``."""
+        if (self._scope is not None and self._scope.holds) or (window is None and not self.track_running_stats):
             return
         finite = batch.variance.max() < math.inf  # and no NaN; where a mean is not finite, the variance is not
-        if window is not None and self.window is not None:
+        if window is not None and self.window is not None and not self._holds_window():
             self.window.copy_(torch.where(finite, window, self.window))
-        self.skipped_batches.add_(~finite)
+        self.skipped_batches.add_(~(finite if sound is None else finite & sound))
         if self.running_mean is None or self.running_var is None or not self.track_running_stats:
             return
         factor: float | Tensor = 0.0 if self.momentum is None else self.momentum
@@ -347,6 +369,10 @@ class DialBatchNorm(_BatchNorm):
                 factor = 1 / self.num_batches_tracked.clamp_min(1).to(self.running_mean.dtype)
         for running, value in ((self.running_mean, batch.mean), (self.running_var, batch.bessel_variance)):
             running.lerp_(torch.where(finite, value, running).to(running.dtype), factor)
+
+    def _holds_window(self) -> bool:
+        """Return whether this pass is to leave no trace: users say so by momentum 0, or by tracking nothing for a while."""
+        return self.momentum == 0 or (self.running_mean is not None and not self.track_running_stats)
 
     def announce_batch(self, samples: int, M: float) -> None:
         """Warn now if batches are small for the M of a network; the layer no longer warns by its own, which may be larger."""
@@ -376,7 +402,7 @@ class DialBatchNorm(_BatchNorm):
             parts.append(f"regime={self._regime}")
         if self.frozen:
             parts.append("frozen=True")
-        if not self.skipped_batches.is_meta:
+        if self.skipped_batches is not None and not self.skipped_batches.is_meta:
             if 0 < self.window_samples < (self._statistics_batch_size or 0) < math.inf:
                 parts.append(f"window_samples={self.window_samples:.3g}")
             if skipped := int(self.skipped_batches):
@@ -404,10 +430,10 @@ class DialBatchNorm(_BatchNorm):
         refuse_script()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DialBatchNorm:
+        held = self.skipped_batches, self.window
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name in ("window", "responses"):
-            if (buffer := self._buffers[name]) is not None:
-                self._buffers[name] = buffer.to(_at_least_float32(buffer.dtype))
+        self.skipped_batches, self.window = held
+        carry(self, fn)
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -420,12 +446,3 @@ def _one_value(x: Tensor) -> UsageError:
         f"got one value per channel in training, input shape {tuple(x.shape)}; its normalised value is always "
         "zero and it would pass no gradient: give more samples (drop_last=True), or freeze the layer"
     )
-
-
-def _at_least_float32(dtype: torch.dtype | None) -> torch.dtype:
-    return torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
-
-
-def _in_backward() -> bool:
-    """Return whether activation checkpointing runs this forward pass again, whose statistics are in already."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

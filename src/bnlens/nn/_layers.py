@@ -50,7 +50,7 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
     One image makes a batch if it has more than one pixel. An empty batch gives an empty output and changes nothing.
     Without running statistics (``track_running_stats=False``) the window works the same; eval mode then uses the
     statistics of the batch at hand, as torch does. A forward pass that activation checkpointing runs again
-    uses the statistics of the first run and updates nothing, if the layer ran just once since the checkpoint began.
+    uses the statistics of its first run and updates nothing.
 
     Warning:
         The window gives each *layer* statistics with the noise of M samples; a whole network has more of it than with BN
@@ -61,9 +61,11 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
     Args:
         num_features: C.
         eps: added to the variance.
-        momentum: weight of a batch in the running statistics; None averages over all batches. The window ignores it.
+        momentum: weight of a batch in the running statistics; None averages over all batches. The window ignores it, but for
+            0, which holds the window too.
         affine: whether there are gamma (``weight``) and beta (``bias``), (C,).
-        track_running_stats: whether there are running statistics.
+        track_running_stats: whether there are running statistics. Set to False on a layer that has them, it holds the window
+            too.
         device: of parameters and buffers.
         dtype: of parameters and running statistics.
         statistics_batch_size: M; None, an int from 2 on, or ``math.inf``.
@@ -76,9 +78,9 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         window: the window, (4, C), float32 or wider, not in the ``state_dict``: mean, biased variance, weight seen so far,
             sum of squared weights of single samples; None where M is None.
         window_samples: samples the window is worth by now; it grows to M.
-        responses: what :func:`bnlens.shared_statistics` averages for the backward pass, (3, C), not in the ``state_dict``;
-            None until it is used.
-        skipped_batches: batches that were not finite, not in the ``state_dict``.
+        responses: what :func:`bnlens.shared_statistics` keeps for later backward passes, by stream, not in the ``state_dict``.
+        skipped_batches: batches that were not finite, or came to a window that was not, in its place of which they began a new
+            one; not in the ``state_dict``. None on the meta device, as is the window.
 
     Shape:
         Input and output (N, C, H, W), as torch's.

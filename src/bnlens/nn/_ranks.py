@@ -13,7 +13,16 @@ from torch import Tensor
 from bnlens.errors import UsageError
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, statistics_dtype
 
-__all__ = ["JointBatch", "check_batch_sizes", "check_sync", "gather_joint_batch", "gather_rows", "merged", "sync_group"]
+__all__ = [
+    "JointBatch",
+    "check_batch_sizes",
+    "check_sync",
+    "gather_joint_batch",
+    "gather_rows",
+    "merged",
+    "several_ranks",
+    "sync_group",
+]
 
 
 def check_sync(value: Any) -> bool | dist.ProcessGroup:
@@ -41,6 +50,11 @@ def sync_group(sync: bool | dist.ProcessGroup) -> dist.ProcessGroup | None:
         )
     group = dist.group.WORLD if sync is True else sync
     return group if dist.get_world_size(group) > 1 else None
+
+
+def several_ranks() -> bool:
+    """Return whether this process is one of several ranks."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 class JointBatch(NamedTuple):

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bnlens.errors import UsageError
+from bnlens.nn._responses import Means
 from bnlens.nn._statistics import BatchStatistics, statistics_dtype
 
-__all__ = ["Shared", "empty_responses", "normalise_by_shared"]
+__all__ = ["Shared", "normalise_by_shared"]
 
 
 @dataclass
@@ -23,11 +24,13 @@ class Shared:
         batch: statistics of all samples; None until the pass over all of them has run the layer.
         samples: how many there are.
         taken: whether that pass is over.
+        means: backward statistics of all samples, as far as they are known.
     """
 
     batch: BatchStatistics | None = None
     samples: int = 0
     taken: bool = False
+    means: Means | None = None
 
     def take(self, batch: BatchStatistics, samples: int, statistics_batch_size: float | None) -> None:
         """Keep the statistics that the pass over all samples found.
@@ -46,51 +49,36 @@ class Shared:
             )
         self.batch, self.samples = batch, samples
 
-    def of(self, samples: int) -> BatchStatistics:
-        """Return the statistics, for a micro-batch of this many samples.
+    def of(self, samples: int) -> Means:
+        """Return the statistics of all samples, forward and backward, for a micro-batch of this many samples.
 
         Raises:
             UsageError: the pass over all samples did not run the layer, or was over fewer samples.
         """
-        if self.batch is None:
+        if self.means is None:
             raise UsageError("a layer that the pass over all samples did not run has no statistics to share")
         if samples > self.samples:
             raise UsageError(
                 f"a batch of {samples} samples cannot be part of the {self.samples} whose statistics are shared"
             )
-        return self.batch
-
-
-def empty_responses(num_features: int, *, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
-    """Return responses that have seen nothing, (3, C).
-
-    Rows: mean over values of dy and of dy xhat, with dy the gradient of the layer's output; total weight of what was seen,
-    from 0 to 1. The first two are means only once divided by the third.
-    """
-    return torch.zeros(3, num_features, device=device, dtype=dtype)
+        return self.means
 
 
 def normalise_by_shared(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    eps: float,
-    whole: BatchStatistics,
-    responses: Tensor,
-    valid: Tensor | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, means: Means, *, keep: bool, valid: Tensor | None = None
 ) -> Tensor:
     r"""Return gamma (x - mu) / sqrt(var + eps) + beta by the statistics of all samples, with nearly BN's gradient over them.
 
     With <.> the mean over all M samples' values, BN has :math:`dx = \gamma (dy - <dy> - \hat x <dy \hat x>) / \sigma`. A
-    micro-batch of m samples knows its share s = m / M of these means. In place of the rest stands the past: the means are
-    exponential averages with weight s, the micro-batch included. The expected gradient is BN's but for terms of the order
-    of 1 / M, because the other micro-batches depend on this one through the statistics and the past does not.
+    micro-batch knows its own share of these means, and those of the micro-batches whose backward pass came before. In place of
+    the rest stands the past, see `bnlens.nn._responses`. The expected gradient is BN's but for terms of the order
+    of 1 / M, because the later micro-batches depend on this one through the statistics and the past does not.
 
-    Input, gamma, beta and epsilon as of `bnlens.nn._window.normalise_by_window`; ``whole`` has the statistics of all samples,
+    Input, gamma, beta and epsilon as of `bnlens.nn._window.normalise_by_window`; ``means`` has the statistics of all samples,
     those of ``x`` among them: of the values that ``valid`` (N, 1, ...) marks, if it is given. The backward pass adds this
-    micro-batch to ``responses`` (3, C), if it is finite.
+    micro-batch to them, if it is finite and ``keep`` is set.
     """
-    y: Tensor = _Shared.apply(x, weight, bias, eps, whole, responses, valid)  # type: ignore[no-untyped-call]
+    y: Tensor = _Shared.apply(x, weight, bias, eps, means, keep, valid)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -104,15 +92,15 @@ class _Shared(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         eps: float,
-        whole: BatchStatistics,
-        responses: Tensor,
+        means: Means,
+        keep: bool,
         valid: Tensor | None,
     ) -> Tensor:
         """Normalise by the statistics of all samples."""
-        ctx.save_for_backward(x, weight, whole.mean, whole.variance, valid)
-        # not saved as the other tensors are: micro-batches that run before this one's backward pass may change it
-        ctx.eps, ctx.values, ctx.responses = eps, whole.values, responses
-        y: Tensor = torch.native_batch_norm(x, weight, bias, whole.mean, whole.variance, False, 0.0, eps)[0]
+        mean, variance, _ = means.batch
+        ctx.save_for_backward(x, weight, mean, variance, valid)
+        ctx.eps, ctx.means, ctx.keep = eps, means, keep
+        y: Tensor = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]
         return y
 
     @staticmethod
@@ -124,10 +112,7 @@ class _Shared(torch.autograd.Function):
             grad, x, weight, mean, variance, None, None, False, ctx.eps, [True] * 3
         )
         values = x.numel() // x.shape[1] if valid is None else int(valid.sum())
-        share = values / ctx.values
-        own = torch.stack([dbeta, dgamma]).to(ctx.responses.dtype) / max(values, 1)
-        responses = torch.lerp(ctx.responses, torch.cat([own, torch.ones_like(own[:1])]), share)
-        of_all = responses[:2] / responses[2]
+        of_all = ctx.means.take(torch.stack([dbeta, dgamma]), values, keep=ctx.keep)
         invstd = (variance + ctx.eps).rsqrt()
         scale = weight * invstd
         slope = -scale * of_all[1] * invstd
@@ -137,5 +122,4 @@ class _Shared(torch.autograd.Function):
         if valid is not None:  # padding is in no statistics
             slope, shift = (term.where(valid, 0) for term in (slope, shift))
         dx = dx.to(wide).addcmul_(x.to(wide), slope).add_(shift).to(x.dtype)
-        ctx.responses.copy_(torch.where(responses.isfinite().all(), responses, ctx.responses))
         return dx, dgamma, dbeta, None, None, None, None

@@ -15,6 +15,7 @@ from bnlens.nn._statistics import BatchStatistics
 __all__ = [
     "advance_window",
     "empty_window",
+    "is_sound",
     "matching_window",
     "normalise_by_window",
     "window_of_batch",
@@ -94,6 +95,12 @@ def advance_window(window: Tensor, batch: BatchStatistics, samples: int, weight:
             torch.addcmul(rest * rest * concentration, share, share / samples),
         ]
     )
+
+
+def is_sound(window: Tensor) -> Tensor:
+    """Return whether all of a window is finite, a tensor without dimensions."""
+    largest: Tensor = torch.linalg.vector_norm(window, math.inf)
+    return largest < math.inf
 
 
 def normalise_by_window(
