@@ -128,7 +128,9 @@ class DialBatchNorm(_BatchNorm):
             self.window.zero_()
 
     def reset_running_stats(self) -> None:
-        """Reset the running statistics, the window and the count of skipped batches."""
+        """Reset the running statistics, the window and the count of skipped batches; a frozen layer keeps them all."""
+        if vars(self).get("frozen"):  # not there yet when torch's __init__ calls this
+            return
         super().reset_running_stats()
         if "window" in self._buffers:  # not yet when torch's __init__ calls this
             self.reset_window()
@@ -137,6 +139,8 @@ class DialBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if self.frozen:  # whatever has set the mode
+            return self._forward_native(input)
         if self.training and self._scope is not None and (shared := self._shared()) is not None:
             return self._forward_shared(input, shared)
         if self.training and (group := self._sync_group()) is not None:
@@ -160,6 +164,9 @@ class DialBatchNorm(_BatchNorm):
         return y
 
     def _forward_native(self, x: Tensor) -> Tensor:
+        if self.frozen:
+            mean, variance = self.running_mean, self.running_var
+            return torch.nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
         if not self.training:
             result: Tensor = super().forward(x)
             return result

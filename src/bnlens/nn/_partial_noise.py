@@ -31,7 +31,7 @@ class _PartialNoise(DialBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...); in eval mode by the running statistics, as torch does."""
-        if not self.training:
+        if not self.training or self.frozen:
             return super().forward(input)
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if self.sync is not False:
