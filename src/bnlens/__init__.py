@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bnlens.conversion import revert as revert
     from bnlens.errors import BnlensError as BnlensError
     from bnlens.measure import Report as Report
+    from bnlens.measure import dead_channels as dead_channels
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
     from bnlens.nn import freeze as freeze
@@ -38,6 +39,7 @@ _NAMES = {
     "Report": "measure",
     "cite": "citing",
     "convert": "conversion",
+    "dead_channels": "measure",
     "freeze": "nn",
     "recalibrate": "measure",
     "report": "measure",
@@ -53,6 +55,7 @@ __all__ = [
     "__version__",
     "cite",
     "convert",
+    "dead_channels",
     "freeze",
     "recalibrate",
     "report",

@@ -8,6 +8,7 @@ network ``as_loaded``, explained at `NetworkResult`, and for layers ``channels``
 """
 
 from bnlens.measure._compare import Comparison, Difference
+from bnlens.measure._dead import dead_channels
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._recalibrate import Recalibration, recalibrate
 from bnlens.measure._report import Prediction, Predictions, Report
@@ -26,6 +27,7 @@ __all__ = [
     "Predictions",
     "Recalibration",
     "Report",
+    "dead_channels",
     "recalibrate",
     "report",
 ]
