@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bnlens.errors import BnlensError as BnlensError
     from bnlens.measure import Report as Report
     from bnlens.measure import dead_channels as dead_channels
+    from bnlens.measure import merge_statistics as merge_statistics
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
     from bnlens.nn import freeze as freeze
@@ -41,6 +42,7 @@ _NAMES = {
     "convert": "conversion",
     "dead_channels": "measure",
     "freeze": "nn",
+    "merge_statistics": "measure",
     "recalibrate": "measure",
     "report": "measure",
     "revert": "conversion",
@@ -57,6 +59,7 @@ __all__ = [
     "convert",
     "dead_channels",
     "freeze",
+    "merge_statistics",
     "recalibrate",
     "report",
     "revert",
