@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bnlens.conversion import revert as revert
     from bnlens.errors import BnlensError as BnlensError
     from bnlens.measure import Report as Report
+    from bnlens.measure import dead_channels as dead_channels
+    from bnlens.measure import merge_statistics as merge_statistics
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
     from bnlens.nn import freeze as freeze
@@ -42,9 +44,11 @@ _NAMES = {
     "Report": "measure",
     "cite": "citing",
     "convert": "conversion",
+    "dead_channels": "measure",
     "freeze": "nn",
     "load_window_state": "nn",
     "masked": "nn",
+    "merge_statistics": "measure",
     "recalibrate": "measure",
     "report": "measure",
     "revert": "conversion",
@@ -61,9 +65,11 @@ __all__ = [
     "__version__",
     "cite",
     "convert",
+    "dead_channels",
     "freeze",
     "load_window_state",
     "masked",
+    "merge_statistics",
     "recalibrate",
     "report",
     "revert",

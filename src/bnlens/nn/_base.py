@@ -156,7 +156,9 @@ class DialBatchNorm(_BatchNorm):
         settle(self)
 
     def reset_running_stats(self) -> None:
-        """Reset the running statistics, the window and the count of skipped batches."""
+        """Reset the running statistics, the window and the count of skipped batches; a frozen layer keeps them all."""
+        if vars(self).get("frozen"):  # not there yet when torch's __init__ calls this
+            return
         super().reset_running_stats()
         if "frozen" in vars(self):  # not yet when torch's __init__ calls this
             self.reset_window()
@@ -170,6 +172,8 @@ class DialBatchNorm(_BatchNorm):
         :func:`bnlens.masked`.
         """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if self.frozen:  # whatever has set the mode
+            return self._forward_native(input)
         if self.training and not is_settled(self):
             settle(self, input.device)
         scope = self._scope
@@ -212,6 +216,9 @@ class DialBatchNorm(_BatchNorm):
         return None if scope is None or not scope.is_here or scope.mask is None else scope.mask(input)
 
     def _forward_native(self, x: Tensor) -> Tensor:
+        if self.frozen:
+            mean, variance = self.running_mean, self.running_var
+            return torch.nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
         if not self.training:
             result: Tensor = super().forward(x)
             return result
