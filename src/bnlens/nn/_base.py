@@ -16,10 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes, normalise_by_groups
+from bnlens.nn._one_value import refuse_one_value
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._scope import Scope
 from bnlens.nn._shared import Shared, empty_responses, normalise_by_shared
-from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
+from bnlens.nn._statistics import BatchStatistics, batch_statistics, check_eps, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._window import advance_window, empty_window, normalise_by_window, window_of_batch, window_weight
 
@@ -137,6 +138,8 @@ class DialBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...): in eval mode exactly as torch does."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        if self.training:
+            check_eps(self.eps)
         if self.training and self._scope is not None and (shared := self._shared()) is not None:
             return self._forward_shared(input, shared)
         if self.training and (group := self._sync_group()) is not None:
@@ -145,7 +148,7 @@ class DialBatchNorm(_BatchNorm):
         if not self.training or values == 0:
             return self._forward_native(input)
         if values == input.shape[1]:
-            raise _one_value(input)
+            refuse_one_value(input, self.window)
         M = self._statistics_batch_size
         weight, bias = self._affine(input)
         if M is not None and samples < M:
@@ -185,7 +188,7 @@ class DialBatchNorm(_BatchNorm):
                 self.responses = self._allocated(empty_responses)
             return normalise_by_shared(x, weight, bias, self.eps, batch, self.responses)
         if x.numel() == x.shape[1]:
-            raise _one_value(x)
+            refuse_one_value(x)
         y, batch = normalise_by_batch(x, weight, bias, self.eps)
         shared.take(batch, x.shape[0], self._statistics_batch_size)
         self._track(batch, window_of_batch(batch, x.shape[0]) if self._has_window() else None)
@@ -204,7 +207,7 @@ class DialBatchNorm(_BatchNorm):
         if samples == 0:
             return self._forward_native(x)
         if batch.values == 1:
-            raise _one_value(x)
+            refuse_one_value(x, self.window)
         weight, bias = self._affine(x)
         if M is not None and samples < M:
             return normalise_by_joint_batch(x, weight, bias, self.eps, joint, self._advance(batch, samples, M))
@@ -271,6 +274,8 @@ class DialBatchNorm(_BatchNorm):
         self.skipped_batches.add_(~finite)
         if self.running_mean is None or self.running_var is None or not self.track_running_stats:
             return
+        if batch.values == 1:  # without Bessel variance
+            return
         factor: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(finite)
@@ -322,13 +327,6 @@ class DialBatchNorm(_BatchNorm):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self.reset_window()  # it describes the weights that were there before
-
-
-def _one_value(x: Tensor) -> UsageError:
-    return UsageError(
-        f"got one value per channel in training, input shape {tuple(x.shape)}; its normalised value is always "
-        "zero and it would pass no gradient: give more samples (drop_last=True), or freeze the layer"
-    )
 
 
 def _at_least_float32(dtype: torch.dtype | None) -> torch.dtype:

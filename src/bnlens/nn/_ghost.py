@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnlens.nn import _cpu, _gpu
+from bnlens.nn import _cpu, _cpu_rows, _gpu
 from bnlens.nn._ghost_plain import backward_plain, forward_plain, moments_plain
 from bnlens.nn._groups import equal_groups
-from bnlens.nn._statistics import BatchStatistics, statistics_dtype
+from bnlens.nn._statistics import BatchStatistics
 
 __all__ = ["group_sizes", "normalise_by_groups"]
 
@@ -48,16 +48,20 @@ def normalise_by_groups(
 
 
 class _Ghost(torch.autograd.Function):
-    """The groups in one node of the graph: plain operations where a compiler fuses them, else the device's own kernels."""
+    """The groups in one node of the graph: plain operations where a compiler fuses them, else kernels."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
         """Return the output and, per group, mean, 1 / sqrt(variance + eps), biased variance: (3, k, C)."""
         if torch.compiler.is_compiling():
             return forward_plain(x, weight, bias, eps, sizes)
-        if (kernels := _kernels(x)) is not None:
-            return _forward_by(kernels, x, weight, bias, eps, sizes)
-        return _forward_sliced(x, weight, bias, eps, sizes)
+        x = _in_order(x)
+        kernels = _kernels(x)
+        mean, variance = kernels.group_moments(x, sizes)
+        invstd = (variance + eps).rsqrt()
+        scale = weight * invstd
+        y = kernels.affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
+        return y, torch.stack([mean, invstd, variance])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -71,40 +75,34 @@ class _Ghost(torch.autograd.Function):
         """Return the gradients of ``x``, ``weight`` and ``bias``."""
         x, weight, saved = ctx.saved_tensors
         mean, invstd, _ = saved
-        kernels = _kernels(x)
         if torch.compiler.is_compiling():
             dx, dweights, dbiases = backward_plain(grad, x, weight, mean, invstd, ctx.sizes)
-        elif kernels is not None and not torch.is_grad_enabled():
-            dx, dweights, dbiases = _backward_by(kernels, grad, x, weight, mean, invstd, ctx.sizes)
-        elif kernels is _gpu:  # to be differentiated once more, through the statistics too, which are hence found again
+        elif torch.is_grad_enabled():  # to be differentiated once more, through the statistics too, hence found again
             mean, variance = moments_plain(x, ctx.sizes)
             dx, dweights, dbiases = backward_plain(grad, x, weight, mean, (variance + ctx.eps).rsqrt(), ctx.sizes)
-        else:  # the native call can be differentiated once more
-            dx, dweights, dbiases = _backward_sliced(grad, x, weight, mean, invstd, ctx.eps, ctx.sizes)
+        else:
+            dx, dweights, dbiases = _backward(grad, x, weight, mean, invstd, ctx.sizes)
         return dx, dweights.sum(0), dbiases.sum(0), None, None
 
 
-def _kernels(x: Tensor) -> ModuleType | None:
-    """Return the module whose functions take all groups at once, if there is one for ``x``."""
+def _in_order(x: Tensor) -> Tensor:
+    """Return ``x``, on a CPU copied unless its samples follow each other, each with its channels first or last in memory."""
+    return x if x.device.type != "cpu" or x.movedim(1, -1).is_contiguous() else x.contiguous()
+
+
+def _kernels(x: Tensor) -> ModuleType:
+    """Return the module of the kernels for ``x``."""
     if x.device.type != "cpu":
         return _gpu
-    return _cpu if _cpu.has_fast_groups(x) else None
+    return _cpu if _cpu.has_fast_groups(x) else _cpu_rows
 
 
-def _forward_by(
-    kernels: ModuleType, x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]
-) -> tuple[Tensor, Tensor]:
-    """Normalise by the kernels of `bnlens.nn._cpu` or `bnlens.nn._gpu`."""
-    mean, variance = kernels.group_moments(x, sizes)
-    invstd = (variance + eps).rsqrt()
-    scale = weight * invstd
-    y = kernels.affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
-    return y, torch.stack([mean, invstd, variance])
-
-
-def _backward_by(
-    kernels: ModuleType, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]
+def _backward(
+    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient of ``x``, and of ``weight`` and ``bias`` per group, (k, C) each."""
+    x = _in_order(x)
+    kernels = _kernels(x)
     dweights, dbiases = kernels.group_gradients(grad, x, mean, invstd, sizes)
     # gamma / sigma (grad - its mean - xhat times the mean of grad xhat), sorted by x and grad
     scale = weight * invstd
@@ -112,30 +110,6 @@ def _backward_by(
     of_x = share * invstd * dweights
     dx = kernels.two_term_by_groups(x, of_x, grad, scale, share * dbiases - of_x * mean, sizes)
     return dx, dweights, dbiases
-
-
-def _forward_sliced(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Make one native call per contiguous slice."""
-    y = torch.empty_like(x)
-    saved = torch.zeros(4, len(sizes), x.shape[1], dtype=statistics_dtype(x), device=x.device)
-    for i, (part, out) in enumerate(zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)):
-        mean, invstd, bessel, scratch = saved[:, i]
-        torch.native_batch_norm(part, weight, bias, scratch, bessel, True, 1.0, eps, out=(out, mean, invstd))
-    values = _values(x, sizes, saved)
-    saved[2].mul_((values - 1) / values)
-    return y, saved[:3]
-
-
-def _backward_sliced(
-    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, eps: float, sizes: list[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    # with out= the kernel would copy what it writes elsewhere, as cat does
-    results = [
-        torch.ops.aten.native_batch_norm_backward(g, part, weight, None, None, mu, inverse, True, eps, [True] * 3)
-        for g, part, mu, inverse in zip(torch.split(grad, sizes), torch.split(x, sizes), mean, invstd, strict=True)
-    ]
-    parts, dweights, dbiases = zip(*results, strict=True)
-    return torch.cat(parts), torch.stack(dweights), torch.stack(dbiases)
 
 
 def _values(x: Tensor, sizes: list[int], like: Tensor) -> Tensor:
