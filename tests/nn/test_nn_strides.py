@@ -72,7 +72,7 @@ def layer_of(x: Tensor, M: float | None, **kwargs: object) -> nn.Module:
 
 
 def passes(layer: nn.Module, x: Tensor, cotangent: Tensor, *, twice: bool) -> dict[str, Tensor]:
-    """Output, gradients and buffers of a forward and backward pass; ``twice``: and the gradient of a penalty on the gradient."""
+    """Output, gradients and buffers of a pass; ``twice``: and the gradient of a penalty on the gradient."""
     leaf = x.detach().requires_grad_()
     y = layer(leaf)
     inputs = {"input": leaf, **dict(layer.named_parameters())}
@@ -93,7 +93,9 @@ def test_any_layout_gives_what_contiguous_tensors_give(M, case):
     other = copy.deepcopy(layer)
     layer(first)
     other(first.contiguous())
-    twice = bool((x.var([d for d in range(x.ndim) if d != 1]) > 0).all())  # else rounding is divided by powers of epsilon
+    twice = bool(
+        (x.var([d for d in range(x.ndim) if d != 1]) > 0).all()
+    )  # else rounding is divided by powers of epsilon
     found = passes(layer, x, cotangent, twice=twice)
     assert_same(found, passes(other, x.contiguous(), cotangent.contiguous(), twice=twice), EXACT)
     for each in (layer, other):
@@ -126,7 +128,9 @@ def test_shared_statistics_too(case):
     found = []
     for each, given_one, dy in ((layer, x, cotangent), (other, x.contiguous(), cotangent.contiguous())):
         with bnlens.shared_statistics(each, given_one):
-            found.append([passes(each, part, g, twice=False) for part, g in zip(given_one.split(3), dy.split(3), strict=True)])
+            found.append(
+                [passes(each, part, g, twice=False) for part, g in zip(given_one.split(3), dy.split(3), strict=True)]
+            )
     for one, same in zip(*found, strict=True):
         assert_same(one, same, EXACT)
 
@@ -147,9 +151,7 @@ def test_over_ranks_too(gloo_pool: GlooPool, layout, M):
     x, cotangent = (LAYOUTS[layout](t) for t in torch.randn(2, *shape, dtype=torch.float64) + 1)
     layer = layer_of(x, M, sync=True)
     found, expected = (
-        gloo_pool.run(
-            on_a_rank, [(layer, *(t[cut] for t in given_ones)) for cut in (slice(0, 3), slice(3, 8))]
-        )
+        gloo_pool.run(on_a_rank, [(layer, *(t[cut] for t in given_ones)) for cut in (slice(0, 3), slice(3, 8))])
         for given_ones in ((x, cotangent), (x.contiguous(), cotangent.contiguous()))
     )
     for one, other in zip(found, expected, strict=True):
