@@ -29,11 +29,11 @@ def group_moments(x: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
             found.append(torch.batch_norm_update_stats(part, None, None, 1.0))
         join = torch.stack
     else:
-        for _, (part,) in _by_rows(sizes, x):
-            mean = part.mean(1)
-            found.append((mean, (part - mean.unsqueeze(1)).square_().mean(1)))
+        for (part,), _ in _in_cache(sizes, (_rows(x),), (), channels=-1, whole=True):
+            mean = part.mean((1, 2), keepdim=True)
+            found.append((mean, (part - mean).square_().mean((1, 2), keepdim=True)))
         join = torch.cat
-    mean, variance = (join(tables) for tables in zip(*found, strict=True))
+    mean, variance = (join(tables).view(-1, x.shape[1]) for tables in zip(*found, strict=True))
     return mean, variance
 
 
@@ -41,26 +41,23 @@ def group_gradients(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, sizes
     """Return the sums over each group of ``grad`` times the normalised ``x``, and of ``grad``, (k, C) each."""
     found = []
     if are_large(x, sizes):
-        ones = torch.ones_like(mean[0])  # its type is that of the sums
         for (part, g), mu, inverse in zip(_by_group(sizes, x, grad), mean, invstd, strict=True):
             _, *sums = torch.ops.aten.native_batch_norm_backward(
-                g, part, ones, None, None, mu, inverse, True, 0.0, [False, True, True]
+                g, part, None, None, None, mu, inverse, True, 0.0, [False, True, True]
             )
             found.append(sums)
-        join = torch.stack
-    else:
-        for groups, (part, g) in _by_rows(sizes, x, grad):
-            centred = part - mean[groups].unsqueeze(1)
-            found.append([centred.mul_(g).sum(1).mul_(invstd[groups]), g.sum(1)])
-        join = torch.cat
-    weighted, plain = (join(tables) for tables in zip(*found, strict=True))
-    return weighted, plain
+        weighted, plain = (torch.stack(tables) for tables in zip(*found, strict=True))
+        return weighted, plain
+    for (part, g), (mu,) in _in_cache(sizes, (_rows(x), _rows(grad)), (mean,), channels=-1, whole=True):
+        found.append([(part - mu).mul_(g).sum((1, 2)), g.sum((1, 2))])
+    weighted, plain = (torch.cat(tables) for tables in zip(*found, strict=True))
+    return weighted.mul_(invstd), plain
 
 
 def affine_by_groups(x: Tensor, scale: Tensor, shift: Tensor, sizes: list[int]) -> Tensor:
     """Return ``scale * x + shift``, both (k, C), in the layout of ``x``."""
     y = torch.empty_like(x)
-    for (part, out), (factor, term) in _with_tables(sizes, (x, y), (scale, shift)):
+    for (part, out), (factor, term) in _in_cache(sizes, (x, y), (scale, shift)):
         torch.addcmul(term, part, factor, out=out)
     return y
 
@@ -70,7 +67,7 @@ def two_term_by_groups(
 ) -> Tensor:
     """Return ``of_x * x + of_grad * grad + shift``, these (k, C), in the layout of ``x``."""
     y = torch.empty_like(x)
-    for (part, g, out), (first, second, term) in _with_tables(sizes, (x, grad, y), (of_x, of_grad, shift)):
+    for (part, g, out), (first, second, term) in _in_cache(sizes, (x, grad, y), (of_x, of_grad, shift)):
         torch.addcmul(term, part, first, out=out).addcmul_(g, second)
     return y
 
@@ -90,37 +87,40 @@ def _by_group(sizes: list[int], *tensors: Tensor) -> Iterator[tuple[Tensor, ...]
     return zip(*(torch.split(tensor, [pixels * size for size in sizes]) for tensor in rows), strict=True)
 
 
-def _by_rows(sizes: list[int], *tensors: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
-    """Yield, for groups of one size that fit into the cache together, their place and the tensors' parts, (groups, rows, C)."""
-    rows = [_rows(tensor) for tensor in tensors]
-    for groups, samples in _parts(tensors[0], sizes):
-        shape = (groups.stop - groups.start, -1, tensors[0].shape[1])
-        yield groups, [tensor[samples].view(shape) for tensor in rows]
+def _in_cache(
+    sizes: list[int],
+    tensors: tuple[Tensor, ...],
+    tables: tuple[Tensor, ...],
+    *,
+    channels: int = 1,
+    whole: bool = False,
+) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """Yield groups of one size that fit into the cache together, or a part of one that does not.
 
-
-def _with_tables(
-    sizes: list[int], tensors: tuple[Tensor, ...], tables: tuple[Tensor, ...]
-) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Yield parts of the tensors, (groups, size, C, ...), and their rows of the tables (k, C), to be broadcast to these."""
-    of_image = tensors[0].shape[1:]
-    shape = (-1, 1, of_image[0], *(1 for _ in of_image[1:]))
-    for groups, samples in _parts(tensors[0], sizes):
-        parts = [tensor[samples].view(groups.stop - groups.start, -1, *of_image) for tensor in tensors]
-        yield parts, [table[groups].view(shape) for table in tables]
-
-
-def _parts(x: Tensor, sizes: list[int]) -> Iterator[tuple[slice, slice]]:
-    """Yield the places of groups of one size, or of one, and of samples of theirs that fit into the cache together."""
-    fit = max(1, _VALUES_AT_ONCE * x.shape[0] // x.numel())
+    Args:
+        sizes: of the groups.
+        tensors: (N, ...) of one shape; they come as (groups, samples, ...).
+        tables: (k, C); they come in the shape that broadcasts to these.
+        channels: the dimension of channels in the tensors.
+        whole: yield a group that does not fit as a whole.
+    """
+    x = tensors[0]
+    at_once = max(1, _VALUES_AT_ONCE * x.shape[0] // x.numel())
+    shape = [1] * x.ndim
+    shape[channels] = x.shape[channels]
     for groups, samples, size in equal_groups(sizes):
-        step = max(1, fit // size)
-        for start in range(groups.start, groups.stop, step):
-            stop = min(start + step, groups.stop)
-            first, last = (samples.start + (group - groups.start) * size for group in (start, stop))
-            pieces = range(first, last, last - first if size <= fit else fit)
-            yield from ((slice(start, stop), slice(piece, min(piece + pieces.step, last))) for piece in pieces)
+        k = groups.stop - groups.start
+        parts = [tensor[samples].view(k, size, *x.shape[1:]) for tensor in tensors]
+        rows = [table[groups].view(k, *shape) for table in tables]
+        for together in zip(*(torch.split(each, max(1, at_once // size)) for each in [*parts, *rows]), strict=True):
+            of_tensors, of_tables = together[: len(parts)], together[len(parts) :]
+            if whole or size <= at_once:
+                yield of_tensors, of_tables
+                continue
+            for pieces in zip(*(torch.split(each, at_once, 1) for each in of_tensors), strict=True):
+                yield pieces, of_tables
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Return ``x`` as (N, ..., C), contiguous: a view where its channels are last in memory."""
-    return x.movedim(1, -1).contiguous()
+    """Return ``x`` as (N, pixels, C), contiguous: a view where its channels are last in memory."""
+    return x.movedim(1, -1).contiguous().view(x.shape[0], -1, x.shape[1])
