@@ -96,6 +96,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/network_cost.py
 	$(BIN)/python benchmarks/theory_cost.py
 	$(BIN)/python benchmarks/layer_cost.py
+	$(BIN)/python benchmarks/small_groups.py
 	$(BIN)/python benchmarks/sharing_cost.py
 	$(BIN)/python benchmarks/train_cost.py
 	$(BIN)/python benchmarks/page_load.py

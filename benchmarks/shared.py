@@ -118,7 +118,7 @@ def save(out: Path, result: Mapping[str, Any]) -> None:
 
 
 def machine_facts() -> dict[str, object]:
-    """Processor, cores, threads, load of the last minute, system and versions, as JSON data."""
+    """Processor, cores, its vectors that torch uses, threads, load of the last minute, system and versions, as JSON data."""
     try:
         bnlens = version("bnlens")
     except PackageNotFoundError:
@@ -129,6 +129,7 @@ def machine_facts() -> dict[str, object]:
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
         "torch_threads": torch.get_num_threads(),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",

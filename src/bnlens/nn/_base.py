@@ -19,6 +19,7 @@ from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._graphs import is_exporting
 from bnlens.nn._masked import count_valid, few_values, group_statistics, normalise_valid
+from bnlens.nn._one_value import refuse_one_value
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
 from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
@@ -26,7 +27,7 @@ from bnlens.nn._responses import Responses
 from bnlens.nn._scope import Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
 from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
-from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
+from bnlens.nn._statistics import BatchStatistics, batch_statistics, check_eps, normalise_by_batch
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
 from bnlens.nn._window import advance_window, is_sound, normalise_by_window, window_of_batch, window_weight
@@ -174,8 +175,10 @@ class DialBatchNorm(_BatchNorm):
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if self.frozen:  # whatever has set the mode
             return self._forward_native(input)
-        if self.training and not is_settled(self):
-            settle(self, input.device)
+        if self.training:
+            check_eps(self.eps)
+            if not is_settled(self):
+                settle(self, input.device)
         scope = self._scope
         if (mask is not None or (scope is not None and scope.mask is not None)) and (
             self.training or self.running_mean is None
@@ -191,7 +194,7 @@ class DialBatchNorm(_BatchNorm):
         if not self.training or values == 0:
             return self._forward_native(input)
         if values == input.shape[1]:
-            raise _one_value(input)
+            refuse_one_value(input, self.window)
         M = self._statistics_batch_size
         weight, bias = self._affine(input)
         if by_window(self._regime, samples, M) and M is not None:
@@ -252,7 +255,7 @@ class DialBatchNorm(_BatchNorm):
             keep = self._scope is None or not self._scope.holds
             return normalise_by_shared(x, weight, bias, self.eps, means, keep=keep)
         if x.numel() == x.shape[1]:
-            raise _one_value(x)
+            refuse_one_value(x)
         y, batch = normalise_by_batch(x, weight, bias, self.eps)
         shared.take(batch, x.shape[0], self._statistics_batch_size)
         self._track(batch, window_of_batch(batch, x.shape[0]) if self._has_window() else None)
@@ -271,7 +274,7 @@ class DialBatchNorm(_BatchNorm):
         if samples == 0:
             return self._forward_native(x)
         if batch.values == 1:
-            raise _one_value(x)
+            refuse_one_value(x, self.window)
         weight, bias = self._affine(x)
         if by_window(self._regime, samples, M) and M is not None:
             window = self._advance(batch, samples, M)
@@ -370,6 +373,8 @@ class DialBatchNorm(_BatchNorm):
         self.skipped_batches.add_(~(finite if sound is None else finite & sound))
         if self.running_mean is None or self.running_var is None or not self.track_running_stats:
             return
+        if batch.values == 1:  # without Bessel variance
+            return
         factor: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(finite)
@@ -447,10 +452,3 @@ class DialBatchNorm(_BatchNorm):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self.reset_window()  # it describes the weights that were there before
-
-
-def _one_value(x: Tensor) -> UsageError:
-    return UsageError(
-        f"got one value per channel in training, input shape {tuple(x.shape)}; its normalised value is always "
-        "zero and it would pass no gradient: give more samples (drop_last=True), or freeze the layer"
-    )

@@ -57,12 +57,8 @@ def group_gradients(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, sizes
 
 def affine_by_groups(x: Tensor, scale: Tensor, shift: Tensor, sizes: list[int]) -> Tensor:
     """Return ``scale * x + shift``, both (k, C)."""
-    weight, bias = (_by_images(table, sizes).view(-1) for table in (scale, shift))
-    zeros, ones = torch.zeros_like(weight), torch.ones_like(weight)
-    flat = (1, len(weight), -1)
-    y = torch.empty_like(x)  # written to through a view: a view of an output would refuse to be changed in place
-    unused = weight.new_empty(2, 0)
-    torch.native_batch_norm(x.view(flat), weight, bias, zeros, ones, False, 0.0, 0.0, out=(y.view(flat), *unused))
+    y = torch.empty_like(x)
+    _affine(x, _by_images(scale, sizes), _by_images(shift, sizes), y)
     return y
 
 
@@ -70,8 +66,25 @@ def two_term_by_groups(
     x: Tensor, of_x: Tensor, grad: Tensor, of_grad: Tensor, shift: Tensor, sizes: list[int]
 ) -> Tensor:
     """Return ``of_x * x + of_grad * grad + shift``, these (k, C)."""
-    y = affine_by_groups(x, of_x, shift, sizes)
-    return y.addcmul_(grad, _by_images(of_grad, sizes).view(*y.shape[:2], *(1 for _ in y.shape[2:])))
+    y = torch.empty_like(x)
+    tables = (_by_images(table, sizes) for table in (of_x, of_grad, shift))
+    images = max(1, _VALUES_AT_ONCE * x.shape[0] // x.numel())
+    parts = (torch.split(tensor, images) for tensor in (x, grad, y, *tables))
+    for part, g, out, first, second, term in zip(*parts, strict=True):
+        # what the first operation writes is in the cache when the second one reads it
+        _affine(part, first, term, out)
+        out.addcmul_(g, second.view(*second.shape, *(1 for _ in x.shape[2:])))
+    return y
+
+
+def _affine(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
+    """Write ``scale * x + shift`` into ``out``, both (N, C)."""
+    # written to through a view: a view of an output would refuse to be changed in place
+    flat = (1, scale.numel(), -1)
+    weight, bias = scale.view(-1), shift.view(-1)
+    zeros, ones = torch.zeros_like(weight), torch.ones_like(weight)
+    unused = weight.new_empty(2, 0)
+    torch.native_batch_norm(x.view(flat), weight, bias, zeros, ones, False, 0.0, 0.0, out=(out.view(flat), *unused))
 
 
 def _image_moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_ad
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -106,7 +105,9 @@ class _Noise:
         A, Q = images @ a, images @ q
         gamma = forward_ad.make_dual(weight, -weight * Q)  # type: ignore[no-untyped-call]
         beta = forward_ad.make_dual(bias, -weight * A)  # type: ignore[no-untyped-call]
-        return F.batch_norm(x, None, None, gamma * r, beta + gamma * d, True, 0.0, eps)
+        return torch.batch_norm(
+            x, gamma * r, beta + gamma * d, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
+        )
 
     def _weights_of(self, images: int, like: Tensor) -> Tensor:
         """Return random signs over sqrt(images M), whose sum over images has 1/M of an image's covariance."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnlens.nn import _cpu, _gpu
+from bnlens.nn import _cpu, _cpu_rows, _gpu
+from bnlens.nn._cpu_half import backward_by_calls, forward_by_calls
 from bnlens.nn._ghost_plain import backward_plain, forward_plain, moments_plain
 from bnlens.nn._graphs import is_exporting
 from bnlens.nn._groups import equal_groups
@@ -41,114 +42,110 @@ def normalise_by_groups(
         The output, and the statistics of the *whole* batch: group variances plus the variance of group means.
     """
     if is_exporting():
-        y, saved = forward_plain(x, weight, bias, eps, sizes)
+        y, *saved = forward_plain(x, weight, bias, eps, sizes)
+        means, _, variances = (table.detach() for table in saved)
     else:
-        y, saved = _Ghost.apply(x, weight, bias, eps, sizes)  # type: ignore[no-untyped-call]
-    means, _, variances = saved.detach()
-    share = _per_group(sizes, saved) / x.shape[0]
-    mean = (share * means).sum(0)
-    variance = (share * (variances + (means - mean).square())).sum(0)
-    return y, BatchStatistics(mean, variance, x.numel() // x.shape[1])
+        y, means, _, variances = _Ghost.apply(x, weight, bias, eps, sizes)  # type: ignore[no-untyped-call]
+    per_group = _per_group(sizes, means)
+
+    def average(table: Tensor) -> Tensor:  # on small inputs the number of operations is the cost of the layer
+        return table.mean(0) if isinstance(per_group, float) else (per_group / x.shape[0] * table).sum(0)
+
+    mean = average(means)
+    deviations = means - mean
+    return y, BatchStatistics(mean, average(torch.addcmul(variances, deviations, deviations)), x.numel() // x.shape[1])
 
 
 class _Ghost(torch.autograd.Function):
-    """The groups in one node of the graph: plain operations where a compiler fuses them, else the device's own kernels."""
+    """The groups in one node of the graph: plain operations where a compiler fuses them, else kernels."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the output and, per group, mean, 1 / sqrt(variance + eps), biased variance: (3, k, C)."""
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, ...]:
+        """Return the output and, per group, mean, 1 / sqrt(variance + eps) and biased variance, (k, C) each."""
         if torch.compiler.is_compiling():
             return forward_plain(x, weight, bias, eps, sizes)
-        if (kernels := _kernels(x)) is not None:
-            return _forward_by(kernels, x, weight, bias, eps, sizes)
-        return _forward_sliced(x, weight, bias, eps, sizes)
+        if _takes_calls(x, sizes):
+            return forward_by_calls(x, weight, bias, eps, sizes)
+        dtype = x.dtype
+        x, kernels = _arranged(x)
+        mean, variance = kernels.group_moments(x, sizes)
+        invstd = (variance + eps).rsqrt()
+        scale = weight * invstd
+        y = kernels.affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
+        return y.to(dtype), mean, invstd, variance
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         """Keep the input, not the normalised input: the backward pass recomputes it."""
         x, weight, _, ctx.eps, ctx.sizes = inputs
-        ctx.save_for_backward(x, weight, output[1])
-        ctx.mark_non_differentiable(output[1])
+        _, *statistics = output
+        ctx.save_for_backward(x, weight, *statistics[:2])
+        ctx.mark_non_differentiable(*statistics)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """Return the gradients of ``x``, ``weight`` and ``bias``."""
-        x, weight, saved = ctx.saved_tensors
-        mean, invstd, _ = saved
-        kernels = _kernels(x)
+        x, weight, mean, invstd = ctx.saved_tensors
         if torch.compiler.is_compiling():
             dx, dweights, dbiases = backward_plain(grad, x, weight, mean, invstd, ctx.sizes)
-        elif kernels is not None and not torch.is_grad_enabled():
-            dx, dweights, dbiases = _backward_by(kernels, grad, x, weight, mean, invstd, ctx.sizes)
-        elif kernels is _gpu:  # to be differentiated once more, through the statistics too, which are hence found again
+        elif torch.is_grad_enabled():  # to be differentiated once more, through the statistics too, hence found again
             mean, variance = moments_plain(x, ctx.sizes)
             dx, dweights, dbiases = backward_plain(grad, x, weight, mean, (variance + ctx.eps).rsqrt(), ctx.sizes)
-        else:  # the native call can be differentiated once more
-            dx, dweights, dbiases = _backward_sliced(grad, x, weight, mean, invstd, ctx.eps, ctx.sizes)
+        else:
+            dx, dweights, dbiases = _backward(grad, x, weight, mean, invstd, ctx.sizes)
         return dx, dweights.sum(0), dbiases.sum(0), None, None
 
 
-def _kernels(x: Tensor) -> ModuleType | None:
-    """Return the module whose functions take all groups at once, if there is one for ``x``."""
+def _kernels(x: Tensor) -> ModuleType:
+    """Return the module of the kernels for the device, type and layout of ``x``."""
     if x.device.type != "cpu":
         return _gpu
-    return _cpu if _cpu.has_fast_groups(x) else None
+    return _cpu if _cpu.has_fast_groups(x) else _cpu_rows
 
 
-def _forward_by(
-    kernels: ModuleType, x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]
-) -> tuple[Tensor, Tensor]:
-    """Normalise by the kernels of `bnlens.nn._cpu` or `bnlens.nn._gpu`."""
-    mean, variance = kernels.group_moments(x, sizes)
-    invstd = (variance + eps).rsqrt()
-    scale = weight * invstd
-    y = kernels.affine_by_groups(x, scale, torch.addcmul(bias, mean, scale, value=-1), sizes)
-    return y, torch.stack([mean, invstd, variance])
+def _takes_calls(x: Tensor, sizes: list[int]) -> bool:
+    """Return whether groups are normalised one by one."""
+    return x.dtype != statistics_dtype(x) and _kernels(x) is not _gpu and _cpu_rows.are_large(x, sizes)
 
 
-def _backward_by(
-    kernels: ModuleType, grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]
+def _arranged(x: Tensor) -> tuple[Tensor, ModuleType]:
+    """Return ``x`` as kernels take it, and their module: on a CPU in float32 or wider, its channels first or last in memory."""
+    if _kernels(x) is _gpu:
+        return x, _gpu
+    x = x.to(statistics_dtype(x))
+    if not (x.is_contiguous() or x.movedim(1, -1).is_contiguous()):
+        x = x.contiguous()
+    return x, _kernels(x)
+
+
+def _backward(
+    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, sizes: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient of ``x``, and of ``weight`` and ``bias`` per group, (k, C) each."""
+    if _takes_calls(x, sizes):
+        return backward_by_calls(grad, x, weight, mean, invstd, sizes)
+    dtype = x.dtype
+    x, kernels = _arranged(x)
+    grad = grad.to(x.dtype)
     dweights, dbiases = kernels.group_gradients(grad, x, mean, invstd, sizes)
     # gamma / sigma (grad - its mean - xhat times the mean of grad xhat), sorted by x and grad
     scale = weight * invstd
     share = scale / -_values(x, sizes, invstd)
     of_x = share * invstd * dweights
-    dx = kernels.two_term_by_groups(x, of_x, grad, scale, share * dbiases - of_x * mean, sizes)
-    return dx, dweights, dbiases
+    shift = torch.addcmul(share * dbiases, of_x, mean, value=-1)
+    dx = kernels.two_term_by_groups(x, of_x, grad, scale, shift, sizes)
+    return dx.to(dtype), dweights, dbiases
 
 
-def _forward_sliced(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Make one native call per contiguous slice."""
-    y = torch.empty_like(x)
-    saved = torch.zeros(4, len(sizes), x.shape[1], dtype=statistics_dtype(x), device=x.device)
-    for i, (part, out) in enumerate(zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)):
-        mean, invstd, bessel, scratch = saved[:, i]
-        torch.native_batch_norm(part, weight, bias, scratch, bessel, True, 1.0, eps, out=(out, mean, invstd))
-    values = _values(x, sizes, saved)
-    saved[2].mul_((values - 1) / values)
-    return y, saved[:3]
-
-
-def _backward_sliced(
-    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, eps: float, sizes: list[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    # with out= the kernel would copy what it writes elsewhere, as cat does
-    results = [
-        torch.ops.aten.native_batch_norm_backward(g, part, weight, None, None, mu, inverse, True, eps, [True] * 3)
-        for g, part, mu, inverse in zip(torch.split(grad, sizes), torch.split(x, sizes), mean, invstd, strict=True)
-    ]
-    parts, dweights, dbiases = zip(*results, strict=True)
-    return torch.cat(parts), torch.stack(dweights), torch.stack(dbiases)
-
-
-def _values(x: Tensor, sizes: list[int], like: Tensor) -> Tensor:
-    """Return the values per channel in each group, (k, 1)."""
+def _values(x: Tensor, sizes: list[int], like: Tensor) -> float | Tensor:
+    """Return the values per channel in each group, one number or (k, 1)."""
     return _per_group(sizes, like) * (x.numel() // (x.shape[0] * x.shape[1]))
 
 
-def _per_group(sizes: list[int], like: Tensor) -> Tensor:
-    """Return ``sizes`` as a tensor, (k, 1)."""
+def _per_group(sizes: list[int], like: Tensor) -> float | Tensor:
+    """Return ``sizes`` as one number where they are equal, else as a tensor, (k, 1)."""
+    if all(size == sizes[0] for size in sizes):
+        return float(sizes[0])
     if torch.compiler.is_compiling() or like.device.type == "cpu":
         return torch.tensor(sizes, dtype=like.dtype, device=like.device).unsqueeze(1)
     # a copy to a GPU would wait for all it has to do

@@ -47,7 +47,9 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
 
     Called with ``mask``, or inside :func:`bnlens.masked`, all this is of the valid values and of the samples that have any.
 
-    One image makes a batch if it has more than one pixel. An empty batch gives an empty output and changes nothing.
+    One image makes a batch if it has more than one pixel. One value per channel is taken by a window that holds an earlier
+    batch: the value is in the window, gamma and beta get their gradients, the input's is zero (the batch is its own mean), and
+    running statistics stay as they were. An empty batch gives an empty output and changes nothing.
     Without running statistics (``track_running_stats=False``) the window works the same; eval mode then uses the
     statistics of the batch at hand, as torch does. A forward pass that activation checkpointing runs again
     uses the statistics of its first run and updates nothing.
@@ -86,9 +88,10 @@ class BatchNorm2d(DialBatchNorm, nn.BatchNorm2d):
         Input and output (N, C, H, W), as torch's.
 
     Raises:
-        UsageError: ``statistics_batch_size``, ``sync`` or ``regime`` cannot be used; or, in training, there is one value per
-            channel, a batch does not fit a fixed regime, or with ``sync`` no process group is initialised, ranks differ in M,
-            or an explicit regulariser watches the layer.
+        UsageError: ``statistics_batch_size``, ``sync`` or ``regime`` cannot be used; or, in training, ``eps`` is not positive,
+            there is one value per channel and no window that holds a batch (RuntimeError where that is compiled), a batch does
+            not fit a fixed regime, or with ``sync`` no process group is initialised, ranks differ in M, or an explicit
+            regulariser watches the layer.
 
     Example:
         >>> import torch

@@ -12,7 +12,7 @@ from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from bnlens.nn._statistics import BatchStatistics
+from bnlens.nn._statistics import BatchStatistics, check_eps
 
 __all__ = ["NOISES", "Noise", "PartialNoise1d", "PartialNoise2d", "PartialNoise3d", "use_partial_noise"]
 
@@ -36,6 +36,7 @@ class _PartialNoise(DialBatchNorm):
         if mask is not None or (self._scope is not None and self._scope.mask is not None):
             raise UsageError(f"{type(self).__name__} takes statistics of all values; leave the mask out")
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        check_eps(self.eps)
         if self.sync is not False:
             raise UsageError(
                 f"{type(self).__name__} takes statistics of one rank; set sync=False on the model's layers"

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnlens.errors import UsageError
 from bnlens.nn._cpu import group_moments, has_fast_groups
 from bnlens.nn._graphs import is_tracing
 
-__all__ = ["BatchStatistics", "batch_statistics", "normalise_by_batch", "statistics_dtype"]
+__all__ = ["BatchStatistics", "batch_statistics", "check_eps", "normalise_by_batch", "statistics_dtype"]
 
 
 class BatchStatistics(NamedTuple):
@@ -31,6 +32,12 @@ class BatchStatistics(NamedTuple):
     def bessel_variance(self) -> Tensor:
         """The variance with Bessel's correction, (C,), as running statistics keep it."""
         return self.variance * (self.values / (self.values - 1))
+
+
+def check_eps(eps: float) -> None:
+    """Raise UsageError unless ``eps`` is positive, as torch's layer does: a channel without variance would be NaN."""
+    if eps <= 0:
+        raise UsageError(f"eps is {eps}; it must be positive in training, or a channel without variance gives NaN")
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:
