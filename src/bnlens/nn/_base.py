@@ -130,6 +130,11 @@ class DialBatchNorm(_BatchNorm):
         self._regime = check_regime(value)
 
     @property
+    def streams(self) -> Any:
+        """The layers that it normalises by in its streams, by name; see :func:`bnlens.add_streams`."""
+        return self._modules.get("streams", {})
+
+    @property
     def window_samples(self) -> float:
         """Samples that the window is worth by now, one over the sum of their squared weights; 0 when it is empty."""
         concentration = 0.0 if self.window is None else float(self.window[3, 0])
@@ -170,9 +175,12 @@ class DialBatchNorm(_BatchNorm):
         :func:`bnlens.masked`.
         """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        scope = self._scope
+        if scope is not None and scope.in_stream:
+            y: Tensor = self.streams[scope.stream](input, mask)
+            return y
         if self.training and not is_settled(self):
             settle(self, input.device)
-        scope = self._scope
         if (mask is not None or (scope is not None and scope.mask is not None)) and (
             self.training or self.running_mean is None
         ):
@@ -423,7 +431,7 @@ class DialBatchNorm(_BatchNorm):
         """Yield the children, as torch does; a warning says what ``convert_sync_batchnorm`` loses."""
         M = self._statistics_batch_size
         lost = [] if M is None else [f"the statistics batch size of {M}"]
-        warn_of_conversion(" and ".join(lost + ["freezing"] * self.frozen))
+        warn_of_conversion(" and ".join(lost + ["freezing"] * self.frozen + ["streams"] * bool(self.streams)))
         return super().named_children()
 
     def __prepare_scriptable__(self) -> None:
