@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from bnlens.conversion import revert as revert
     from bnlens.errors import BnlensError as BnlensError
     from bnlens.measure import Report as Report
+    from bnlens.measure import dead_channels as dead_channels
+    from bnlens.measure import merge_statistics as merge_statistics
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
     from bnlens.nn import add_streams as add_streams
     from bnlens.nn import freeze as freeze
+    from bnlens.nn import groups as groups
     from bnlens.nn import load_window_state as load_window_state
     from bnlens.nn import masked as masked
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
@@ -45,9 +48,12 @@ _NAMES = {
     "add_streams": "nn",
     "cite": "citing",
     "convert": "conversion",
+    "dead_channels": "measure",
     "freeze": "nn",
+    "groups": "nn",
     "load_window_state": "nn",
     "masked": "nn",
+    "merge_statistics": "measure",
     "recalibrate": "measure",
     "report": "measure",
     "revert": "conversion",
@@ -66,9 +72,12 @@ __all__ = [
     "add_streams",
     "cite",
     "convert",
+    "dead_channels",
     "freeze",
+    "groups",
     "load_window_state",
     "masked",
+    "merge_statistics",
     "recalibrate",
     "report",
     "revert",

@@ -44,12 +44,6 @@ def with_nan_weight() -> nn.Module:
     return model
 
 
-def with_nan_statistics() -> nn.Module:
-    model = seeded(mlp)()
-    model[1].running_mean[0] = float("nan")
-    return model
-
-
 def all_frozen() -> nn.Module:
     model = seeded(mlp)().train()
     model[1].eval()
@@ -140,7 +134,6 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
         "too few": (12, r"gave 12 samples.*max_samples counts too.*smaller statistics_batch_size"),
     },
     (LossError, "model"): {
-        "nan in running statistics": (with_nan_statistics(), "the running statistics of the BN layers"),
         "nan in weights": (with_nan_weight(), "not finite on the first batch; check .*the weights"),
     },
     (LossError, "loader"): {

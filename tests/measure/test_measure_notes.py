@@ -226,6 +226,18 @@ def test_stale_statistics_name_the_worst_layers() -> None:
     assert report[NAMES[4]].stale_std.value == pytest.approx(1.386, rel=0.05)
 
 
+def test_two_stale_layers_have_each_its_own_numbers() -> None:
+    model = deep()
+    bnlens.recalibrate(model, plain())
+    for index, distance in ((1, 1), (3, 4)):
+        normalizations(model)[index].running_mean += distance * normalizations(model)[index].running_var.sqrt()
+    report = report_on(model)
+    notes = [note for note in report.notes if note.kind == "stale statistics" and note.layers]
+    assert [note.layer for note in notes] == [NAMES[1], NAMES[3]]
+    for note in notes:
+        assert f"mean by {report[note.layer].stale_mean} sigma, log sigma" in note.text
+
+
 def test_weight_decay_is_added_up() -> None:
     model = deep()
     gammas = [layer.weight for layer in normalizations(model)]

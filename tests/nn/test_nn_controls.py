@@ -76,6 +76,21 @@ def test_refuses_what_is_no_device_batch(device):
     assert model[1].statistics_batch_size is None
 
 
+@pytest.mark.parametrize("M", [None, 4, 64])
+def test_a_frozen_layer_normalises_by_running_statistics_whatever_has_set_the_mode(M):
+    model, x = net(), torch.randn(16, 4)
+    model(x)
+    bnlens.set_statistics_batch_size(model, M)
+    bnlens.freeze(model)
+    expected, state = model.eval()(x), copy.deepcopy(model.state_dict())
+    for module in model.modules():
+        module.training = True  # as some tools do, without train()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for run in (model, compiled):
+        torch.testing.assert_close(run(x), expected)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize("function", [lambda m: bnlens.set_statistics_batch_size(m, 8), bnlens.freeze, bnlens.unfreeze])
 def test_models_without_our_layers_are_told_what_to_use(function):
     with pytest.raises(UsageError, match=r"Linear has no BN layer at all; convert it \(bnlens\.convert\)"):

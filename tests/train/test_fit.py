@@ -303,6 +303,17 @@ def test_recalibrated_statistics_are_the_populations_and_others_moving_averages(
     assert norm.momentum == 0.1
 
 
+def test_a_frozen_net_is_trained_and_keeps_its_running_statistics(data):
+    net = bnlens.convert(make_net(data))
+    bnlens.freeze(net)
+    before = copy.deepcopy(net.state_dict())
+    fit(net, data, batch_size=32, steps=2)
+    after = net.state_dict()
+    assert all(
+        torch.equal(after[name], value) == ("running" in name or "tracked" in name) for name, value in before.items()
+    )
+
+
 def test_one_image_more_than_whole_batches(data):
     net = make_net(data, "mlp")  # BatchNorm1d refuses a batch of one
     odd = dataclasses.replace(data, images=data.images[:33], labels=data.labels[:33])

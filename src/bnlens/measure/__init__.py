@@ -8,7 +8,9 @@ network ``as_loaded``, explained at `NetworkResult`, and for layers ``channels``
 """
 
 from bnlens.measure._compare import Comparison, Difference
+from bnlens.measure._dead import dead_channels
 from bnlens.measure._estimate import Estimate
+from bnlens.measure._merge import merge_statistics
 from bnlens.measure._recalibrate import Recalibration, recalibrate
 from bnlens.measure._report import Prediction, Predictions, Report
 from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note
@@ -26,6 +28,8 @@ __all__ = [
     "Predictions",
     "Recalibration",
     "Report",
+    "dead_channels",
+    "merge_statistics",
     "recalibrate",
     "report",
 ]

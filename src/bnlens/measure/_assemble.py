@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlens.measure._collect import Collected, Kept
 from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._groups import Perturbation
-from bnlens.measure._laws import LayerLaw, describe, layer_fisher, layer_law, network_fisher
+from bnlens.measure._laws import LayerLaw, dead_channels, describe, layer_fisher, layer_law, network_fisher
 from bnlens.measure._measurement import Measurement
 from bnlens.measure._population import Populations
 from bnlens.measure._probe import Probe
@@ -22,7 +22,7 @@ from bnlens.measure._sampling import Sampler
 from bnlens.measure._tally import LawTally, Tally, covariance
 from bnlens.theory.noise import noise_scale
 
-__all__ = ["layer_result", "network_result", "unmeasured"]
+__all__ = ["layer_result", "network_result", "unmeasured", "with_constants"]
 
 _OCTAVES = 3
 
@@ -64,12 +64,13 @@ def unmeasured(
 
 
 def layer_result(name: str, module: _BatchNorm, data: Collected, found: Measurement) -> LayerResult:
-    """Return all results of one call."""
+    """Return all results of one call, with beta for the constants of dead channels; see `with_constants`."""
     sums, scale = data.calls[name], _scale(found)
     law = _law(name, data, found)
     fisher = layer_fisher(data.kept, name) * scale if data.kept and data.kept.drawn else None
     index = list(found.sampler.populations).index(name)
     description = describe(module, sums)
+    beta = torch.zeros_like(sums.gamma) if module.bias is None else module.bias.detach()
     return LayerResult(
         name=name,
         kind=type(module).__name__,
@@ -83,8 +84,14 @@ def layer_result(name: str, module: _BatchNorm, data: Collected, found: Measurem
         shift=law.shift * scale,
         share={size: tally.shares()[index] for size, tally in found.network.items()} if found.shares else {},
         two_term=None if law.two_term is None else law.two_term * scale,
+        dead={channel: float(beta[channel]) for channel in dead_channels(sums)},
         **vars(description),
     )
+
+
+def with_constants(layer: LayerResult, outputs: Tensor) -> LayerResult:
+    """Return the same with the constants of dead channels from the mean output of each channel in evaluation, (C,)."""
+    return replace(layer, dead={channel: float(outputs[channel]) for channel in layer.dead})
 
 
 def network_result(layers: Sequence[LayerResult], data: Collected, found: Measurement) -> NetworkResult:

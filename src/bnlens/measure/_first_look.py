@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import LossError
 from bnlens.measure._intercept import Handler
-from bnlens.measure._population import normalise_by_batch
 from bnlens.measure._probe import Probe, default_forward, target_of
 from bnlens.measure._ranks import agreeing, gather
 from bnlens.measure._repeat import Repeat, run_again
+from bnlens.measure._running import by_running_statistics, evaluates_by_running_statistics
 
-__all__ = ["by_running_statistics", "call_path", "count_targets", "first_look"]
+__all__ = ["count_targets", "first_look"]
 
 
 def first_look(probe: Probe, layers: dict[str, _BatchNorm]) -> tuple[Handler | None, Repeat]:
@@ -28,7 +27,7 @@ def first_look(probe: Probe, layers: dict[str, _BatchNorm]) -> tuple[Handler | N
         output, target = probe.outputs(batch, handler)
         probe.loss.check(output, target)
     repeat = run_again(probe, batch, handler, output, target)
-    return None if any(layer.running_mean is None for layer in layers.values()) else handler, repeat
+    return handler if all(map(evaluates_by_running_statistics, layers.values())) else None, repeat
 
 
 def count_targets(probe: Probe, handler: Handler) -> None:
@@ -49,21 +48,3 @@ def count_targets(probe: Probe, handler: Handler) -> None:
         probe.loss.terms = sum(map(sum, totals)) / len(probe.pool)
         if probe.loss.terms == 0:
             raise LossError("all targets are ignored, or of class weight 0; give labels that count")
-
-
-def by_running_statistics(layers: dict[str, _BatchNorm]) -> Handler:
-    """Return a handler that does what the layers do in eval mode."""
-
-    def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        layer = layers[call_path(name)]
-        mean, variance = layer.running_mean, layer.running_var
-        if mean is None or variance is None:
-            return normalise_by_batch(name, h, gamma, beta, eps)
-        return F.batch_norm(h, mean.to(gamma.dtype), variance.to(gamma.dtype), gamma, beta, False, 0.0, eps)
-
-    return handle
-
-
-def call_path(name: str) -> str:
-    """Return the path of the module that a call, ``path#2`` say, is of."""
-    return name.partition("#")[0]

@@ -49,12 +49,15 @@ def batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 def is_frozen(model: nn.Module, layer: _BatchNorm) -> bool:
-    """Return whether training uses the layer's running statistics: it is in eval mode inside a model that is being trained.
+    """Return whether training uses the layer's running statistics: by `bnlens.freeze`, whatever the modes, or by its mode.
 
+    By its mode it is frozen where it is in eval mode inside a model that is being trained.
     A model is being trained if it is in train mode and so is a module in it that has parameters to train, or, where no
     parameter requires a gradient, any parameters. A container made around a model after ``model.eval()`` is in train mode,
     with a normalisation of the inputs or a dropout beside it, and has none: such a model counts as evaluated.
     """
+    if isinstance(layer, DialBatchNorm) and layer.frozen:
+        return True
     if not model.training or layer.training or layer.running_mean is None:
         return False
     none_trains = not any(parameter.requires_grad for parameter in model.parameters())

@@ -20,9 +20,10 @@ from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._groups import Perturbation
 from bnlens.measure._population import Population
 from bnlens.measure._results import Description
+from bnlens.measure._running import invalid_channels
 from bnlens.theory.zeta import zeta
 
-__all__ = ["LayerLaw", "describe", "fisher_term", "layer_fisher", "layer_law", "network_fisher"]
+__all__ = ["LayerLaw", "dead_channels", "describe", "fisher_term", "layer_fisher", "layer_law", "network_fisher"]
 
 _BLOCK = 2048  # rows of a (P, P) matrix held at once
 _DEAD = 1e-3
@@ -103,10 +104,16 @@ def network_fisher(kept: Kept, recorded: dict[str, Perturbation]) -> Estimate:
     return Estimate(float(by_noise.mean()), error)
 
 
+def dead_channels(sums: CallSums) -> list[int]:
+    """Return the channels whose output has a standard deviation below 1e-3."""
+    spread = sums.gamma.abs() * sums.population.square.cpu().double().clamp(min=0).sqrt()
+    dead: list[int] = (spread < _DEAD).nonzero()[:, 0].tolist()
+    return dead
+
+
 def describe(layer: _BatchNorm, sums: CallSums) -> Description:
     """Describe one call; standard errors are over the samples of the pool."""
     square = sums.population.square.cpu().double()
-    spread = sums.gamma.abs() * square.clamp(min=0).sqrt()
     stale_mean, stale_std = _staleness(layer, sums)
     nothing = Estimate(math.nan, math.nan)
     kurtosis = Estimate(float(sums.samples.compute().mean[COLUMNS.index("kurtosis")]), _stderr(sums, {"kurtosis": 1.0}))
@@ -116,7 +123,7 @@ def describe(layer: _BatchNorm, sums: CallSums) -> Description:
         effective_samples_std=_ratio(sums, "pixel_std", "std"),
         kurtosis=kurtosis if bool((square > 0.5).any()) else nothing,
         gamma_rms=float(sums.gamma.square().mean().sqrt()),
-        dead_channels=int((spread < _DEAD).sum()),
+        dead_channels=len(dead_channels(sums)),
         stale_mean=stale_mean,
         stale_std=stale_std,
     )
@@ -136,7 +143,7 @@ def _ratio(sums: CallSums, above: str, below: str) -> Estimate:
 
 def _staleness(layer: _BatchNorm, sums: CallSums) -> tuple[Estimate | None, Estimate | None]:
     """Return the root mean square distances with the error that the finite pool gives the population statistics."""
-    if layer.running_mean is None or layer.running_var is None:
+    if layer.running_mean is None or layer.running_var is None or invalid_channels(layer):
         return None, None
     population: Population = sums.population
     sigma = population.sigma.double().cpu()

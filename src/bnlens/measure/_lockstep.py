@@ -26,12 +26,14 @@ class Seen:
     Attributes:
         moments: of its inputs.
         eps: the layer's epsilon.
-        like: a tensor of the dtype and device that its statistics shall have.
+        like: gamma, (C,), of the dtype and on the device that its statistics shall have.
+        beta: (C,).
     """
 
     moments: Moments
     eps: float
     like: Tensor
+    beta: Tensor
 
 
 def observing(seen: dict[str, Seen], then: Handler) -> Handler:
@@ -39,15 +41,15 @@ def observing(seen: dict[str, Seen], then: Handler) -> Handler:
 
     def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         if name not in seen:
-            seen[name] = Seen(Moments(h.shape[1], device=h.device), eps, gamma)
+            seen[name] = Seen(Moments(h.shape[1], device=h.device), eps, gamma, beta)
         seen[name].moments.update(counted(h, valid_now()))
         return then(name, h, gamma, beta, eps)
 
     return handle
 
 
-def over_ranks(seen: Mapping[str, Seen]) -> dict[str, MomentEstimates]:
-    """Return the estimates of all calls from the samples of all ranks.
+def over_ranks(seen: Mapping[str, Seen], *, bessel: bool = False) -> dict[str, MomentEstimates]:
+    """Return the estimates of all calls from the samples of all ranks, variances with Bessel's correction if asked for.
 
     Raises:
         ModelError: the ranks ran different layers.
@@ -55,15 +57,21 @@ def over_ranks(seen: Mapping[str, Seen]) -> dict[str, MomentEstimates]:
     shares = gather({name: item.moments.sums.to("cpu") for name, item in seen.items()})
     if any(list(share) != list(shares[0]) for share in shares):
         raise ModelError("the ranks ran different BN layers; give every rank the same model")
-    return {name: compute_moments(reduce(merge_moments, [share[name] for share in shares])) for name in shares[0]}
+    return {
+        name: compute_moments(reduce(merge_moments, [share[name] for share in shares]), bessel=bessel)
+        for name in shares[0]
+    }
 
 
-def lock_step(at_once: Callable[[Handler], None], seen: dict[str, Seen]) -> dict[str, MomentEstimates]:
+def lock_step(
+    at_once: Callable[[Handler], None], seen: dict[str, Seen], *, bessel: bool = False
+) -> dict[str, MomentEstimates]:
     """Run one batch on each rank, every call being normalised by the statistics of all ranks' input to it.
 
     Args:
         at_once: runs the model with a handler; each call must be reached once for the statistics to be exact.
         seen: is filled with the inputs of this rank.
+        bessel: variances, also those that calls are normalised by, are Bessel-corrected.
 
     Returns:
         The estimates by call name in the order of execution; nothing if a rank could not go through with it.
@@ -72,7 +80,7 @@ def lock_step(at_once: Callable[[Handler], None], seen: dict[str, Seen]) -> dict
 
     def by_all_ranks(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
         sums = _in_step((name, seen[name].moments.sums.to("cpu")))
-        found[name] = result = compute_moments(reduce(merge_moments, sums))
+        found[name] = result = compute_moments(reduce(merge_moments, sums), bessel=bessel)
         if result.skipped_batches:
             raise DataError(f"the input of layer {name!r} is not finite")
         return F.batch_norm(h, result.mean.to(gamma), result.variance.to(gamma), gamma, beta, False, 0.0, eps)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import math
+import warnings
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -14,6 +16,7 @@ from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._lockstep import Seen, lock_step, observing, over_ranks
 from bnlens.measure._memory import Footprint
+from bnlens.measure._mixing import Mixing
 from bnlens.measure._probe import Probe
 from bnlens.measure._ranks import agreeing, gather
 from bnlens.measure._stream import StreamedPool
@@ -32,6 +35,8 @@ __all__ = [
 
 _SAME = "the model must run the same layers every time"
 _SETTLED = 0.1  # standard deviations, or their relative change
+_LOOSE = 1e-4  # if it stays above, something moves that is no rounding
+_MIXED = 100  # passes more where a layer is used several times
 
 Run: TypeAlias = Callable[[Handler], None]
 """Runs the model with a handler."""
@@ -43,7 +48,7 @@ class Population:
 
     Attributes:
         mean: mu_P, (C,), float32 or wider.
-        variance: sigma_P^2, (C,), biased.
+        variance: sigma_P^2, (C,): biased, but where running statistics are sought.
         eps: the layer's epsilon; ``sigma`` includes it, as the layer's own normalisation does.
         count: samples times pixels behind the statistics.
         skewness: s of the pre-activations, (C,); nan where they are constant, and where nothing is known.
@@ -129,8 +134,10 @@ def settle_population(
     run: Run,
     *,
     at_once: Run | None = None,
-    tolerance: float = 1e-5,
+    tolerance: float | None = 1e-5,
     max_passes: int | None = None,
+    evaluation: bool = False,
+    shared: Set[str] = frozenset(),
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Population], int]:
     """Return the statistics of all calls over all samples of all ranks, each with all earlier layers normalised by theirs.
@@ -145,30 +152,38 @@ def settle_population(
     errors would multiply from layer to layer (a plain net of 60 layers overflowed). Passes are repeated until no mean moves
     by more than ``tolerance`` standard deviations and no standard deviation by more than that fraction.
 
+    A call that stands for several uses of a layer sees what its own statistics made, so no number of passes makes it exact;
+    these are mixed from pass to pass (`bnlens.measure._mixing`), and at most a hundred more are made.
+
     Args:
         run: runs the model over all samples of this rank, batch by batch.
         at_once: the same as one batch; None where that does not fit. It is used if all ranks have it.
-        tolerance: see above.
+        tolerance: see above; None for what rounding leaves, 16 roundings of the statistics' dtype or 1e-12.
         max_passes: at most so many; None for what the number of layers can need, which is enough.
+        evaluation: take Bessel-corrected variances, and normalise by them too, as evaluation will if they become running
+            statistics. Returned then are the statistics that the last pass ran under and found again.
+        shared: calls that stand for several uses of a layer; filled as these are met.
         advance: called after each pass.
 
     Returns:
         Populations by call name in the order of execution, and the number of passes: two where the first was at once.
 
     Raises:
-        DataError: a layer's input is not finite.
+        DataError: a layer's input is not finite, or (``evaluation``) is one value per channel.
         ModelError: the model does not run the same layers every time, or on every rank.
     """
     current: dict[str, Population] = {}
     unsettled: set[str] = set()
-    passes = 0
+    mixing = Mixing()
+    passes, change = 0, math.inf
     if all(gather(at_once is not None)) and at_once is not None:
         started: dict[str, Seen] = {}
-        current = {name: _population(started[name], result) for name, result in lock_step(at_once, started).items()}
+        found = lock_step(at_once, started, bessel=evaluation)
+        current = {name: _population(name, started[name], result) for name, result in found.items()}
         if current:
             passes = 1
             advance()
-    while passes < (max_passes or len(current) + 3):
+    while passes < (max_passes or len(current) + 3 + (_MIXED if shared else 0)):
         passes += 1
         seen: dict[str, Seen] = {}
         with agreeing():
@@ -179,26 +194,48 @@ def settle_population(
                 )
         advance()
         updated, changes = {}, {}
-        for name, result in over_ranks(seen).items():
+        for name, result in over_ranks(seen, bessel=evaluation).items():
             if result.skipped_batches and not (current and passes <= len(current)):
                 raise DataError(f"the input of layer {name!r} is not finite; check the data and the model's weights")
-            updated[name] = _population(seen[name], result)
+            updated[name] = _population(name, seen[name], result)
             if result.skipped_batches:  # statistics that do not fit yet can overflow a deep net
                 updated[name], changes[name] = current[name], float("inf")
             elif current:
                 changes[name] = _change(updated[name], current[name])
-        settled = bool(changes) and not unsettled and max(changes.values()) <= tolerance
-        unsettled = _unsettled(changes, tolerance)
-        current = updated
-        if settled or not current:
+        change = max(changes.values(), default=math.inf)
+        if not updated:
             break
+        limit = _rounding(updated) if tolerance is None else tolerance
+        if not unsettled and change <= limit:
+            return current if evaluation else updated, passes
+        # later on, batch statistics in some layers would keep a shared one before them from its fixed point
+        early = not shared or passes <= len(updated)
+        unsettled = _unsettled(changes, limit) - shared if early else set()
+        mixes = bool(shared and current) and not unsettled
+        current = _mixed(mixing, updated, current) if mixes else updated
+    if evaluation and current and change > _LOOSE:
+        warnings.warn(
+            f"the statistics of BN layers still moved by {change:.1g} standard deviations in pass {passes}, as they do where "
+            "the forward pass or the loader draws random numbers; the last ones were taken",
+            UserWarning,
+            stacklevel=4,  # past torch.no_grad and `recalibrate`
+        )
     return current, passes
 
 
-def _population(seen: Seen, result: MomentEstimates) -> Population:
+def _population(name: str, seen: Seen, result: MomentEstimates) -> Population:
     mean, variance = result.mean.to(seen.like), result.variance.to(seen.like)
+    if result.count == 1 and bool(variance.isnan().any()):
+        raise DataError(
+            f"layer {name!r} is given one value per channel in all, which has no variance; give more samples"
+        )
     higher = result.skewness.to(seen.like), result.excess_kurtosis.to(seen.like)
     return Population(mean, variance, seen.eps, int(result.count), *higher)
+
+
+def _rounding(populations: Populations) -> float:
+    coarsest = max(torch.finfo(population.mean.dtype).eps for population in populations.values())
+    return max(16 * coarsest, 1e-12)
 
 
 def _unsettled(changes: Mapping[str, float], tolerance: float) -> set[str]:
@@ -223,3 +260,22 @@ def _settling(populations: Populations, unsettled: set[str]) -> Handler:
 def _change(new: Population, old: Population) -> float:
     mean = ((new.mean - old.mean) / old.sigma).abs().max()
     return float(torch.maximum(mean, (new.sigma / old.sigma - 1).abs().max()))
+
+
+def _mixed(mixing: Mixing, found: Populations, given: Populations) -> dict[str, Population]:
+    """Return the statistics for the next pass; those found, where mixing makes a variance negative."""
+    flat, change = [], []
+    for name, new in found.items():
+        old, sigma = given[name], given[name].sigma
+        flat += [new.mean, new.variance]
+        change += [(new.mean - old.mean) / sigma, (new.variance - old.variance) / (2 * sigma.square())]
+    joined = mixing.next(*(torch.cat([part.double().cpu() for part in parts]) for parts in (flat, change)))
+    parts = iter(torch.split(joined, [len(part) for part in flat]))
+    mixed = {
+        name: replace(new, mean=next(parts).to(new.mean), variance=next(parts).to(new.mean))
+        for name, new in found.items()
+    }
+    if all(bool((population.variance >= 0).all()) for population in mixed.values()):
+        return mixed
+    mixing.reset()
+    return dict(found)

@@ -182,6 +182,8 @@ class LayerResult(Description):
         share: by M, the layer's part of the network's gap, nats per sample: shares add up to that gap (theory sheet D.3). A
             negative one takes out what the noise of earlier layers put in. Empty in reports of bnlens before shares.
         two_term: the paper's value at M0, sum over channels of zeta gamma^2; None without a likelihood.
+        dead: the channels that `dead_channels` counts, with the constant that each puts out in evaluation, before any
+            activation; see `bnlens.dead_channels`. Empty in reports of earlier versions.
     """
 
     name: str
@@ -194,6 +196,7 @@ class LayerResult(Description):
     shift: float
     share: Mapping[int, Estimate] = field(default_factory=dict)
     two_term: Estimate | None = None
+    dead: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -225,9 +228,11 @@ class Note:
     """Something about the model that its user may not know.
 
     Attributes:
-        kind: ``"frozen"``, ``"moving statistics"``, ``"weight decay"``, ``"stale statistics"``, ``"dead channels"``,
-            ``"no gradient"``, ``"shared layer"``, ``"functional batch norm"``, ``"stochastic forward"``, ``"streamed"``,
-            ``"coupled loss"``, ``"padding"``, ``"loader's batches"``, ``"likelihood mismatch"``, ``"no law"``,
+        kind: ``"frozen"``, ``"moving statistics"``, ``"train mode"``, ``"not finite"``, ``"momentum"``, ``"fixed statistics"``,
+            ``"epsilon"``, ``"no running statistics"``, ``"initial statistics"``, ``"weight decay"``, ``"stale statistics"``,
+            ``"padding"``, ``"dead channels"``, ``"no gradient"``, ``"shared layer"``, ``"functional batch norm"``,
+            ``"stochastic forward"``, ``"streamed"``, ``"coupled loss"``, ``"loader's batches"``, ``"likelihood mismatch"``,
+            ``"no law"``,
             ``"prediction"`` or ``"beyond first order"``.
         layer: module path, or an empty string for several layers and for the whole network.
         text: a sentence or two with the numbers, and the fix where there is one; where it is about layers, `place` is its

@@ -29,9 +29,9 @@ from bnlens.measure._arguments import (
     placed,
     positive,
 )
-from bnlens.measure._assemble import layer_result, network_result, unmeasured
+from bnlens.measure._assemble import layer_result, network_result, unmeasured, with_constants
 from bnlens.measure._collect import Collected, collect
-from bnlens.measure._first_look import by_running_statistics, call_path, count_targets, first_look
+from bnlens.measure._first_look import count_targets, first_look
 from bnlens.measure._intercept import Handler, Interceptor, handed_back, is_frozen
 from bnlens.measure._logits import OutputNoise
 from bnlens.measure._loss import Likelihood, LossFunction, Reduction, SampleLoss
@@ -39,8 +39,8 @@ from bnlens.measure._measurement import Goal
 from bnlens.measure._notes import (
     elsewhere_hint,
     gradient_notes,
+    looks_stale,
     loss_notes,
-    model_notes,
     pool_notes,
     repeat_notes,
     result_notes,
@@ -55,6 +55,15 @@ from bnlens.measure._repeat import Repeat
 from bnlens.measure._report import Report
 from bnlens.measure._room import device_of, samples_at_once
 from bnlens.measure._rows import SampleRows, SamplesOf, check_samples_of
+from bnlens.measure._running import (
+    by_running_statistics,
+    call_path,
+    check_frozen,
+    evaluate,
+    finds_what_is_written,
+    mean_outputs,
+)
+from bnlens.measure._setting_notes import model_notes
 from bnlens.measure._stream import StreamedPool
 
 __all__ = ["report"]
@@ -103,9 +112,9 @@ def report(
     initialised every rank calls with its own shard of the samples, and gets the report of all.
 
     Args:
-        model: any module with BatchNorm1d/2d/3d layers or subclasses that normalise by ``F.batch_norm``. A BN layer in eval
-            mode inside a model in train mode counts as frozen and keeps its running statistics; a model in eval mode inside
-            a new container counts as evaluated.
+        model: any module with BatchNorm1d/2d/3d layers or subclasses that normalise by ``F.batch_norm``. A BN layer after
+            `bnlens.freeze`, or in eval mode inside a model in train mode, counts as frozen and keeps its running statistics;
+            a model in eval mode inside a new container counts as evaluated.
         loader: yields (inputs, ..., target) or a dict with the target under ``labels``, ``label``, ``targets``, ``target``
             or ``y``; anything else needs ``forward``.
         loss_fn: ``loss_fn(output, target)``: a mean or a sum over samples, or one value per sample. Class weights and ignored
@@ -160,7 +169,8 @@ def report(
         The report; its ``repr`` is a table.
 
     Raises:
-        ModelError: the model has no BN layer in use, does not return a tensor, or its rows are not those of ``samples_of``.
+        ModelError: the model has no BN layer in use, or a frozen one that makes NaN, does not return a tensor, or its rows are
+            not those of ``samples_of``.
         DataError: the loader is empty, has fewer than twice the samples of the largest group (of a batch, with
             ``couples``; less than one batch on a rank), (``hold=False``) gives other
             samples when read again, or ``samples_of`` has offsets of another number of samples or leaves a group without rows.
@@ -203,6 +213,7 @@ def report(
     model = placed(given, device)
     layers = {name: module for name, module in check_model(model)[1].items() if name in layers}
     active = {name: layer for name, layer in layers.items() if not is_frozen(model, layer)}
+    check_frozen({name: layer for name, layer in layers.items() if name not in active})
     notes = list(model_notes(model, layers))
     loss = SampleLoss(loss_fn, reduction, likelihood, couples=couples)
     interceptor = Interceptor(active)
@@ -239,9 +250,14 @@ def report(
         found.run()
         results = tuple(layer_result(name, active[call_path(name)], data, found) for name in populations)
         network = network_result(results, data, found)
-        about_results = list(
-            result_notes(results, network, active, optimizer, min(sizes), pool.batch_size if couples else 1)
-        )
+        settled = False
+        if running is not None and (looks_stale(results, network) or any(layer.dead for layer in results)):
+            evaluation = evaluate(replace(probe, pool=pool), running)
+            settled = finds_what_is_written(active, evaluation)
+            outputs = mean_outputs(active, evaluation)
+            results = tuple(with_constants(layer, outputs[layer.name]) for layer in results)
+        unit = pool.batch_size if couples else 1
+        about_results = list(result_notes(results, network, active, optimizer, min(sizes), unit, settled=settled))
         if mask is None and any(note.kind == "stale statistics" for note in about_results):
             about_results = told_padding(about_results, find_padding(replace(probe, pool=pool), active))
     notes += pool_notes(pool, probe.batch_size)
@@ -283,7 +299,7 @@ def _population(probe: Probe, bar: Bar, repeat: Repeat) -> tuple[Populations, in
     if not populations:
         raise ModelError(
             "no BN layer of the model runs in its forward pass, or all are frozen; to measure layers in eval mode, call "
-            f".eval() on the whole model{elsewhere_hint(repeat.elsewhere)}"
+            f".eval() on the whole model, and bnlens.unfreeze if bnlens.freeze was called{elsewhere_hint(repeat.elsewhere)}"
         )
     return populations, passes
 

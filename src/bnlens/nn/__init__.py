@@ -18,6 +18,7 @@ from bnlens.nn._layers import (
     PopulationBatchNorm3d,
 )
 from bnlens.nn._micro_batches import shared_statistics
+from bnlens.nn._order import groups
 from bnlens.nn._padding import masked
 from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d, use_partial_noise
 from bnlens.nn._regulariser import Regulariser
@@ -42,6 +43,7 @@ __all__ = [
     "Regulariser",
     "add_streams",
     "freeze",
+    "groups",
     "load_window_state",
     "masked",
     "matching_window",

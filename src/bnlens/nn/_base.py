@@ -23,7 +23,7 @@ from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
 from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
 from bnlens.nn._responses import Responses
-from bnlens.nn._scope import Scope
+from bnlens.nn._scope import Order, Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
 from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, normalise_by_batch
@@ -161,7 +161,9 @@ class DialBatchNorm(_BatchNorm):
         settle(self)
 
     def reset_running_stats(self) -> None:
-        """Reset the running statistics, the window and the count of skipped batches."""
+        """Reset the running statistics, the window and the count of skipped batches; a frozen layer keeps them all."""
+        if vars(self).get("frozen"):  # not there yet when torch's __init__ calls this
+            return
         super().reset_running_stats()
         if "frozen" in vars(self):  # not yet when torch's __init__ calls this
             self.reset_window()
@@ -179,8 +181,12 @@ class DialBatchNorm(_BatchNorm):
         if scope is not None and scope.in_stream:
             y: Tensor = self.streams[scope.stream](input, mask)
             return y
+        if self.frozen:  # whatever has set the mode
+            return self._forward_native(input)
         if self.training and not is_settled(self):
             settle(self, input.device)
+        if self.training and scope is not None and scope.order is not None and (order := self._order()) is not None:
+            return order(input, self.valid_values(input, mask))
         if (mask is not None or (scope is not None and scope.mask is not None)) and (
             self.training or self.running_mean is None
         ):
@@ -208,6 +214,10 @@ class DialBatchNorm(_BatchNorm):
         return y
 
     @_disable_dynamo
+    def _order(self) -> Order | None:
+        return None if self._scope is None or not self._scope.is_here else self._scope.order
+
+    @_disable_dynamo
     def valid_values(self, input: Tensor, mask: Tensor | None = None) -> Tensor | None:  # noqa: A002
         """Return which values of ``input`` count, bool, (N, 1, ...): by ``mask``, else in :func:`bnlens.masked`; None for all.
 
@@ -220,6 +230,9 @@ class DialBatchNorm(_BatchNorm):
         return None if scope is None or not scope.is_here or scope.mask is None else scope.mask(input)
 
     def _forward_native(self, x: Tensor) -> Tensor:
+        if self.frozen:
+            mean, variance = self.running_mean, self.running_var
+            return torch.nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
         if not self.training:
             result: Tensor = super().forward(x)
             return result

@@ -88,7 +88,9 @@ def set_statistics_batch_size(
 def freeze(model: nn.Module) -> int:
     """Keep every BN layer in eval mode, also after ``model.train()``: running statistics are used and do not change.
 
-    Gamma and beta still train; set ``requires_grad`` to keep them too. A copy of the model is frozen as well, a
+    Gamma and beta still train; set ``requires_grad`` to keep them too. Whatever comes keeps the running statistics, in any
+    mode of the model: `bnlens.recalibrate`, `bnlens.report`, ``torch.optim.swa_utils.update_bn``, ``reset_running_stats``, a
+    change of the statistics batch size. Only ``load_state_dict`` sets them. A copy of the model is frozen as well, a
     ``state_dict`` does not carry it.
 
     Args:

@@ -31,7 +31,7 @@ class _PartialNoise(DialBatchNorm):
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - torch's name
         """Normalise ``input``, (N, C, ...); in eval mode by the running statistics, as torch does."""
-        if not self.training:
+        if not self.training or self.frozen:
             return super().forward(input, mask)
         if mask is not None or (self._scope is not None and self._scope.mask is not None):
             raise UsageError(f"{type(self).__name__} takes statistics of all values; leave the mask out")

@@ -82,7 +82,9 @@ def add_streams(model: nn.Module, names: Iterable[str], *, affine: bool = False)
     names = [names] if isinstance(names, str) else list(names)
     for place, name in enumerate(names):
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
-            raise UsageError(f"a stream cannot be called {name!r}; give a non-empty name without dots, such as 'target'")
+            raise UsageError(
+                f"a stream cannot be called {name!r}; give a non-empty name without dots, such as 'target'"
+            )
         if name in names[:place] or any(name in layer.streams for layer in layers):
             raise UsageError(f"there is a stream {name!r} already; give each another name")
     for layer in layers:
@@ -164,12 +166,12 @@ def stream(model: nn.Module, name: str | None) -> Iterator[None]:
     refuse_plain_layers(model, "would mix the statistics of all streams", "add streams (bnlens.add_streams)")
     known = {each for layer in layers for each in layer.streams}
     if name is not None and name not in known:
-        otherwise = f"the streams are {', '.join(map(repr, sorted(known)))}" if known else "bnlens.add_streams makes one"
+        otherwise = (
+            f"the streams are {', '.join(map(repr, sorted(known)))}" if known else "bnlens.add_streams makes one"
+        )
         raise UsageError(f"there is no stream {name!r}; {did_you_mean(str(name), known, otherwise)}")
     changes: dict[Any, dict[str, Any]] = {
-        layer: {"stream": name if name in layer.streams else None}
-        for layer in layers
-        if not isinstance(layer, Stream)
+        layer: {"stream": name if name in layer.streams else None} for layer in layers if not isinstance(layer, Stream)
     }
     with scoped(changes):
         yield

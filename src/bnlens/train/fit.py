@@ -201,7 +201,8 @@ def _reporting(progress: bool | ProgressCallback | None) -> Iterator[ProgressCal
 
 def _settle(model: nn.Module, data: ImageData, batch_size: int, process: Process, recalibrate: bool) -> None:
     """Leave the same running statistics in every process: the population's, or the first one's averages."""
-    if recalibrate and any(isinstance(module, _BatchNorm) for module in model.modules()):
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if recalibrate and not all(getattr(layer, "frozen", False) for layer in layers):
         share = loader_of(data, batch_size, rank=process.rank, processes=process.count)
         try:
             recalibrate_statistics(model, share, progress=False)
