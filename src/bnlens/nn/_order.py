@@ -16,7 +16,7 @@ from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._controls import layers_of, refuse_plain_layers
 from bnlens.nn._ghost import group_sizes
-from bnlens.nn._partial_noise import _PartialNoise
+from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d
 from bnlens.nn._ranks import sync_group
 from bnlens.nn._scope import scoped
 
@@ -68,7 +68,7 @@ def groups(
     """
     layers = layers_of(model)
     refuse_plain_layers(model, "has no groups", "set its statistics batch size")
-    if any(isinstance(layer, _PartialNoise) for layer in layers):
+    if any(isinstance(layer, PartialNoise1d | PartialNoise2d | PartialNoise3d) for layer in layers):
         raise UsageError("PartialNoise layers have groups in the order of the batch; leave the context")
     if not (order is None or order == "random" if not isinstance(order, Tensor) else order.ndim == 1):
         found = f"a tensor of shape {tuple(order.shape)}" if isinstance(order, Tensor) else repr(order)

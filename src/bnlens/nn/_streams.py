@@ -13,7 +13,7 @@ from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._controls import layers_of, refuse_plain_layers
-from bnlens.nn._partial_noise import _PartialNoise
+from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d
 from bnlens.nn._scope import scoped
 from bnlens.nn._state import put, settle
 
@@ -21,7 +21,7 @@ __all__ = ["add_streams", "stream"]
 
 
 class Stream(DialBatchNorm):
-    """What a layer normalises by in one stream: a layer of its own, which its ``streams`` hold."""
+    """A layer that another one normalises by in one stream, which holds it in its ``streams``."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         """Take what the layer took that it belongs to."""
@@ -88,7 +88,7 @@ def add_streams(model: nn.Module, names: Iterable[str], *, affine: bool = False)
         if name in names[:place] or any(name in layer.streams for layer in layers):
             raise UsageError(f"there is a stream {name!r} already; give each another name")
     for layer in layers:
-        if isinstance(layer, _PartialNoise):
+        if isinstance(layer, PartialNoise1d | PartialNoise2d | PartialNoise3d):
             raise UsageError(f"{type(layer).__name__} has no streams; use bnlens.nn.BatchNorm2d or the like")
     for layer in layers:
         if "streams" not in layer._modules:
