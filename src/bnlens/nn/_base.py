@@ -322,8 +322,7 @@ class DialBatchNorm(_BatchNorm):
             raise few_values(x, batch.values)
         if self.training and shared is None and by_window(self._regime, samples, M) and M is not None:
             groups = group_statistics(x, batch, [samples])
-            window = self._advance(groups.batch, samples, M)
-            return self._remembered(normalise_valid(x, weight, bias, self.eps, groups, window), groups.batch, window)
+            return normalise_valid(x, weight, bias, self.eps, groups, self._advance(groups.batch, samples, M))
         groups = group_statistics(x, batch, [samples] if M is None or shared else group_sizes(samples, int(M)))
         if shared is not None:
             shared.take(groups.batch, samples, M)
@@ -419,10 +418,9 @@ class DialBatchNorm(_BatchNorm):
         )
 
     def extra_repr(self) -> str:
-        """Return torch's arguments, then those that differ from a plain BN layer's."""
+        """Return torch's arguments, then the statistics batch size, and those that differ from a plain BN layer's."""
         parts = [super().extra_repr()]  # type: ignore[no-untyped-call]
-        if self._statistics_batch_size is not None:
-            parts.append(f"statistics_batch_size={self._statistics_batch_size}")
+        parts.append(f"statistics_batch_size={self._statistics_batch_size}")
         if self._sync is not False:
             parts.append(f"sync={self._sync if self._sync is True else type(self._sync).__name__}")
         if self._regime != "auto":
