@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from page import BLOCKS, executed
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import LOSS, assert_population, assert_same, images, loader, net, population
@@ -202,6 +203,14 @@ def test_accelerate_saves_and_loads_it(tmp_path: Any) -> None:
     accelerator.load_state(str(tmp_path / "state"))
     for path, state in bnlens.window_state(model).items():
         assert torch.equal(state["window"], kept[path]["window"])
+
+
+def test_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(BLOCKS) == {"A loop of your own", "Lightning", "transformers"}
+    names = executed("A loop of your own")
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()] == ["8"] * 3 + ["16"] * 3
+    assert names["model"][1].statistics_batch_size == 64
 
 
 def test_no_trainer_is_imported() -> None:

@@ -21,8 +21,8 @@ class GapMonitor:
 
     The first ``samples`` samples of ``loader`` are read once, when it is made, and `bnlens.report` runs on them in one shuffle,
     the same every time: differences between steps are those of the weights. The model stays as it is, with its mode, gradients
-    and running statistics, and so do all generators of random numbers. One measurement takes about as long as ten training
-    steps of half as many images as ``samples``.
+    and running statistics, and so do all generators of random numbers. One measurement takes about as long as five training
+    steps of as many images as ``samples``.
 
     In a process group all ranks measure together; each takes its part of the samples, so give the same loader on every rank.
 
@@ -54,9 +54,9 @@ class GapMonitor:
         loader: Iterable[Any],
         loss_fn: Any,
         *,
-        statistics_batch_size: int = 32,
-        samples: int = 256,
-        every_n_steps: int = 1000,
+        statistics_batch_size: int = 16,
+        samples: int = 128,
+        every_n_steps: int = 500,
         seed: int = 0,
         **options: Any,
     ) -> None:
