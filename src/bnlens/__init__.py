@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bnlens import claims as claims
     from bnlens import conversion as conversion
     from bnlens import errors as errors
+    from bnlens import integrations as integrations
     from bnlens import measure as measure
     from bnlens import moments as moments
     from bnlens import nn as nn
@@ -41,7 +42,19 @@ if TYPE_CHECKING:
     from bnlens.nn import untracked as untracked
     from bnlens.nn import window_state as window_state
 
-_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
+_SUBMODULES = (
+    "claims",
+    "conversion",
+    "errors",
+    "integrations",
+    "measure",
+    "moments",
+    "nn",
+    "paper",
+    "simulate",
+    "theory",
+    "train",
+)
 _NAMES = {
     "BnlensError": "errors",
     "Report": "measure",
