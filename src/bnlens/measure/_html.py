@@ -51,7 +51,11 @@ def report_page(report: ReportData) -> str:
     shares = any(layer.share for layer in report.layers)
     wrong, explained = warnings_first(report)
     body = [
-        *([render.section("What to mend", _notes(wrong), anchor="mend")] if wrong else []),
+        *(
+            [render.section("What to mend", f'<div class="finding">{_notes(wrong)}</div>', anchor="mend")]
+            if wrong
+            else []
+        ),
         render.section("Whole network", _network(report), anchor="network"),
         *([render.section("Shares of the layers", _shares(report), anchor="layers")] if shares else []),
         *([render.section("Layers alone", _alone(report), anchor="alone")] if alone else []),
