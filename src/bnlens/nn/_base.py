@@ -322,7 +322,8 @@ class DialBatchNorm(_BatchNorm):
             raise few_values(x, batch.values)
         if self.training and shared is None and by_window(self._regime, samples, M) and M is not None:
             groups = group_statistics(x, batch, [samples])
-            return normalise_valid(x, weight, bias, self.eps, groups, self._advance(groups.batch, samples, M))
+            window = self._advance(groups.batch, samples, M)
+            return self._remembered(normalise_valid(x, weight, bias, self.eps, groups, window), groups.batch, window)
         groups = group_statistics(x, batch, [samples] if M is None or shared else group_sizes(samples, int(M)))
         if shared is not None:
             shared.take(groups.batch, samples, M)
