@@ -69,15 +69,15 @@ def run(
 
 
 def population(net: torch.nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Mean and Bessel variance of each BN layer's input over all images, by plain torch in float64."""
-    twin = bnlens.revert(copy.deepcopy(net)).double().train()
+    """Mean and Bessel variance of each BN layer's input over all images in evaluation by them, by plain torch in float64."""
+    twin = bnlens.revert(copy.deepcopy(net)).double().eval()
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for name, layer in twin.named_modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
 
             def keep(module: Any, args: Any, name: str = name) -> None:
                 values = args[0].transpose(0, 1).flatten(1)
-                found[name] = values.mean(1), values.var(1)
+                found[name] = module.running_mean, module.running_var = values.mean(1), values.var(1)
 
             layer.register_forward_pre_hook(keep)
     with torch.no_grad():

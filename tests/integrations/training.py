@@ -44,16 +44,16 @@ def net(statistics_batch_size: float | None = None, *, seed: int = 0) -> nn.Modu
 
 
 def population(model: nn.Module, names: tuple[str, ...] = ("1", "4")) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and Bessel variance of each BN layer's input over all images, by plain torch in float64: one batch in train mode."""
+    """Mean and Bessel variance of each BN layer's input over all images in evaluation by them, by plain torch in float64."""
     import copy
 
-    twin = bnlens.revert(copy.deepcopy(model)).double().train()
+    twin = bnlens.revert(copy.deepcopy(model)).double().eval()
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for name in names:
 
         def keep(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
             values = args[0].transpose(0, 1).flatten(1)
-            found[name] = values.mean(1), values.var(1)
+            found[name] = module.running_mean, module.running_var = values.mean(1), values.var(1)
 
         twin.get_submodule(name).register_forward_pre_hook(keep)
     with torch.no_grad():
