@@ -298,7 +298,7 @@ def test_predictions_at_several_sizes() -> None:
     frame = predictions.to_frame()
     assert frame.loc[("(network)", 16), "predicted"] == predictions[1].network.value
     assert frame.loc[("(network)", 16), "sizes"] == "8, 32"
-    assert list(frame.columns) == ["gap", "stderr", "has_law", "sizes"]
+    assert list(frame.columns) == ["predicted", "predicted_stderr", "has_law", "sizes"]
     traces = {trace.name for trace in predictions.plot().data}
     assert {"measured", "for predictions", "predicted", "predicted, fresh samples"} <= traces
     with pytest.raises(UsageError, match="statistics_batch_size is empty"):
