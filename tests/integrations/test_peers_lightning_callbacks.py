@@ -23,7 +23,6 @@ callbacks = peer("bnlens.integrations.lightning")
 checkpoints = peer("lightning.pytorch.callbacks")
 loggers = peer("lightning.pytorch.loggers")
 
-NAMES = ("net.1", "net.4")
 GAP = "bnlens/gap_8"
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning's about few workers and no logger
@@ -120,23 +119,23 @@ def test_accumulated_steps_are_measured_once(tmp_path: Path) -> None:
 def test_validation_and_checkpoints_have_population_statistics(tmp_path: Path) -> None:
     class Off(lightning.Callback):
         def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-            assert is_population(pl_module.state_dict(), population(pl_module, NAMES))
+            assert is_population(pl_module.state_dict(), population(pl_module))
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            pl_module.means.append(is_population(pl_module.state_dict(), population(pl_module, NAMES)))
+            pl_module.means.append(is_population(pl_module.state_dict(), population(pl_module)))
 
     save = checkpoints.ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, save_weights_only=True)
     module, _ = fit(tmp_path, callbacks.Recalibrate(loader(64)), Off(), save, enable_checkpointing=True)
     assert len(module.validated) == 2
     assert not any(module.means)  # moving averages are far from the population's here
-    assert_population(module.state_dict(), population(module, NAMES))
+    assert_population(module.state_dict(), population(module))
     files = sorted(tmp_path.glob("*.ckpt"))
     assert len(files) == 5
     for file in files:
         state = torch.load(file, weights_only=True)["state_dict"]
         written = Classifier()
         written.load_state_dict(state)
-        assert_population(state, population(written, NAMES))
+        assert_population(state, population(written))
 
 
 def test_frozen_layers_keep_their_statistics(tmp_path: Path) -> None:
@@ -151,7 +150,7 @@ def test_frozen_layers_keep_their_statistics(tmp_path: Path) -> None:
     fit(tmp_path, callbacks.Recalibrate(loader(64)), module=module)
     assert torch.equal(module.net[1].running_mean, before)
     assert all(torch.equal(state["1.running_mean"], before) for state in module.validated)
-    assert_population(module.state_dict(), population(module, NAMES[1:]))  # the twin keeps the other one frozen too
+    assert_population(module.state_dict(), population(module))  # of the layer that is not frozen
 
 
 @pytest.mark.parametrize("buffers", [True, False])
@@ -165,21 +164,21 @@ def test_weight_averages(tmp_path: Path, buffers: bool) -> None:
         ]
 
     module, _ = fit(tmp_path, *used(tmp_path / "a"), enable_checkpointing=True)
-    assert_population(module.state_dict(), population(module, NAMES))
+    assert_population(module.state_dict(), population(module))
     averaged = Classifier()
     for state in module.validated:
         averaged.net.load_state_dict(state)
         assert_population(state, population(averaged.net))
     written = torch.load(next((tmp_path / "a").glob("*step=6.ckpt")), weights_only=True)
     averaged.load_state_dict(written["state_dict"])
-    assert_population(written["state_dict"], population(averaged, NAMES))
+    assert_population(written["state_dict"], population(averaged))
     assert not torch.equal(written["state_dict"]["net.8.weight"], written["current_model_state"]["net.8.weight"])
 
 
 def test_stochastic_weight_averaging(tmp_path: Path) -> None:
     swa = checkpoints.StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1)
     module, _ = fit(tmp_path, swa, callbacks.Recalibrate(loader(64)), max_epochs=3)
-    assert_population(module.state_dict(), population(module, NAMES))
+    assert_population(module.state_dict(), population(module))
 
 
 def test_averaging_after_it_is_refused(tmp_path: Path) -> None:
@@ -232,7 +231,7 @@ def test_pytorch_lightning(tmp_path: Path) -> None:
     )
     assert GAP in trainer.callback_metrics
     assert module.net[4].statistics_batch_size == 20
-    assert_population(module.state_dict(), population(module, NAMES))
+    assert_population(module.state_dict(), population(module))
     assert "save_checkpoint" not in vars(trainer.strategy)
 
 
@@ -290,7 +289,7 @@ def on_a_rank(arguments: tuple[str, int | None]) -> dict[str, Any]:
         "state": module.state_dict(),
         "window": module.net[4].window,
         "gap": trainer.callback_metrics[GAP],
-        "population": population(module, NAMES),
+        "population": population(module),
     }
 
 

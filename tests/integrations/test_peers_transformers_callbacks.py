@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from page import executed
-from training import LOSS, assert_same, images, is_population
+from training import LOSS, assert_same, images, is_population, population
 
 import bnlens
 from bnlens.errors import UsageError
@@ -66,24 +65,6 @@ def run(
         trainer.add_callback(callbacks.GapMonitor(trainer, batches(), LOSS, **options))
     trainer.train(resume_from_checkpoint=resume)
     return trainer
-
-
-def population(net: torch.nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Mean and Bessel variance of each BN layer's input over all images in evaluation by them, by plain torch in float64."""
-    twin = bnlens.revert(copy.deepcopy(net)).double().eval()
-    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for name, layer in twin.named_modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-
-            def keep(module: Any, args: Any, name: str = name) -> None:
-                values = args[0].transpose(0, 1).flatten(1)
-                found[name] = module.running_mean, module.running_var = values.mean(1), values.var(1)
-
-            layer.register_forward_pre_hook(keep)
-    with torch.no_grad():
-        twin(images().tensors[0].double())
-    assert len(found) > 4
-    return found
 
 
 def logged(trainer: Any, name: str = GAP) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -43,19 +44,24 @@ def net(statistics_batch_size: float | None = None, *, seed: int = 0) -> nn.Modu
     return bnlens.convert(model, statistics_batch_size=statistics_batch_size)
 
 
-def population(model: nn.Module, names: tuple[str, ...] = ("1", "4")) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and Bessel variance of each BN layer's input over all images in evaluation by them, by plain torch in float64."""
-    import copy
+def population(model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and Bessel variance of the input of each BN layer that is not frozen, earlier layers normalised by theirs.
 
-    twin = bnlens.revert(copy.deepcopy(model)).double().eval()
+    By plain torch in float64: one pass over all images, in which each layer is given its statistics as it is reached.
+    """
+    twin = bnlens.revert(copy.deepcopy(model)).double()
+    frozen = {name for name, module in twin.named_modules() if not module.training} if twin.training else set()
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    for name in names:
+    twin.eval()
+    for name, layer in twin.named_modules():
+        if isinstance(layer, nn.BatchNorm2d) and name not in frozen:
 
-        def keep(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
-            values = args[0].transpose(0, 1).flatten(1)
-            found[name] = module.running_mean, module.running_var = values.mean(1), values.var(1)
+            def give(module: Any, args: tuple[Tensor, ...], name: str = name) -> None:
+                values = args[0].transpose(0, 1).flatten(1)
+                found[name] = values.mean(1), values.var(1)
+                module.running_mean, module.running_var = found[name]
 
-        twin.get_submodule(name).register_forward_pre_hook(keep)
+            layer.register_forward_pre_hook(give)
     with torch.no_grad():
         twin(images().tensors[0].double())
     return found
