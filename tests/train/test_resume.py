@@ -180,7 +180,7 @@ def test_code_in_the_file_does_not_run(tmp_path, data):
         def __reduce__(self):
             return warnings.warn, ("it ran",)
 
-    torch.save({"format": "bnlens run 1", "configuration": Runs()}, tmp_path / "run.pt")
+    torch.save({"format": "bnlens run 2", "configuration": Runs()}, tmp_path / "run.pt")
     with pytest.raises(DataError, match="is not a readable checkpoint"):
         fit(make_net(data), data, batch_size=32, steps=5, checkpoint=tmp_path / "run.pt")
 

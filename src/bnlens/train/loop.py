@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bnlens.errors import LossError
-from bnlens.nn import shared_statistics
+from bnlens.nn import DialBatchNorm, load_window_state, shared_statistics, window_state
 from bnlens.train.batches import Batches
 from bnlens.train.data import ImageData
 from bnlens.train.evaluate import cross_entropy
@@ -131,6 +131,7 @@ class Loop:
     def _write(self, checkpoint: RunCheckpoint) -> None:
         own = {
             "buffers": {name: buffer.detach().cpu() for name, buffer in self.model.named_buffers()},
+            "windows": window_state(self.model) if _has_windows(self.model) else {},
             "generator": torch.get_rng_state(),
             "device generator": torch.cuda.get_rng_state(self.process.device) if self._on_cuda else None,
         }
@@ -150,6 +151,8 @@ class Loop:
     def _restore(self, state: dict[str, Any]) -> None:
         own = state["processes"][self.process.rank]
         restore_tensors(self.model, {**state["parameters"], **own["buffers"]})
+        if _has_windows(self.model):
+            load_window_state(self.model, own["windows"])
         self.optimizer.load_state_dict(state["optimizer"])
         if (scaler := self.process.accelerator.scaler) is not None:
             scaler.load_state_dict(state["scaler"])
@@ -162,6 +165,10 @@ class Loop:
     @property
     def _on_cuda(self) -> bool:
         return self.process.device.type == "cuda"
+
+
+def _has_windows(model: nn.Module) -> bool:
+    return any(isinstance(layer, DialBatchNorm) for layer in model.modules())
 
 
 def _split(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

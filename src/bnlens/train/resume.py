@@ -18,7 +18,7 @@ from bnlens.train.evaluate import device_of
 
 __all__ = ["RunCheckpoint", "describe_function", "describe_model", "restore_tensors"]
 
-_FORMAT = "bnlens run 1"
+_FORMAT = "bnlens run 2"
 # What is kept as a hash alone, and what to say of it where it differs.
 _HASHED = {"model": "another model", "initial weights": "other initial weights", "data": "other data"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
