@@ -60,8 +60,8 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 
 # The import makes a missing package an error; the tests alone would skip.
 test-peers: $(VENV)/.installed-peers
-	$(BIN)/python -c "import monai, onnx, onnxscript, opacus, transformers, importlib.util as u; assert all(map(u.find_spec, ('lightning', 'timm', 'torchvision')))"
-	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/conversion/test_peers_*.py tests/measure/test_peers_*.py
+	$(BIN)/python -c "import monai, onnx, onnxscript, opacus, transformers, importlib.util as u; assert all(map(u.find_spec, ('lightning', 'tensorboard', 'timm', 'torchvision')))"
+	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/*/test_peers_*.py
 
 $(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
 	$(PIP_INSTALL) -e '.[browser]'
@@ -99,6 +99,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/small_groups.py
 	$(BIN)/python benchmarks/sharing_cost.py
 	$(BIN)/python benchmarks/train_cost.py
+	$(BIN)/python benchmarks/monitor_cost.py
 	$(BIN)/python benchmarks/page_load.py
 
 # Sets up nothing, so that it runs without network: in the Python that is given, else in the environment if it is there.

@@ -55,6 +55,12 @@ def test_each_tool_has_a_test() -> None:
         assert f"\ndef {test}(" in (DOCS.parent / file).read_text(encoding="utf-8"), (file, test)
 
 
+def test_the_package_shows_its_public_names_alone() -> None:
+    shown = [name for name in dir(bnlens) if not name.startswith("__")]
+    assert shown == sorted(set(bnlens.__all__) - {"__version__"})
+    assert {"__version__", "__name__", "__path__"} < set(dir(bnlens))
+
+
 def test_no_docstring_begins_with_what() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {text.splitlines()[0]}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bnlens import claims as claims
     from bnlens import conversion as conversion
     from bnlens import errors as errors
+    from bnlens import integrations as integrations
     from bnlens import measure as measure
     from bnlens import moments as moments
     from bnlens import nn as nn
@@ -29,23 +30,40 @@ if TYPE_CHECKING:
     from bnlens.measure import merge_statistics as merge_statistics
     from bnlens.measure import recalibrate as recalibrate
     from bnlens.measure import report as report
+    from bnlens.nn import add_streams as add_streams
     from bnlens.nn import freeze as freeze
+    from bnlens.nn import groups as groups
     from bnlens.nn import load_window_state as load_window_state
     from bnlens.nn import masked as masked
     from bnlens.nn import set_statistics_batch_size as set_statistics_batch_size
     from bnlens.nn import shared_statistics as shared_statistics
+    from bnlens.nn import stream as stream
     from bnlens.nn import unfreeze as unfreeze
     from bnlens.nn import untracked as untracked
     from bnlens.nn import window_state as window_state
 
-_SUBMODULES = ("claims", "conversion", "errors", "measure", "moments", "nn", "paper", "simulate", "theory", "train")
+_SUBMODULES = (
+    "claims",
+    "conversion",
+    "errors",
+    "integrations",
+    "measure",
+    "moments",
+    "nn",
+    "paper",
+    "simulate",
+    "theory",
+    "train",
+)
 _NAMES = {
     "BnlensError": "errors",
     "Report": "measure",
+    "add_streams": "nn",
     "cite": "citing",
     "convert": "conversion",
     "dead_channels": "measure",
     "freeze": "nn",
+    "groups": "nn",
     "load_window_state": "nn",
     "masked": "nn",
     "merge_statistics": "measure",
@@ -54,6 +72,7 @@ _NAMES = {
     "revert": "conversion",
     "set_statistics_batch_size": "nn",
     "shared_statistics": "nn",
+    "stream": "nn",
     "unfreeze": "nn",
     "untracked": "nn",
     "window_state": "nn",
@@ -63,10 +82,12 @@ __all__ = [
     "BnlensError",
     "Report",
     "__version__",
+    "add_streams",
     "cite",
     "convert",
     "dead_channels",
     "freeze",
+    "groups",
     "load_window_state",
     "masked",
     "merge_statistics",
@@ -75,6 +96,7 @@ __all__ = [
     "revert",
     "set_statistics_batch_size",
     "shared_statistics",
+    "stream",
     "unfreeze",
     "untracked",
     "window_state",
@@ -93,4 +115,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

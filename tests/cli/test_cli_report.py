@@ -46,10 +46,25 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_table_page_and_file(tmp_path: Path) -> None:
     code, out, _ = run("mlp", *FAST, "--html", str(tmp_path / "r.html"), "--save", str(tmp_path / "r.json"))
     assert code == 0
-    assert out.startswith("bnlens report: MLP, 3 BN layers, 200 samples")
+    assert out.startswith("BN at M = 8 ")
+    assert "bnlens report: MLP, 3 BN layers, 200 samples" in out
+    assert max(map(len, out.splitlines()[:-2])) <= 80
     assert out.count("Written: ") == 2
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert repr(bnlens.Report.load(tmp_path / "r.json")) in out
+
+
+def test_verbose_shows_what_the_layers_see() -> None:
+    (code, short, _), (_, whole, _) = run("mlp", *FAST), run("mlp", *FAST, "--verbose")
+    assert code == 0
+    assert ("two-term" in short, "two-term" in whole) == (False, True)
+    assert "excess kurtosis" in whole
+
+
+def test_random_weights_are_said(module: str) -> None:
+    code, out, _ = run(f"{module}:net", *FAST)
+    assert (code, "--checkpoint FILE" in out) == (0, True)
+    assert "--checkpoint FILE" not in run("mlp", *FAST)[1]
 
 
 def test_json_is_the_report_and_nothing_else() -> None:

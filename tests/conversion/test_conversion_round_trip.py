@@ -38,6 +38,33 @@ def test_there_and_back_leaves_no_trace(build, x, training):
 
 
 @BUILDERS
+@pytest.mark.parametrize("size", [None, 4, math.inf])
+def test_the_repr_of_a_converted_layer_shows_it(build, x, size):
+    model = built(build, x)
+    before = repr(model)
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    bnlens.convert(model, statistics_batch_size=size)
+    assert all(repr(layer).count(f"statistics_batch_size={size}") == 1 for layer in layers)
+    assert repr(bnlens.revert(model)) == before
+
+
+def test_the_repr_shows_it_beside_that_of_a_subclass():
+    class Named(nn.BatchNorm1d):
+        def extra_repr(self):
+            return f"features of {self.num_features}"
+
+    class Silent(nn.BatchNorm1d):
+        def extra_repr(self):
+            return ""
+
+    model = bnlens.convert(nn.Sequential(Named(3), Silent(3)), statistics_batch_size=8)
+    assert [repr(layer) for layer in model] == [
+        "Named(features of 3, statistics_batch_size=8)",
+        "Silent(statistics_batch_size=8)",
+    ]
+
+
+@BUILDERS
 def test_evaluation_is_bit_identical_after_each_step(build, x):
     model = built(build, x).eval()
     expected = model(x)

@@ -296,9 +296,9 @@ def test_predictions_at_several_sizes() -> None:
     assert [point.statistics_batch_size for point in predictions] == [4, 16, 24]
     assert predictions[2] == report.predict(24)
     frame = predictions.to_frame()
-    assert frame.loc[("(network)", 16), "gap"] == predictions[1].network.value
+    assert frame.loc[("(network)", 16), "predicted"] == predictions[1].network.value
     assert frame.loc[("(network)", 16), "sizes"] == "8, 32"
-    assert list(frame.columns) == ["gap", "stderr", "has_law", "sizes"]
+    assert list(frame.columns) == ["predicted", "predicted_stderr", "has_law", "sizes"]
     traces = {trace.name for trace in predictions.plot().data}
     assert {"measured", "for predictions", "predicted", "predicted, fresh samples"} <= traces
     with pytest.raises(UsageError, match="statistics_batch_size is empty"):

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,119 +13,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from measure_cases import mlp, plain, seeded
+from measure_reports import NAMES, NAN, bare, full, gaps, layer
 from rich.console import Console
 
 import bnlens
 from bnlens.errors import StoreError, UsageError
-from bnlens.measure import Difference, Estimate, Gaps, LayerResult, NetworkResult, Note, Report
+from bnlens.measure import Difference, Estimate, Gaps, NetworkResult, Report
 from bnlens.measure._estimate import mean_estimate
 
 GOLDEN = Path(__file__).parent / "golden"
-NAN = math.nan
-NAMES = ("stem.1", "blocks.0.bn", "head.bn")
-
-
-def gaps(factor: float, *, likelihood: bool = True) -> Gaps:
-    return Gaps(
-        measured={16: Estimate(0.0312, 0.0011) * factor, 64: Estimate(0.00731, 0.00032) * factor},
-        first_order=Estimate(0.0151, 0.0004) * factor,
-        fisher=Estimate(0.0137, 0.0003) * factor if likelihood else None,
-        two_term=Estimate(0.0204, 0.0002) * factor if likelihood else None,
-        source=32,
-        population=2048,
-        others={32: Estimate(0.0152, 0.0007) * factor, 128: Estimate(0.00344, 0.00021) * factor},
-        logits={16: Estimate(0.0301, 0.0009) * factor, 64: Estimate(0.00742, 0.00022) * factor},
-        kurtosis=0.52,
-    )
-
-
-def layer(name: str, factor: float, *, likelihood: bool = True, **changes: Any) -> LayerResult:
-    result = LayerResult(
-        name=name,
-        kind="BatchNorm2d",
-        channels=64,
-        pixels=256,
-        gaps=gaps(factor, likelihood=likelihood),
-        quadratic=Estimate(0.0121, 0.0002) if likelihood else None,
-        self_inclusion=0.0021,
-        shift=-0.0005,
-        effective_samples_mean=Estimate(6.12, 0.21),
-        effective_samples_std=Estimate(10.4, 1.3),
-        kurtosis=Estimate(0.52, 0.04),
-        gamma_rms=0.8125,
-        dead_channels=0,
-        stale_mean=Estimate(0.021, 0.004),
-        stale_std=Estimate(0.013, 0.002),
-        share={16: Estimate(0.0312, 0.0012) * factor, 64: Estimate(0.00731, 0.00041) * factor},
-        two_term=Estimate(0.0204, 0.0002) * factor if likelihood else None,
-    )
-    return dataclasses.replace(result, **changes)
-
-
-def full() -> Report:
-    return Report(
-        model="ResNet",
-        layers=(layer("stem.1", 0.5), layer("blocks.0.bn", 0.25, dead_channels=3), layer("head.bn", -0.125, gaps=None)),
-        network=NetworkResult(
-            gaps(1.0),
-            Estimate(0.4213, 0.0123),
-            Estimate(0.0021, 0.0007),
-            {16: Estimate(0.0117, 0.0002), 64: Estimate(0.00274, 0.00011)},
-        ),
-        notes=(
-            Note("dead channels", "blocks.0.bn", "3 of 64 channels have an output that does not vary"),
-            Note("moving statistics", "", "have requires_grad=False but are not in eval mode", NAMES),
-            Note("stale statistics", "", "evaluation with the running statistics costs 0.0021 nats"),
-        ),
-        statistics_batch_sizes=(16, 64),
-        prediction_batch_size=32,
-        samples=2048,
-        rounds=4,
-        likelihood="cross_entropy",
-        population_passes=5,
-        seed=0,
-        seconds=12.5,
-        version="0.1.0",
-        created="2026-01-02T03:04:05+00:00",
-        precision=0.05,
-        stopped="seconds",
-        groups={16: 512, 64: 128},
-    )
-
-
-def bare() -> Report:
-    """What a report without likelihood, running statistics, layers' gaps and known errors looks like, or one of schema 1."""
-    alone = layer(
-        "bn",
-        1.0,
-        likelihood=False,
-        kind="BatchNorm1d",
-        pixels=1,
-        gaps=None,
-        effective_samples_mean=Estimate(1.0, 0.0),
-        effective_samples_std=Estimate(NAN, NAN),
-        kurtosis=Estimate(NAN, NAN),
-        stale_mean=None,
-        stale_std=None,
-        share={},
-    )
-    network = Gaps({4: Estimate(-2e-7, NAN)}, Estimate(0.0, 0.0), None, None, 8, 16)
-    return dataclasses.replace(
-        full(),
-        model="Net",
-        layers=(alone,),
-        network=NetworkResult(network, Estimate(1.0986, NAN), None),
-        notes=(),
-        statistics_batch_sizes=(4,),
-        prediction_batch_size=8,
-        samples=16,
-        likelihood=None,
-        precision=None,
-        stopped="rounds",
-        groups={},
-    )
-
-
 REPORTS: dict[str, Callable[[], Report]] = {"full": full, "bare": bare}
 
 
@@ -136,27 +33,28 @@ def report(request: pytest.FixtureRequest) -> Report:
 # Text
 
 
-SHOWN = REPORTS | {"prediction": lambda: full().predict([16, 24, 2]), "comparison": lambda: full().compare(other())}
+SHOWN = {
+    **{f"full{width}": partial(full().table, width=width) for width in (40, 80, 120)},
+    "verbose": partial(full().table, verbose=True, width=80),
+    "bare": partial(bare().table, width=80),
+    "prediction": lambda: repr(full().predict([16, 24, 2])),
+    "comparison": lambda: repr(full().compare(other())),
+}
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_text_is_as_agreed(name: str) -> None:
-    assert f"{SHOWN[name]()!r}\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert f"{SHOWN[name]()}\n" == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [40, 60, 200])
+def test_a_terminal_shows_what_the_text_says(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(full())
+    assert console.file.getvalue() == f"{full().table(width=width)}\n"
 
 
 # JSON
-
-
-@pytest.mark.parametrize("width", [60, 200])
-def test_a_terminal_shows_what_the_text_says(width: int) -> None:
-    """Also where it is narrow: cells are folded, not cut."""
-    console = Console(file=io.StringIO(), width=width)
-    console.print(full())
-    shown = [word for line in console.file.getvalue().splitlines() for word in line.split()]
-    if width == 200:
-        assert set(repr(full()).split()) <= set(shown)
-    assert "…" not in "".join(shown)
-    assert "3 of 64 channels" in " ".join(shown)
 
 
 def test_json_round_trip(report: Report, tmp_path: Path) -> None:
@@ -362,7 +260,7 @@ def test_predictions_scale_with_the_variance_of_the_batch_mean() -> None:
         assert report.predict(8, kind="exact") == fresh
     frame = fresh.to_frame()
     assert tuple(frame.index) == ("(network)", *NAMES)
-    assert frame.loc["(network)", "gap"] == fresh.network.value
+    assert frame.loc["(network)", "predicted"] == fresh.network.value
 
 
 def test_layers_are_predicted_by_their_shares_at_the_nearest_size() -> None:
@@ -412,6 +310,7 @@ def test_frame() -> None:
         "measured",
         "share",
         "predicted",
+        "ratio",
         "logits",
         "first_order",
         "fisher",
@@ -424,6 +323,9 @@ def test_frame() -> None:
     row = frame.loc[("stem.1", 64)]
     assert row["measured"] == 0.00731 / 2
     assert row["measured_stderr"] == 0.00032 / 2
+    assert row["ratio"] == pytest.approx(row["predicted"] / row["measured"])
+    parts = row["measured_stderr"] / row["measured"], row["predicted_stderr"] / row["predicted"]
+    assert row["ratio_stderr"] == pytest.approx(row["ratio"] * math.hypot(*parts))
     scale = (2048 - 64) / (64 * 2047) / ((2048 - 32) / (32 * 2047))
     assert row["first_order"] == pytest.approx(0.0151 / 2 * scale)
     assert (row["channels"], row["pixels"], row["dead_channels"], row["gamma_rms"]) == (64, 256, 0, 0.8125)
@@ -447,9 +349,21 @@ def test_per_cent_of_the_gap() -> None:
     assert all(text in report.to_html() for text in ("Shares of the layers", "(not attributed)", "Layers alone"))
 
 
+def test_a_negative_gap_is_drawn() -> None:
+    positive = full().plot()
+    network = dataclasses.replace(full().network, gaps=gaps(-1.0))
+    negative = dataclasses.replace(full(), network=network).plot()
+    assert (positive.layout.yaxis.type, negative.layout.yaxis.type) == ("log", "linear")
+    for before, after in zip(positive.data, negative.data, strict=True):
+        if before.fill is None and before.line.width != 0:  # not an edge of the band
+            assert after.y == tuple(-value for value in before.y)
+    measured = next(trace for trace in negative.data if trace.name == "measured")
+    assert measured.y == (-0.0312, -0.00731)
+
+
 def test_page_has_the_parts_that_a_report_has() -> None:
-    anchors = {"network", "layers", "alone", "descriptions", "notes", "details"}
-    for report, missing in ((full(), set()), (bare(), {"layers", "alone", "notes"})):
+    anchors = {"mend", "network", "layers", "alone", "descriptions", "notes", "details"}
+    for report, missing in ((full(), set()), (bare(), {"mend", "layers", "alone", "notes"})):
         page = report.to_html()
         assert {name for name in anchors if f'id="{name}"' in page} == anchors - missing
     assert "-12.5" in full().to_html()
@@ -467,6 +381,8 @@ def test_layers_by_name() -> None:
     assert full()["blocks.0.bn"].dead_channels == 3
     with pytest.raises(UsageError, match=r"no layer 'bn1'; it has stem.1, blocks.0.bn, head.bn"):
         full()["bn1"]
+    assert full()["(network)"] == full().network
+    assert full().plot("(network)") == full().plot()
 
 
 # Estimates

@@ -127,7 +127,7 @@ def test_a_later_layer_takes_out_what_is_common():
 def test_gamma_decay_of_one_unit_is_the_papers(M):
     """zeta = K I_gamma / (8M) + I_beta / (2M), the two-term law, with the moments of the batch."""
     torch.manual_seed(0)
-    layer = PopulationBatchNorm1d(1, eps=1e-30, dtype=torch.float64)
+    layer = PopulationBatchNorm1d(1, eps=1e-12, dtype=torch.float64)
     nn.init.constant_(layer.weight, 1.5)
     nn.init.constant_(layer.bias, 0.3)
     x = torch.randn(500, 1, dtype=torch.float64)

@@ -31,6 +31,7 @@ _SECONDS = "Stop after so many seconds with what there is."
 _SIZES = "Measure with the statistics of M images; may be repeated."
 _STEPS = "Train a built-in net this long first, if no checkpoint is given."
 _SUBSET = "Use a balanced subset of P images."
+_VERBOSE = "Show every column: other predictions, what each layer sees."
 
 
 class SplitName(str, Enum):
@@ -69,6 +70,7 @@ def report_command(
     ] = None,
     split: Annotated[SplitName, Option(help="Part of the data.")] = SplitName.train,
     seed: Annotated[int, Option(help="Seed of the subset, the training, the groups and the Fisher draws.")] = 0,
+    verbose: Annotated[bool, Option("--verbose", "-v", help=_VERBOSE)] = False,
     as_json: Annotated[bool, Option("--json", help="Print the report as JSON on standard output.")] = False,
     html: Annotated[Path | None, Option(metavar="FILE", help="Write a page with figures.", show_default=False)] = None,
     save: Annotated[Path | None, Option(metavar="FILE", help=_SAVE, show_default=False)] = None,
@@ -113,12 +115,7 @@ def report_command(
         result.to_json(save)
     if html is not None:
         result.to_html(html)
-    if sys.stdout.isatty() and not as_json:
-        from rich import print as draw
-
-        draw(result)
-    else:
-        typer.echo(result.to_json() if as_json else repr(result))
+    typer.echo(result.to_json() if as_json else result.table(verbose=verbose))
     for path in (html, save):
         if path is not None:
             typer.echo(f"Written: {path}", err=as_json)

@@ -91,6 +91,8 @@ def change_class(
             "leave it out by layers="
         ) from error
     if state is None:
+        if (streams := layer._modules.pop("streams", None)) is not None:
+            undo.callback(layer._modules.__setitem__, "streams", streams)
         for name in attributes | buffers | _WATCHING:
             vars(layer).pop(name, None)
             layer._buffers.pop(name, None)

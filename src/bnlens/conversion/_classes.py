@@ -150,6 +150,13 @@ def _derive(cls: type, bases: tuple[type, ...], forward: Callable[..., Any] | No
     if forward is not None:
         namespace["forward"] = forward
     generated: type[DialBatchNorm] = type(cls.__name__, bases, namespace)
+
+    def extra_repr(self: Any) -> str:
+        shown: str = super(generated, self).extra_repr()
+        own = f"statistics_batch_size={self.statistics_batch_size}"  # where the class's own text leaves it out
+        return shown if "statistics_batch_size=" in shown else ", ".join(filter(None, (shown, own)))
+
+    generated.extra_repr = extra_repr  # type: ignore[method-assign]
     return generated
 
 

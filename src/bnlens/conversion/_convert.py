@@ -114,8 +114,8 @@ def convert(
 def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module:
     """Turn layers of `bnlens.nn` back into what `convert` found, or into torch's, in place, all or none.
 
-    Parameters, buffers, mode, hooks and attributes stay the same objects, as in `convert`; the window and the count of
-    skipped batches go.
+    Parameters, buffers, mode, hooks and attributes stay the same objects, as in `convert`; the window, the count of
+    skipped batches and streams go.
 
     Args:
         model: a model with layers of `bnlens.nn`, whether made by `convert` or built with them.
@@ -149,6 +149,7 @@ def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module
             result = new if module is model else result
         elif isinstance(module, DialBatchNorm):
             changes.append(partial(change_class, module, _class_before(path, module), state=None, path=path))
+            inner.update(module.streams and module.streams.modules())
     if not changes:
         raise ModelError(f"{type(model).__name__} has no bnlens layer to revert; nothing was converted in it")
     _all_or_none(changes)

@@ -1,10 +1,10 @@
 """Measure and predict the gap of any PyTorch network with BN layers; `report` is the way in.
 
-`Report.to_frame` has one row per layer and M, with the columns ``measured``, ``share``, ``predicted`` and, where the report
-has them, ``logits``, ``first_order``, ``fisher`` and ``two_term`` (nats per sample, each followed by its ``_stderr``), for the
-network ``as_loaded``, explained at `NetworkResult`, and for layers ``channels``, ``pixels``, ``effective_samples_mean``,
-``effective_samples_std``, ``kurtosis``, ``stale_mean``, ``stale_std``, ``gamma_rms`` and ``dead_channels``, explained at
-`LayerResult`.
+`Report.to_frame` has one row per layer and M, with the columns ``measured``, ``share``, ``predicted``, ``ratio``
+(predicted over measured) and, where the report has them, ``logits``, ``first_order``, ``fisher`` and ``two_term`` (nats per
+sample but for the ratio, each followed by its ``_stderr``), for the network ``as_loaded``, explained at `NetworkResult`, and
+for layers ``channels``, ``pixels``, ``effective_samples_mean``, ``effective_samples_std``, ``kurtosis``, ``stale_mean``,
+``stale_std``, ``gamma_rms`` and ``dead_channels``, explained at `LayerResult`.
 """
 
 from bnlens.measure._compare import Comparison, Difference

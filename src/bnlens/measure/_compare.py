@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
+from bnlens.measure._layout import aligned
 from bnlens.measure._results import NETWORK, ReportData
-from bnlens.measure._text import aligned
 from bnlens.render import number
 
 if TYPE_CHECKING:

@@ -49,6 +49,8 @@ def gap_columns(gaps: Gaps | None, size: int) -> dict[str, float]:
     for kind in (None, *KINDS[1:]):
         value = None if gaps is None else gaps.predicted(size, kind, population=gaps.population)
         row |= _columns(kind or "predicted", value)
+        if kind is None:
+            row |= _columns("ratio", None if gaps is None else gaps.ratio(size))
     return row
 
 

@@ -11,13 +11,15 @@ import plotly.graph_objects as go
 
 from bnlens import render
 from bnlens._plain import csv_text
+from bnlens.measure._answer import answer, command, warnings_first
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._frame import gap_columns, report_frame
-from bnlens.measure._results import NETWORK, Gaps, Kind, ReportData
+from bnlens.measure._results import NETWORK, Gaps, Kind, Note, ReportData
 from bnlens.measure._serial import to_json
+from bnlens.measure._text import provenance
 from bnlens.render import ROLES
 
-__all__ = ["gap_by_layer", "gap_by_size", "report_page", "share_by_layer"]
+__all__ = ["gap_by_layer", "gap_by_size", "report_fragment", "report_page", "share_by_layer"]
 
 _PREDICTIONS: tuple[tuple[Kind, str, str], ...] = (
     ("curve", "predicted", "predicted"),
@@ -44,25 +46,50 @@ _LEAD = (
 
 
 def report_page(report: ReportData) -> str:
-    """Return the page: the whole network over M, the layers, what describes them, notes, and how it was made."""
+    """Return the page: the answer, what is wrong, the network over M, the layers, what describes them, how it was made."""
     alone = any(layer.gaps is not None for layer in report.layers)
     shares = any(layer.share for layer in report.layers)
+    wrong, explained = warnings_first(report)
     body = [
+        *(
+            [render.section("What to mend", f'<div class="finding">{_notes(wrong)}</div>', anchor="mend")]
+            if wrong
+            else []
+        ),
         render.section("Whole network", _network(report), anchor="network"),
         *([render.section("Shares of the layers", _shares(report), anchor="layers")] if shares else []),
         *([render.section("Layers alone", _alone(report), anchor="alone")] if alone else []),
         render.section("What the layers see", _descriptions(report), anchor="descriptions"),
-        *([render.section("Notes", _notes(report), anchor="notes")] if report.notes else []),
+        *([render.section("Notes", _notes(explained), anchor="notes")] if explained else []),
         render.section("How this was made", _details(report), anchor="details"),
     ]
-    return render.page(f"Batch normalization in {report.model}", "\n".join(body), description=_LEAD)
+    return render.page(f"Batch normalization in {report.model}", "\n".join(body), description=answer(report))
+
+
+def report_fragment(report: ReportData) -> str:
+    """Return what a notebook shows: the answer, what is wrong, the network's gaps and the shares of the layers."""
+    wrong, explained = warnings_first(report)
+    frame = 'style="border: 1px solid #a8321f; border-left-width: 4px; padding: 0.5em 1em; margin: 0.5em 0"'
+    parts = [
+        render.paragraph(answer(report)),
+        *([f"<div {frame}><strong>What to mend</strong>{_notes(wrong)}</div>"] if wrong else []),
+        _gap_table(report, network=True),
+        *([_share_table(report)] if any(layer.share for layer in report.layers) else []),
+        *map(render.paragraph, provenance(report)),
+        *([_notes(explained)] if explained else []),
+    ]
+    return "\n".join(['<div class="bnlens">', *parts, "</div>"])
 
 
 def gap_by_size(gaps: Gaps, predictions: Mapping[int, Estimate] | None = None, name: str = "") -> go.Figure:
-    """Return the gap over M: points measured, the curve with two standard errors, other laws, and ``predictions`` named."""
-    figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type="log")
+    """Return the gap over M: points measured, the curve with two standard errors, other laws, and ``predictions`` named.
+
+    The axis of the gap is logarithmic, but linear where one of them is not above zero.
+    """
     measured = {**gaps.measured, **gaps.others}
     marked = predictions or {}
+    axis = "log" if all(gap.value > 0 for gap in (*measured.values(), *marked.values())) else "linear"
+    figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type=axis)
     lowest, highest = min(*measured, *marked, gaps.source) / 2, max(*measured, *marked, gaps.source) * 2
     steps = sorted({round(lowest * (highest / lowest) ** (step / 60)) for step in range(61)})
     grid = [size for size in steps if 2 <= size < gaps.population]
@@ -95,7 +122,8 @@ def _add_curve(figure: go.Figure, gaps: Gaps, grid: Sequence[int]) -> None:
     x, values = [size for size, _ in found], [gap for _, gap in found]
     color = _LOOKS["predicted"]["color"]
     low = [gap.value - 2 * gap.stderr for gap in values]
-    positive = [value if value > 0 else None for value in low]  # nothing else has a place on a logarithmic axis
+    is_log = figure.layout.yaxis.type == "log"
+    positive = [value if value > 0 or not is_log else None for value in low]  # what has a place on the axis
     high = [gap.value + 2 * gap.stderr for gap in values]
     edge: dict[str, Any] = {
         "mode": "lines",
@@ -103,7 +131,9 @@ def _add_curve(figure: go.Figure, gaps: Gaps, grid: Sequence[int]) -> None:
         "hoverinfo": "skip",
         "showlegend": False,
     }
-    figure.add_trace(go.Scatter(x=x, y=[v or min(filter(None, positive), default=None) for v in positive], **edge))
+    figure.add_trace(
+        go.Scatter(x=x, y=[min(filter(None, positive), default=None) if v is None else v for v in positive], **edge)
+    )
     figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", **edge))
     line = {"color": color, "dash": _LOOKS["predicted"]["dash"]}
     figure.add_trace(go.Scatter(x=x, y=[gap.value for gap in values], mode="lines", name="predicted", line=line))
@@ -159,9 +189,8 @@ def _network(report: ReportData) -> str:
     caption = (
         f"The gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. {curves}"
     )
-    rows = _gap_rows(report, network=True)
-    table = render.table(rows, caption="Whole network", columns=_headings(rows))
-    return f"{render.figure(gap_by_size(gaps), caption=caption)}\n{table}"
+    figure = render.figure(gap_by_size(gaps), caption=caption)
+    return f"{render.paragraph(_LEAD)}\n{figure}\n{_gap_table(report, network=True)}"
 
 
 def _shares(report: ReportData) -> str:
@@ -169,6 +198,11 @@ def _shares(report: ReportData) -> str:
         "Each layer's share in the gap of the network: shares add up to it. A negative share takes out what the noise of "
         "earlier layers put in."
     )
+    figure = render.figure(share_by_layer(report), caption=caption)
+    return f'{figure}\n{_share_table(report)}\n<p class="downloads">{_download(report)}</p>'
+
+
+def _share_table(report: ReportData) -> str:
     headings = {"layer": "Layer"}
     rows: list[dict[str, Any]] = [{"layer": layer.name} for layer in report.layers]
     rows += [{"layer": "(not attributed)"}, {"layer": NETWORK}]
@@ -180,9 +214,7 @@ def _shares(report: ReportData) -> str:
         for row, value, part in zip(rows, values, parts, strict=True):
             row |= {} if value is None else {f"share {size}": value.value, f"share {size} stderr": value.stderr}
             row |= {} if part is None else {f"part {size}": 100 * part.value, f"part {size} stderr": 100 * part.stderr}
-    table = render.table(rows, caption="Shares, nats per sample", columns=headings)
-    figure = render.figure(share_by_layer(report), caption=caption)
-    return f'{figure}\n{table}\n<p class="downloads">{_download(report)}</p>'
+    return str(render.table(rows, caption="Shares, nats per sample", columns=headings))
 
 
 def _alone(report: ReportData) -> str:
@@ -191,9 +223,15 @@ def _alone(report: ReportData) -> str:
         f"The gap of each layer alone at M = {size}, all others on population statistics. These do not add up to the "
         "network: later layers normalise away what earlier noise has in common."
     )
-    rows = _gap_rows(report, network=False)
-    table = render.table(rows, caption="Layers alone", columns=_headings(rows))
-    return f"{render.figure(gap_by_layer(report, size), caption=caption)}\n{table}"
+    return f"{render.figure(gap_by_layer(report, size), caption=caption)}\n{_gap_table(report, network=False)}"
+
+
+def _gap_table(report: ReportData, *, network: bool) -> str:
+    """Return the gaps of the network or of the layers alone, in the columns that have a value."""
+    rows = _gap_rows(report, network=network)
+    columns = {key: text for key, text in _GAP_HEADINGS.items() if any(row.get(key) is not None for row in rows)}
+    caption = f"{'Whole network' if network else 'Layers alone'}, nats per sample"
+    return str(render.table(rows, caption=caption, columns=columns))
 
 
 _GAP_HEADINGS = {
@@ -209,19 +247,12 @@ _GAP_HEADINGS = {
 }
 
 
-def _headings(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return those of columns that have a value."""
-    return {key: text for key, text in _GAP_HEADINGS.items() if any(row.get(key) is not None for row in rows)}
-
-
 def _gap_rows(report: ReportData, *, network: bool) -> list[dict[str, Any]]:
     rows = []
     for name, size, gaps in report.gap_rows():
         if (gaps is report.network.gaps) != network:
             continue
         columns = {key.replace("_stderr", " stderr"): value for key, value in gap_columns(gaps, size).items()}
-        ratio = gaps.ratio(size)
-        columns |= {} if ratio is None else {"ratio": ratio.value, "ratio stderr": ratio.stderr}
         columns = {key: value for key, value in columns.items() if not math.isnan(value)}
         rows.append({"layer": name, "M": size, **columns})
     return rows
@@ -258,12 +289,15 @@ def _descriptions(report: ReportData) -> str:
     return f"{table}\n{render.paragraph(explanation, kind='note')}"
 
 
-def _notes(report: ReportData) -> str:
-    items = (
-        f"<li><strong>{render.escape(note.place or 'Network')}</strong> "
-        f"({render.escape(note.kind)}): {render.escape(note.text)}</li>"
-        for note in report.notes
-    )
+def _notes(notes: Sequence[Note]) -> str:
+    items = []
+    for note in notes:
+        mended = command(note)
+        items.append(
+            f"<li><strong>{render.escape(note.place or 'Network')}</strong> "
+            f"({render.escape(note.kind)}): {render.escape(note.text)}"
+            + (f"<br><code>{render.escape(mended)}</code></li>" if mended else "</li>")
+        )
     return "<ul>\n" + "\n".join(items) + "\n</ul>"
 
 

@@ -148,6 +148,8 @@ class Interceptor(TorchFunctionMode):
         if not self._running:
             return
         running = self._running.pop()
+        if self._running and running.reached:  # a stream of the layer around it
+            self._running[-1].reached = True
         if self._handler is not None and not running.reached and output is not None:
             raise ModelError(
                 f"layer {running.name!r} ({type(module).__name__}) normalises without torch.nn.functional.batch_norm, so its "

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.measure._estimate import Estimate
+from bnlens.measure._layout import aligned
 from bnlens.measure._results import KINDS, NETWORK, Gaps, ReportData
-from bnlens.measure._text import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ class Prediction:
         return repr(Predictions((self,)))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per layer and one for the network: columns ``gap``, ``stderr``, ``has_law`` and ``sizes``."""
+        """Return a row per layer and one of the network: ``predicted``, ``predicted_stderr``, ``has_law`` and ``sizes``."""
         return Predictions((self,)).to_frame().droplevel("statistics_batch_size")
 
 
@@ -88,7 +88,8 @@ class Predictions(Sequence[Prediction]):
         columns = [{NETWORK: point.network, **point.layers} for point in self]
         table = [["layer", *(f"M = {point.statistics_batch_size}" for point in self)]]
         table += [[name, *(str(column[name]) for column in columns)] for name in columns[0]]
-        lines = [f"Gap predicted ({self[0].kind}), nats per sample", aligned(table)]
+        kind = self[0].kind
+        lines = [f"Gap predicted{'' if kind == 'curve' else f' by {kind!r}'}, nats per sample", aligned(table)]
         for sizes in dict.fromkeys(point.sizes for point in self if point.sizes):
             targets = [str(point.statistics_batch_size) for point in self if point.sizes == sizes]
             lines.append(f"M = {', '.join(targets)}: from groups of {_listed(sizes)}")
@@ -96,15 +97,15 @@ class Predictions(Sequence[Prediction]):
         return "\n".join(lines)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per layer and M, the network's under ``(network)``: ``gap``, ``stderr``, ``has_law``, ``sizes``."""
+        """Return one row per layer and M, the network's under ``(network)``; see `Prediction.to_frame`."""
         import pandas as pd
 
         rows = [
             {
                 "layer": name,
                 "statistics_batch_size": point.statistics_batch_size,
-                "gap": estimate.value,
-                "stderr": estimate.stderr,
+                "predicted": estimate.value,
+                "predicted_stderr": estimate.stderr,
                 "has_law": point.has_law,
                 "sizes": _listed(point.sizes),
             }

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, overload
 
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
+from bnlens.measure._arguments import at_least
 from bnlens.measure._predictions import Prediction, Predictions, predict
-from bnlens.measure._results import ReportData
+from bnlens.measure._results import NETWORK, ReportData
 from bnlens.measure._serial import from_json, from_text, to_json
-from bnlens.measure._text import report_table, report_text
+from bnlens.measure._text import LEAST_WIDTH, report_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from bnlens.measure._compare import Comparison
 
@@ -29,7 +30,7 @@ class Report(ReportData):
     """The regularisation of a network by batch normalization, measured and predicted; made by ``bnlens.report``.
 
     The gap of M is the mean loss with the batch statistics of groups of M samples less that with population statistics, at
-    fixed weights, in nats per sample. ``repr`` is the table.
+    fixed weights, in nats per sample. ``repr`` is `table` for the width of the terminal, a notebook shows tables.
 
     Attributes:
         model: class name of the model.
@@ -55,9 +56,30 @@ class Report(ReportData):
     def __repr__(self) -> str:
         return report_text(self)
 
-    def __rich__(self) -> Group:
-        """Return the tables for ``rich.print``."""
-        return report_table(self)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the text for ``rich.print``, for the width at hand."""
+        from rich.text import Text
+
+        yield Text(report_text(self, width=options.max_width))
+
+    def _repr_html_(self) -> str:
+        from bnlens.measure._html import report_fragment
+
+        return report_fragment(self)
+
+    def table(self, *, verbose: bool = False, width: int | None = None) -> str:
+        """Return the report as text: what BN does to the loss, what is wrong, the gaps, and the share of each layer.
+
+        Args:
+            verbose: with the other predictions, the inputs of each layer, and all columns, in several tables where one would be
+                wider; without, tables leave out the columns that do not fit.
+            width: of the text in characters, at least 40; None: that of the terminal, up to 120, and 80 where there is none.
+
+        Raises:
+            UsageError: ``width`` is below 40.
+        """
+        width = None if width is None else at_least("width", width, LEAST_WIDTH)
+        return report_text(self, verbose=verbose, width=width)
 
     @overload
     def predict(
@@ -143,7 +165,7 @@ class Report(ReportData):
         """
         from bnlens.measure._html import gap_by_size
 
-        gaps = self.network.gaps if layer is None else self[layer].gaps
+        gaps = self[NETWORK if layer is None else layer].gaps
         if gaps is None:
             raise UsageError(f"the report has no gaps of layer {layer!r}; make one with alone=True")
         return gap_by_size(gaps)

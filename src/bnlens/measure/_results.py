@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 
@@ -232,8 +232,8 @@ class Note:
             ``"epsilon"``, ``"no running statistics"``, ``"initial statistics"``, ``"weight decay"``, ``"stale statistics"``,
             ``"padding"``, ``"dead channels"``, ``"no gradient"``, ``"shared layer"``, ``"functional batch norm"``,
             ``"stochastic forward"``, ``"streamed"``, ``"coupled loss"``, ``"loader's batches"``, ``"likelihood mismatch"``,
-            ``"no law"``,
-            ``"prediction"`` or ``"beyond first order"``.
+            ``"no law"``, ``"prediction"``, ``"random weights"``, ``"negative gap"``, ``"few samples"`` or
+            ``"beyond first order"``.
         layer: module path, or an empty string for several layers and for the whole network.
         text: a sentence or two with the numbers, and the fix where there is one; where it is about layers, `place` is its
             subject.
@@ -287,12 +287,18 @@ class ReportData:
     stopped: str = "rounds"
     groups: Mapping[int, int] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> LayerResult:
-        """Return the layer of that name.
+    @overload
+    def __getitem__(self, name: Literal["(network)"]) -> NetworkResult: ...  # type: ignore[overload-overlap]
+    @overload
+    def __getitem__(self, name: str) -> LayerResult: ...
+    def __getitem__(self, name: str) -> LayerResult | NetworkResult:
+        """Return the layer of that name, or the whole network, ``"(network)"``.
 
         Raises:
             UsageError: there is none.
         """
+        if name == NETWORK:
+            return self.network
         for layer in self.layers:
             if layer.name == name:
                 return layer

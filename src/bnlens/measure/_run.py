@@ -65,6 +65,7 @@ from bnlens.measure._running import (
 )
 from bnlens.measure._setting_notes import model_notes
 from bnlens.measure._stream import StreamedPool
+from bnlens.measure._trust_notes import gap_notes, weight_notes
 
 __all__ = ["report"]
 
@@ -166,7 +167,7 @@ def report(
         per_layer: the former name of ``alone``; False also leaves the shares out.
 
     Returns:
-        The report; its ``repr`` is a table.
+        The report; its ``repr`` says what BN does, and what is wrong, above a table.
 
     Raises:
         ModelError: the model has no BN layer in use, or a frozen one that makes NaN, does not return a tensor, or its rows are
@@ -214,7 +215,7 @@ def report(
     layers = {name: module for name, module in check_model(model)[1].items() if name in layers}
     active = {name: layer for name, layer in layers.items() if not is_frozen(model, layer)}
     check_frozen({name: layer for name, layer in layers.items() if name not in active})
-    notes = list(model_notes(model, layers))
+    notes = [*model_notes(model, layers), *weight_notes(active.values())]
     loss = SampleLoss(loss_fn, reduction, likelihood, couples=couples)
     interceptor = Interceptor(active)
     with progress_bar(progress) as bar, handed_back(model), interceptor.attached(), agreeing():
@@ -266,6 +267,7 @@ def report(
     notes += gradient_notes([name for name, call in data.calls.items() if not call.reached])
     notes += about_results
     notes += repeat_notes(repeat, network)
+    notes += gap_notes(network.gaps)
     return Report(
         model=type(model).__name__,
         layers=results,

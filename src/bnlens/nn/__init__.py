@@ -18,9 +18,11 @@ from bnlens.nn._layers import (
     PopulationBatchNorm3d,
 )
 from bnlens.nn._micro_batches import shared_statistics
+from bnlens.nn._order import groups
 from bnlens.nn._padding import masked
 from bnlens.nn._partial_noise import PartialNoise1d, PartialNoise2d, PartialNoise3d, use_partial_noise
 from bnlens.nn._regulariser import Regulariser
+from bnlens.nn._streams import add_streams, stream
 from bnlens.nn._untracked import untracked
 from bnlens.nn._window import matching_window
 from bnlens.nn._window_state import load_window_state, window_state
@@ -39,12 +41,15 @@ __all__ = [
     "PopulationBatchNorm2d",
     "PopulationBatchNorm3d",
     "Regulariser",
+    "add_streams",
     "freeze",
+    "groups",
     "load_window_state",
     "masked",
     "matching_window",
     "set_statistics_batch_size",
     "shared_statistics",
+    "stream",
     "unfreeze",
     "untracked",
     "use_partial_noise",

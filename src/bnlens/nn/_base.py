@@ -24,7 +24,7 @@ from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
 from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
 from bnlens.nn._responses import Responses
-from bnlens.nn._scope import Scope
+from bnlens.nn._scope import Order, Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
 from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, check_eps, normalise_by_batch
@@ -131,6 +131,11 @@ class DialBatchNorm(_BatchNorm):
         self._regime = check_regime(value)
 
     @property
+    def streams(self) -> Any:
+        """The layers that it normalises by in its streams, by name; see :func:`bnlens.add_streams`."""
+        return self._modules.get("streams", {})
+
+    @property
     def window_samples(self) -> float:
         """Samples that the window is worth by now, one over the sum of their squared weights; 0 when it is empty."""
         concentration = 0.0 if self.window is None else float(self.window[3, 0])
@@ -173,13 +178,18 @@ class DialBatchNorm(_BatchNorm):
         :func:`bnlens.masked`.
         """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        scope = self._scope
+        if scope is not None and scope.in_stream:
+            y: Tensor = self.streams[scope.stream](input, mask)
+            return y
         if self.frozen:  # whatever has set the mode
             return self._forward_native(input)
         if self.training:
             check_eps(self.eps)
             if not is_settled(self):
                 settle(self, input.device)
-        scope = self._scope
+            if scope is not None and scope.order is not None and (order := self._order()) is not None:
+                return order(input, self.valid_values(input, mask))
         if (mask is not None or (scope is not None and scope.mask is not None)) and (
             self.training or self.running_mean is None
         ):
@@ -205,6 +215,10 @@ class DialBatchNorm(_BatchNorm):
         if not in_backward():
             self._track(batch, None if M is None else window_of_batch(batch, samples))
         return y
+
+    @_disable_dynamo
+    def _order(self) -> Order | None:
+        return None if self._scope is None or not self._scope.is_here else self._scope.order
 
     @_disable_dynamo
     def valid_values(self, input: Tensor, mask: Tensor | None = None) -> Tensor | None:  # noqa: A002
@@ -406,10 +420,9 @@ class DialBatchNorm(_BatchNorm):
         )
 
     def extra_repr(self) -> str:
-        """Return torch's arguments, then those that differ from a plain BN layer's."""
+        """Return torch's arguments, then the statistics batch size, and those that differ from a plain BN layer's."""
         parts = [super().extra_repr()]  # type: ignore[no-untyped-call]
-        if self._statistics_batch_size is not None:
-            parts.append(f"statistics_batch_size={self._statistics_batch_size}")
+        parts.append(f"statistics_batch_size={self._statistics_batch_size}")
         if self._sync is not False:
             parts.append(f"sync={self._sync if self._sync is True else type(self._sync).__name__}")
         if self._regime != "auto":
@@ -437,7 +450,7 @@ class DialBatchNorm(_BatchNorm):
         """Yield the children, as torch does; a warning says what ``convert_sync_batchnorm`` loses."""
         M = self._statistics_batch_size
         lost = [] if M is None else [f"the statistics batch size of {M}"]
-        warn_of_conversion(" and ".join(lost + ["freezing"] * self.frozen))
+        warn_of_conversion(" and ".join(lost + ["freezing"] * self.frozen + ["streams"] * bool(self.streams)))
         return super().named_children()
 
     def __prepare_scriptable__(self) -> None:

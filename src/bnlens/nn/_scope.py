@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from bnlens.nn._shared import Shared
 
-__all__ = ["Scope", "scoped"]
+__all__ = ["Order", "Scope", "scoped"]
+
+Order: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
+"""From an input and its valid values, (N, 1, ...) or None for all, to the output."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,27 @@ class Scope:
         shared: the statistics that micro-batches share; None outside `shared_statistics`.
         mask: gives the valid values of an input of the layer, (N, 1, ...), or None where all are; None outside `masked`.
         untracked: whether they leave the layer's state as it is.
+        stream: whose statistics they use, see `bnlens.nn._streams`; None for the layer's own.
+        order: runs the layer on an input and its valid values in another order; None outside `groups`.
         thread: that entered.
     """
 
     shared: Shared | None = None
     mask: Callable[[Tensor], Tensor | None] | None = None
     untracked: bool = False
+    stream: str | None = None
+    order: Order | None = None
     thread: int = field(default_factory=threading.get_ident)
 
     @property
     def holds(self) -> bool:
         """Whether this forward pass leaves the layer's state as it is."""
         return self.untracked and (torch.compiler.is_compiling() or self.is_here)
+
+    @property
+    def in_stream(self) -> bool:
+        """Whether this forward pass is of a stream."""
+        return self.stream is not None and (torch.compiler.is_compiling() or self.is_here)
 
     @property
     def is_here(self) -> bool:

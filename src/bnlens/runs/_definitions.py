@@ -16,8 +16,17 @@ from bnlens.runs._source import FUNCTION, Bindings, Import, References, Source
 __all__ = ["definitions"]
 
 # They show, word, store or announce a number, and cannot change it.
-_WITHOUT_EFFECT = ("_files", "_names", "_progress", "_sqlite", "errors", "measure._notes", "render")
-_FOR_DISPLAY = {"__repr__", "__str__", "__rich__", "_repr_html_", "extra_repr"}
+_WITHOUT_EFFECT = (
+    "_files",
+    "_names",
+    "_progress",
+    "_sqlite",
+    "errors",
+    "measure._notes",
+    "measure._trust_notes",
+    "render",
+)
+_FOR_DISPLAY = {"__repr__", "__str__", "__rich_console__", "_repr_html_", "extra_repr"}
 _INERT_BASES = {"ABC", "BaseException", "Enum", "Exception", "Generic", "NamedTuple", "Protocol", "object"}
 
 
