@@ -87,6 +87,28 @@ def test_compiled_too():
         layer(x)
 
 
+@pytest.mark.parametrize("M", WINDOWS[1:])
+def test_one_valid_value_of_a_mask_too(M):
+    layer, other = filled((1, 4, 1), M), filled((1, 4, 1), M)
+    x = torch.randn(1, 4, 3, dtype=torch.float64)
+    y = layer(x, mask=torch.tensor([[False, True, False]]))
+    torch.testing.assert_close(y[..., 1:2].detach(), other(x[..., 1:2]).detach())
+    torch.testing.assert_close(layer.window, other.window)
+    assert torch.equal(layer.running_mean, other.running_mean)
+    with pytest.raises(UsageError, match="got 0 valid values"):
+        layer(x, mask=torch.zeros(1, 3, dtype=torch.bool))
+    layer.reset_window()
+    with pytest.raises(UsageError, match="got 1 valid values"):
+        layer(x, mask=torch.tensor([[False, True, False]]))
+
+
+def test_a_window_that_is_not_finite_holds_nothing():
+    layer = filled((1, 4), 64)
+    layer.window[0, 0] = math.nan
+    with pytest.raises(UsageError, match="one value per channel"):
+        layer(torch.randn(1, 4, dtype=torch.float64))
+
+
 def on_a_rank(job: tuple[nn.Module, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs on each rank."""
     layer, x = job

@@ -19,7 +19,7 @@ from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._graphs import is_exporting
 from bnlens.nn._masked import count_valid, few_values, group_statistics, normalise_valid
-from bnlens.nn._one_value import refuse_one_value
+from bnlens.nn._one_value import holds_a_batch, refuse_one_value
 from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
 from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
 from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
@@ -318,9 +318,10 @@ class DialBatchNorm(_BatchNorm):
         if shared is not None and shared.taken:
             keep = self._scope is None or not self._scope.holds
             return normalise_by_shared(x, weight, bias, self.eps, shared.of(samples), keep=keep, valid=valid)
-        if batch.values < 2:
+        windowed = self.training and shared is None and by_window(self._regime, samples, M)
+        if batch.values < 2 and not (windowed and batch.values == 1 and holds_a_batch(self.window)):
             raise few_values(x, batch.values)
-        if self.training and shared is None and by_window(self._regime, samples, M) and M is not None:
+        if windowed and M is not None:
             groups = group_statistics(x, batch, [samples])
             window = self._advance(groups.batch, samples, M)
             return self._remembered(normalise_valid(x, weight, bias, self.eps, groups, window), groups.batch, window)

@@ -13,14 +13,15 @@ __all__ = ["backward_plain", "forward_plain", "moments_plain"]
 
 def forward_plain(x: Tensor, weight: Tensor, bias: Tensor, eps: float, sizes: list[int]) -> tuple[Tensor, ...]:
     """Return the output for ``x`` (N, C, ...) and, per group, mean, 1 / sqrt(variance + eps), biased variance, (k, C) each."""
-    outputs = []
+    outputs, saved = [], []
     for _, samples, size in equal_groups(sizes):
         part = x[samples].to(statistics_dtype(x))
         variance, mean = torch.var_mean(_by_groups(part, size), _within_groups(x), correction=0)
         invstd = (variance + eps).rsqrt()
         y = (part - _spread(mean, part)) * _spread(invstd * weight, part) + _spread(bias.unsqueeze(0), part)
-        outputs.append((y.to(x.dtype), mean, invstd, variance))
-    return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+        outputs.append(y.to(x.dtype))
+        saved.append(torch.stack([mean, invstd, variance]))  # a fused kernel would find them again for each value
+    return torch.cat(outputs), *torch.cat(saved, 1)
 
 
 def moments_plain(x: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
