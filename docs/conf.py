@@ -1,0 +1,69 @@
+"""The site: the documents beside this file, a gallery of executed examples and the reference. `make docs` builds it."""
+
+import os
+import re
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["COLUMNS"] = "80"  # of the reports in the examples
+
+project = "bnlens"
+author = "The bnlens developers"
+project_copyright = author
+version = release = version_of("bnlens")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "sphinx_gallery.gen_gallery", "site_reference"]
+exclude_patterns = ["_build", "gallery"]
+default_role = "py:obj"  # docstrings write names in single backticks
+
+myst_heading_anchors = 4
+
+autodoc_mock_imports = ["lightning", "pytorch_lightning", "transformers"]
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 88
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("site_figures.scraper",),
+    "reset_modules": (),
+    "capture_repr": ("__repr__",),
+    "download_all_examples": False,
+    "show_signature": False,
+    "abort_on_example_error": True,
+}
+
+html_theme = "furo"
+html_title = "bnlens"
+html_copy_source = False
+
+
+def home(app: Sphinx, page: str, source: list[str]) -> None:
+    """Begin the first page with the README, whose links start one folder above; documents beside it are pages, too."""
+    if page == "index":
+        readme = ROOT / "README.md"
+        app.env.note_dependency(str(readme))
+        text = readme.read_text(encoding="utf-8").replace("](docs/", "](")
+        text = re.sub(r"\]\(([A-Z]+\.md)\)", lambda found: f"]({found[1].lower()})", text)
+        source[0] = re.sub(r"\]\((?=benchmarks/|CITATION)", "](../", text) + source[0]
+
+
+def escape_bars(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Keep the bars of formulas in docstrings, |w|, which reStructuredText takes for substitutions."""
+    code = r"``.+?``|^ *(?:>>>|\.\.\.)[^\n]*"
+    text = re.sub(rf"({code})|\|", lambda found: found[1] or r"\|", "\n".join(lines), flags=re.MULTILINE | re.DOTALL)
+    lines[:] = text.split("\n")
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the two."""
+    app.connect("source-read", home)
+    app.connect("autodoc-process-docstring", escape_bars)
