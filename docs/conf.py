@@ -17,13 +17,19 @@ author = "The bnlens developers"
 project_copyright = author
 version = release = version_of("bnlens")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "sphinx_gallery.gen_gallery", "site_reference"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+    "site_math",
+    "site_reference",
+]
 exclude_patterns = ["_build", "gallery"]
 default_role = "py:obj"  # docstrings write names in single backticks
 
 myst_heading_anchors = 4
 
-autodoc_mock_imports = ["lightning", "pytorch_lightning", "transformers"]
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -38,12 +44,16 @@ sphinx_gallery_conf = {
     "capture_repr": ("__repr__",),
     "download_all_examples": False,
     "show_signature": False,
+    "write_computation_times": False,
     "abort_on_example_error": True,
 }
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "bnlens"
 html_copy_source = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 
 
 def home(app: Sphinx, page: str, source: list[str]) -> None:

@@ -14,7 +14,11 @@ from sphinx.environment import BuildEnvironment
 from sphinx.ext.autodoc.mock import mock
 from sphinx.pycode import ModuleAnalyzer
 
-TRAINERS = ("bnlens.integrations.lightning", "bnlens.integrations.transformers")  # no names of a package: they import it
+TRAINERS = (
+    "bnlens.integrations.lightning",
+    "bnlens.integrations.transformers",
+)  # names of no package: they import these
+MOCKED = ["lightning", "pytorch_lightning", "transformers"]  # the same with them and without
 Names = dict[str, dict[str, Any]]
 
 
@@ -29,8 +33,8 @@ def public_modules(name: str = "bnlens") -> Iterator[str]:
 
 def public_names() -> Names:
     """Module -> name -> object, modules left out."""
-    modules = [*public_modules(), *TRAINERS]
-    named = {module: importlib.import_module(module) for module in modules}
+    with mock(MOCKED):
+        named = {module: importlib.import_module(module) for module in (*public_modules(), *TRAINERS)}
     return {
         name: {key: value for key in module.__all__ if not inspect.ismodule(value := getattr(module, key))}
         for name, module in named.items()
@@ -50,13 +54,16 @@ def entry(full_name: str, value: object) -> str:
     """The reStructuredText of one name."""
     if inspect.isclass(value):
         kind = "exception" if issubclass(value, Exception) else "class"
-        return f".. auto{kind}:: {full_name}\n   :members:\n   :show-inheritance:\n"
+        bases = "" if value.__bases__ == (object,) else "   :show-inheritance:\n"
+        return f".. auto{kind}:: {full_name}\n   :members:\n{bases}"
     if inspect.isroutine(value):
         return f".. autofunction:: {full_name}\n"
     module, _, name = full_name.rpartition(".")
     text = value if isinstance(value, str) else str(value).replace("typing.", "")
     shown = f"   :value: {text}\n" if len(text) < 200 else ""
-    return f".. py:data:: {name}\n   :module: {module}\n{shown}\n" + "".join(f"   {line}\n" for line in described(module, name))
+    return f".. py:data:: {name}\n   :module: {module}\n{shown}\n" + "".join(
+        f"   {line}\n" for line in described(module, name)
+    )
 
 
 def described(package: str, name: str) -> list[str]:
@@ -69,8 +76,7 @@ def described(package: str, name: str) -> list[str]:
 
 def write_pages(app: Sphinx) -> None:
     """Write the pages into the folder `reference`, those that changed alone."""
-    with mock(app.config.autodoc_mock_imports):
-        names = public_names()
+    names = public_names()
     canonical = shortest(names)
     app.config.public_names = aliases(names, canonical)
     folder = Path(app.srcdir) / "reference"
@@ -118,8 +124,9 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Ele
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect the two."""
+    """Write the pages before the build, and resolve names while it runs."""
     app.add_config_value("public_names", {}, "")
+    app.config.autodoc_mock_imports = MOCKED
     app.connect("builder-inited", write_pages)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True}

@@ -2,8 +2,8 @@
 2. Which layers carry it
 ========================
 
-A report splits the gap of the whole network into one **share** for each layer; the shares add up to it. Here are those of a
-residual net with nine BN layers.
+A report splits the gap of the whole network into one **share** for each layer; the shares add up to it. Here are
+those of a residual net with nine BN layers.
 """
 
 import plotly.express as px
@@ -23,10 +23,13 @@ shares = report.to_frame().xs(16, level="statistics_batch_size").drop("(network)
 print(shares[["share", "share_stderr"]].round(4))
 
 # %%
-# The last stage carries most of it: change M there, with ``bnlens.set_statistics_batch_size`` on that part of the model, and most of
-# what can be changed is changed. The shortcut and the first stages carry little: freezing their statistics changes little.
-# A negative share would mean that a layer takes out noise which the layers before it put in.
+# Read off that the last stage carries most of it: change M there, with ``bnlens.set_statistics_batch_size`` on that
+# part of the model, and most of what can be changed is changed. The first shortcut and the first stages carry little:
+# freezing their statistics changes little. A negative share would mean that a layer takes out noise which the layers
+# before it put in.
 
-figure = px.scatter(shares, x="share", error_x="share_stderr", labels={"share": "share of the gap at M = 16 (nats per sample)"})
+figure = px.scatter(
+    shares, x="share", error_x="share_stderr", labels={"share": "share of the gap at M = 16 (nats per sample)"}
+)
 figure.update_yaxes(autorange="reversed")
 figure.show()

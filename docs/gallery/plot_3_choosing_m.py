@@ -2,8 +2,8 @@
 3. Choosing M
 =============
 
-The gap says what BN over M samples adds to the training loss *at the weights at hand*. Does it say which M to train with? Here
-a small net is trained on 512 digits with BN over 4 to 128 samples, everything else equal.
+The gap says what BN over M samples adds to the training loss *at the weights at hand*. Does it say which M to train
+with? Here a small net is trained on 512 digits with BN over 4 to 128 samples, everything else equal.
 """
 
 import pandas as pd
@@ -32,10 +32,11 @@ predicted = report.predict(SIZES[:-1])
 print(predicted)
 
 # %%
-# Read off two things. The train loss rises as M falls, as the gap does; it rises by less, since the weights adapt to the noise. Over nets,
-# numbers of images and M of CIFAR-10 the two correlate by 0.96 (:doc:`claim E7 </networks>`). The test loss is another matter:
-# it is lowest where more noise begins to cost more than it gains, and the gap does not say where (correlation 0.24). So let the gap tell
-# which M *make a difference*, and a validation set which of them is best.
+# Read off two things. The train loss rises as M falls, as the gap does; it rises by less, since the weights adapt to
+# the noise. Over nets, numbers of images and M of CIFAR-10 the two correlate by 0.96 (:doc:`claim E7 </networks>`).
+# The test loss is another matter: it is lowest where more noise begins to cost more than it gains, and the gap does
+# not say where (correlation 0.24). So let the gap tell which M *make a difference*, and a validation set which of
+# them is best.
 
 losses["rise of the train loss"] = losses["train loss"] - losses["train loss"].iloc[-1]
 losses["predicted gap"] = predicted.to_frame().xs("(network)")["predicted"]

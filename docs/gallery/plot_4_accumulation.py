@@ -2,8 +2,9 @@
 4. Gradient accumulation with shared statistics
 ===============================================
 
-A device holds 4 images, the optimizer wants 64. Gradient accumulation gives it the gradient of 64, but plain BN normalises by 4: the
-network is regularised as if the batch were 4. Shared statistics normalise each micro-batch by the statistics of all 64.
+A device holds 4 images, the optimizer wants 64. Gradient accumulation gives it the gradient of 64, but plain BN
+normalises by 4: the network is regularised as if the batch were 4. Shared statistics normalise each micro-batch by
+the statistics of all 64.
 """
 
 import pandas as pd
@@ -17,7 +18,11 @@ ways = {
     "BN over 64, 64 at a time": {"statistics_batch_size": 64},
     "plain BN, 4 at a time": {"statistics_batch_size": 4},
     "windows over 64, 4 at a time": {"statistics_batch_size": 64, "device_batch_size": 4},
-    "shared statistics of 64, 4 at a time": {"statistics_batch_size": 64, "device_batch_size": 4, "share_statistics": True},
+    "shared statistics of 64, 4 at a time": {
+        "statistics_batch_size": 64,
+        "device_batch_size": 4,
+        "share_statistics": True,
+    },
 }
 rows = []
 for way, options in ways.items():
@@ -36,7 +41,8 @@ print(losses.groupby("way", sort=False)["train loss"].mean().round(4))
 #             (F.cross_entropy(model(x), y) * len(x) / len(images)).backward()
 #
 # Read off that shared statistics end where BN over 64 does, for one more forward pass without gradient. Windows over
-# the past need no such pass, and are made for device batches of a quarter of M or more; at a sixteenth, as here, they fall short.
+# the past need no such pass, and are made for device batches of a quarter of M or more; at a sixteenth, as here, they
+# fall short.
 
 figure = px.scatter(losses, x="train loss", y="way", color="seed", log_x=True, labels={"way": "", "seed": ""})
 figure.update_xaxes(title="train loss after 40 steps (nats per sample)")

@@ -2,8 +2,8 @@
 5. SyncBN or not
 ================
 
-Eight devices hold 16 images each. Synchronised BN would take statistics over all 128, and costs communication in every layer and
-step. What would it change? One report on one device predicts it, before anything is synchronised.
+Eight devices hold 16 images each. Synchronised BN would take statistics over all 128, and costs communication in
+every layer and step. What would it change? One report on one device predicts it, before anything is synchronised.
 """
 
 import torch.nn.functional as F
@@ -24,8 +24,9 @@ print(f"gap at M = 16: {alone} nats, at M = 128: {together} nats; loss without n
 print(f"synchronising takes away {alone - together} nats, {(alone - together).value / loss.value:.0%} of that loss")
 
 # %%
-# If that is small beside the loss, leave SyncBN out: it changes nothing that you could see. If it is large, as in this young net,
-# ask which way you want to go. For less noise, ``bnlens.set_statistics_batch_size(model, 128, sync=True)`` counts the samples
-# of all ranks; for the noise of 16 on any number of devices, set 16. The curve shows what lies between.
+# Read off how large that part is. If it is small beside the loss, leave SyncBN out: it changes nothing that you could
+# see. If it is large, as in this young net, ask which way you want to go. For less noise,
+# ``bnlens.set_statistics_batch_size(model, 128, sync=True)`` counts the samples of all ranks; for the noise of 16 on
+# any number of devices, set 16. The curve has what lies between.
 
 report.predict([24, 32, 48, 64, 96]).plot().show()

@@ -2,8 +2,8 @@
 6. Fine-tuning and freezing
 ===========================
 
-A pretrained network meets other images: digits of half the contrast on grey ground, 128 of them. Its running statistics are those of the
-old images. Should they be kept, recomputed, frozen, or trained on in small batches?
+A pretrained network meets other images: digits of half the contrast on grey ground, 128 of them. Its running
+statistics are those of the old images. Should they be kept, recomputed, frozen, or trained on in small batches?
 """
 
 from copy import deepcopy
@@ -30,8 +30,8 @@ fit(pretrained, digits, statistics_batch_size=32, steps=40, lr=0.1)
 loader = DataLoader(TensorDataset(few.images, few.labels), 64, shuffle=True)
 
 # %%
-# First ask a report on the new images. Its box says that the running statistics are not those of these images, how far off the evaluation
-# is for it, and what mends it.
+# First ask a report on the new images. Its box says that the running statistics are not those of these images, how
+# far off the evaluation is for it, and what mends it.
 
 print(bnlens.report(pretrained, loader, F.cross_entropy, statistics_batch_size=16))
 
@@ -52,8 +52,9 @@ losses = pd.Series(losses, name="test loss")
 print(losses.round(3))
 
 # %%
-# Read off that most is won by statistics of the new images, without a gradient. Fine-tuning adds to it; whether the statistics
-# are frozen then or BN goes on with small batches decides how much noise is in the training, which with few images can be worth having.
+# Read off that most is won by statistics of the new images, without a gradient. Fine-tuning adds to it; whether the
+# statistics are frozen then or BN goes on with small batches decides how much noise is in the training, which with
+# few images can be worth having.
 
 figure = px.bar(losses, x="test loss", labels={"index": "", "test loss": "test loss (nats per sample)"})
 figure.update_yaxes(autorange="reversed")

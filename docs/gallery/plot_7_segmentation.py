@@ -2,8 +2,8 @@
 7. A segmentation net
 =====================
 
-A network with an output for each pixel: which pixels of a noisy digit are ink? The sample is the image, whatever number of pixels
-it has, so M counts images here as everywhere.
+A network with an output for each pixel: which pixels of a noisy digit are ink? The sample is the image, whatever
+number of pixels it has, so M counts images here as everywhere.
 """
 
 import torch
@@ -37,8 +37,9 @@ columns = ["pixels", "effective_samples_mean", "effective_samples_std"]
 print(report.to_frame().xs(16, level="statistics_batch_size").drop("(network)")[columns].round(1))
 
 # %%
-# Read off the last table how many independent samples an image is worth. Its pixels are correlated, so that the statistics of a layer are noisier than their
-# number of pixels suggests: here the brightness of each image is random, and its pixels share it. That is why BN over a few images can regularise even with
-# thousands of pixels each. In the figure the gap is about as 1/M; with a loss per pixel it stays small beside the loss.
+# Read off the last table how many independent samples an image is worth. Its pixels are correlated, so that the
+# statistics of a layer are noisier than their number of pixels suggests: here the brightness of each image is random,
+# and its pixels share it. That is why BN over a few images can regularise even with thousands of pixels each. In the
+# figure the gap is about as 1/M; with a loss per pixel it stays small beside the loss.
 
 report.plot().show()
