@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
+    "site_docstrings",
     "site_math",
     "site_reference",
 ]
@@ -31,6 +32,7 @@ default_role = "py:obj"  # docstrings write names in single backticks
 myst_heading_anchors = 4
 
 autodoc_typehints_format = "short"
+napoleon_attr_annotations = False  # the signature has them
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
@@ -66,14 +68,6 @@ def home(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"\]\((?=benchmarks/|CITATION)", "](../", text) + source[0]
 
 
-def escape_bars(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Keep the bars of formulas in docstrings, |w|, which reStructuredText takes for substitutions."""
-    code = r"``.+?``|^ *(?:>>>|\.\.\.)[^\n]*"
-    text = re.sub(rf"({code})|\|", lambda found: found[1] or r"\|", "\n".join(lines), flags=re.MULTILINE | re.DOTALL)
-    lines[:] = text.split("\n")
-
-
 def setup(app: Sphinx) -> None:
-    """Connect the two."""
+    """Have the README read into the first page."""
     app.connect("source-read", home)
-    app.connect("autodoc-process-docstring", escape_bars)

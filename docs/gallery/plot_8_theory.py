@@ -23,7 +23,7 @@ curves["two-term (paper)"] = law.two_term / sizes
 print(curves.iloc[[0, 20, -1]])
 
 # %%
-# Beside them students: batches are drawn, each sample is normalised by its own batch, and the losses are averaged.
+# Beside them a simulation: batches are drawn, each sample is normalised by its own batch, and the losses are averaged.
 
 drawn = [(simulate_gap("linear", "gaussian", gamma=GAMMA, batch_size=M, samples=400_000), M) for M in (8, 32, 128)]
 for estimate, M in drawn:
