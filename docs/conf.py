@@ -58,16 +58,18 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 
 
-def home(app: Sphinx, page: str, source: list[str]) -> None:
-    """Begin the first page with the README, whose links start one folder above; documents beside it are pages, too."""
+def read(app: Sphinx, page: str, source: list[str]) -> None:
+    """Begin the first page with the README, and lead links to what the site has in another place."""
+    text = source[0]
     if page == "index":
-        readme = ROOT / "README.md"
-        app.env.note_dependency(str(readme))
-        text = readme.read_text(encoding="utf-8").replace("](docs/", "](")
-        text = re.sub(r"\]\(([A-Z]+\.md)\)", lambda found: f"]({found[1].lower()})", text)
-        source[0] = re.sub(r"\]\((?=benchmarks/|CITATION)", "](../", text) + source[0]
+        app.env.note_dependency(str(ROOT / "README.md"))
+        readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+        readme = re.sub(r"\]\(([A-Z]+\.md)\)", lambda found: f"]({found[1].lower()})", readme)  # CONTRIBUTING
+        text = re.sub(r"\]\((?=benchmarks/|CITATION)", "](../", readme) + text
+    text = text.replace("](gallery)", "](examples/index.rst)")
+    source[0] = re.sub(r"\]\(gallery/(\w+)\.py\)", r"](examples/\1.rst)", text)
 
 
 def setup(app: Sphinx) -> None:
-    """Have the README read into the first page."""
-    app.connect("source-read", home)
+    """Change the documents as they are read."""
+    app.connect("source-read", read)

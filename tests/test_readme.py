@@ -117,6 +117,27 @@ def test_targets_and_extras_are_there() -> None:
         assert {*re.findall(r"\w+", what)} <= {*extras}
 
 
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a document's headings, as forges and the site make them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    prose = re.sub(r"`[^`]*`", "", FENCED.sub("", page.read_text(encoding="utf-8")))
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        target, _, anchor = link.partition("#")
+        if ":" not in link:
+            file = page.parent / target if target else page
+            assert file.exists(), link
+            assert not anchor or anchor in slugs(file), link
+
+
 def stored() -> dict[str, dict[str, Any]]:
     """Claims on CIFAR-10 as they were computed, by id."""
     results = ROOT / "benchmarks" / "results"

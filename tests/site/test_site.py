@@ -90,6 +90,16 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert "bnlens.Report.predict" in there
 
 
+def test_formulas_of_docstrings_are_as_written() -> None:
+    theory = (SITE / "reference" / "bnlens.theory.html").read_text(encoding="utf-8")
+    assert "<p>Return E[m | x] = f x, the batch mean" in theory
+    lines = re.sub(r"<[^>]+>", "", theory).splitlines()
+    assert any(line.startswith("Var m = f (exact)            Var S = K f / 4") for line in lines)
+    layers = (SITE / "reference" / "bnlens.nn.html").read_text(encoding="utf-8")
+    assert "<strong>num_features</strong> – C.</p>" in layers
+    assert "<math" in layers
+
+
 EXAMPLES = sorted((ROOT / "docs" / "gallery").glob("*.py"))
 
 
