@@ -4,12 +4,14 @@ All at *frozen norm*, |w| restored after each step, where a maximum learning rat
 weight normalization, gamma decay and BN have none: L grows until the effective learning rate is small enough. Label noise
 moves the fixed point and not the rates: they are those without it. Source: theory sheet B.2, B.3.
 
-| linear unit | gamma0 | eta_max / L^2, batches of M |
-|---|---|---|
-| `SGD` | 1 | 2M (L = 1) |
-| `WeightNorm` | 1 | 2M |
-| `GammaDecay` | 1/(1 + 2 zeta) | 2M (1 + 2 zeta)^3 / (1 + 2 zeta - 2 zeta^2) = 2M (1 + 4 zeta + ...) |
-| `BatchNorm` | c_M | 2 (M - 3) b_M / c_M = 2(M - 1) + ... |
+============  ================  =======================================================================
+linear unit   gamma0            eta_max / L^2, batches of M
+============  ================  =======================================================================
+`SGD`         1                 2M (L = 1)
+`WeightNorm`  1                 2M
+`GammaDecay`  1/(1 + 2 zeta)    2M (1 + 2 zeta)^3 / (1 + 2 zeta - 2 zeta^2) = 2M (1 + 4 zeta + ...)
+`BatchNorm`   c_M               2 (M - 3) b_M / c_M = 2(M - 1) + ...
+============  ================  =======================================================================
 
 ReLU units: 2M, 2M, 2M (1 + 4 zeta)^3 / (1 + 4 zeta - 8 zeta^2) with gamma0 = 1/(1 + 4 zeta), and by quadrature. With a ReLU
 unit BN keeps some noise even at the teacher, from samples whose sign the batch mean turns, so that R leaves 1 gradually and
