@@ -70,8 +70,11 @@ class LearningCurve:
 
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the error over the load into a Plotly figure, a new one if none is given; dashed if only approximate."""
+        from bnlens.render import dense
+
         dash = "dash" if self.status == "approximate" else "solid"
-        return _draw(figure, f"{self.estimator.title} ({self.status})", self.alpha, self.error, dash=dash)
+        curve = learning_curve(self.estimator, dense(self.alpha))
+        return _draw(figure, f"{self.estimator.title} ({self.status})", curve.alpha, curve.error, dash=dash)
 
 
 @dataclass(frozen=True)
