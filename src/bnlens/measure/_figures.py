@@ -33,6 +33,7 @@ _SIZES = [
     for color, symbol in zip(render.PALETTE, ("circle", "square", "diamond"), strict=False)
 ]
 _GAP = "gap (nats per sample)"
+_LONGEST = 22  # characters of a layer's name beside a figure
 
 
 def gap_by_size(gaps: Gaps, predictions: Mapping[int, Estimate] | None = None, name: str = "") -> go.Figure:
@@ -92,41 +93,54 @@ def _add_band(figure: go.Figure, curve: Mapping[int, Estimate], *, is_log: bool)
 
 
 def share_by_layer(report: ReportData) -> go.Figure:
-    """Return each layer's share at each measured M, in per cent of the network's gap, in nats if one of these is faint."""
+    """Return each layer's share at each measured M, in per cent of the gap, in nats where a gap is not well above zero."""
     shares = {(layer.name, size): share for layer in report.layers for size, share in layer.share.items()}
     parts = {(layer.name, size): report.share_of_gap(layer, size) for layer in report.layers for size in layer.share}
-    known = {place: part * 100 for place, part in parts.items() if part is not None}
+    positive = {size for size, gap in report.network.gaps.measured.items() if gap.value > 0}
+    known = {place: part * 100 for place, part in parts.items() if part is not None and place[1] in positive}
     unit, shown = ("per cent", known) if len(known) == len(shares) else ("nats per sample", shares)
-    figure = render.new_figure(x="layer", y=f"share of the gap ({unit})", scattermode="group", height=440)
+    series = []
     for size, look in zip(report.statistics_batch_sizes, itertools.cycle(_SIZES), strict=False):
-        named = {name: share for (name, at), share in shown.items() if at == size}
-        figure.add_trace(_points(list(named), list(named.values()), f"M = {size}", look))
-    figure.update_xaxes(type="category")
-    return figure
+        series.append((f"M = {size}", {name: share for (name, at), share in shown.items() if at == size}, look))
+    return _by_layer(f"share of the gap ({unit})", series)
 
 
 def gap_by_layer(report: ReportData, size: int) -> go.Figure:
     """Return the gap of each layer alone at one M, measured and predicted side by side."""
-    figure = render.new_figure(x="layer", y=_GAP, scattermode="group", height=440)
-    named = [(layer.name, layer.gaps) for layer in report.layers if layer.gaps is not None]
-    names = [name for name, _ in named]
-    measured = [gaps.measured[size] for _, gaps in named]
-    figure.add_trace(_points(names, measured, f"measured, M = {size}", _LOOKS["measured"]))
+    named = {layer.name: layer.gaps for layer in report.layers if layer.gaps is not None}
+    series = [
+        (f"measured, M = {size}", {name: gaps.measured[size] for name, gaps in named.items()}, _LOOKS["measured"])
+    ]
     for kind, label, role in _PREDICTIONS:
-        values = [gaps.predicted(size, kind, population=gaps.population) for _, gaps in named]
-        present = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
-        if present:
-            figure.add_trace(_points([n for n, _ in present], [v for _, v in present], label, _LOOKS[role]))
-    figure.update_xaxes(type="category")
+        values = {name: gaps.predicted(size, kind, population=gaps.population) for name, gaps in named.items()}
+        series.append((label, {name: value for name, value in values.items() if value is not None}, _LOOKS[role]))
+    return _by_layer(_GAP, series)
+
+
+def _by_layer(title: str, series: Sequence[tuple[str, Mapping[str, Estimate], Mapping[str, Any]]]) -> go.Figure:
+    """Return a figure with a line for each layer, from the first at the top on, so that any number of names can be read."""
+    names = list(dict.fromkeys(name for _, values, _ in series for name in values))
+    room = max(22, 9 * len(series))  # pixels
+    figure = render.new_figure(x=title, y="", scattermode="group", height=150 + room * max(4, len(names)))
+    for label, values, look in series:
+        if values:
+            figure.add_trace(_points(list(values), list(values.values()), label, look, orientation="h"))
+    texts = [name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}" for name in names]
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed", tickvals=names, ticktext=texts, tickfont_size=12)
     return figure
 
 
-def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: Mapping[str, Any]) -> go.Scatter:
+def _points(
+    x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: Mapping[str, Any], *, orientation: str = "v"
+) -> go.Scatter:
+    """Return estimates with their errors over positions, or beside them with the orientation "h"."""
+    at, along = ("x", "y") if orientation == "v" else ("y", "x")
     return go.Scatter(
-        x=x,
-        y=[estimate.value for estimate in estimates],
-        error_y={"array": [estimate.stderr for estimate in estimates]},
+        {at: x, along: [estimate.value for estimate in estimates]},
+        **{f"error_{along}": {"array": [estimate.stderr for estimate in estimates]}},
         mode="markers",
         name=name,
         marker={"color": look["color"], "symbol": look["symbol"]},
+        orientation=orientation,
     )

@@ -109,7 +109,8 @@ def _alone(report: ReportData) -> str:
 def _gap_table(report: ReportData, *, network: bool) -> str:
     """Return the gaps of the network or of the layers alone, in the columns that have a value."""
     rows = _gap_rows(report, network=network)
-    columns = {key: text for key, text in _GAP_HEADINGS.items() if any(row.get(key) is not None for row in rows)}
+    headings = {key: text for key, text in _GAP_HEADINGS.items() if key != "layer" or not network}
+    columns = {key: text for key, text in headings.items() if any(row.get(key) is not None for row in rows)}
     caption = f"{'Whole network' if network else 'Layers alone'}, nats per sample"
     return str(render.table(rows, caption=caption, columns=columns))
 

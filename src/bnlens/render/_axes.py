@@ -60,9 +60,10 @@ def settle_log_axes(fig: go.Figure) -> None:
 
 def _values(fig: go.Figure, letter: str, name: str) -> Iterator[float]:
     """Return the numbers that traces have on an axis, but for the edges of bands, which may be cut."""
-    for trace in (trace.to_plotly_json() for trace in fig.data):
-        if trace.get(f"{letter}axis", letter) == name and trace.get("line", {}).get("width") != 0:
-            for value in trace.get(letter, ()):
+    for trace in fig.data:
+        has_width = "line" not in trace or trace["line"].width != 0
+        if letter in trace and has_width and (trace[f"{letter}axis"] or letter) == name:
+            for value in () if trace[letter] is None else trace[letter]:
                 if isinstance(value, (int, float, np.number)) and math.isfinite(value):
                     yield float(value)
 

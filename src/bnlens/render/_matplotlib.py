@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["picture"]
 
 _POINT = 0.75  # points of a CSS pixel
-_LEFT, _BOTTOM, _WIDE, _HIGH = 0.08, 0.12, 0.9, 0.7  # where the plotting area lies in the picture
+_LEFT, _WIDE = 0.08, 0.9  # the plotting area in parts of the picture's width
+_BELOW, _ABOVE, _HEAD, _ROW = (
+    65,
+    100,
+    32,
+    28,
+)  # pixels below and above it, for titles of panels, for a row of the legend
 _DASHES: dict[str, Any] = {
     "solid": "-",
     "dot": (0, (1, 1.5)),
@@ -43,9 +49,9 @@ _SYMBOLS = {
     "cross": "P",
     "star": "*",
 }
-_INK, _QUIET = "#3c424d", "#e4e6ea"
+_INK, _QUIET, _AXIS = "#3c424d", "#e4e6ea", "#a9aeb8"
 _STYLE: Any = {
-    "axes.edgecolor": "#a9aeb8",
+    "axes.edgecolor": _AXIS,
     "axes.labelcolor": _INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -73,12 +79,13 @@ def picture(fig: go.Figure, kind: str, *, title: str, size: tuple[int, int], sca
     Raises:
         UsageError: the figure has something other than scatter traces.
     """
-    given: dict[str, Any] = fig.to_plotly_json()
-    layout, traces = given["layout"], given["data"]
-    if others := sorted({trace["type"] for trace in traces} - {"scatter"}):
-        raise UsageError(f"matplotlib does not draw traces of type {', '.join(others)} here; write a page, .html")
+    if others := sorted({trace.type for trace in fig.data} - {"scatter"}):
+        raise UsageError(f"bnlens does not draw traces of type {', '.join(others)} by matplotlib; write a page, .html")
+    layout: dict[str, Any] = fig.layout.to_plotly_json()
+    traces = [_properties(trace) for trace in fig.data]
     with mpl.rc_context(_STYLE):
         drawn = Figure(figsize=(size[0] / 96, size[1] / 96), dpi=96 * scale, facecolor="white")
+        area = _BELOW / size[1], 1 - (_BELOW + _ABOVE) / size[1]  # bottom and height, in parts
         legend: dict[str, Any] = {}
         for axis in sorted({(trace.get("xaxis", "x"), trace.get("yaxis", "y")) for trace in traces}):
             mine = [
@@ -86,19 +93,19 @@ def picture(fig: go.Figure, kind: str, *, title: str, size: tuple[int, int], sca
                 for trace, color in zip(traces, itertools.cycle(template().layout.colorway))
                 if (trace.get("xaxis", "x"), trace.get("yaxis", "y")) == axis
             ]
-            legend |= _panel(drawn, layout, mine, axis)
-        for note in layout.get("annotations", ()):
-            if note.get("xref", "paper") == note.get("yref", "paper") == "paper":
-                place = _LEFT + _WIDE * note["x"], _BOTTOM + _HIGH * note["y"] + 0.01
-                drawn.text(*place, _plain(note["text"]), ha="center", va="bottom", size=14 * _POINT)
-        top = _BOTTOM + _HIGH + (0.06 if layout.get("annotations") else 0.01)
+            legend |= _panel(drawn, layout, mine, axis, area)
+        notes = [note for note in layout.get("annotations", ()) if note.get("xref") == note.get("yref") == "paper"]
+        for note in notes:  # titles of panels
+            place = _LEFT + _WIDE * note["x"], area[0] + area[1] * note["y"] + 4 / size[1]
+            drawn.text(*place, _plain(note["text"]), ha="center", va="bottom", size=14 * _POINT)
+        top = sum(area) + (_HEAD if notes else 4) / size[1]
         if len(legend) > 1:
             columns = 3 if len(legend) > 4 else len(legend)
             handles, labels = list(legend.values()), list(legend)
             drawn.legend(handles, labels, loc="lower left", bbox_to_anchor=(_LEFT, top), ncols=columns, frameon=False)
-            top += 0.02 + 0.055 * -(-len(legend) // columns)
+            top += (16 + _ROW * -(-len(legend) // columns)) / size[1]
         if title:
-            drawn.text(_LEFT, top + 0.02, title, size=17 * _POINT, va="bottom")
+            drawn.text(_LEFT, top + 12 / size[1], title, size=17 * _POINT, va="bottom")
         file = io.BytesIO()
         made = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]  # equal figures, equal files
         drawn.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.2, metadata=made)
@@ -106,41 +113,55 @@ def picture(fig: go.Figure, kind: str, *, title: str, size: tuple[int, int], sca
 
 
 def _panel(
-    drawn: Figure, layout: dict[str, Any], traces: list[dict[str, Any]], axis: tuple[str, str]
+    drawn: Figure,
+    layout: dict[str, Any],
+    traces: list[dict[str, Any]],
+    axis: tuple[str, str],
+    area: tuple[float, float],
 ) -> dict[str, Any]:
     """Draw the traces on a pair of axes; return what the legend shows of them, by name."""
     x, y = (layout.get(f"{name[0]}axis{name[1:]}", {}) for name in axis)
     (left, right), (bottom, top) = (part.get("domain", (0, 1)) for part in (x, y))
-    rectangle = _LEFT + _WIDE * left, _BOTTOM + _HIGH * bottom, _WIDE * (right - left), _HIGH * (top - bottom)
-    axes = drawn.add_axes(rectangle)
+    low, high = area
+    axes = drawn.add_axes((_LEFT + _WIDE * left, low + high * bottom, _WIDE * (right - left), high * (top - bottom)))
     axes.grid(visible=True)
     axes.set_axisbelow(True)
-    categories = list(x.get("categoryarray") or dict.fromkeys(at for trace in traces for at in _list(trace, "x")))
-    is_category = x.get("type") == "category" or any(isinstance(at, str) for at in categories)
-    grouped = layout.get("scattermode") == "group" and is_category
+    names = {letter: _categories(given, traces, letter) for letter, given in (("x", x), ("y", y))}
     legend, before = {}, np.array([])
     for place, trace in enumerate(traces):
-        shift = 0.8 * ((place + 0.5) / len(traces) - 0.5) if grouped else 0.0
-        at = [categories.index(one) + shift for one in _list(trace, "x")] if is_category else _list(trace, "x")
-        values = np.array(_list(trace, "y") or [], dtype=float)
-        handle = _draw(axes, trace, at or list(range(len(values))), values, before)
-        before = values
+        shift = 0.8 * ((place + 0.5) / len(traces) - 0.5) if layout.get("scattermode") == "group" else 0.0
+        at = {
+            letter: np.array(
+                [names[letter].index(one) + shift for one in trace[letter]] if names[letter] else trace[letter]
+            )
+            for letter in ("x", "y")
+        }
+        handle = _draw(axes, trace, at["x"], at["y"].astype(float), before)
+        before = at["y"]
         if handle is not None and trace.get("showlegend", True) and trace.get("name"):
             legend[_plain(trace["name"])] = handle
-    if is_category:
-        axes.set_xticks(range(len(categories)), [_plain(str(name)) for name in categories])
-        crowded = sum(len(str(name)) + 2 for name in categories) > 90 * (right - left)
-        axes.tick_params(axis="x", rotation=90 if crowded else 0)
-        axes.set_xlim(-0.6, len(categories) - 0.4)
-    for letter, given in (("x", x), ("y", y)):
-        _settle(axes, letter, given, traces, is_category=is_category and letter == "x")
-    for shape in layout.get("shapes", ()):
-        if axis[0] in shape.get("xref", "x").split() or axis[1] in shape.get("yref", "y").split():
-            _rule(axes, shape, axis)
+    rules = [
+        shape
+        for shape in layout.get("shapes", ())
+        if axis[0] in shape.get("xref", "x").split() and axis[1] in shape.get("yref", "y").split()
+    ]
+    for letter, name, given in (("x", axis[0], x), ("y", axis[1], y)):
+        (axes.set_xlabel if letter == "x" else axes.set_ylabel)(_plain((given.get("title") or {}).get("text") or ""))
+        if names[letter]:
+            _settle_categories(axes, letter, given, names[letter], room=right - left)
+        else:
+            ends = [
+                {letter: [rule[f"{letter}{end}"] for end in (0, 1)]}
+                for rule in rules
+                if rule.get(f"{letter}ref", name) == name
+            ]
+            _settle(axes, letter, given, [*traces, *ends])
+    for rule in rules:
+        _rule(axes, rule, axis)
     return legend
 
 
-def _draw(axes: Axes, trace: dict[str, Any], x: list[Any], y: Any, before: Any) -> Any:
+def _draw(axes: Axes, trace: dict[str, Any], x: Any, y: Any, before: Any) -> Any:
     """Draw one trace; return its handle for the legend, None for the edge of a band."""
     line, marker, mode = trace.get("line", {}), trace.get("marker", {}), trace.get("mode", "lines")
     color = line.get("color") or marker.get("color") or trace["color"]
@@ -159,8 +180,8 @@ def _draw(axes: Axes, trace: dict[str, Any], x: list[Any], y: Any, before: Any) 
     return axes.errorbar(
         x,
         y,
-        xerr=trace.get("error_x", {}).get("array"),
-        yerr=trace.get("error_y", {}).get("array"),
+        xerr=trace["error_x"],
+        yerr=trace["error_y"],
         color=_color(color),
         ecolor=tint,
         elinewidth=1.5 * _POINT,
@@ -175,16 +196,31 @@ def _draw(axes: Axes, trace: dict[str, Any], x: list[Any], y: Any, before: Any) 
     )
 
 
-def _settle(
-    axes: Axes, letter: str, given: dict[str, Any], traces: Iterable[dict[str, Any]], *, is_category: bool
-) -> None:
-    """Set title, scale, ticks and range of an axis as the figure says; without a range all there is lies within."""
+def _categories(given: dict[str, Any], traces: Iterable[dict[str, Any]], letter: str) -> list[Any]:
+    """Return the categories of an axis in their order; none if it has numbers."""
+    found = dict.fromkeys(one for trace in traces for one in trace[letter])
+    is_category = given.get("type") == "category" or any(isinstance(one, str) for one in found)
+    return list(given.get("categoryarray") or found) if is_category else []
+
+
+def _settle_categories(axes: Axes, letter: str, given: dict[str, Any], names: list[Any], *, room: float) -> None:
+    """Write the categories at an axis: on end where they would not fit into a horizontal one."""
+    texts = dict(zip(given.get("tickvals") or (), given.get("ticktext") or (), strict=True))
+    labels = [_plain(str(texts.get(name, name))) for name in names]
+    (axes.set_xticks if letter == "x" else axes.set_yticks)(range(len(names)), labels)
+    ends = (-0.6, len(names) - 0.4)
+    (axes.set_xlim if letter == "x" else axes.set_ylim)(*(ends[::-1] if given.get("autorange") == "reversed" else ends))
+    if letter == "x" and sum(len(label) + 2 for label in labels) > 90 * room:
+        axes.tick_params(axis="x", rotation=90)
+
+
+def _settle(axes: Axes, letter: str, given: dict[str, Any], traces: Iterable[dict[str, Any]]) -> None:
+    """Set scale, ticks and range of an axis of numbers as the figure says; without a range all there is lies within."""
     axis = axes.xaxis if letter == "x" else axes.yaxis
     set_limits = axes.set_xlim if letter == "x" else axes.set_ylim
-    axis.set_label_text(_plain((given.get("title") or {}).get("text") or ""))
-    if is_category:
-        return
     is_log = given.get("type") == "log"
+    if not is_log:
+        (axes.axvline if letter == "x" else axes.axhline)(0, color=_AXIS, linewidth=_POINT, zorder=1)
     if is_log:
         (axes.set_xscale if letter == "x" else axes.set_yscale)("log")
     ends = given.get("range") or _ends(traces, letter, is_log=is_log, to_zero=given.get("rangemode") == "tozero")
@@ -200,8 +236,8 @@ def _ends(traces: Iterable[dict[str, Any]], letter: str, *, is_log: bool, to_zer
     """Return the range of an axis that holds every value with its error, logarithms on a logarithmic one."""
     found: list[float] = []
     for trace in traces:
-        values = np.array(_list(trace, letter), dtype=float)
-        error = np.array(trace.get(f"error_{letter}", {}).get("array", 0.0), dtype=float)
+        values = np.array(trace.get(letter) or [], dtype=float)
+        error = np.array(trace.get(f"error_{letter}") or 0.0, dtype=float)
         for some in (values, values - error, values + error):
             found += [float(value) for value in some if np.isfinite(value) and (value > 0 or not is_log)]
     if not found:
@@ -231,9 +267,16 @@ def _rule(axes: Axes, shape: dict[str, Any], axis: tuple[str, str]) -> None:
     )
 
 
-def _list(trace: dict[str, Any], letter: str) -> list[Any]:
-    given = trace.get(letter)
-    return [] if given is None else list(given)
+def _properties(trace: Any) -> dict[str, Any]:
+    """Return the properties of a trace, its data as lists, which JSON would pack; positions are counted where none are."""
+    found: dict[str, Any] = trace.to_plotly_json()
+    for letter in ("x", "y"):
+        error = trace[f"error_{letter}"].array
+        found[letter] = None if trace[letter] is None else list(trace[letter])
+        found[f"error_{letter}"] = None if error is None else list(error)
+    if found["x"] is None:
+        found["x"] = list(range(len(found["y"] or ())))
+    return found
 
 
 def _plain(text: str) -> str:

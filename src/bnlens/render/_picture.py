@@ -63,14 +63,15 @@ def save_picture(fig: go.Figure, path: str | os.PathLike[str], *, title: str = "
     check_picture(path)
     shown = go.Figure(fig)
     settle_log_axes(shown)
+    height = max(_HEIGHT, 120 + int(shown.layout.height or 0))
     kind = Path(path).suffix.lower()[1:]
     if importlib.util.find_spec("matplotlib") is not None:
         from bnlens.render._matplotlib import picture
 
-        return write_atomic(path, picture(shown, kind, title=title, size=(_WIDTH, _HEIGHT), scale=_SCALE))
+        return write_atomic(path, picture(shown, kind, title=title, size=(_WIDTH, height), scale=_SCALE))
     shown.update_layout(template=template(), paper_bgcolor="white", title={"text": title, "y": 0.97}, margin_t=110)
     try:
-        drawn = shown.to_image(kind, width=_WIDTH, height=_HEIGHT, scale=_SCALE)
+        drawn = shown.to_image(kind, width=_WIDTH, height=height, scale=_SCALE)
     except Exception as error:  # kaleido passes on whatever the browser says
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
