@@ -1,3 +1,5 @@
+import base64
+import gzip
 import json
 import math
 import re
@@ -77,7 +79,11 @@ def test_page_is_whole_and_loads_nothing() -> None:
 
 def test_plotly_is_embedded_once_and_only_for_figures() -> None:
     figures = render.figure(a_figure(), caption="One") + render.figure(a_figure(), caption="Two")
-    assert len(Reader(render.page("t", figures)).all("script")) == 2 + 2
+    page = render.page("t", figures)
+    assert len(Reader(page).all("script")) == 2 + 2
+    assert len(page) < 600_000
+    [packed] = [text for text in Reader(page).text("script") if text.startswith("H4sI")]
+    assert "window.Plotly = Plotly" in gzip.decompress(base64.b64decode(packed)).decode()
     assert Reader(render.page("t", render.paragraph("No figure."))).all("script") == []
 
 

@@ -158,11 +158,12 @@ def _check_plot(path: Path | None) -> None:
     """Raise before anything is computed where a figure could not be written."""
     if path is None:
         return
-    if path.suffix != ".html":
+    if path.suffix == ".html":
+        check_writable(path)
+    else:
         from bnlens.render import check_picture
 
         check_picture(path, option="--plot", others=(".html",))
-    check_writable(path)
 
 
 def _write_plot(figure: Figure, path: Path, title: str, description: str) -> None:

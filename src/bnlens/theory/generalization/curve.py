@@ -102,8 +102,10 @@ class OptimalDecay:
         return pd.DataFrame({"decay": self.decay, "error": self.error}, index=pd.Index(self.alpha, name="alpha"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Draw the least error over the load into a Plotly figure, a new one if none is given."""
-        return _draw(figure, f"best decay ({self.status})", self.alpha, self.error)
+        """Draw the least error over the load into a Plotly figure, a new one if none is given, each load marked."""
+        return _draw(figure, f"best decay ({self.status})", self.alpha, self.error).update_traces(
+            mode="lines+markers", selector=-1
+        )
 
 
 def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
