@@ -104,7 +104,7 @@ def test_a_curve_that_falls_below_zero_past_the_gaps_leaves_the_axis_logarithmic
 
 def test_shares_by_layer_are_per_cent_of_a_gap_above_zero_and_nats_of_another() -> None:
     figure = share_by_layer(full())
-    assert figure.layout.xaxis.title.text == "share of the gap (per cent)"
+    assert figure.layout.xaxis.title.text == "share (per cent of the gap)"
     assert dict(zip(figure.data[0].y, figure.data[0].x, strict=True)) == {
         "stem.1": pytest.approx(50),
         "blocks.0.bn": pytest.approx(25),
@@ -114,7 +114,7 @@ def test_shares_by_layer_are_per_cent_of_a_gap_above_zero_and_nats_of_another() 
     for gap in (Estimate(-0.0312, 0.0011), Estimate(0.0312, 0.02)):
         measured = {**gaps(1.0).measured, 16: gap}
         figure = share_by_layer(changed(measured=measured))
-        assert figure.layout.xaxis.title.text == "share of the gap (nats per sample)"
+        assert figure.layout.xaxis.title.text == "share (nats per sample)"
         assert figure.data[0].x[0] == 0.0312 / 2
 
 

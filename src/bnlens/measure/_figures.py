@@ -98,11 +98,11 @@ def share_by_layer(report: ReportData) -> go.Figure:
     parts = {(layer.name, size): report.share_of_gap(layer, size) for layer in report.layers for size in layer.share}
     positive = {size for size, gap in report.network.gaps.measured.items() if gap.value > 0}
     known = {place: part * 100 for place, part in parts.items() if part is not None and place[1] in positive}
-    unit, shown = ("per cent", known) if len(known) == len(shares) else ("nats per sample", shares)
+    unit, shown = ("per cent of the gap", known) if len(known) == len(shares) else ("nats per sample", shares)
     series = []
     for size, look in zip(report.statistics_batch_sizes, itertools.cycle(_SIZES), strict=False):
         series.append((f"M = {size}", {name: share for (name, at), share in shown.items() if at == size}, look))
-    return _by_layer(f"share of the gap ({unit})", series)
+    return _by_layer(f"share ({unit})", series)
 
 
 def gap_by_layer(report: ReportData, size: int) -> go.Figure:
@@ -121,7 +121,7 @@ def _by_layer(title: str, series: Sequence[tuple[str, Mapping[str, Estimate], Ma
     """Return a figure with a line for each layer, from the first at the top on, so that any number of names can be read."""
     names = list(dict.fromkeys(name for _, values, _ in series for name in values))
     room = max(22, 9 * len(series))  # pixels
-    figure = render.new_figure(x=title, y="", scattermode="group", height=150 + room * max(4, len(names)))
+    figure = render.new_figure(x=title, y="", scattermode="group", height=170 + room * max(5, len(names)))
     for label, values, look in series:
         if values:
             figure.add_trace(_points(list(values), list(values.values()), label, look, orientation="h"))
