@@ -64,19 +64,21 @@ test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -c "import monai, onnx, onnxscript, opacus, transformers, importlib.util as u; assert all(map(u.find_spec, ('lightning', 'tensorboard', 'timm', 'torchvision')))"
 	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/*/test_peers_*.py
 
-$(VENV)/.installed-npm: tests/browser/package.json $(BIN)/python
+NODE_MODULES := tests/browser/node_modules
+
+$(NODE_MODULES)/.installed: tests/browser/package.json
 	npm install --silent --no-fund --no-audit --no-package-lock --prefix tests/browser
 	@touch $@
 
-$(VENV)/.installed-browser: $(VENV)/.installed-dev $(VENV)/.installed-npm
+$(VENV)/.installed-browser: $(VENV)/.installed-dev $(NODE_MODULES)/.installed
 	$(PIP_INSTALL) -e '.[browser]'
 	@touch $@
 
 test-browser: $(VENV)/.installed-browser
 	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/browser
 
-plotly: $(VENV)/.installed-npm
-	install -m 644 $(addprefix tests/browser/node_modules/plotly.js-basic-dist-min/,plotly-basic.min.js LICENSE) src/bnlens/render/plotly/
+plotly: $(NODE_MODULES)/.installed
+	install -m 644 $(addprefix $(NODE_MODULES)/plotly.js-basic-dist-min/,plotly-basic.min.js LICENSE) src/bnlens/render/plotly/
 
 $(VENV)/.installed-page: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[web]'

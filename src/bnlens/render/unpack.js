@@ -4,11 +4,14 @@
   const frame = document.body.appendChild(document.createElement("iframe"));
   frame.hidden = true;
   frame.contentDocument.open();
-  const packed = atob(document.getElementById("packed").textContent);
-  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
-  const script = document.createElement("script");
-  script.textContent = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  document.head.append(script);
-  frame.contentDocument.close();
-  frame.remove();
+  try {
+    const packed = atob(document.getElementById("packed").textContent);
+    const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+    const script = document.createElement("script");
+    script.textContent = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+    document.head.append(script);
+  } finally {
+    frame.contentDocument.close();
+    frame.remove();
+  }
 })();
