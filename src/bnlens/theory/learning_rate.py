@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -190,10 +191,8 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
 
     def turn(distance: float) -> float:
         """Return the drift of R at R = 1 - distance over the effective rate, gamma settled."""
-        R = 1 - distance
-        gamma = _settled_gamma(system, R)
-        _, alignment, noise = system.averages(gamma, R)
-        return alignment - R * system.learning_rate * gamma / squared / 2 * noise
+        gamma, alignment, noise = _settled(replace(system, learning_rate=1.0), 1 - distance)
+        return alignment - (1 - distance) * system.learning_rate * gamma / squared / 2 * noise
 
     distances = np.logspace(-12, 0, 61)
     outward = next((index for index, place in enumerate(distances) if turn(float(place)) > 0), None)
@@ -203,6 +202,14 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
     elif outward > 0:
         distance = float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
     return StationaryState(_settled_gamma(system, 1 - distance), 1 - distance)
+
+
+@lru_cache(maxsize=10_000)
+def _settled(system: System, R: float) -> tuple[float, float, float]:
+    """Return gamma where it settles at an overlap, alignment and noise there; no learning rate moves these."""
+    gamma = _settled_gamma(system, R)
+    _, alignment, noise = system.averages(gamma, R)
+    return gamma, alignment, noise
 
 
 def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Ordering, ...]:
