@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from sphinx_gallery.scrapers import figure_rst
 
-from bnlens.render import label_log_axes, template
+from bnlens.render import settle_log_axes, template
 
 WIDTH, HEIGHT = 760, 430
 shown: list[go.Figure] = []
@@ -35,6 +35,6 @@ def scraper(block: tuple[str, str, int], block_vars: dict[str, Any], gallery_con
     while shown:
         paths.append(next(block_vars["image_path_iterator"]))
         figure = shown.pop(0).update_layout(paper_bgcolor="white")  # it is seen on dark pages, too
-        label_log_axes(figure)
+        settle_log_axes(figure)
         figure.write_image(paths[-1], width=WIDTH, height=HEIGHT, scale=2)
     return figure_rst(paths, gallery_conf["src_dir"])
