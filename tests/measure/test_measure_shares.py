@@ -152,9 +152,10 @@ def test_a_residual_of_either_sign_needs_no_more_nodes() -> None:
     """Gaps of 1 to 2 and residuals of 9%: alternating, they average out; of one sign they are a bias."""
     gaps = np.linspace(1, 2, 24)
     signs = np.resize([1.0, -1.0], 24)
-    found = []
-    for left in (0.09 * gaps * signs, 0.09 * gaps, 0.015 * gaps, 0.2 * gaps * signs):
-        found.append(Residual.of(24, left.sum(), (left**2).sum(), gaps.sum(), (gaps**2).sum()))
+    found = [
+        Residual.of(24, left.sum(), (left**2).sum(), gaps.sum(), (gaps**2).sum())
+        for left in (0.09 * gaps * signs, 0.09 * gaps, 0.015 * gaps, 0.2 * gaps * signs)
+    ]
     ratio, weights = found[0], gaps.mean()
     assert ratio.mean == pytest.approx((0.09 * gaps * signs).mean() / weights)
     assert ratio.stderr == pytest.approx((0.09 * gaps * signs).std(ddof=1) / 24**0.5 / weights)
