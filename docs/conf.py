@@ -31,6 +31,7 @@ default_role = "py:obj"  # docstrings write names in single backticks
 
 myst_heading_anchors = 4
 
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_attr_annotations = False  # the signature has them
 napoleon_numpy_docstring = False

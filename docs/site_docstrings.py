@@ -12,7 +12,7 @@ _CODE = r"``.+?``|^ *(?:>>>|\.\.\.)[^\n]*"
 _BAR = re.compile(rf"({_CODE})|\|", re.MULTILINE | re.DOTALL)  # |w| is no substitution
 _LETTER = re.compile(r"^( +(?:\w+: )?)(?=[A-Za-z]\.(?: |$))", re.MULTILINE)  # "size: N." begins no list
 _KINDS = {"ArrayLike": ArrayLike, "NDArray[float64]": NDArray[np.float64]}
-_SHORT = {stringify_annotation(kind, "smart"): name for name, kind in _KINDS.items()}
+_SHORT = {"<factory>": "..."} | {stringify_annotation(kind, "smart"): name for name, kind in _KINDS.items()}
 _OPENS = re.compile(r"\w[\w ]*:$|[-*] |\.\. ")  # what may have paragraphs inside: a section, a list, a directive
 
 
@@ -38,7 +38,7 @@ def keep(app: Sphinx, what: str, name: str, value: object, options: object, line
 def shorten(
     app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Write NumPy's types of arrays by their names, which autodoc spells out over lines."""
+    """Write NumPy's types of arrays by their names, and defaults that are made anew as what Python reads."""
 
     def short(text: str | None) -> str | None:
         for long, name in _SHORT.items():
@@ -48,8 +48,14 @@ def shorten(
     return short(signature), short(returns)
 
 
+def skip(app: Sphinx, what: str, name: str, value: object, skipped: bool, options: object) -> bool | None:
+    """Leave out the fields of named tuples, which their class explains."""
+    return True if (value.__doc__ or "").startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Come before napoleon, which takes the sections apart."""
     app.connect("autodoc-process-docstring", keep, priority=400)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}
