@@ -13,6 +13,7 @@ import typer
 from typer import Argument, Option
 
 from bnlens._names import did_you_mean
+from bnlens.cli._commands import Command, new_group
 from bnlens.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ __all__ = ["runs_app"]
 
 def runs_app() -> typer.Typer:
     """Return the verb with its four subcommands."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    app = new_group()
     for command in (list_command, show_command, export_command, remove_command):
-        app.command(command.__name__.removesuffix("_command"))(command)
+        app.command(command.__name__.removesuffix("_command"), cls=Command)(command)
     app.callback()(_runs)
     return app
 

@@ -16,6 +16,8 @@ import typer
 
 from bnlens._files import check_writable, write_atomic
 from bnlens._progress import counter
+from bnlens.cli._commands import Command as Verb
+from bnlens.cli._commands import new_group
 from bnlens.errors import UsageError
 from bnlens.labs import LABS, Choice, Command, Lab, Option, Parameter, Whole
 
@@ -41,10 +43,10 @@ _OUTPUT = (
 
 def theory_app() -> typer.Typer:
     """Return the verb with a subcommand for each lab that has one."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    app = new_group()
     for lab in LABS:
         if lab.command is not None:
-            app.command(lab.id, help=lab.command.help)(_function(lab, lab.command))
+            app.command(lab.id, help=lab.command.help, cls=Verb)(_function(lab, lab.command))
     app.callback()(_theory)
     return app
 

@@ -1,0 +1,129 @@
+"""The kinds of commands: they turn what a user can cause into one sentence and an exit code, and hint at names meant."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bnlens._names import did_you_mean
+from bnlens.cli._flags import in_flags
+from bnlens.errors import BnlensError, UsageError
+
+__all__ = ["INTERRUPTED", "Command", "Group", "fail", "new_group"]
+
+INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
+_MISTAKE = 2
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+_ParserError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's copy of it
+
+
+class _InFull:
+    """Help of a command among others: its first sentence, wrapped in place of cut."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return it, whatever the limit."""
+        text: str = super().get_short_help_str(10 * limit)  # type: ignore[misc]
+        return text
+
+
+class Command(_InFull, TyperCommand):
+    """A verb, or a subcommand of one."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; an error that the user can mend is told in the words of the command line."""
+        try:
+            return super().invoke(ctx)
+        except BnlensError as error:
+            fail(in_flags(str(error), self.params))
+        except MemoryError:
+            fail("there is not enough memory; choose smaller sizes")
+        except OSError as error:
+            if error.filename is not None or error.errno not in _CANNOT_WRITE:
+                raise
+            _abandon_output()
+            fail(f"cannot write to standard output: {error.strerror}; send it to a place with room")
+        except KeyboardInterrupt as interrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(INTERRUPTED) from interrupt
+
+
+class Group(_InFull, TyperGroup):
+    """A verb with subcommands, or all verbs."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the subcommand named first, or say which was meant."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = did_you_mean(name, self.list_commands(ctx), _see(ctx))
+            raise UsageError(f"there is no command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line; with ``standalone_mode`` end the process with its exit code."""
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except BnlensError as error:
+            code = _told(str(error))
+        except typer.Abort:
+            code = _told("there is no terminal to answer at; give --yes")
+        except _ParserError as error:
+            code = _told_of_arguments(error)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def new_group(**options: Any) -> typer.Typer:
+    """Return a group of commands in the look of bnlens."""
+    return typer.Typer(
+        cls=Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # boxes cut the names of long options on a terminal of 80 columns
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **{"add_completion": False, **options},
+    )
+
+
+def fail(sentence: str) -> Any:
+    """Print a sentence about a mistake on standard error and end the command."""
+    raise typer.Exit(_told(sentence))
+
+
+def _told(sentence: str) -> int:
+    typer.echo(f"Error: {' '.join(sentence.split())}", err=True)
+    return _MISTAKE
+
+
+def _told_of_arguments(error: Any) -> int:
+    """Print what is wrong with the arguments: one sentence with the fix, or the help where none were given."""
+    context, message = error.ctx, error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message)
+        return _MISTAKE
+    see, message = _see(context), message.strip().rstrip(".")
+    if type(error).__name__ == "NoSuchOption":
+        known = [flag for param in context.command.get_params(context) for flag in (*param.opts, *param.secondary_opts)]
+        hint = did_you_mean(error.option_name, [flag for flag in known if flag.startswith("-")], see)
+        return _told(f"there is no option {error.option_name!r}; {hint}")
+    if (parameter := getattr(error, "param", None)) is not None and message.startswith("Invalid value"):
+        reason = error.message.strip().rstrip(".").removeprefix("Value error, ")
+        must = f" must{reason.removeprefix('Input should')}" if reason.startswith("Input should") else f": {reason}"
+        return _told(f"{max(parameter.opts, key=len)}{must}; {see}")
+    return _told(f"{message[:1].lower()}{message[1:]}; {see}")
+
+
+def _see(context: Any) -> str:
+    return "see bnlens --help" if context is None else f"see {context.command_path} --help"
+
+
+def _abandon_output() -> None:
+    """Let what standard output still holds vanish, so that the end of the process does not try to write it again."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of a test has no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
