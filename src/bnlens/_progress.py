@@ -81,7 +81,8 @@ class _Lines:
     def show(self, stage: _Stage) -> None:
         if (now := self._clock()) - self._last >= _EVERY:
             self._last = now
-            print(stage.text(now), file=sys.stderr, flush=True)
+            sys.stderr.write(f"{stage.text(now)}\n")
+            sys.stderr.flush()
 
 
 class _Notebook:

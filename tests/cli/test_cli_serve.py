@@ -86,5 +86,5 @@ def test_missing_packages_are_one_sentence(monkeypatch: pytest.MonkeyPatch):
     from bnlens.errors import UsageError
 
     monkeypatch.setitem(web._PACKAGES, "no_such_module", "no-such-package")
-    with pytest.raises(UsageError, match=r"needs no-such-package; pip install 'bnlens\[web\]'"):
+    with pytest.raises(UsageError, match=r"needs no-such-package; pip install -c constraints.txt '.\[web\]'"):
         web._require_packages()

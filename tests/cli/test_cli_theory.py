@@ -145,12 +145,11 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
         ("dynamics --tau 1:2", "--tau is '1:2'; give numbers"),
         ("dynamics --tau 0,nan", "--tau is '0,nan'; give numbers"),
         ("dynamics sgd --zeta 1", "--zeta is the coefficient of gamma-decay; leave it out for sgd"),
-        ("dynamics -M 2", "batch_size=2 is not possible: BatchNorm needs a whole number of samples, 4 or more"),
+        ("dynamics -M 2", "--batch-size 2 is not possible: BatchNorm needs a whole number of samples, 4 or more"),
         ("dynamics --plot x.pdf", "--plot x.pdf ends in '.pdf'; give a file that ends in .html or .png"),
         ("dynamics --plot x", "--plot x ends in 'nothing'; give a file"),
         ("dynamics other", "'other' is not one of"),
         ("generalization ridge", "ridge needs --decay"),
-        ("generalization", "batch-norm needs --batch-size"),
         ("generalization ridge --decay 1 --zeta 1", "--zeta has no meaning for ridge; leave it out"),
         ("generalization ridge --decay 1 --teacher relu", "--teacher has no meaning for ridge; leave it out"),
         ("generalization -M 8 --alpha=-1", "give positive finite numbers"),
@@ -168,7 +167,10 @@ def test_a_picture_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = run("dynamics", "--plot", str(tmp_path / "curve.png"))
     assert code == 2
-    assert "needs the package kaleido; install bnlens[png], or give a file that ends in .html" in err
+    assert (
+        "needs the package kaleido; pip install -c constraints.txt '.[png]' in a clone of bnlens brings it, or give a file that ends in .html"
+        in err
+    )
 
 
 def test_curves_need_no_torch() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import sys
 from typing import Any
 
@@ -13,13 +10,13 @@ from typer.core import TyperCommand, TyperGroup
 
 from bnlens._names import did_you_mean
 from bnlens.cli._flags import in_flags
+from bnlens.cli._outputs import cannot_write
 from bnlens.errors import BnlensError, UsageError
 
 __all__ = ["INTERRUPTED", "Command", "Group", "fail", "new_group"]
 
 INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
 _MISTAKE = 2
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's copy of it
 
 
@@ -44,10 +41,7 @@ class Command(_InFull, TyperCommand):
         except MemoryError:
             fail("there is not enough memory; choose smaller sizes")
         except OSError as error:
-            if error.filename is not None or error.errno not in _CANNOT_WRITE:
-                raise
-            _abandon_output()
-            fail(f"cannot write to standard output: {error.strerror}; send it to a place with room")
+            fail(f"{cannot_write(error)}; send it to a place with room")
         except KeyboardInterrupt as interrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(INTERRUPTED) from interrupt
@@ -64,17 +58,18 @@ class Group(_InFull, TyperGroup):
             raise UsageError(f"there is no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run the command line; with ``standalone_mode`` end the process with its exit code."""
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line and, unless ``standalone_mode`` is False, end the process with its exit code."""
+        ends = options.pop("standalone_mode", True)
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(*args, **{**options, "standalone_mode": False})
         except BnlensError as error:
             code = _told(str(error))
         except typer.Abort:
             code = _told("there is no terminal to answer at; give --yes")
         except _ParserError as error:
             code = _told_of_arguments(error)
-        if standalone_mode:
+        if ends:
             sys.exit(code)
         return code
 
@@ -121,9 +116,3 @@ def _told_of_arguments(error: Any) -> int:
 
 def _see(context: Any) -> str:
     return "see bnlens --help" if context is None else f"see {context.command_path} --help"
-
-
-def _abandon_output() -> None:
-    """Let what standard output still holds vanish, so that the end of the process does not try to write it again."""
-    with contextlib.suppress(OSError, ValueError):  # a stream of a test has no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,8 +18,8 @@ _OTHERWISE = {
 }
 """Arguments of the library whose options have other names."""
 
-_VALUE = r"=(?P<value>'[^']*'|\[[^\]]*\]|[^\s,;:()]+)"
-_SAID = r"(?= (?:is|must|needs|has to)\b| '|=)"  # after a name that is also a word
+_VALUE = r"=(?P<value>'[^']*'|\[[^\]]*\]|(?=\()|[^\s,;:()]+)"
+_SAID = r"(?= (?:is|must|needs|has to)\b|=)"  # after a name that is also a word
 
 
 def in_flags(sentence: str, parameters: Iterable[Any]) -> str:
@@ -39,7 +39,8 @@ def in_flags(sentence: str, parameters: Iterable[Any]) -> str:
         return sentence
     several = "|".join(sorted((name for name in flags if "_" in name), key=len, reverse=True))
     plain = "|".join(sorted((name for name in flags if "_" not in name), key=len, reverse=True))
-    names = "|".join(filter(None, [several and rf"(?:{several})", plain and rf"(?<!the )(?:{plain}){_SAID}"]))
+    words = rf"(?<!the )(?:{plain}){_SAID}|^(?:{plain})(?= ')"
+    names = "|".join(filter(None, [several, plain and words]))
     pattern = re.compile(rf"(?<![\w./'\"`-])(?P<name>{names})(?![\w/(]|\.\w|-)(?:{_VALUE})?")
 
     def option_of(found: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from typer import Argument, Option
 
 from bnlens._names import did_you_mean
 from bnlens.cli._commands import Command, new_group
-from bnlens.errors import StoreError, UsageError
+from bnlens.errors import StoreError, UsageError, how_to_install
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -175,7 +175,7 @@ def export_command(
             text = frame.apply(_of_one_type).to_parquet(index=False)
         except ImportError as error:
             raise UsageError(
-                "parquet needs the package pyarrow; install it with pip install 'bnlens[vision]', or use csv"
+                f"parquet needs the package pyarrow; {how_to_install('vision')} brings it, or use csv"
             ) from error
     if file is None:
         typer.echo(text, nl=False)

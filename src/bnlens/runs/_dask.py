@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from bnlens.errors import ClusterError, UsageError
+from bnlens.errors import ClusterError, UsageError, how_to_install
 from bnlens.runs._dask_worker import run_task
 from bnlens.runs._worker import Outcome, Task, death
 
@@ -178,9 +178,7 @@ def _client(scheduler: str) -> Iterator[Any]:
         dask_config = importlib.import_module("dask.config")
         distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
-        raise UsageError(
-            "--scheduler needs the package distributed; install it with pip install 'bnlens[cluster]'"
-        ) from error
+        raise UsageError(f"--scheduler needs the package distributed; {how_to_install('cluster')} brings it") from error
     patience = {"distributed.comm.timeouts.connect": f"{_ANSWER:g}s"}
     with _quiet("distributed"), dask_config.set(patience):
         try:

@@ -85,7 +85,7 @@ def test_other_depths_get_the_nearest(name, nearest):
 
 
 def test_a_depth_that_is_not_listed():
-    assert count(build_net("resnet50", **CIFAR), (nn.Conv2d, nn.Linear)) == 50  # 6 * 8 + 2
+    assert count(build_net("resnet44", **CIFAR), (nn.Conv2d, nn.Linear)) == 44  # 6 * 7 + 2
 
 
 def test_resnet18_is_torchvisions_but_for_stem_and_classes():
