@@ -18,7 +18,7 @@ from bnlens.train.nets.normalization import Norm, make_norm
 from bnlens.train.nets.preactivation import PreActivationResNet
 from bnlens.train.nets.resnet import ResNet, ResNet18
 
-__all__ = ["CNN", "MLP", "NETS", "PreActivationResNet", "ResNet", "ResNet18", "build_net"]
+__all__ = ["CNN", "MLP", "NETS", "PreActivationResNet", "ResNet", "ResNet18", "build_net", "check_net"]
 
 NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
@@ -82,6 +82,15 @@ def build_net(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return net(input_shape=input_shape, num_classes=num_classes, norm=norm, dropout=dropout, **options)
+
+
+def check_net(name: str) -> None:
+    """Raise where `build_net` would for that name.
+
+    Raises:
+        UsageError: there is no such net, or its depth is not 6n + 2.
+    """
+    _find(name)
 
 
 def _find(name: str) -> Callable[..., nn.Module]:
