@@ -73,7 +73,7 @@ def test_only_the_first_block_of_a_stage_shares_its_activation():
     ("name", "nearest"),
     [
         ("resnet19", "'resnet14' and 'resnet20'; 'resnet18' alone has another layout"),
-        ("resnet34", "'resnet32' and 'resnet38'"),
+        ("resnet35", "'resnet32' and 'resnet38'"),
         ("resnet2", "'resnet8'; "),
         ("ResNet20", "'resnet20'; "),
     ],
@@ -81,6 +81,12 @@ def test_only_the_first_block_of_a_stage_shares_its_activation():
 def test_other_depths_get_the_nearest(name, nearest):
     words = f"no net {name!r}: pre-activation nets have a depth of 6n \\+ 2, nearest: {nearest}"
     with pytest.raises(UsageError, match=words):
+        build_net(name, **CIFAR)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "ResNet152"])
+def test_nets_of_imagenet_are_not_taken_for_others(name):
+    with pytest.raises(UsageError, match=f"no net {name!r}, which is one for ImageNet; give .* or one of mlp, cnn, .*"):
         build_net(name, **CIFAR)
 
 

@@ -82,7 +82,7 @@ def explain_folder(folder: Path) -> str:
         entry for place in places for entry in sorted(place.iterdir()) if entry.is_dir() and entry.name != "train"
     ]
     if classes:
-        return f"has folders, such as {classes[0].name}, but no image in them; they need {', '.join(sorted(_SUFFIXES))} files"
+        return f"has folders, such as {classes[0].name}, but no image in them; put those of each class in its folder, as .png or .jpg"
     return "holds no known layout; it needs train.parquet, data_batch_1 or a folder of images for each class"
 
 
