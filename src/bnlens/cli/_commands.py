@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any
 
@@ -31,6 +32,14 @@ class _InFull:
 
 class Command(_InFull, TyperCommand):
     """A verb, or a subcommand of one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, of which none may be empty, as those of unset variables of a shell are."""
+        for before, given in itertools.pairwise(["", *args]):
+            if not given or (given.startswith("--") and given.endswith("=")):
+                name = given[:-1] or (before if before.startswith("-") else "an argument")
+                raise UsageError(f"{name} is empty; give a value, or leave it out")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; an error that the user can mend is told in the words of the command line."""

@@ -28,6 +28,7 @@ _CHANGE = "A parameter of the claims (--list --json shows them), or of one: E1.M
 _CONFIG = "TOML file with any of these options; see the docs."
 _DATA = "Folder with CIFAR-10, for the claims that can use it."
 _IDS = "Claims, such as D1 D3; none: the core claims."
+_MOST = 1000  # jobs, threads or seeds
 _SCALE = "Minutes on a laptop, or the numbers of the documentation."
 _STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold here": "red", "not judged": "bold red"}
 
@@ -45,16 +46,21 @@ def reproduce_command(
     scale: Annotated[ScaleName | None, Option(show_default="quick", help=_SCALE)] = None,
     seeds: Annotated[
         int | None,
-        Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
+        Option(
+            min=1, max=_MOST, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, Option("--set", metavar="NAME=VALUE", show_default=False, help=_CHANGE)
     ] = None,
     config: Annotated[Path | None, Option(metavar="FILE", show_default=False, help=_CONFIG)] = None,
     workers: Annotated[
-        int | None, Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once.")
+        int | None,
+        Option("--jobs", "-j", min=1, max=_MOST, metavar="N", show_default="all cores", help="Jobs to run at once."),
     ] = None,
-    threads: Annotated[int | None, Option(min=1, metavar="N", show_default="1", help="Threads of each job.")] = None,
+    threads: Annotated[
+        int | None, Option(min=1, max=_MOST, metavar="N", show_default="1", help="Threads of each job.")
+    ] = None,
     scheduler: Annotated[
         str | None, Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler.")
     ] = None,

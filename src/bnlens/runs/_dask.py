@@ -16,7 +16,7 @@ from bnlens.errors import ClusterError, UsageError, how_to_install
 from bnlens.runs._dask_worker import run_task
 from bnlens.runs._worker import Outcome, Task, death
 
-__all__ = ["execute"]
+__all__ = ["check_scheduler", "execute"]
 
 _ANSWER = 4.0  # seconds for the scheduler to answer
 _PATIENCE = 30.0  # seconds without a worker that can be used
@@ -170,6 +170,17 @@ class _Run:
 
     def _lost_scheduler(self) -> ClusterError:
         return ClusterError(f"the Dask scheduler at {self._scheduler} was lost or started anew; {_GO_ON}")
+
+
+def check_scheduler(scheduler: str) -> None:
+    """Raise where no scheduler answers at that address.
+
+    Raises:
+        ClusterError: see above.
+        UsageError: the package distributed is not installed.
+    """
+    with _client(scheduler):
+        pass
 
 
 @contextlib.contextmanager

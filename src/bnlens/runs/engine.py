@@ -91,6 +91,10 @@ def compute(
     for name, number in (("jobs at once", workers), ("threads of a job", threads)):
         if number is not None and number < 1:
             raise UsageError(f"the number of {name} is {number}; it must be at least 1")
+    if scheduler is not None:
+        from bnlens.runs import _dask
+
+        _dask.check_scheduler(scheduler)  # before a folder is made
     with run_lock(folder), Store(folder / FILE) as store:
         contents = _contents([job for _, job in jobs], data, folder / "data.json")
         tasks = [_task(job, contents, folder / "scratch", threads) for _, job in jobs]

@@ -82,7 +82,8 @@ def explain_folder(folder: Path) -> str:
         entry for place in places for entry in sorted(place.iterdir()) if entry.is_dir() and entry.name != "train"
     ]
     if classes:
-        return f"has folders, such as {classes[0].name}, but no image in them; put those of each class in its folder, as .png or .jpg"
+        fix = "put those of each class in its folder, as .png or .jpg"
+        return f"has folders, such as {classes[0].name}, but no image in them; {fix}"
     return "holds no known layout; it needs train.parquet, data_batch_1 or a folder of images for each class"
 
 
