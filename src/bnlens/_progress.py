@@ -24,6 +24,7 @@ Counter: TypeAlias = Callable[[int, int], None]
 
 _EVERY = 30.0  # seconds from one line to the next
 _REFRESH = 0.5  # seconds from one state of a widget to the next
+_WIDE = 60  # columns, from which a bar may be long
 _PERIOD = 3600  # seconds over which speed is measured: long steps end rarely
 
 
@@ -204,14 +205,16 @@ def _rich_progress(keep: bool, console: Console | None) -> Progress:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
+    console = Console(stderr=True) if console is None else console
     note = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=20 if console.width >= _WIDE else 6),
         TaskProgressColumn(show_speed=False),
         TimeRemainingColumn(compact=True),
-        TextColumn("left {task.fields[note]}", style="dim", markup=False, table_column=note),
-        console=Console(stderr=True) if console is None else console,
+        TextColumn("left", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=note),
+        console=console,
         transient=not keep,
         expand=True,
         speed_estimate_period=_PERIOD,

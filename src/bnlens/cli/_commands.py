@@ -49,8 +49,6 @@ class Command(_InFull, TyperCommand):
             fail(in_flags(str(error), self.params))
         except MemoryError:
             fail("there is not enough memory; choose smaller sizes")
-        except OSError as error:
-            fail(f"{cannot_write(error)}; send it to a place with room")
         except KeyboardInterrupt as interrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(INTERRUPTED) from interrupt
@@ -76,6 +74,8 @@ class Group(_InFull, TyperGroup):
             code = _told(str(error))
         except typer.Abort:
             code = _told("there is no terminal to answer at; give --yes")
+        except OSError as error:
+            code = _told(f"{cannot_write(error)}; send it to a place with room")
         except _ParserError as error:
             code = _told_of_arguments(error)
         if ends:

@@ -9,6 +9,8 @@ from typing import Any
 __all__ = ["in_flags"]
 
 _OTHERWISE = {
+    "L": "norm",
+    "R": "overlap",
     "loss_fn": "loss",
     "max_samples": "samples",
     "name_or_path": "data",

@@ -112,7 +112,7 @@ def recalibrate(
     untracked = frozenset(layers) - frozenset(tracked)
     run = _Passes(model, loader, forward, Interceptor(layers), check_mask(mask), untracked)
     with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():
-        advance = bar.stage("population statistics")
+        advance = bar.stage("statistics")
         with agreeing():
             whole = run.whole()
         at_once = None if whole is None else partial(run.forwards, whole)

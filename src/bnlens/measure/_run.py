@@ -219,7 +219,7 @@ def report(
     loss = SampleLoss(loss_fn, reduction, likelihood, couples=couples)
     interceptor = Interceptor(active)
     with progress_bar(progress) as bar, handed_back(model), interceptor.attached(), agreeing():
-        bar.stage("1/4 reading samples")
+        bar.stage("1/4 samples")
         where = device_of(model)
         pool: Pool = (SamplePool if hold else StreamedPool).from_loader(loader, max_samples, where)
         others = divisors(sizes, others, pool.batch_size, len(pool)) if couples else others
@@ -295,7 +295,7 @@ def _population(probe: Probe, bar: Bar, repeat: Repeat) -> tuple[Populations, in
     def advance() -> None:
         nonlocal passes
         passes += 1
-        bar.update(passes, None, title="2/4 population statistics")
+        bar.update(passes, None, title="2/4 statistics")
 
     populations, passes = estimate_population(probe, advance=advance)
     if not populations:
