@@ -1,4 +1,4 @@
-"""What a command writes: checked before the work, kept when it cannot be written after it."""
+"""Output of commands: checked before the work, kept when it cannot be written after it."""
 
 from __future__ import annotations
 
