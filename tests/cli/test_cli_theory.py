@@ -150,6 +150,11 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
         ("dynamics --plot x", "--plot x ends in 'nothing'; give a file"),
         ("dynamics other", "'other' is not one of"),
         ("generalization ridge", "ridge needs --decay"),
+        ("dynamics --size 100", "--size has no effect without --simulate; add that, or leave --size out"),
+        ("rates --runs 4", "--runs has no effect without --simulate"),
+        ("generalization --seed 1", "--seed has no effect without --simulate"),
+        ("dynamics --overlap 3", "--overlap 3.0 is not a correlation"),
+        ("rates --norm nan", "--norm is nan; give a finite number"),
         ("generalization ridge --decay 1 --zeta 1", "--zeta has no meaning for ridge; leave it out"),
         ("generalization ridge --decay 1 --teacher relu", "--teacher has no meaning for ridge; leave it out"),
         ("generalization -M 8 --alpha=-1", "give positive finite numbers"),
@@ -168,6 +173,13 @@ def test_a_picture_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     code, _, err = run("dynamics", "--plot", str(tmp_path / "curve.png"))
     assert code == 2
     assert "kaleido; pip install -c constraints.txt '.[png]' in a clone of bnlens brings it, or give a file that" in err
+
+
+def test_generalization_begins_with_bn_over_8_as_the_other_labs_do() -> None:
+    assert rows("generalization") == rows("generalization", "batch-norm", "-M", "8")
+    assert rows("generalization", "relu", "--decay", "1") == rows(
+        "generalization", "relu", "--decay", "1", "--teacher", "relu"
+    )
 
 
 def test_curves_need_no_torch() -> None:

@@ -18,6 +18,7 @@ __all__ = ["INTERRUPTED", "Command", "Group", "fail", "new_group"]
 
 INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
 _MISTAKE = 2
+_LARGEST, _LAST_SEED = 2**31 - 1, 2**63 - 1
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, of click or of typer's copy of it
 
 
@@ -34,12 +35,19 @@ class Command(_InFull, TyperCommand):
     """A verb, or a subcommand of one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments, of which none may be empty, as those of unset variables of a shell are."""
+        """Read the arguments: none is empty, as an unset variable of a shell makes it, no number more than torch takes."""
         for before, given in itertools.pairwise(["", *args]):
             if not given or (given.startswith("--") and given.endswith("=")):
                 name = given[:-1] or (before if before.startswith("-") else "an argument")
                 raise UsageError(f"{name} is empty; give a value, or leave it out")
-        return super().parse_args(ctx, args)
+        rest: list[str] = super().parse_args(ctx, args)
+        for param in self.params:
+            given, most = ctx.params.get(str(param.name)), _LAST_SEED if param.name == "seed" else _LARGEST
+            if any(
+                isinstance(value, int) and value > most for value in (given if isinstance(given, list) else [given])
+            ):
+                raise UsageError(f"{max(param.opts, key=len)} must be at most {most:,}")
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; an error that the user can mend is told in the words of the command line."""

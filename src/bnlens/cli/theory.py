@@ -93,7 +93,7 @@ def _argument(parameter: Parameter, option: Option) -> tuple[str, Any, Any, Any]
     elif isinstance(parameter, Choice) and parameter.is_switch:
         kind, default = bool, False
     elif isinstance(parameter, Whole) or isinstance(option.default, int):
-        kind, words["max"] = int, _LARGEST
+        kind = int
     elif isinstance(parameter, Choice):
         make_enum: Any = Enum  # the type checker knows enumerations of literal names alone
         kind = make_enum(parameter.name, {value: value for value in parameter.options}, type=str)
@@ -150,7 +150,6 @@ def _value(value: Any) -> Any:
 
 
 _MOST_NUMBERS = 100_000
-_LARGEST = 2**31 - 1  # of a whole number
 
 
 def _parse_numbers(text: str, option: str) -> list[float]:
