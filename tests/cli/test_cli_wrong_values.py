@@ -33,7 +33,7 @@ OF_PATH = {
     "cite --out": WRITTEN,
     "--out": ["", "{file}", "missing", "{folder}"],
     "--export": ["", "{file}", "{file}/below"],
-    **dict.fromkeys(["--html", "--save", "--file", "--plot"], WRITTEN),
+    **dict.fromkeys(["--html", "--png", "--save", "--file", "--plot"], WRITTEN),
 }
 BEFORE = {  # arguments with which a right value ends soon
     "report": ["mlp", "--rounds", "1", "-M", "8", "--samples", "40", "--train-steps", "1"],

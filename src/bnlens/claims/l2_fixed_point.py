@@ -87,8 +87,12 @@ def _judge(results: Results) -> Finding:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.render import PALETTE, new_figure
+    import numpy as np
 
+    from bnlens.render import PALETTE, new_figure
+    from bnlens.theory.learning_rate import stationary_state
+
+    between = np.geomspace(min(_NORMS), max(_NORMS), 60).tolist()
     figure = new_figure(
         x="norm L", y="1 − R, stationary", xaxis_type="log", yaxis_type="log", height=480, xaxis_tickvals=list(_NORMS)
     )
@@ -97,7 +101,9 @@ def _figure(results: Results) -> Figure:
         norms, look = [point.case.L for point in points], {"name": label, "color": color}
         lost = [Estimate(point.lost, point.R.stderr) for point in points]
         common.draw_simulated(figure, norms, lost, **look)
-        common.draw_equations(figure, norms, [1 - point.state.R for point in points], **look)
+        system = points[0].case.system()
+        curve = [1 - stationary_state(system, norm=norm).R for norm in between]
+        common.draw_equations(figure, between, curve, **look)
     return figure
 
 

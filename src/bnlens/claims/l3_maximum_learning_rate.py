@@ -85,15 +85,13 @@ def _judge(results: Results) -> Finding:
 
 
 def _figure(results: Results) -> Figure:
-    import numpy as np
-
-    from bnlens.render import PALETTE, new_figure
-    from bnlens.theory.learning_rate import stationary_state
+    from bnlens.render import PALETTE, dense, new_figure
+    from bnlens.theory.learning_rate import max_learning_rate, stationary_state
 
     figure = new_figure(x="learning rate, norm frozen at 1", y="R², stationary", height=480)
-    rates = np.linspace(_BELOW[0] - 1, _ABOVE[-1] + 1, 61)
     for (kind, cases), color in zip(_CASES.items(), PALETTE, strict=False):
-        systems = [replace(cases[0], learning_rate=float(rate)).system() for rate in rates]
+        rates = dense([_BELOW[0] - 1, max_learning_rate(cases[0].system()), _ABOVE[-1] + 1], 60)
+        systems = [replace(cases[0], learning_rate=rate).system() for rate in rates]
         look = {"name": common.NAMES[kind], "color": color}
         common.draw_equations(figure, rates, [stationary_state(system).R ** 2 for system in systems], **look)
         squares = [_square(case, results) for case in cases]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bnlens._files import check_writable, write_atomic
-from bnlens.errors import StoreError, UsageError
+from bnlens.errors import BnlensError, StoreError, UsageError
 
 __all__ = ["cannot_write", "check_outputs", "kept_beside"]
 
@@ -68,8 +68,8 @@ def kept_beside(text: Callable[[], str], name: str, ending: str) -> Iterator[Non
     """
     try:
         yield
-    except (StoreError, OSError) as error:
-        reason = str(error).partition(";")[0] if isinstance(error, StoreError) else cannot_write(error)
+    except (BnlensError, OSError) as error:
+        reason = str(error).partition(";")[0] if isinstance(error, BnlensError) else cannot_write(error)
         raise StoreError(f"{reason}; the {name} is saved in {_kept(text(), f'bnlens-{name}-', ending)}") from error
 
 

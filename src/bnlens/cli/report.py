@@ -41,6 +41,7 @@ _MODEL = (
     f"{', '.join(NETS)}."
 )
 _PREDICT = "Also predict at this M, which is not measured; may be repeated."
+_PICTURE = "Write the figure of the gap over M, as .png, .svg or .pdf."
 _PRECISION = "Draw groups until the standard error of the network's gap is this part of it."
 _ROUNDS = "Make so many shuffles of the images instead, whatever the precision."
 _SAVE = "Write the report as JSON, for bnlens.Report.load."
@@ -98,6 +99,7 @@ def report_command(
     verbose: Annotated[bool, Option("--verbose", "-v", help=_VERBOSE)] = False,
     as_json: Annotated[bool, Option("--json", help="Print the report as JSON on standard output.")] = False,
     html: Annotated[Path | None, Option(metavar="FILE", help="Write a page with figures.", show_default=False)] = None,
+    png: Annotated[Path | None, Option(metavar="FILE", help=_PICTURE, show_default=False)] = None,
     save: Annotated[Path | None, Option(metavar="FILE", help=_SAVE, show_default=False)] = None,
 ) -> None:
     """Measure and predict how much BN regularises a network.
@@ -105,9 +107,12 @@ def report_command(
     The gap of batch normalization, layer by layer and for the whole network, in nats of the cross-entropy per image.
     """
     from bnlens.measure import check_request, report
+    from bnlens.render import check_picture
     from bnlens.train import load_data, loader, ready_net
 
-    check_outputs({"--html": html, "--save": save}, {"--checkpoint": checkpoint})
+    check_outputs({"--html": html, "--png": png, "--save": save}, {"--checkpoint": checkpoint})
+    if png is not None:
+        check_picture(png, option="--png")
     sizes, most = statistics_batch_size or [16, 64], samples or _MAX_SAMPLES
     loss_fn = _loss(loss)
     asked: dict[str, Any] = {} if forward is None else {"forward": import_function(forward, "forward")}
@@ -149,8 +154,10 @@ def report_command(
             result.to_json(save)
         if html is not None:
             result.to_html(html)
+        if png is not None:
+            result.savefig(png)
         typer.echo(_json(result, predict) if as_json else _text(result, predict, verbose=verbose))
-        for path in (html, save):
+        for path in (html, png, save):
             if path is not None:
                 typer.echo(f"Written: {path}", err=as_json)
 
