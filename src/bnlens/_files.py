@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -28,7 +29,8 @@ def make_folder(folder: Path) -> None:
 def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
     """Write ``data`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
-    The bytes go to a temporary file in the same folder, are flushed to disk, and replace ``path`` in one step.
+    The bytes go to a temporary file in the same folder, are flushed to disk, and replace ``path`` in one step. A device or a
+    pipe, such as ``/dev/stdout``, is written as it is.
 
     Args:
         path: target; missing parent folders are created.
@@ -45,6 +47,9 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
     temporary: str | None = None
     make_folder(path.parent)
     try:
+        if _is_device(path):
+            path.write_bytes(payload)
+            return path
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
@@ -69,13 +74,22 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         StoreError: the folder cannot be created or written, or ``path`` is a folder.
     """
     path = Path(path)
-    if path.is_dir():
-        raise StoreError(f"cannot write {path}: it is a folder; give a file name")
-    place = next(folder for folder in path.absolute().parents if folder.exists())  # where folders would be created
+    place = path
     try:
-        with tempfile.TemporaryFile(dir=place):
+        if path.is_dir():
+            raise StoreError(f"cannot write {path}: it is a folder; give a file name")
+        if _is_device(path):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        place = next(folder for folder in path.absolute().parents if folder.exists())  # where folders would be created
+        with tempfile.TemporaryFile(prefix=path.name, dir=place):  # a name that is too long fails here
             pass
     except NotADirectoryError as error:
         raise StoreError(f"cannot write {path}: {place} is a file; choose a writable folder") from error
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; choose a writable folder") from error
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()

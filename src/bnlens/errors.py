@@ -14,6 +14,7 @@ __all__ = [
     "NotYetConvertibleError",
     "StoreError",
     "UsageError",
+    "how_to_install",
 ]
 
 
@@ -59,3 +60,12 @@ class StoreError(BnlensError):
 
 class ClusterError(BnlensError):
     """The scheduler of a cluster does not answer or was lost, or its workers cannot be used."""
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra of bnlens, which no package index has.
+
+    >>> how_to_install("web")
+    "pip install -c constraints.txt '.[web]' in a clone of bnlens"
+    """
+    return f"pip install -c constraints.txt '.[{extra}]' in a clone of bnlens"

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from toy_claims import PATIENCE, claim, die, marks, outlive, squares, toys, wait_until
+from toy_claims import PATIENCE, claim, die, leave, marks, outlive, squares, toys, wait_until
 
 from bnlens.claims import reproduce
 from bnlens.errors import StoreError, UsageError
@@ -125,6 +125,17 @@ def test_kill_minus_nine_loses_only_what_was_running(marker: Path, out: Path, ga
     assert run.computed == 3
     assert run.finding is not None
     assert [marks(marker).count(f"square {x}") for x in (3, 4, 5)] == [1, 1, 1]
+
+
+def test_no_empty_folder_stays_of_jobs_that_fail(out: Path) -> None:
+    def folders(*words: str | None) -> int:
+        jobs = [Job(f"leave-{word}", leave, {"words": word}) for word in words]
+        assert reproduce([claim("T8", lambda setup: jobs)], out=out, workers=1).runs[0].errors
+        return len(list((out / "scratch").glob("*")))
+
+    assert folders(None) == 0
+    assert not (out / "scratch").exists()
+    assert folders(None, "kept") == 1
 
 
 def test_a_job_that_is_cut_goes_on_from_its_scratch_folder(marker: Path, out: Path, gate: Path) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from toy_claims import claim, squares
 
-from bnlens.claims import Claim, Setup, reproduce
+from bnlens.claims import Claim, Setup, claims, reproduce
 from bnlens.claims._setup import resolve
-from bnlens.errors import UsageError
+from bnlens.errors import DataError, UsageError
 from bnlens.runs import Job
 
 DEFAULTS: dict[str, Any] = {"count": 3, "lr": 0.3, "net": "cnn", "M": [8, "inf"], "augment": False}
@@ -56,3 +56,39 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], message: str) -> No
 def test_a_claim_without_parameters_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="T1 has no parameters, so 'seeds' cannot be set"):
         reproduce([claim("T1", lambda setup: [])], out=tmp_path, parameters={"T1": {"seeds": 2}})
+
+
+NEVER: list[Any] = [
+    None,
+    {},
+    [],
+    [None],
+    "",
+    "alexnet",
+    "resnet50",
+    [["cnn"]],
+    -1,
+    0,
+    [-1],
+    [0],
+    float("nan"),
+    float("inf"),
+]
+NEVER += [[float("nan")], [2, -3], -0.5, [1.5, 0], 2**70, [2**70], "2", ["2"]]
+SETTINGS = [
+    (claim, name) for claim in claims().values() if claim.parameters for name in claim.parameters("quick", None)
+]
+
+
+@pytest.mark.parametrize(("claim", "name"), SETTINGS, ids=[f"{claim.id}-{name}" for claim, name in SETTINGS])
+def test_no_job_is_planned_with_a_value_that_cannot_work(claim: Claim, name: str) -> None:
+    for value in [*NEVER, True] if name != "augment" else NEVER:
+        with pytest.raises((UsageError, DataError), match=rf"^{claim.id}: .*'{name}'.*") as caught:
+            claim.plan(changes={name: value})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("claim_id", [claim.id for claim, name in SETTINGS if name == "samples"])
+def test_more_images_than_there_are_is_said_before_any_job(claim_id: str) -> None:
+    with pytest.raises(DataError, match=rf"^{claim_id}: digits, train split: 1500 balanced samples"):
+        claims()[claim_id].plan(changes={"samples": 1500})

@@ -254,7 +254,7 @@ def test_plans(claim, tmp_path):
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 def test_plans_follow_the_parameters(claim):
     assert all(job.config["net"] == "mlp" for job in claim.plan(changes={"net": "mlp"}) if claim.id != "E7")
-    with pytest.raises(UsageError, match=f"{claim.id}: .* over seeds, so parameter 'seeds' must be at least 2, got 1"):
+    with pytest.raises(UsageError, match=f"{claim.id}: parameter 'seeds' must be .* from 2 .*over seeds.*, got 1"):
         claim.plan(changes={"seeds": 1})
     with pytest.raises(UsageError, match=f"{claim.id} has no parameter 'nett'; did you mean 'net'"):
         claim.plan(changes={"nett": "mlp"})
@@ -287,15 +287,16 @@ def test_the_learning_rate_goes_with_the_batch():
         ("E1", {"M": ["inf"]}, "'M' has no finite batch size"),
         ("E1", {"M": [1]}, "'M' must be a whole number of at least 2, or 'inf', got 1"),
         ("E1", {"penalties": ["gama-decay"]}, "there is no penalty 'gama-decay'; use one of gamma-decay, curvature"),
-        ("E1", {"epochs": 0}, "'epochs' must be at least 1"),
-        ("E1", {"lr": 0.0}, "'lr' must be above 0"),
+        ("E1", {"epochs": 0}, "'epochs' must be a whole number from 1 .*, got 0"),
+        ("E1", {"lr": 0.0}, "'lr' must be a number above 0"),
         ("E2", {"batch_sizes": [64]}, "needs at least two sizes"),
         ("E3", {"M": 256}, "leaves no groups in a batch of 256"),
         ("E5", {"rates": [0.5]}, "needs at least two learning rates"),
         ("E6", {"batch_size": 512}, "must be below 'large_batch', 512"),
         ("E6", {"M": [512]}, "needs a size below the large batch"),
-        ("E6", {"dropout": [1.0]}, "must be above 0 and below 1"),
+        ("E6", {"dropout": [1.0]}, "must be a number above 0 and below 1, got 1.0"),
         ("E7", {"other_nets": ["cnn"]}, "at least three pairs"),
+        ("E7", {"M": [8, 2000]}, "2000 images are of more than the 1000 training images"),
         ("E7", {"other_samples": [200]}, "200 training images do not fill a batch of 256"),
     ],
 )

@@ -27,7 +27,7 @@ def toy_bnlens(marker: Path, *arguments: object, answer: str = "") -> subprocess
 
 def in_process(*arguments: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command that runs in this process."""
-    result = CliRunner().invoke(_app(), arguments)
+    result = CliRunner().invoke(_app(), arguments, prog_name="bnlens")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
 

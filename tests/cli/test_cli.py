@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runs import assert_one_sentence, bnlens, toy_bnlens, without_torch
+from cli_runs import assert_one_sentence, in_process, toy_bnlens, without_torch
 
 
 def test_help_names_the_verbs_and_loads_no_torch() -> None:
@@ -14,13 +14,54 @@ def test_help_names_the_verbs_and_loads_no_torch() -> None:
 
 
 def test_version() -> None:
-    done = bnlens("--version")
-    assert (done.returncode, done.stdout) == (0, f"bnlens {importlib.metadata.version('bnlens')}\n")
+    for flag in ("--version", "-V"):
+        assert in_process(flag) == (0, f"bnlens {importlib.metadata.version('bnlens')}\n", "")
 
 
-def test_unknown_verbs_and_options_are_usage_errors() -> None:
-    for arguments in ("regularise", "reproduce --scale huge", "reproduce --jobs 0"):
-        assert bnlens(*arguments.split()).returncode == 2
+@pytest.mark.parametrize("words", ["", "report", "reproduce", "runs", "runs export", "theory", "theory rates", "serve"])
+def test_short_help_is_whole_and_fits_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = in_process(*words.split(), "-h")
+    assert (code, out) == in_process(*words.split(), "--help")[:2]
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.replace("COMMAND [ARGS]...", "").replace("[IDS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("reprot", "there is no command 'reprot'; did you mean 'report'?"),
+        ("zzz", "there is no command 'zzz'; see bnlens --help"),
+        ("runs lst", "there is no command 'lst'; did you mean 'list'?"),
+        ("--vresion", "there is no option '--vresion'; did you mean '--version'?"),
+        ("report --alonee", "there is no option '--alonee'; did you mean '--alone'?"),
+        ("theory rates --lerning-rate 3", "there is no option '--lerning-rate'; did you mean '--learning-rate'?"),
+        ("report --device", "option '--device' requires an argument"),
+        ("report --alone=3", "option '--alone' does not take a value"),
+        ("report a b", "extra argument(s) (b); see bnlens report --help"),
+        ("runs show", "missing argument 'JOB'; see bnlens runs show --help"),
+        ("reproduce --scale huge", "--scale: 'huge' is not one of 'quick', 'full'; see bnlens reproduce --help"),
+        ("reproduce --jobs 0", "--jobs must be greater than or equal to 1; see bnlens reproduce --help"),
+    ],
+)
+def test_mistaken_words_get_one_sentence(arguments: str, sentence: str) -> None:
+    code, out, err = in_process(*arguments.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("rep", "report"), ("report --prec", "--precision"), ("report resnet1", "resnet14")]
+)
+def test_a_shell_completes_verbs_options_and_nets(typed: str, completed: str) -> None:
+    environment = {**os.environ, "_BNLENS_COMPLETE": "complete_bash", "COMP_WORDS": f"bnlens {typed}"}
+    environment["COMP_CWORD"] = str(len(typed.split()))
+    command = [sys.executable, "-c", "from bnlens.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert completed in done.stdout.split()
 
 
 def test_table_and_path_of_the_report(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from PIL import Image
 from torch import nn
 
 import bnlens
+from bnlens.cli.report import NETS
 
 run = partial(in_process, "report")
-FAST = ["--rounds", "1", "-M", "8", "--samples", "200", "--train-steps", "3"]
+OWN = ["--rounds", "1", "-M", "8", "--samples", "200"]
+FAST = [*OWN, "--train-steps", "3"]
 
 
 @pytest.fixture
@@ -35,6 +37,19 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    raise KeyError('weights')\n"
         "def text():\n"
         "    return 'no module'\n"
+        "def half():\n"
+        "    return net().half()\n"
+        "def meta():\n"
+        "    return net().to('meta')\n"
+        "class Pair(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x), None\n"
+        "def pair():\n"
+        "    return Pair(*net())\n"
+        "def first(model, batch):\n"
+        "    return model(batch[0])[0], batch[1]\n"
+        "def twice(output, target):\n"
+        "    return 2 * nn.functional.cross_entropy(output, target)\n"
     )
     (tmp_path / "unreadable_for_bnlens.py").write_text("def net(:\n")
     monkeypatch.chdir(tmp_path)
@@ -64,7 +79,7 @@ def test_verbose_shows_what_the_layers_see() -> None:
 
 
 def test_random_weights_are_said(module: str) -> None:
-    code, out, _ = run(f"{module}:net", *FAST)
+    code, out, _ = run(f"{module}:net", *OWN)
     assert (code, "--checkpoint FILE" in out) == (0, True)
     assert "--checkpoint FILE" not in run("mlp", *FAST)[1]
 
@@ -99,9 +114,36 @@ def test_own_model_with_checkpoint(module: str, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
     nn.init.constant_(model[2].weight, 0.25)
     torch.save(model.state_dict(), tmp_path / "w.pt")
-    code, out, _ = run(f"{module}:net", *FAST, "--checkpoint", str(tmp_path / "w.pt"), "--json")
+    code, out, _ = run(f"{module}:net", *OWN, "--checkpoint", str(tmp_path / "w.pt"), "--json")
     assert code == 0
     assert json.loads(out)["layers"][0]["gamma_rms"] == pytest.approx(0.25)
+
+
+def test_predictions_at_other_sizes() -> None:
+    code, out, _ = run("mlp", *FAST, "--predict", "12", "--predict", "24", "--json")
+    found = json.loads(out)
+    report = bnlens.Report.loads(json.dumps({name: value for name, value in found.items() if name != "predictions"}))
+    expected = report.predict([12, 24]).to_frame().reset_index()
+    assert code == 0
+    assert [row["predicted"] for row in found["predictions"]] == pytest.approx(expected["predicted"].tolist())
+    assert repr(report.predict([12, 24])) in run("mlp", *FAST, "--predict", "12", "--predict", "24")[1]
+
+
+def test_own_forward_loss_and_a_model_in_a_file(module: str) -> None:
+    torch.manual_seed(0)
+    code, out, _ = run(f"./{module}.py:pair", *OWN, "--forward", f"{module}:first", "--json")
+    torch.manual_seed(0)
+    doubled = run(f"{module}:pair", *OWN, "--forward", f"{module}:first", "--loss", f"{module}:twice", "--json")
+    torch.manual_seed(0)
+    named = run(f"{module}:net", *OWN, "--loss", "torch.nn:CrossEntropyLoss", "--json")
+    assert (code, doubled[0], named[0]) == (0, 0, 0)
+    losses = [bnlens.Report.loads(text).network.population_loss.value for text in (out, doubled[1], named[1])]
+    assert losses[1:] == pytest.approx([2 * losses[0], losses[0]], rel=1e-5)
+
+
+def test_the_command_line_names_every_net() -> None:
+    assert set(NETS) == set(bnlens.train.NETS)
+    assert all(name in run("--help")[1] for name in NETS)
 
 
 def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
@@ -121,7 +163,18 @@ def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
     ("args", "words"),
     [
         (["nett"], ["nett", "mlp"]),
-        (["{module}:missing"], ["missing", "package.module:factory"]),
+        (["{module}:missing"], ["has no 'missing'"]),
+        (["{module}.net"], ["use a colon, {module}:net"]),
+        (["{module}:half"], ["has weights of float16", ".float()"]),
+        (["{module}:meta"], ["meta device", "no weights"]),
+        (["{module}:pair"], ["--forward"]),
+        (["{module}:net", "--train-steps", "3"], ["--train-steps trains a built-in net", "leave it out"]),
+        (["mlp", "--train-steps", "3", "--checkpoint", "w.pt"], ["--train-steps", "--checkpoint"]),
+        (["resnet50"], ["ImageNet", "torchvision.models:resnet50", "resnet110"]),
+        (["mlp", "--html", "same", "--save", "same"], ["--html and --save name one file"]),
+        (["mlp", "--loss", "mse_los"], ["there is no loss 'mse_los'", "'mse_loss'"]),
+        (["mlp", "--checkpoint", "."], ["is a folder; give the file"]),
+        (["mlp", "-M", "5000"], ["200 samples", "at least 10000", "--statistics-batch-size"]),
         (["nowhere_to_be_found:net"], ["nowhere_to_be_found"]),
         (["{module}:broken"], ["KeyError", "without arguments"]),
         (["{module}:text"], ["str", "torch.nn.Module"]),
@@ -133,13 +186,14 @@ def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
         (["mlp", "--checkpoint", "none.pt"], ["none.pt"]),
         (["mlp", "--html", "{file}/r.html"], ["cannot write", "is a file"]),
         (["mlp", "--save", "."], ["is a folder"]),
+        (["mlp", "--samples", "10"], ["10 samples", "at least 16 samples"]),
+        (["mlp", "--samples", "10", "-M", "2"], ["10 images", "at least 16"]),
         (["mlp", "--png", "r.jpg"], ["--png r.jpg", ".png, .svg or .pdf"]),
-        (["mlp", "--samples", "10"], ["10 images"]),
         (["mlp", "-M", "1"], ["--statistics-batch-size", "equal to 2"]),
         (["mlp", "--rounds", "0"], ["--rounds", "equal to 1"]),
-        (["mlp", "--precision", "0"], ["precision is 0.0", "above 0"]),
-        (["mlp", "--max-seconds", "-1"], ["max_seconds is -1.0", "above 0"]),
-        (["mlp", "--device", "nowhere"], ["device 'nowhere' cannot be used"]),
+        (["mlp", "--precision", "0"], ["--precision is 0.0", "above 0"]),
+        (["mlp", "--max-seconds", "-1"], ["--max-seconds is -1.0", "above 0"]),
+        (["mlp", "--device", "nowhere"], ["--device 'nowhere' cannot be used"]),
         (["mlp", "-M", "8", "--prediction-batch-size", "8"], ["also measured"]),
         (["mlp", "-M", "128"], ["fewer than twice"]),
         (["mlp", "--split", "all"], ["train"]),
@@ -150,9 +204,10 @@ def test_mistakes_end_in_one_sentence_and_code_2(
 ) -> None:
     file = tmp_path / "a_file"
     file.touch()
-    fast = FAST if "-M" not in args else [option for option in FAST if option not in ("-M", "8")]
+    fast = OWN if "-M" not in args else [option for option in OWN if option not in ("-M", "8")]
     code, out, err = run(*fast, *(arg.format(module=module, file=file) for arg in args))
     assert (code, out) == (2, "")
-    assert "Traceback" not in err
-    assert all(word in err for word in words), err
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert all(word.format(module=module) in err for word in words), err
     assert not list(tmp_path.glob("*.html"))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from cli_runs import assert_one_sentence, bnlens, toy_bnlens
 
+from bnlens.cli.runs import _columns_that_fit
 from bnlens.errors import UsageError
 from bnlens.runs import records_frame
 from bnlens.runs.store import Record, Store, run_lock
@@ -84,6 +85,8 @@ def test_parquet_holds_columns_of_mixed_values(stored: Path) -> None:
 def test_remove_asks_and_says_what_it_removed(stored: Path) -> None:
     assert_one_sentence(runs(stored, "remove"), "say what to remove")
     assert "Nothing was removed." in runs(stored, "remove", "--all", answer="n\n").stdout
+    silent = runs(stored, "remove", "--all")  # nobody is there to answer
+    assert (silent.returncode, silent.stderr) == (2, "Error: there is no terminal to answer at; give --yes\n")
     assert "Removed 1 stored jobs" in runs(stored, "remove", "--status", "failed", answer="y\n").stdout
     assert "No stored job fits" in runs(stored, "remove", "--stale", "--yes").stdout
     assert "Removed 7 stored jobs" in runs(stored, "remove", "--all", "--yes").stdout
@@ -125,3 +128,19 @@ def test_a_series_is_one_row_per_entry() -> None:
     assert records_frame([record])["result.gamma"].tolist() == ["[1, 2]"]
     with pytest.raises(UsageError, match="no result has a series 'gamma'; use one of curve"):
         records_frame([record], series="gamma")
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (140, ["key", "claim", "job", "status", "seconds", "finished", "code"]),
+        (90, ["key", "claim", "job", "status", "seconds", "code"]),
+        (60, ["key", "job", "status"]),
+        (30, ["key", "job"]),
+    ],
+)
+def test_the_name_of_a_job_is_shown_before_all_else(width: int, shown: list[str]) -> None:
+    cell = {"key": "0123456789", "claim": "E1", "job": "cnn-1000-epochs20-batch256-M16-seed0", "status": "done"}
+    cell |= {"seconds": "12.3", "finished": "2026-01-01T00:00", "code": "current"}
+    assert _columns_that_fit([cell], width) == shown
+    assert _columns_that_fit([], width) == list(cell)

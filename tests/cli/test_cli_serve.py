@@ -76,7 +76,8 @@ def test_a_folder_that_is_a_file(tmp_path: Path):
 def test_other_addresses_are_warned_of(monkeypatch: pytest.MonkeyPatch):
     from bnlens import web
 
-    monkeypatch.setattr(web, "serve", lambda *arguments, **options: None)
+    monkeypatch.setattr(web, "serve", lambda *arguments, ready, **options: ready("http://x/"))
+    monkeypatch.setattr("typer.launch", lambda url: None)
     assert "everyone who can reach this machine" in run("--host", "0.0.0.0").output  # noqa: S104
     assert "everyone" not in run().output
 
@@ -86,5 +87,5 @@ def test_missing_packages_are_one_sentence(monkeypatch: pytest.MonkeyPatch):
     from bnlens.errors import UsageError
 
     monkeypatch.setitem(web._PACKAGES, "no_such_module", "no-such-package")
-    with pytest.raises(UsageError, match=r"needs no-such-package; pip install 'bnlens\[web\]'"):
+    with pytest.raises(UsageError, match=r"needs no-such-package; pip install -c constraints.txt '.\[web\]'"):
         web._require_packages()

@@ -145,12 +145,16 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
         ("dynamics --tau 1:2", "--tau is '1:2'; give numbers"),
         ("dynamics --tau 0,nan", "--tau is '0,nan'; give numbers"),
         ("dynamics sgd --zeta 1", "--zeta is the coefficient of gamma-decay; leave it out for sgd"),
-        ("dynamics -M 2", "batch_size=2 is not possible: BatchNorm needs a whole number of samples, 4 or more"),
+        ("dynamics -M 2", "--batch-size 2 is not possible: BatchNorm needs a whole number of samples, 4 or more"),
         ("dynamics --plot x.gif", "--plot x.gif ends in '.gif'; give a file that ends in .html, .png, .svg or .pdf"),
         ("dynamics --plot x", "--plot x ends in 'nothing'; give a file"),
         ("dynamics other", "'other' is not one of"),
         ("generalization ridge", "ridge needs --decay"),
-        ("generalization", "batch-norm needs --batch-size"),
+        ("dynamics --size 100", "--size has no effect without --simulate; add that, or leave --size out"),
+        ("rates --runs 4", "--runs has no effect without --simulate"),
+        ("generalization --seed 1", "--seed has no effect without --simulate"),
+        ("dynamics --overlap 3", "--overlap 3.0 is not a correlation"),
+        ("rates --norm nan", "--norm is nan; give a finite number"),
         ("generalization ridge --decay 1 --zeta 1", "--zeta has no meaning for ridge; leave it out"),
         ("generalization ridge --decay 1 --teacher relu", "--teacher has no meaning for ridge; leave it out"),
         ("generalization -M 8 --alpha=-1", "give positive finite numbers"),
@@ -167,7 +171,7 @@ def test_a_picture_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = run("dynamics", "--plot", str(tmp_path / "curve.png"))
     assert code == 2
-    assert "needs matplotlib or kaleido to be drawn; install bnlens[png], or give a file that ends in .html" in err
+    assert "needs matplotlib or kaleido to be drawn; pip install -c constraints.txt '.[png]' in a clone" in err
 
 
 @pytest.mark.parametrize("ending", ["html", "png", "svg", "pdf"])
@@ -185,6 +189,13 @@ def test_the_figure_has_many_points_where_the_table_has_few(ending: str, tmp_pat
         leaves = max(x for x, y in zip(curve["x"], curve["y"], strict=True) if y > 1 - 1e-6)
         assert leaves == pytest.approx(40 / 3)
         assert len(curve["x"]) > 100
+
+
+def test_generalization_begins_with_bn_over_8_as_the_other_labs_do() -> None:
+    assert rows("generalization") == rows("generalization", "batch-norm", "-M", "8")
+    assert rows("generalization", "relu", "--decay", "1") == rows(
+        "generalization", "relu", "--decay", "1", "--teacher", "relu"
+    )
 
 
 def test_curves_need_no_torch() -> None:

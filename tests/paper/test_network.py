@@ -270,5 +270,5 @@ def test_the_layout_of_a_paper_alone_and_of_works_apart() -> None:
 
 def test_a_layout_without_igraph_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "igraph", None)
-    with pytest.raises(UsageError, match=r"pip install 'bnlens\[web\]'"):
+    with pytest.raises(UsageError, match=r"pip install -c constraints.txt '.\[web\]'"):
         layout(bundled_network())

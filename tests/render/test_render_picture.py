@@ -145,7 +145,9 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UsageError, match="traces of type heatmap"):
         render.save_picture(go.Figure(go.Heatmap(z=[[1]])), tmp_path / "x.png")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"x.png needs matplotlib or kaleido to be drawn; install bnlens\[png\]"):
+    with pytest.raises(
+        UsageError, match=r"x.png needs matplotlib or kaleido to be drawn; pip install -c constraints.txt '.\[png\]'"
+    ):
         render.save_picture(fig, tmp_path / "x.png")
 
 

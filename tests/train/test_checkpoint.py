@@ -168,7 +168,7 @@ def test_safetensors_not_installed(tmp_path, monkeypatch, net, act):
         raise ImportError(name)
 
     monkeypatch.setattr(optional.importlib, "import_module", import_module)
-    with pytest.raises(DataError, match=r"net\.safetensors needs the package safetensors: pip install safetensors"):
+    with pytest.raises(DataError, match=r"net\.safetensors needs the package safetensors; pip install safetensors"):
         act(net, path)
 
 

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import itertools
 import math
+import sys
 
 import pytest
 import torch
@@ -340,10 +341,12 @@ def test_reports_each_step(data):
     assert calls == [(1, 3, history.loss[0]), (2, 3, history.loss[1]), (3, 3, history.loss[2])]
 
 
-def test_draws_a_progress_bar_and_is_silent_by_default(data, capsys):
-    fit(make_net(data), data, batch_size=32, steps=3, progress=True)
+def test_draws_a_progress_bar_and_is_silent_by_default(data, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    history = fit(make_net(data), data, batch_size=32, steps=3, progress=True)
     shown = capsys.readouterr()
-    assert "3/3" in shown.err
+    assert "100%" in shown.err
+    assert f"loss {history.loss[2]:.3f}" in shown.err
     assert not shown.out  # which is for results
     fit(make_net(data), data, batch_size=32, steps=2)
     assert capsys.readouterr() == ("", "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlens.claims._claim import Job, Scale, Setup
-from bnlens.errors import UsageError
+from bnlens.errors import DataError, UsageError
 from bnlens.experiments import networks
 
 __all__ = [
@@ -56,61 +56,59 @@ def source_of(setup: Setup) -> str:
 
 
 def check_setup(claim: str, setup: Setup) -> None:
-    """Raise where the parameters cannot give a judgement; read the data once, so that bad ones end a run before it begins.
+    """Raise where the parameters cannot give a judgement; look at the data, so that bad ones end a run before it begins.
 
     Raises:
-        UsageError: the scale is full and there are no data, or a number is out of range.
-        DataError: the data cannot be read.
+        UsageError: the scale is full and there are no data, or a number does not go with another.
+        DataError: the data cannot be read or are too few.
     """
     given = setup.parameters
-    if given["seeds"] < 2:
-        raise UsageError(
-            f"{claim}: its standard errors are over seeds, so parameter 'seeds' must be at least 2, got {given['seeds']}"
-        )
-    for name in ("epochs", "samples", "batch_size", "steps"):
-        if name in given and given[name] < 1:
-            raise UsageError(f"{claim}: parameter {name!r} must be at least 1, got {given[name]}")
-    if not given["lr"] > 0:
-        raise UsageError(f"{claim}: parameter 'lr' must be above 0, got {given['lr']}")
     sizes = [given["batch_size"], *given.get("batch_sizes", []), given.get("large_batch", 1)]
     if max(sizes) > given["samples"]:
         raise UsageError(
             f"{claim}: a batch of {max(sizes)} is larger than the {given['samples']} training images; raise parameter "
             "'samples' or lower the batch size"
         )
-    finite_sizes(claim, given.get("M", []))
-    check_full_scale(claim, setup.scale, setup.data)
+    finite = finite_sizes(given.get("M", []))
+    if finite and finite[-1] > given["samples"]:
+        raise UsageError(
+            f"{claim}: statistics over {finite[-1]} images are of more than the {given['samples']} training images; lower "
+            "parameter 'M', or give 'inf'"
+        )
+    check_full_scale(claim, setup.scale, setup.data, samples=max(given["samples"], *given.get("other_samples", [0])))
 
 
-def check_full_scale(claim: str, scale: str, data: Path | None) -> None:
-    """Raise where the scale is full and there are no data; read the data once, so that bad ones end a run before it begins.
+def check_full_scale(claim: str, scale: str, data: Path | None, *, samples: int = 10) -> None:
+    """Raise where the scale is full and there are no data; look at the data, so that bad ones end a run before it begins.
+
+    Args:
+        claim: id of the claim.
+        scale: of the run.
+        data: folder with CIFAR-10; None for the digits.
+        samples: images that the runs train on.
 
     Raises:
         UsageError: see above.
-        DataError: the data cannot be read.
+        DataError: the data cannot be read or are too few.
     """
-    from bnlens.train import load_data
+    from bnlens.train import check_data, load_data
 
-    if data is not None:
-        for split in ("train", "test"):
-            load_data(str(data), split=split, samples=10)
-    elif scale == "full":
+    if data is None and scale == "full":
         raise UsageError(
             f"{claim} at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick"
         )
+    try:
+        check_data("digits" if data is None else str(data), samples=samples)
+    except DataError as error:
+        raise DataError(f"{claim}: {error}") from error
+    if data is not None:
+        for split in ("train", "test"):
+            load_data(str(data), split=split, samples=10)
 
 
-def finite_sizes(claim: str, given: Any) -> list[int]:
-    """The statistics batch sizes below infinity, ascending, each once.
-
-    Raises:
-        UsageError: one is neither an int from 2 on nor ``"inf"``.
-    """
+def finite_sizes(given: Any) -> list[int]:
+    """The statistics batch sizes below infinity, ascending, each once."""
     sizes = given if isinstance(given, (list, tuple)) else [given]
-    for size in sizes:
-        is_int = isinstance(size, int) and not isinstance(size, bool) and size >= 2
-        if not is_int and size != POPULATION:
-            raise UsageError(f"{claim}: parameter 'M' must be a whole number of at least 2, or 'inf', got {size!r}")
     return sorted({int(size) for size in sizes if size != POPULATION})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bnlens._names import nearest
+from bnlens.claims._ranges import check_ranges
 from bnlens.errors import UsageError
 
 __all__ = ["Scale", "Setup", "resolve"]
@@ -38,7 +39,8 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
     default's items; statistics batch sizes M may also be ``"inf"``.
 
     Raises:
-        UsageError: a name is not a parameter of the claim (the nearest one is named), or a value has the wrong type.
+        UsageError: a name is not a parameter of the claim (the nearest one is named), or a value has the wrong type, is out
+            of range or names no net.
 
     >>> resolve("E1", {"epochs": 2, "M": [8, "inf"]}, {"M": [16]})
     {'epochs': 2, 'M': [16]}
@@ -56,6 +58,7 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
             raise UsageError(
                 f"{claim_id}: parameter {name!r} must be {_kind(defaults[name])}, such as {defaults[name]!r}, got {value!r}"
             )
+    check_ranges(claim_id, changes)
     return {**defaults, **changes}
 
 

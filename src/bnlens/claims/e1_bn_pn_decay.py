@@ -28,8 +28,10 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     plans.check_setup("E1", setup)
     for name in setup.parameters["penalties"]:
         if name not in _PENALTIES:
-            raise UsageError(f"E1: there is no penalty {name!r}; use one of {', '.join(_PENALTIES)}")
-    sizes = plans.finite_sizes("E1", setup.parameters["M"])
+            raise UsageError(
+                f"E1: parameter 'penalties': there is no penalty {name!r}; use one of {', '.join(_PENALTIES)}"
+            )
+    sizes = plans.finite_sizes(setup.parameters["M"])
     if not sizes:
         raise UsageError("E1: parameter 'M' has no finite batch size to compare with; add one, such as 16")
     kinds: list[dict[str, Any]] = [{}, *({"M": M} for M in sizes)]

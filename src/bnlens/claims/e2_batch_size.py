@@ -24,8 +24,8 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
 def _jobs(setup: Setup) -> Sequence[Job]:
     plans.check_setup("E2", setup)
     batches = sorted(set(setup.parameters["batch_sizes"]))
-    if len(batches) < 2 or batches[0] < 2:
-        raise UsageError(f"E2: parameter 'batch_sizes' needs at least two sizes of 2 images or more, got {batches}")
+    if len(batches) < 2:
+        raise UsageError(f"E2: parameter 'batch_sizes' needs at least two sizes, got {batches}")
     jobs: dict[str, Job] = {}
     for M in [None, *dict.fromkeys(setup.parameters["M"])]:
         for batch in batches:

@@ -37,9 +37,6 @@ def _jobs(setup: Setup) -> Sequence[Job]:
         raise UsageError(f"E6: parameter 'batch_size', {small}, must be below 'large_batch', {large}")
     if not sizes:
         raise UsageError(f"E6: parameter 'M' needs a size below the large batch of {large}, got {given['M']}")
-    for rate in given["dropout"]:
-        if not 0 < rate < 1:
-            raise UsageError(f"E6: parameter 'dropout' must be above 0 and below 1, got {rate}")
     kinds: list[dict[str, Any]] = [{"M": large, "batch_size": large}]
     kinds += [{"M": M, "batch_size": large} for M in sizes]
     kinds += [{"M": large, "batch_size": large, "dropout": rate} for rate in dict.fromkeys(given["dropout"])]

@@ -36,7 +36,7 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
 def _jobs(setup: Setup) -> Sequence[Job]:
     plans.check_setup("E7", setup)
     given = setup.parameters
-    sizes = plans.finite_sizes("E7", given["M"])
+    sizes = plans.finite_sizes(given["M"])
     nets = list(dict.fromkeys([given["net"], *given["other_nets"]]))
     counts = list(dict.fromkeys([given["samples"], *given["other_samples"]]))
     if not sizes or len(nets) * len(counts) < 3:

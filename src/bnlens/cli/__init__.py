@@ -7,19 +7,17 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from bnlens.errors import BnlensError
+from bnlens.cli._commands import INTERRUPTED, Command, Group, new_group
 
 __all__ = ["main"]
 
-INTERRUPTED = 130  # what shells expect of a program ended by Ctrl-C
 _VERBS = ("report", "reproduce", "runs", "theory", "serve", "cite")
 """bnlens.cli.<verb> defines <verb>_command, or <verb>_app for a group."""
 
 
-class _Verbs(TyperGroup):
-    """Loads a verb when it is asked for; turns what a user can cause into one sentence and an exit code."""
+class _Verbs(Group):
+    """Loads a verb when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_VERBS)
@@ -31,18 +29,8 @@ class _Verbs(TyperGroup):
         if hasattr(module, f"{cmd_name}_app"):
             return typer.main.get_command(getattr(module, f"{cmd_name}_app")())
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(getattr(module, f"{cmd_name}_command"))
+        app.command(cmd_name, cls=Command)(getattr(module, f"{cmd_name}_command"))
         return typer.main.get_command(app)
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BnlensError as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as interrupt:
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(INTERRUPTED) from interrupt
 
 
 def main() -> None:
@@ -57,14 +45,8 @@ def main() -> None:
 
 
 def _app() -> typer.Typer:
-    app = typer.Typer(
-        cls=_Verbs,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # boxes cut the names of long options on a terminal of 80 columns
-    )
-    app.callback()(_bnlens)
+    app = new_group(add_completion=True)
+    app.callback(cls=_Verbs)(_bnlens)
     return app
 
 
@@ -78,7 +60,8 @@ def _print_version(asked: bool) -> None:
 
 def _bnlens(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """See how much batch normalization regularises a network, and what it will be at another batch size."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from bnlens._progress import Bar, progress_bar
+from bnlens._progress import Bar, progress_bar, time_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,7 @@ _CHANGE = "A parameter of the claims (--list --json shows them), or of one: E1.M
 _CONFIG = "TOML file with any of these options; see the docs."
 _DATA = "Folder with CIFAR-10, for the claims that can use it."
 _IDS = "Claims, such as D1 D3; none: the core claims."
+_MOST = 1000  # jobs, threads or seeds
 _SCALE = "Minutes on a laptop, or the numbers of the documentation."
 _STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold here": "red", "not judged": "bold red"}
 
@@ -44,16 +46,21 @@ def reproduce_command(
     scale: Annotated[ScaleName | None, Option(show_default="quick", help=_SCALE)] = None,
     seeds: Annotated[
         int | None,
-        Option(min=1, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."),
+        Option(
+            min=1, max=_MOST, metavar="N", show_default="each claim's own", help="Seeds, for the claims that have them."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, Option("--set", metavar="NAME=VALUE", show_default=False, help=_CHANGE)
     ] = None,
     config: Annotated[Path | None, Option(metavar="FILE", show_default=False, help=_CONFIG)] = None,
     workers: Annotated[
-        int | None, Option("--jobs", "-j", min=1, metavar="N", show_default="all cores", help="Jobs to run at once.")
+        int | None,
+        Option("--jobs", "-j", min=1, max=_MOST, metavar="N", show_default="all cores", help="Jobs to run at once."),
     ] = None,
-    threads: Annotated[int | None, Option(min=1, metavar="N", show_default="1", help="Threads of each job.")] = None,
+    threads: Annotated[
+        int | None, Option(min=1, max=_MOST, metavar="N", show_default="1", help="Threads of each job.")
+    ] = None,
     scheduler: Annotated[
         str | None, Option(metavar="ADDRESS", show_default=False, help="Run on the workers of this Dask scheduler.")
     ] = None,
@@ -194,9 +201,9 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
 
 
 class _RunProgress:
-    """A live bar in a terminal, one line per finished job elsewhere; an `Observer` and a context manager.
+    """A bar in a terminal, one line per finished job elsewhere; an `Observer` and a context manager.
 
-    The bar advances by the cost of the jobs, so the time left does not jump when a long job follows short ones.
+    It advances by the cost of the jobs, so the time left does not jump when a long job follows short ones.
     ``done`` of ``total`` jobs are stored.
     """
 
@@ -204,8 +211,8 @@ class _RunProgress:
         self.done = self.total = 0
         self._console = console
         self._running: list[str] = []
-        self._cost = self._spent = 0.0
-        self._context = progress_bar(console.is_terminal, counted=False, console=console)
+        self._cost = self._spent = self._began = 0.0
+        self._context = progress_bar(console.is_terminal, console=console)
         self._bar = Bar()
 
     def __enter__(self) -> _RunProgress:
@@ -217,9 +224,10 @@ class _RunProgress:
         self._context.__exit__(*error)
 
     def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
-        self.done, self.total = stored, stored + len(jobs)
+        self.done, self.total, self._began = stored, stored + len(jobs), time.monotonic()
         self._say(f"{len(jobs)} of {self.total} jobs to compute" if jobs else f"all {self.total} jobs are stored")
         self._cost = sum(job.cost for _, job in jobs)
+        self._bar.stage("computing", self._cost)
         self._show()
 
     def started(self, owner: str, job: Job) -> None:
@@ -234,13 +242,14 @@ class _RunProgress:
         self._spent += job.cost
         self._show()
         if record.status == "done":
-            self._say(f"[{self.done}/{self.total}] {name}, {record.seconds:.1f} s")
+            left = (time.monotonic() - self._began) * (self._cost / self._spent - 1) if self._spent else 0.0
+            self._say(f"[{self.done}/{self.total}] {name}, {record.seconds:.1f} s; {time_text(left)} left")
         else:
             self._console.print(f"{name} failed", style="red", markup=False, highlight=False)
 
     def _show(self) -> None:
         running = ", ".join(dict.fromkeys(self._running))
-        self._bar.update(self._spent, self._cost, title=f"{self.done}/{self.total} jobs", note=running)
+        self._bar.update(self._spent, self._cost, note=f"{self.done}/{self.total} jobs: {running}")
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:

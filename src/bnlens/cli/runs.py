@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
@@ -13,7 +13,9 @@ import typer
 from typer import Argument, Option
 
 from bnlens._names import did_you_mean
-from bnlens.errors import StoreError, UsageError
+from bnlens.cli._commands import Command, new_group
+from bnlens.cli._outputs import check_outputs
+from bnlens.errors import StoreError, UsageError, how_to_install
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -25,9 +27,9 @@ __all__ = ["runs_app"]
 
 def runs_app() -> typer.Typer:
     """Return the verb with its four subcommands."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    app = new_group()
     for command in (list_command, show_command, export_command, remove_command):
-        app.command(command.__name__.removesuffix("_command"))(command)
+        app.command(command.__name__.removesuffix("_command"), cls=Command)(command)
     app.callback()(_runs)
     return app
 
@@ -68,6 +70,10 @@ def _select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | 
     ]
 
 
+_COLUMNS = ("key", "claim", "job", "status", "seconds", "finished", "code")
+_LESS_TELLING = ("finished", "seconds", "claim", "code", "status")  # in the order in which they go
+
+
 def list_command(
     out: Folder = Path("bnlens-out"),
     claim: Claims = None,
@@ -85,19 +91,45 @@ def list_command(
         return
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("key", "claim", "job", "status", "seconds", "finished", "code"):
-        table.add_column(heading, justify="right" if heading == "seconds" else "left", no_wrap=heading != "job")
-    for row in rows:
-        spent, code = f"{row['seconds']:.1f}", "older" if row["stale"] else "current"
-        table.add_row(row["key"][:10], row["claim"], row["job"], row["status"], spent, row["finished"][:16], code)
     console = Console() if sys.stdout.isatty() else Console(width=140)
+    cells = [
+        {
+            "key": row["key"][:10],
+            "claim": row["claim"],
+            "job": row["job"],
+            "status": row["status"],
+            "seconds": f"{row['seconds']:.1f}",
+            "finished": row["finished"][:16],
+            "code": "older" if row["stale"] else "current",
+        }
+        for row in rows
+    ]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = _columns_that_fit(cells, console.width)
+    for heading in shown:
+        is_job = heading == "job"
+        table.add_column(
+            heading, justify="right" if heading == "seconds" else "left", no_wrap=not is_job, overflow="fold"
+        )
+    for cell in cells:
+        table.add_row(*(escape(cell[heading]) for heading in shown))
     console.print(table)
     hours = sum(record.seconds for record in records) / 3600
     failed = sum(record.status == "failed" for record in records)
     typer.echo(f"{len(records)} jobs, {failed} of them failed, {hours:.2f} hours of computing in {out}.")
+
+
+def _columns_that_fit(cells: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """Return headings of a table of this width: the job's name is shown whole before others are shown at all."""
+    widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in _COLUMNS} if cells else {}
+    shown = list(_COLUMNS)
+    for name in _LESS_TELLING:
+        if sum(widths.get(each, 0) + 2 for each in shown) > width:
+            shown.remove(name)
+    return shown
 
 
 def show_command(
@@ -154,15 +186,14 @@ def export_command(
     ] = None,
 ) -> None:
     """Write stored jobs as CSV, JSON or parquet: one row per job, its configuration and its results as columns."""
-    from bnlens._files import check_writable, write_atomic
+    from bnlens._files import write_atomic
     from bnlens._plain import csv_text
-    from bnlens.runs import records_frame
+    from bnlens.runs import FILE, records_frame
 
     chosen = form.value if form else _by_ending(file)
     if chosen == "parquet" and file is None:
         raise UsageError("parquet is not text; say where to write it with --file FILE")
-    if file is not None:
-        check_writable(file)
+    check_outputs({"--file": file}, {"--out": out / FILE})
     frame = records_frame(_select(out, claim, status), series=series)
     if chosen == "csv":
         rows = cast("list[dict[str, Any]]", frame.to_dict("records"))
@@ -174,7 +205,7 @@ def export_command(
             text = frame.apply(_of_one_type).to_parquet(index=False)
         except ImportError as error:
             raise UsageError(
-                "parquet needs the package pyarrow; install it with pip install 'bnlens[vision]', or use csv"
+                f"parquet needs the package pyarrow; {how_to_install('vision')} brings it, or use csv"
             ) from error
     if file is None:
         typer.echo(text, nl=False)

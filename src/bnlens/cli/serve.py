@@ -36,11 +36,13 @@ def serve_command(
             page = web.export_site(folder, export, progress=progress)
         typer.echo(f"Written: {page}")
         return
-    if not is_loopback(host):
-        danger = f"can use this page, read the reports in {folder} and keep its processors busy. There is no password."
-        typer.echo(f"Warning: listening at {host}: everyone who can reach this machine {danger}", err=True)
 
     def ready(url: str) -> None:
+        if not is_loopback(host):
+            danger = (
+                f"can use this page, read the reports in {folder} and keep its processors busy. There is no password."
+            )
+            typer.echo(f"Warning: listening at {host}: everyone who can reach this machine {danger}", err=True)
         typer.echo(f"bnlens is at {url} (Ctrl-C ends it)")
         if open_browser:
             typer.launch(url)

@@ -15,6 +15,8 @@ import typer
 
 from bnlens._files import check_writable, write_atomic
 from bnlens._progress import counter
+from bnlens.cli._commands import Command as Verb
+from bnlens.cli._commands import new_group
 from bnlens.errors import UsageError
 from bnlens.labs import LABS, Choice, Command, Lab, Option, Parameter, Whole
 
@@ -40,10 +42,10 @@ _OUTPUT = (
 
 def theory_app() -> typer.Typer:
     """Return the verb with a subcommand for each lab that has one."""
-    app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    app = new_group()
     for lab in LABS:
         if lab.command is not None:
-            app.command(lab.id, help=lab.command.help)(_function(lab, lab.command))
+            app.command(lab.id, help=lab.command.help, cls=Verb)(_function(lab, lab.command))
     app.callback()(_theory)
     return app
 
@@ -58,9 +60,10 @@ def _theory() -> None:
 def _function(lab: Lab, command: Command) -> Callable[..., None]:
     """Return the function of a subcommand; typer makes its options from the signature."""
 
-    def run(form: OutputFormat, plot: Path | None, **given: Any) -> None:
+    def run(ctx: typer.Context, form: OutputFormat, plot: Path | None, **given: Any) -> None:
         _check_plot(plot)
         state = _state(lab, given)
+        _check_matters(lab, state, ctx)
         with counter("simulating") as progress:
             table = command.tabulate(state, progress)
         typer.echo(table.csv() if form is OutputFormat.csv else json.dumps(table.data(), indent=2) + "\n", nl=False)
@@ -72,6 +75,7 @@ def _function(lab: Lab, command: Command) -> Callable[..., None]:
         Argument(name, Argument.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
         for name, kind, option, default in (*asked, *_OUTPUT)
     ]
+    arguments.insert(0, Argument("ctx", Argument.KEYWORD_ONLY, annotation=typer.Context))
     run.__annotations__ = {argument.name: argument.annotation for argument in arguments}
     run.__signature__ = Signature(arguments)  # type: ignore[attr-defined]
     return run
@@ -110,13 +114,32 @@ def _state(lab: Lab, given: Mapping[str, Any]) -> dict[str, Any]:
     first = state[lab.parameters[0].name]
     options = [(p.name, f"--{p.option.name or p.name.replace('_', '-')}", p.option) for p in lab.parameters if p.option]
     for name, flag, option in options:
-        if option.needed and first in option.only and state[name] is None:
+        value = state[name]
+        if option.needed and first in option.only and value is None:
             raise UsageError(f"{first} needs {flag}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{flag} is {value}; give a finite number")
     for name, flag, option in options:
         if option.only and first not in option.only and state[name] is not None:
             raise UsageError(f"{flag} {option.refusal.format(first)}")
     lists = {name: _parse_numbers(state[name], flag) for name, flag, option in options if option.numbers}
-    return state | lists
+    own = {
+        name: lab.parameter(name).default for name, _, option in options if first in option.only and state[name] is None
+    }
+    return state | own | lists
+
+
+def _check_matters(lab: Lab, state: Mapping[str, Any], ctx: typer.Context) -> None:
+    """Raise where an option is given that only a simulation uses, and there is none."""
+    for parameter in lab.parameters:
+        source = ctx.get_parameter_source(parameter.name)
+        if (
+            source
+            and source.name == "COMMANDLINE"
+            and state["simulate"] not in parameter.when.get("simulate", (state["simulate"],))
+        ):
+            flag = f"--{(parameter.option and parameter.option.name) or parameter.name.replace('_', '-')}"
+            raise UsageError(f"{flag} has no effect without --simulate; add that, or leave {flag} out")
 
 
 def _value(value: Any) -> Any:

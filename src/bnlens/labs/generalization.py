@@ -207,9 +207,7 @@ _DECAY = Option(
     "Decay of ridge and relu, of summed losses.", "LAMBDA", None, shown=False, only=("ridge", "relu"), needed=True
 )
 _ZETA = Option("Coefficient of gamma-decay, of the mean loss.", "ZETA", shown=False, only=("gamma-decay",), needed=True)
-_SIZE = Option(
-    "Statistics batch size of batch-norm.", "M", None, shown=False, short="-M", only=("batch-norm",), needed=True
-)
+_SIZE = Option("Statistics batch size of batch-norm.", "M", None, shown="8", short="-M", only=("batch-norm",))
 _TEACHER = Option("Activation of the teacher of relu.", default=None, shown="relu", only=("relu",))
 _NOISE = Option("Variance of the noise on the labels.", "S")
 _ALPHA = Option("Loads P/N, as 0.5,1,2 or START:STOP:STEP.", "LIST", "0.25:4:0.25", numbers=True)

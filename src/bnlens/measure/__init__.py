@@ -7,6 +7,7 @@ for layers ``channels``, ``pixels``, ``effective_samples_mean``, ``effective_sam
 ``stale_std``, ``gamma_rms`` and ``dead_channels``, explained at `LayerResult`.
 """
 
+from bnlens.measure._arguments import check_request
 from bnlens.measure._compare import Comparison, Difference
 from bnlens.measure._dead import dead_channels
 from bnlens.measure._estimate import Estimate
@@ -28,6 +29,7 @@ __all__ = [
     "Predictions",
     "Recalibration",
     "Report",
+    "check_request",
     "dead_channels",
     "merge_statistics",
     "recalibrate",

@@ -28,6 +28,7 @@ __all__ = [
     "check_loader",
     "check_mask",
     "check_model",
+    "check_request",
     "check_sizes",
     "default_others",
     "divisors",
@@ -92,6 +93,33 @@ def _sizes(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise UsageError(f"{name} is empty; give at least one M")
     return tuple(sorted({at_least(name, value, 2) for value in values}))
+
+
+def check_request(
+    samples: int,
+    *,
+    statistics_batch_size: int | Sequence[int],
+    prediction_batch_size: int | Sequence[int] | None = None,
+    precision: float = 0.05,
+    max_seconds: float | None = None,
+    device: torch.device | str | None = None,
+) -> None:
+    """Raise what `bnlens.report` would raise of these arguments and so many samples, before long work is done for it.
+
+    Raises:
+        UsageError: an argument is out of range.
+        DataError: there are fewer than twice the samples of the largest group.
+    """
+    sizes, others = check_sizes(statistics_batch_size, prediction_batch_size)
+    positive("precision", precision)
+    if max_seconds is not None:
+        positive("max_seconds", max_seconds)
+    placed(nn.Identity(), device)
+    if samples < 2 * (largest := max(*sizes, *(others or ()), 0)):
+        raise DataError(
+            f"there are {samples} samples, fewer than twice the group size {largest}; give at least {2 * largest} samples or "
+            "a smaller statistics_batch_size and prediction_batch_size"
+        )
 
 
 def default_others(sizes: tuple[int, ...], samples: int) -> tuple[int, ...]:

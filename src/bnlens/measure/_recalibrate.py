@@ -78,7 +78,7 @@ def recalibrate(
             those of valid values, as they are of a model that enters that context itself.
         tolerance: in standard deviations for a mean, as a fraction for a standard deviation; by default rounding, 2e-6 in
             float32 and 1e-12 in float64.
-        progress: show a bar on standard error; by default if that is a terminal.
+        progress: show how far it is on standard error (a bar in a terminal, a line now and then elsewhere) or in the notebook.
 
     Raises:
         ModelError: no BN layer of the model keeps running statistics, or all are frozen; one is frozen that makes NaN; or the
@@ -112,7 +112,7 @@ def recalibrate(
     untracked = frozenset(layers) - frozenset(tracked)
     run = _Passes(model, loader, forward, Interceptor(layers), check_mask(mask), untracked)
     with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():
-        advance = bar.stage("population statistics, passes", None)
+        advance = bar.stage("statistics")
         with agreeing():
             whole = run.whole()
         at_once = None if whole is None else partial(run.forwards, whole)

@@ -164,7 +164,7 @@ def report(
             model whole, whatever memory that takes, and samples that fill none only count for the population. Predictions
             are by the curve alone.
         seed: of groups and curvature draws.
-        progress: show a bar on standard error; by default if that is a terminal.
+        progress: show how far it is on standard error (a bar in a terminal, a line now and then elsewhere) or in the notebook.
         per_layer: the former name of ``alone``; False also leaves the shares out.
 
     Returns:
@@ -220,7 +220,7 @@ def report(
     loss = SampleLoss(loss_fn, reduction, likelihood, couples=couples)
     interceptor = Interceptor(active)
     with progress_bar(progress) as bar, handed_back(model), interceptor.attached(), agreeing():
-        bar.stage("reading samples")
+        bar.stage("1/4 samples")
         where = device_of(model)
         pool: Pool = (SamplePool if hold else StreamedPool).from_loader(loader, max_samples, where)
         others = divisors(sizes, others, pool.batch_size, len(pool)) if couples else others
@@ -248,7 +248,7 @@ def report(
         found = unmeasured(probe, populations, data, sizes, others, source, names, law)
         found.goal, found.shares, found.seed, found.keep = goal, shares, seed, fisher
         found.noise = OutputNoise(source, len(pool)) if logits else None
-        found.show = lambda part, note: bar.update(round(100 * part), 100, title="gaps, per cent", note=note)
+        found.show = lambda part, note: bar.update(part, 1, title="4/4 gaps", note=note)
         found.run()
         results = tuple(layer_result(name, active[call_path(name)], data, found) for name in populations)
         network = network_result(results, data, found)
@@ -297,7 +297,7 @@ def _population(probe: Probe, bar: Bar, repeat: Repeat) -> tuple[Populations, in
     def advance() -> None:
         nonlocal passes
         passes += 1
-        bar.update(passes, None, title="population statistics, passes")
+        bar.update(passes, None, title="2/4 statistics")
 
     populations, passes = estimate_population(probe, advance=advance)
     if not populations:
@@ -316,7 +316,7 @@ def _collected(
     def advance() -> None:
         nonlocal done
         done += 1
-        bar.update(done, batches, title="gradients, batches")
+        bar.update(done, batches, title="3/4 gradients")
 
     return collect(probe, populations, seed=seed, other=running, fisher=fisher, advance=advance)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from bnlens.errors import UsageError
+from bnlens.errors import UsageError, how_to_install
 from bnlens.paper._network import Network
 
 __all__ = ["layout"]
@@ -34,7 +34,7 @@ def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
     try:
         import igraph
     except ImportError as error:
-        raise UsageError("a layout needs igraph; pip install 'bnlens[web]' brings it") from error
+        raise UsageError(f"a layout needs igraph; {how_to_install('web')} brings it") from error
     place = {node.id: index for index, node in enumerate(network.nodes)}
     ends = [(place[edge.citing], place[edge.cited]) for edge in network.edges]
     apart = _components(igraph, len(place), ends)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnlens._files import check_writable, write_atomic
-from bnlens.errors import UsageError
+from bnlens.errors import UsageError, how_to_install
 from bnlens.render._axes import settle_log_axes
 from bnlens.render._look import template
 
@@ -42,7 +42,9 @@ def check_picture(path: str | os.PathLike[str], *, option: str = "path", others:
         )
     if not any(map(importlib.util.find_spec, ("matplotlib", "kaleido"))):
         instead = f", or give a file that ends in {' or '.join(others)}" if others else ""
-        raise UsageError(f"{option} {path} needs matplotlib or kaleido to be drawn; install bnlens[png]{instead}")
+        raise UsageError(
+            f"{option} {path} needs matplotlib or kaleido to be drawn; {how_to_install('png')} brings one{instead}"
+        )
     check_writable(path)
 
 

@@ -12,11 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from bnlens.errors import ClusterError, UsageError
+from bnlens.errors import ClusterError, UsageError, how_to_install
 from bnlens.runs._dask_worker import run_task
 from bnlens.runs._worker import Outcome, Task, death
 
-__all__ = ["execute"]
+__all__ = ["check_scheduler", "execute"]
 
 _ANSWER = 4.0  # seconds for the scheduler to answer
 _PATIENCE = 30.0  # seconds without a worker that can be used
@@ -172,15 +172,24 @@ class _Run:
         return ClusterError(f"the Dask scheduler at {self._scheduler} was lost or started anew; {_GO_ON}")
 
 
+def check_scheduler(scheduler: str) -> None:
+    """Raise where no scheduler answers at that address.
+
+    Raises:
+        ClusterError: see above.
+        UsageError: the package distributed is not installed.
+    """
+    with _client(scheduler):
+        pass
+
+
 @contextlib.contextmanager
 def _client(scheduler: str) -> Iterator[Any]:
     try:
         dask_config = importlib.import_module("dask.config")
         distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
-        raise UsageError(
-            "--scheduler needs the package distributed; install it with pip install 'bnlens[cluster]'"
-        ) from error
+        raise UsageError(f"--scheduler needs the package distributed; {how_to_install('cluster')} brings it") from error
     patience = {"distributed.comm.timeouts.connect": f"{_ANSWER:g}s"}
     with _quiet("distributed"), dask_config.set(patience):
         try:

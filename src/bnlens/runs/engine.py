@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -91,6 +91,10 @@ def compute(
     for name, number in (("jobs at once", workers), ("threads of a job", threads)):
         if number is not None and number < 1:
             raise UsageError(f"the number of {name} is {number}; it must be at least 1")
+    if scheduler is not None:
+        from bnlens.runs import _dask
+
+        _dask.check_scheduler(scheduler)  # before a folder is made
     with run_lock(folder), Store(folder / FILE) as store:
         contents = _contents([job for _, job in jobs], data, folder / "data.json")
         tasks = [_task(job, contents, folder / "scratch", threads) for _, job in jobs]
@@ -119,7 +123,7 @@ def _compute(
         [tasks[index] for index in missing],
         on_start=lambda at: observer.started(*jobs[missing[at]]) if observer else None,
     )
-    with contextlib.closing(outcomes):
+    with _no_empty_folders(tasks), contextlib.closing(outcomes):
         for at, outcome in outcomes:
             owner, job = jobs[missing[at]]
             task = tasks[missing[at]]
@@ -156,12 +160,21 @@ def _engine(workers: int | None, scheduler: str | None) -> _Engine:
 
 
 def _remove_scratch(task: Task) -> None:
-    """Remove the scratch folder of a job, and the folder of all of them with the last one."""
+    """Remove the scratch folder of a job."""
     if task.scratch:
-        folder = Path(task.scratch)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # other jobs have theirs
-            folder.parent.rmdir()
+        shutil.rmtree(task.scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _no_empty_folders(tasks: Sequence[Task]) -> Iterator[None]:
+    """Remove, at the end, the scratch folders that hold nothing to go on from, and the folder of all with the last one."""
+    try:
+        yield
+    finally:
+        places = [Path(task.scratch) for task in tasks if task.scratch]
+        for folder in (*places, *dict.fromkeys(place.parent for place in places)):
+            with contextlib.suppress(OSError):  # it holds something, or was never made
+                folder.rmdir()
 
 
 def _record(task: Task, owner: str, job: Job, outcome: Outcome) -> Record:

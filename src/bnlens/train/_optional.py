@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bnlens.errors import DataError
+from bnlens.errors import DataError, how_to_install
 
 __all__ = ["require"]
 
@@ -29,5 +29,5 @@ def require(module: str, purpose: str, extra: str = "vision") -> Any:
     except ImportError as error:
         name = module.partition(".")[0]
         package = _PACKAGES.get(name, name)
-        hint = f" (it comes with the extra bnlens[{extra}])" if extra else ""
-        raise DataError(f"{purpose} needs the package {package}: pip install {package}{hint}") from error
+        how = f"{how_to_install(extra)} brings it" if extra else f"pip install {package}"
+        raise DataError(f"{purpose} needs the package {package}; {how}") from error

@@ -42,7 +42,12 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"there is no checkpoint {path}; check the path")
+        wrong = (
+            f"checkpoint {path} is a folder; give the file"
+            if path.is_dir()
+            else f"there is no checkpoint {path}; check the path"
+        )
+        raise DataError(wrong)
     content = _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_torch(path)
     state = _strip_prefixes(_unwrap(content, path))
     expected = model.state_dict()

@@ -111,7 +111,7 @@ def fit(
         checkpoint_every: steps from one writing to the next; an epoch when not given.
         observe: called after each step with the steps done, the steps in all, the loss, and the model with the step's
             gradients still in ``.grad``. A step after the last checkpoint is observed again when the run goes on.
-        progress: True draws a progress bar on standard error; a function is called after each step with the steps done,
+        progress: True shows how far it is on standard error; a function is called after each step with the steps done,
             the steps in all and the loss.
 
     Raises:
@@ -174,7 +174,7 @@ def fit(
         loop = Loop(model, data, batches, stepper, process, learning_rate, total, micro, sharing, regulariser)
         forked = [process.device] if process.device.type == "cuda" else []
         shown = progress if callable(progress) or process.rank == 0 else None
-        with torch.random.fork_rng(devices=forked), _reporting(shown) as report:
+        with torch.random.fork_rng(devices=forked), _reporting(shown, total) as report:
             torch.manual_seed(seed + _RANK_SEEDS * process.rank)
             model.train()
             every = batches.per_epoch if checkpoint_every is None else checkpoint_every
@@ -189,13 +189,13 @@ def fit(
 
 
 @contextmanager
-def _reporting(progress: bool | ProgressCallback | None) -> Iterator[ProgressCallback]:
+def _reporting(progress: bool | ProgressCallback | None, steps: int) -> Iterator[ProgressCallback]:
     """Yield the function to call after each step: the given one, or that of a bar, which shows for True alone."""
     if callable(progress):
         yield progress
         return
     with progress_bar(bool(progress), keep=True) as bar:
-        bar.stage("training")
+        bar.stage("training", steps)
         yield lambda step, steps, loss: bar.update(step, steps, note=f"loss {loss:.3f}")
 
 

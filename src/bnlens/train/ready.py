@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
-from bnlens.errors import ModelError
+from bnlens.errors import DataError, ModelError
 from bnlens.train.checkpoint import load_checkpoint
 from bnlens.train.data import ImageData
 from bnlens.train.evaluate import device_of, restored_modes
@@ -28,6 +30,7 @@ def ready_net(
     checkpoint: str | os.PathLike[str] | None = None,
     steps: int = 0,
     seed: int = 0,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
     progress: bool = False,
 ) -> nn.Module:
     """Return a classifier of ``data`` that is worth measuring: one without training has hardly a gap to speak of.
@@ -40,22 +43,28 @@ def ready_net(
         steps: length of the training of a net given by name, if there is no checkpoint: SGD at a rate of 0.1, batches of up to
             256 images, statistics of BN over 16.
         seed: of initial weights and training.
-        progress: whether to draw a bar on standard error.
+        forward: runs a given net on a batch (images, labels), if it is not called on images.
+        progress: whether to show how far the training is on standard error.
 
     Raises:
         UsageError: there is no net of that name.
-        ModelError: a given net cannot be run on two of the images, or a checkpoint does not fit.
+        ModelError: a given net cannot be run on two of the images or is on the meta device, or a checkpoint does not fit.
         DataError: the checkpoint cannot be read, or there are fewer than 16 images to train on.
         LossError: the training diverges.
     """
     if isinstance(model, nn.Module):
-        _check_runs(model, data, name or type(model).__name__)
+        _check_runs(model, data, name or type(model).__name__, forward)
         net = model
     else:
         net = build_net(model, input_shape=data.input_shape, num_classes=data.num_classes, seed=seed)
     if checkpoint is not None:
         load_checkpoint(net, checkpoint)
     elif net is not model and steps:
+        if len(data) < _GROUP:
+            raise DataError(
+                f"there are {len(data)} images, fewer than the {_GROUP} over which BN is trained; give at least {_GROUP}, or a "
+                "checkpoint"
+            )
         batch = max(_GROUP, min(_BATCH, len(data) // _GROUP * _GROUP))
         fit(
             net, data, statistics_batch_size=_GROUP, batch_size=batch, steps=steps, lr=0.1, seed=seed, progress=progress
@@ -63,11 +72,21 @@ def ready_net(
     return net
 
 
-def _check_runs(network: nn.Module, data: ImageData, name: str) -> None:
+def _check_runs(
+    network: nn.Module, data: ImageData, name: str, forward: Callable[[nn.Module, Any], Any] | None
+) -> None:
     """Run a net on two images, in eval mode, before long work is done with it."""
+    weights = [tensor for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
+    if any(tensor.is_meta for tensor in weights):
+        raise ModelError(f"{name!r} is on the meta device, which holds no weights; build it on the CPU")
+    if other := {tensor.dtype for tensor in weights} - {data.images.dtype} if forward is None else set():
+        kind = str(other.pop()).removeprefix("torch.")
+        raise ModelError(f"{name!r} has weights of {kind} where the images are float32; call .float() on it")
     with restored_modes(network), torch.no_grad():
         try:
-            network.eval()(data.images[:2].to(device_of(network)))
+            network.eval()
+            images, labels = data.images[:2].to(device_of(network)), data.labels[:2].to(device_of(network))
+            network(images) if forward is None else forward(network, (images, labels))
         except Exception as error:
             shape = "x".join(map(str, data.input_shape))
             cause = " ".join(str(error).split())

@@ -1,14 +1,14 @@
 """The local web page of bnlens: labs for the theory, saved reports, and a JSON API over the same functions.
 
 Server-rendered pages whose whole state is in their address; they load nothing from elsewhere. `create_app` builds the
-application, `serve` runs it, `export_site` writes it as files that open from disk. Needs the extra ``bnlens[web]``.
+application, `serve` runs it, `export_site` writes it as files that open from disk. Needs the extra ``web``.
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-from bnlens.errors import UsageError
+from bnlens.errors import UsageError, how_to_install
 
 _PACKAGES = {
     "fastapi": "fastapi",
@@ -25,7 +25,7 @@ _PACKAGES = {
 def _require_packages() -> None:
     missing = [package for module, package in _PACKAGES.items() if find_spec(module) is None]
     if missing:
-        raise UsageError(f"the page needs {', '.join(missing)}; pip install 'bnlens[web]' brings everything")
+        raise UsageError(f"the page needs {', '.join(missing)}; {how_to_install('web')} brings everything")
 
 
 _require_packages()

@@ -94,6 +94,6 @@ def test_package_not_installed(tmp_path, monkeypatch, write_parquet, module, pac
         return found(name)
 
     monkeypatch.setattr(optional.importlib, "import_module", import_module)
-    words = rf"needs the package {package}: pip install {package} \(it .* bnlens\[vision\]\)"
+    words = rf"needs the package {package}; pip install -c constraints.txt '.\[vision\]' in a clone"
     with pytest.raises(DataError, match=words):
         load_data(tmp_path)

@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from bnlens.errors import DataError, UsageError
-from bnlens.train import load_data
+from bnlens.train import check_data, load_data
 
 # The real images, where they are: in the folder that the variable names, or in a data folder beside the checkout.
 CIFAR10 = Path(os.environ.get("BNLENS_CIFAR10", Path(__file__).parents[4] / "shared" / "data" / "cifar10"))
@@ -62,19 +62,31 @@ def test_file_instead_of_folder(tmp_path, write_parquet):
         load_data(write_parquet(tmp_path / "train.parquet"))
 
 
-def test_folder_of_something_else(tmp_path):
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "text.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"holds no known layout; it needs train\.parquet, data_batch_1 or a folder"):
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([], r"holds no known layout; it needs train\.parquet, data_batch_1 or a folder"),
+        (["notes/text.txt"], "has folders, such as notes, but no image in them; put those of each class in its folder"),
+        (["train/cat/", "train/dog/"], "has folders, such as cat, but no image in them"),
+        (["test/cat/0.png"], "holds a test split alone; put the images to train on in .*train, one folder per class"),
+        (["val/cat/0.png", "train/"], "holds a val split alone"),
+        (["0.png", "1.png"], "holds images that are in no class; put them in one folder per class"),
+    ],
+)
+def test_a_folder_without_images_to_train_on(files, words, tmp_path):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).mkdir() if file.endswith("/") else (tmp_path / file).touch()
+    with pytest.raises(DataError, match=f"^{tmp_path} {words}"):
         load_data(tmp_path)
+    with pytest.raises(DataError, match=f"^{tmp_path} {words}"):
+        check_data(tmp_path)
 
 
-def test_empty_folder(tmp_path):
-    words = rf"{tmp_path} holds no known layout; it needs train\.parquet, data_batch_1 or a"
-    for _ in range(2):
-        with pytest.raises(DataError, match=words):
-            load_data(tmp_path)
-        (tmp_path / "train" / "cat").mkdir(parents=True, exist_ok=True)
+def test_too_many_samples_are_said_without_reading_images():
+    with pytest.raises(DataError, match=r"digits, test split: 400 balanced samples need 40 images of class \d"):
+        check_data("digits", split="test", samples=400)
+    check_data("digits", samples=100)
 
 
 def test_layouts_give_the_same_images_and_fingerprints_tell_data_apart(tmp_path, write_parquet, write_batches):

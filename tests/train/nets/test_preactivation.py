@@ -73,7 +73,7 @@ def test_only_the_first_block_of_a_stage_shares_its_activation():
     ("name", "nearest"),
     [
         ("resnet19", "'resnet14' and 'resnet20'; 'resnet18' alone has another layout"),
-        ("resnet34", "'resnet32' and 'resnet38'"),
+        ("resnet35", "'resnet32' and 'resnet38'"),
         ("resnet2", "'resnet8'; "),
         ("ResNet20", "'resnet20'; "),
     ],
@@ -84,8 +84,14 @@ def test_other_depths_get_the_nearest(name, nearest):
         build_net(name, **CIFAR)
 
 
+@pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "ResNet152"])
+def test_nets_of_imagenet_are_not_taken_for_others(name):
+    with pytest.raises(UsageError, match=f"no net {name!r}, which is one for ImageNet; give .* or one of mlp, cnn, .*"):
+        build_net(name, **CIFAR)
+
+
 def test_a_depth_that_is_not_listed():
-    assert count(build_net("resnet50", **CIFAR), (nn.Conv2d, nn.Linear)) == 50  # 6 * 8 + 2
+    assert count(build_net("resnet44", **CIFAR), (nn.Conv2d, nn.Linear)) == 44  # 6 * 7 + 2
 
 
 def test_resnet18_is_torchvisions_but_for_stem_and_classes():

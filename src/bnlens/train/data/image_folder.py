@@ -12,7 +12,7 @@ from bnlens.train._optional import require
 from bnlens.train.data.encoded import decode_images
 from bnlens.train.data.source import Source, Split
 
-__all__ = ["find_classes", "read_image_folder"]
+__all__ = ["explain_folder", "find_classes", "read_image_folder"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
@@ -67,6 +67,24 @@ def read_image_folder(folder: Path, split: Split) -> Source | None:
 
     mean, std = _moments(train_files, mode, size)
     return Source(folder.resolve().name, classes, labels.astype(np.int64), read, mean, std)
+
+
+def explain_folder(folder: Path) -> str:
+    """Return the end of a sentence about a folder in which nothing was found to train on, with the fix."""
+    if others := [name for name in _SPLIT_FOLDERS["test"] if find_classes(folder / name)]:
+        train = folder / "train"
+        return f"holds a {others[0]} split alone; put the images to train on in {train}, one folder per class"
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if any(entry.suffix.lower() in _SUFFIXES for entry in entries):
+        return "holds images that are in no class; put them in one folder per class"
+    places = [entry for entry in (folder / "train", folder) if entry.is_dir()]
+    classes = [
+        entry for place in places for entry in sorted(place.iterdir()) if entry.is_dir() and entry.name != "train"
+    ]
+    if classes:
+        fix = "put those of each class in its folder, as .png or .jpg"
+        return f"has folders, such as {classes[0].name}, but no image in them; {fix}"
+    return "holds no known layout; it needs train.parquet, data_batch_1 or a folder of images for each class"
 
 
 def _find_test(folder: Path) -> dict[str, list[Path]]:

@@ -8,16 +8,17 @@ from typing import get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bnlens.errors import DataError, UsageError
 from bnlens.train.data.cifar_parquet import find_parquet, read_parquet
 from bnlens.train.data.cifar_pickle import find_pickles, read_pickles
 from bnlens.train.data.digits import read_digits
 from bnlens.train.data.image_data import ImageData
-from bnlens.train.data.image_folder import read_image_folder
+from bnlens.train.data.image_folder import explain_folder, read_image_folder
 from bnlens.train.data.source import Source, Split, balanced_subset
 
-__all__ = ["load_data"]
+__all__ = ["check_data", "load_data"]
 
 _SMALLEST_STD = 1e-6
 
@@ -47,22 +48,40 @@ def load_data(
     >>> data.labels.bincount().tolist()
     [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
     """
-    if split not in get_args(Split):
-        raise UsageError(f"split must be 'train' or 'test', got {split!r}")
-    source = read_digits(split) if name_or_path == "digits" else _read_folder(Path(name_or_path).expanduser(), split)
-    if samples is None:
-        rows = np.arange(len(source.labels))
-    else:
-        try:
-            rows = balanced_subset(source.labels, len(source.class_names), samples, seed)
-        except DataError as error:
-            raise DataError(f"{source.name}, {split} split: {error}") from error
+    source, rows = _chosen(name_or_path, split, samples, seed)
     images = torch.from_numpy(source.read(rows))
     # a channel that never varies is centred and left at that
     std = tuple(value if value > _SMALLEST_STD else 1.0 for value in source.std)
     images.sub_(torch.tensor(source.mean).view(-1, 1, 1)).div_(torch.tensor(std).view(-1, 1, 1))
     labels = torch.from_numpy(source.labels[rows])
     return ImageData(images, labels, source.class_names, source.name, split, source.mean, std)
+
+
+def check_data(
+    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: int | None = None, seed: int = 0
+) -> None:
+    """Raise where `load_data` would of these arguments, but for images that are corrupt: none is decoded.
+
+    Raises:
+        DataError: see `load_data`.
+        UsageError: likewise.
+    """
+    _chosen(name_or_path, split, samples, seed)
+
+
+def _chosen(
+    name_or_path: str | os.PathLike[str], split: Split, samples: int | None, seed: int
+) -> tuple[Source, NDArray[np.int64]]:
+    """Return the split and the rows of it that are asked for."""
+    if split not in get_args(Split):
+        raise UsageError(f"split must be 'train' or 'test', got {split!r}")
+    source = read_digits(split) if name_or_path == "digits" else _read_folder(Path(name_or_path).expanduser(), split)
+    if samples is None:
+        return source, np.arange(len(source.labels))
+    try:
+        return source, balanced_subset(source.labels, len(source.class_names), samples, seed)
+    except DataError as error:
+        raise DataError(f"{source.name}, {split} split: {error}") from error
 
 
 def _read_folder(folder: Path, split: Split) -> Source:
@@ -79,6 +98,4 @@ def _read_folder(folder: Path, split: Split) -> Source:
             return source
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror or error}; check its permissions") from error
-    raise DataError(
-        f"{folder} holds no known layout; it needs train.parquet, data_batch_1 or a folder of images for each class"
-    )
+    raise DataError(f"{folder} {explain_folder(folder)}")

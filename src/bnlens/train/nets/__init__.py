@@ -18,7 +18,7 @@ from bnlens.train.nets.normalization import Norm, make_norm
 from bnlens.train.nets.preactivation import PreActivationResNet
 from bnlens.train.nets.resnet import ResNet, ResNet18
 
-__all__ = ["CNN", "MLP", "NETS", "PreActivationResNet", "ResNet", "ResNet18", "build_net"]
+__all__ = ["CNN", "MLP", "NETS", "PreActivationResNet", "ResNet", "ResNet18", "build_net", "check_net"]
 
 NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
@@ -30,8 +30,9 @@ NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     }
 )
 """Name to class; each takes ``input_shape``, ``num_classes``, ``width``, ``norm`` and ``dropout``. `build_net` knows
-``resnetD`` for every depth D = 6n + 2, these are the usual ones."""
+``resnetD`` for every depth D = 6n + 2 but those of ImageNet's nets, these are the usual ones."""
 
+_OF_IMAGENET = ("resnet34", "resnet50", "resnet101", "resnet152")  # other nets than those of depth 6n + 2
 _DEPTH = re.compile(r"resnet(\d+)")
 
 
@@ -83,20 +84,35 @@ def build_net(
         return net(input_shape=input_shape, num_classes=num_classes, norm=norm, dropout=dropout, **options)
 
 
+def check_net(name: str) -> None:
+    """Raise where `build_net` would for that name.
+
+    Raises:
+        UsageError: there is no such net, or its depth is not 6n + 2.
+    """
+    _find(name)
+
+
 def _find(name: str) -> Callable[..., nn.Module]:
     if name in NETS:
         return NETS[name]
+    known = ", ".join(NETS)
+    if name.lower() in _OF_IMAGENET:
+        raise UsageError(
+            f"there is no net {name!r}, which is one for ImageNet; give a model of your own, such as "
+            f"torchvision.models:{name.lower()} on the command line, or one of {known}"
+        )
     match = _DEPTH.fullmatch(name.lower())
     if match is None:
         near = nearest(name, NETS, cutoff=0.0)
-        raise UsageError(f"there is no net {name!r}; did you mean {near!r} (of {', '.join(NETS)})?")
+        raise UsageError(f"there is no net {name!r}; did you mean {near!r} (of {known})?")
     depth = int(match[1])
     n = max(1, (depth - 2) // 6)
     if name == f"resnet{depth}" and depth == 6 * n + 2:
         return functools.partial(PreActivationResNet, depth=depth)
     below, above = 6 * n + 2, 6 * n + 8
-    known = f"'resnet{below}'" if depth <= below else f"'resnet{below}' and 'resnet{above}'"
+    nearest_depths = f"'resnet{below}'" if depth <= below else f"'resnet{below}' and 'resnet{above}'"
     raise UsageError(
-        f"there is no net {name!r}: pre-activation nets have a depth of 6n + 2, nearest: {known}; "
+        f"there is no net {name!r}: pre-activation nets have a depth of 6n + 2, nearest: {nearest_depths}; "
         "'resnet18' alone has another layout"
     )
