@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
 from bnlens.claims._estimate import farthest, finding, grade, span
 from bnlens.claims._results import Results
 
@@ -70,6 +70,14 @@ CLAIM = Claim(
         "zeta gamma^2, zeta = [(rho + 2)/8 H_gg + 1/2 H_bb]/M."
     ),
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2, A.4, A.5",
+    paper=PaperStatement(
+        words=(
+            "The loss averaged over batches is the loss with population normalization plus zeta gamma^2, with zeta = "
+            "(rho + 2)/(8M) I(gamma) + mean sigmoid/(2M): the first term from sigma_B, the second from mu_B."
+        ),
+        section="A probabilistic interpretation of BN, Theorem 1",
+        known="as remembered",
+    ),
     agreement=(
         "Two-term value against the simulated gap of five units on three distributions at M = 64, at the optimum and away "
         "from it. Holds: within 5% in every case, two standard errors forgiven; approximately: within 15%; else it does not."
