@@ -15,7 +15,7 @@ Known = Literal["abstract", "introduction", "figure caption", "as remembered"]
 
 @dataclass(frozen=True)
 class PaperStatement:
-    """What the paper says, apart from what is tested.
+    """A statement of the paper, apart from what is tested.
 
     Attributes:
         words: what it says, in our words.

@@ -60,7 +60,7 @@ class ResultEntry(BaseModel):
 
 
 class PaperEntry(BaseModel):
-    """What the paper says of a claim, in our words."""
+    """A statement of the paper, in our words."""
 
     words: str
     section: str
