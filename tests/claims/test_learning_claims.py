@@ -75,12 +75,23 @@ def test_l2_judges_whether_a_student_stays():
     claimed = L2.judge(results(L2, stay))
     assert (claimed.verdict, claimed.corrects_paper) == ("holds", None)
     found = L2.judge(results(L2))
-    assert found.verdict == "does not hold here"
-    assert "no fixed point" in found.corrects_paper
-    assert (found.measured, found.predicted) == (pytest.approx(1 - 0.02177, abs=2e-4), 1.0)
+    assert found.verdict == "holds approximately"
+    assert list(found.parts.values()) == ["holds", "holds", "does not hold here", "holds"]
+    assert "1 - R = O(zeta^2)" in found.corrects_paper
+    assert (found.measured, found.predicted) == (pytest.approx(1 - 1.52e-5, abs=1e-7), 1.0)
     for row in found.rows:
         assert row["R, simulated"] == pytest.approx(row["R, equations"], abs=2e-4)
         assert row["gamma, simulated"] == pytest.approx(row["gamma, equations"], abs=2e-4)
+
+
+def test_l2_tells_a_loss_of_first_order():
+    def turned(case, values, size):
+        return {**values, "R": np.full_like(values["R"], 1 - 0.1 * case.parameters.get("zeta", 0.0))}
+
+    found = L2.judge(results(L2, turned))
+    assert found.verdict == "does not hold here"
+    assert found.parts["to first order in zeta"] == "does not hold here"
+    assert "is 1.00 +-" in found.summary
 
 
 @pytest.mark.parametrize(
