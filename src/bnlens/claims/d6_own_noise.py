@@ -78,10 +78,10 @@ def _judge(results: Results) -> Finding:
     )
     summary = (
         f"Two terms over the gap simulated with independent Gaussian mu_B and sigma_B, M = {common.LARGE}: with the Hessian "
-        f"{ranges[True, 'hessian']} at the optimum and {ranges[False, 'hessian']} away from it; with the average squared gradient, "
-        f"for likelihoods, {ranges[True, 'squared_gradient']} and {ranges[False, 'squared_gradient']}. The two agree at the "
-        f"optimum alone. The whole expansion for this noise is {expansion} times the gap. Headline: the paper's softplus unit on "
-        "Gaussian pre-activations, away from the optimum."
+        f"{ranges[True, 'hessian']} at the optimum and {ranges[False, 'hessian']} away from it; with the average squared "
+        f"gradient, for likelihoods, {ranges[True, 'squared_gradient']} and {ranges[False, 'squared_gradient']}. The two agree "
+        f"at the optimum alone. The whole expansion for this noise is {expansion} times the gap. Headline: the paper's "
+        "softplus unit on Gaussian pre-activations, away from the optimum."
     )
     rows = [one.row for one in points]
     return finding(verdict, headline.simulated, headline.hessian, summary, rows, correction, parts)
