@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Each process takes half of the tests in their order, and at the end some of what the other has left.
 IN_TWO := -n 2 --dist worksteal
 
-.PHONY: reproduce page test test-slow test-lowest test-peers test-browser check format benchmark gpu clean
+.PHONY: reproduce page test test-slow test-lowest test-peers test-browser docs plotly check format benchmark gpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make test-lowest run tests with the lowest versions of what bnlens needs"
 	@echo "make test-peers  run the tests with models and tools of other packages"
 	@echo "make test-browser run the tests of the page in Chromium (needs chromium and npm)"
+	@echo "make docs        build the site of the documents, docs/_build/html (needs chromium)"
+	@echo "make plotly      renew the plotly.js in our pages, after a new version in tests/browser/package.json"
 	@echo "make check       lint, format check, types, import floors"
 	@echo "make format      rewrite the sources in the house format"
 	@echo "make benchmark   run the benchmarks, results in benchmarks/results/"
@@ -63,13 +65,29 @@ test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -c "import monai, onnx, onnxscript, opacus, transformers, importlib.util as u; assert all(map(u.find_spec, ('lightning', 'tensorboard', 'timm', 'torchvision')))"
 	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/*/test_peers_*.py
 
-$(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/package.json
-	$(PIP_INSTALL) -e '.[browser]'
+NODE_MODULES := tests/browser/node_modules
+
+$(NODE_MODULES)/.installed: tests/browser/package.json
 	npm install --silent --no-fund --no-audit --no-package-lock --prefix tests/browser
+	@touch $@
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev $(NODE_MODULES)/.installed
+	$(PIP_INSTALL) -e '.[browser]'
 	@touch $@
 
 test-browser: $(VENV)/.installed-browser
 	$(BIN)/pytest $(IN_TWO) $(ARGS) tests/browser
+
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	$(PIP_INSTALL) -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
+	$(BIN)/pytest --quiet tests/site
+
+plotly: $(NODE_MODULES)/.installed
+	install -m 644 $(addprefix $(NODE_MODULES)/plotly.js-basic-dist-min/,plotly-basic.min.js LICENSE) src/bnlens/render/plotly/
 
 $(VENV)/.installed-page: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[web]'
@@ -109,4 +127,4 @@ gpu:
 	$(GPU_PYTHON) benchmarks/gpu.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) docs/_build docs/examples docs/reference build dist bnlens-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,6 +1,6 @@
 """Draw the dial's figure and print its tables from benchmarks/results: dial_cifar10.json and device_batch_cifar10.json.
 
-Run: python docs/dial_figures.py   (needs the extra [png] and a Chromium)
+Run: python docs/dial_figures.py   (needs kaleido and a Chromium)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draw the figures of the README and docs/report.md and print their tables, from JSON in benchmarks/results.
 
-Run: python docs/figures.py   (needs the extra [png] and a Chromium)
+Run: python docs/figures.py   (needs kaleido and a Chromium)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Take the screenshots of the page that are in the README, or of every page in both themes and on a phone.
+"""Take the screenshots of the page that are in docs/serve.md, or of every page in both themes and on a phone.
 
 Run: python docs/page_screenshots.py --folder bnlens-out [--all DIR]   (needs the extras [web] and [browser], and Chromium)
 """
@@ -20,7 +20,7 @@ from bnlens.web import create_app
 from bnlens.web.site import Site
 
 IMAGES = Path(__file__).parent / "images"
-_README = {"page_findings": "/findings", "page_lab": "/labs/dynamics?simulate=yes"}
+_DOCUMENT = {"page_findings": "/findings", "page_lab": "/labs/dynamics?simulate=yes"}
 _VIEWS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "phone-dark": ("dark", 390)}
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     with serving(arguments.folder) as (url, site), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         if arguments.all is None:
-            for name, path in _README.items():
+            for name, path in _DOCUMENT.items():
                 shoot(browser, url + path, IMAGES / f"{name}.png", theme="light", width=1280, whole=False)
         else:
             for address in dict.fromkeys(address for page in site.pages for address in page.exported(site)):

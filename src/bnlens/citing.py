@@ -29,7 +29,7 @@ def cite(*used: str | Claim | Report | Sequence[str | Claim | Report]) -> Citati
             lower case of an id are the same.
 
     Returns:
-        A `bnlens.paper.Citation`: its ``repr`` is readable; ``to_bibtex()``, ``to_ris()``, ``to_endnote()`` and
+        A `bnlens.paper.Citation`. Its ``repr`` is readable; ``to_bibtex()``, ``to_ris()``, ``to_endnote()`` and
         ``to_csl()`` are for reference managers. Each work stands once, the paper first.
 
     Raises:

@@ -133,7 +133,7 @@ def test_a_small_computation_gives_finite_numbers_and_a_figure(claim_id: str) ->
     assert any(trace.error_y.array is not None for trace in figure.data)
     for trace in figure.data:
         assert trace.name
-        assert len(trace.y) >= 3
+        assert len(trace.y) >= (30 if trace.mode == "lines" else 3)  # a curve is none of a few points joined
         assert all(value is None or math.isfinite(value) for value in trace.y)
 
 

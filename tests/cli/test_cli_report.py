@@ -44,12 +44,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_table_page_and_file(tmp_path: Path) -> None:
-    code, out, _ = run("mlp", *FAST, "--html", str(tmp_path / "r.html"), "--save", str(tmp_path / "r.json"))
+    files = {option: str(tmp_path / f"r.{option}") for option in ("html", "png")} | {"save": str(tmp_path / "r.json")}
+    code, out, _ = run("mlp", *FAST, *(word for option, file in files.items() for word in (f"--{option}", file)))
     assert code == 0
     assert out.startswith("BN at M = 8 ")
     assert "bnlens report: MLP, 3 BN layers, 200 samples" in out
-    assert max(map(len, out.splitlines()[:-2])) <= 80
-    assert out.count("Written: ") == 2
+    assert max(map(len, out.splitlines()[:-3])) <= 80
+    assert out.count("Written: ") == 3
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert repr(bnlens.Report.load(tmp_path / "r.json")) in out
 
@@ -131,6 +133,7 @@ def test_as_many_samples_as_asked_for(tmp_path: Path) -> None:
         (["mlp", "--checkpoint", "none.pt"], ["none.pt"]),
         (["mlp", "--html", "{file}/r.html"], ["cannot write", "is a file"]),
         (["mlp", "--save", "."], ["is a folder"]),
+        (["mlp", "--png", "r.jpg"], ["--png r.jpg", ".png, .svg or .pdf"]),
         (["mlp", "--samples", "10"], ["10 images"]),
         (["mlp", "-M", "1"], ["--statistics-batch-size", "equal to 2"]),
         (["mlp", "--rounds", "0"], ["--rounds", "equal to 1"]),

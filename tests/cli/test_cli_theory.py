@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-import sys
+import re
 from functools import partial
 from pathlib import Path
 
@@ -146,7 +146,7 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
         ("dynamics --tau 0,nan", "--tau is '0,nan'; give numbers"),
         ("dynamics sgd --zeta 1", "--zeta is the coefficient of gamma-decay; leave it out for sgd"),
         ("dynamics -M 2", "batch_size=2 is not possible: BatchNorm needs a whole number of samples, 4 or more"),
-        ("dynamics --plot x.pdf", "--plot x.pdf ends in '.pdf'; give a file that ends in .html or .png"),
+        ("dynamics --plot x.gif", "--plot x.gif ends in '.gif'; give a file that ends in .html, .png, .svg or .pdf"),
         ("dynamics --plot x", "--plot x ends in 'nothing'; give a file"),
         ("dynamics other", "'other' is not one of"),
         ("generalization ridge", "ridge needs --decay"),
@@ -163,12 +163,28 @@ def test_mistakes_get_one_sentence(arguments: str, sentence: str) -> None:
     assert "Traceback" not in err
 
 
-def test_a_picture_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kaleido", None)  # as if it were not installed
+def test_a_picture_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = run("dynamics", "--plot", str(tmp_path / "curve.png"))
     assert code == 2
-    assert "needs the package kaleido; install bnlens[png], or give a file that ends in .html" in err
+    assert "needs matplotlib or kaleido to be drawn; install bnlens[png], or give a file that ends in .html" in err
+
+
+@pytest.mark.parametrize("ending", ["html", "png", "svg", "pdf"])
+def test_the_figure_has_many_points_where_the_table_has_few(ending: str, tmp_path: Path) -> None:
+    plot = tmp_path / f"rates.{ending}"
+    code, out, err = run("rates", "--learning-rate", "4,8,12,16,20", "--plot", str(plot))
+    assert (code, err, len(out.splitlines())) == (0, f"Written: {plot}\n", 1 + 3 * 5)
+    assert plot.stat().st_size > 10_000
+    if ending == "html":
+        page = plot.read_text()
+        assert page.count("Stationary overlap at norm 1, batches of 8, linear unit</") == 1  # the caption
+        drawn = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', page)[0])
+        curve = next(trace for trace in drawn["data"] if trace["name"] == "batch normalization")
+        # theory sheet B.2: the linear unit leaves R = 1 at 2 (M - 3) b / c = 40 / 3
+        leaves = max(x for x, y in zip(curve["x"], curve["y"], strict=True) if y > 1 - 1e-6)
+        assert leaves == pytest.approx(40 / 3)
+        assert len(curve["x"]) > 100
 
 
 def test_curves_need_no_torch() -> None:

@@ -11,7 +11,7 @@ from measure_twin import GROUP, Bench, bench
 from torch import Tensor, nn
 
 import bnlens
-from bnlens.measure._quadrature import enough_nodes, lobatto
+from bnlens.measure._quadrature import Residual, enough_nodes, lobatto
 
 
 def dense(b: Bench, groups: range, size: int = GROUP, nodes: int = 50) -> Tensor:
@@ -145,4 +145,17 @@ def test_nodes_are_added_where_they_are_needed(blocks: int, steepness: float, mo
 )
 def test_nodes_are_added_as_long_as_they_help(residuals: list[float], nodes: int) -> None:
     tried = dict(zip((3, 5, 7), residuals, strict=False))
-    assert enough_nodes(tried.__getitem__) == nodes
+    assert enough_nodes(lambda count: Residual(tried[count], mean=tried[count])) == nodes
+
+
+def test_a_residual_of_either_sign_needs_no_more_nodes() -> None:
+    """Gaps of 1 to 2 and residuals of 9%: alternating, they average out; of one sign they are a bias."""
+    gaps = np.linspace(1, 2, 24)
+    signs = np.resize([1.0, -1.0], 24)
+    found = []
+    for left in (0.09 * gaps * signs, 0.09 * gaps, 0.015 * gaps, 0.2 * gaps * signs):
+        found.append(Residual.of(24, left.sum(), (left**2).sum(), gaps.sum(), (gaps**2).sum()))
+    ratio, weights = found[0], gaps.mean()
+    assert ratio.mean == pytest.approx((0.09 * gaps * signs).mean() / weights)
+    assert ratio.stderr == pytest.approx((0.09 * gaps * signs).std(ddof=1) / 24**0.5 / weights)
+    assert [residual.is_small for residual in found] == [True, False, True, False]

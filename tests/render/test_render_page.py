@@ -1,3 +1,5 @@
+import base64
+import gzip
 import json
 import math
 import re
@@ -9,6 +11,7 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plotly.subplots import make_subplots
 
 from bnlens import render
 
@@ -76,7 +79,11 @@ def test_page_is_whole_and_loads_nothing() -> None:
 
 def test_plotly_is_embedded_once_and_only_for_figures() -> None:
     figures = render.figure(a_figure(), caption="One") + render.figure(a_figure(), caption="Two")
-    assert len(Reader(render.page("t", figures)).all("script")) == 2 + 2
+    page = render.page("t", figures)
+    assert len(Reader(page).all("script")) == 2 + 2
+    assert len(page) < 600_000
+    [packed] = [text for text in Reader(page).text("script") if text.startswith("H4sI")]
+    assert "window.Plotly = Plotly" in gzip.decompress(base64.b64decode(packed)).decode()
     assert Reader(render.page("t", render.paragraph("No figure."))).all("script") == []
 
 
@@ -97,12 +104,70 @@ def test_figure_without_a_template_gets_the_look_and_is_not_changed() -> None:
     assert fig.to_json() == before
 
 
-def test_logarithmic_axes_get_full_labels_unless_the_figure_has_its_own() -> None:
-    fig = render.new_figure(x="M", y="gap", xaxis_type="log", yaxis_type="log")
-    fig.update_xaxes(tickvals=[8, 16])
+def drawn_axes(fig: go.Figure) -> dict[str, Any]:
+    """The axes of a figure as a page draws it."""
     layout = json.loads(Reader(render.figure_html(fig)).text("script")[0])["layout"]
-    assert layout["xaxis"]["tickvals"] == [8, 16]
-    assert dict(zip(layout["yaxis"]["tickvals"], layout["yaxis"]["ticktext"], strict=True))[0.002] == "0.002"
+    return {name: axis for name, axis in layout.items() if re.fullmatch(r"[xy]axis\d*", name)}
+
+
+def test_logarithmic_axes_get_full_labels_unless_the_figure_has_its_own() -> None:
+    fig = render.new_figure(x="M", y="gap", xaxis_type="log", yaxis_type="log").add_scatter(x=[8, 16], y=[0.002, 3])
+    fig.update_xaxes(tickvals=[8, 16])
+    axes = drawn_axes(fig)
+    assert axes["xaxis"]["tickvals"] == [8, 16]
+    assert dict(zip(axes["yaxis"]["tickvals"], axes["yaxis"]["ticktext"], strict=True))[0.003] == "0.003"
+
+
+@given(st.floats(1e-9, 1e9), st.floats(0, 15))
+def test_a_logarithmic_axis_has_ticks_enough_and_not_too_many(low: float, decades: float) -> None:
+    high = low * 10**decades
+    fig = render.new_figure(x="x", y="y", yaxis_type="log").add_scatter(y=[low, high])
+    render.settle_log_axes(fig)
+    ticks = list(fig.layout.yaxis.tickvals)
+    assert ticks == sorted(set(ticks))
+    if high > 1.02 * low:
+        assert 5 <= sum(low <= tick <= high for tick in ticks) <= 16
+    assert ticks[0] < low <= high < ticks[-1]
+
+
+def test_an_axis_with_a_value_that_has_no_logarithm_is_linear() -> None:
+    fig = make_subplots(1, 2).update_yaxes(type="log")
+    fig.add_scatter(x=[1, 2], y=[0.5, -0.001], row=1, col=1)
+    fig.add_scatter(x=[1, 2], y=[0.5, 0.001], error_y={"array": [0.1, 0.01]}, row=1, col=2)
+    fig.add_scatter(x=[1, 2], y=[-1, 0.1], line={"width": 0}, row=1, col=2)  # the edge of a band
+    axes = drawn_axes(fig)
+    assert (axes["yaxis"]["type"], axes["yaxis2"]["type"]) == ("linear", "log")
+    assert "tickvals" not in axes["yaxis"]
+
+
+def test_panels_side_by_side_scroll_in_a_frame() -> None:
+    def frame(columns: int) -> tuple[bool, str | None]:
+        reader = Reader(render.figure_html(make_subplots(1, columns).add_scatter(y=[1, 2])))
+        divs = {attributes["class"]: attributes for attributes in reader.all("div")}
+        return "frame" in divs, divs["plot"]["style"]
+
+    assert frame(1) == (False, "height:420px")
+    assert frame(3) == (True, "height:420px;min-width:66rem")
+
+
+def test_a_trace_that_pages_cannot_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot draw traces of type heatmap; use bar, pie, scatter"):
+        render.figure_html(go.Figure(go.Heatmap(z=[[1]])))
+
+
+def test_a_dense_grid_has_the_values_and_steps_between_that_are_even() -> None:
+    grid = render.dense([4, 1, 2, 2], 100)
+    assert {1, 2, 4} < set(grid)
+    assert (grid[0], grid[-1], len(grid)) == (1, 4, 103)
+    assert np.allclose(np.diff(grid), [1 / 51] * 51 + [2 / 51] * 51)
+    assert (render.dense([3]), render.dense([])) == ([3.0], [])
+
+
+def test_a_curve_of_one_point_is_seen() -> None:
+    fig = render.new_figure(x="x", y="y")
+    render.add_line(fig, "many", [1, 2], [1, 2])
+    render.add_line(fig, "one", [1], [1])
+    assert [trace.mode for trace in fig.data] == ["lines", "lines+markers"]
 
 
 def test_table_merges_errors_aligns_numbers_and_escapes() -> None:

@@ -101,6 +101,12 @@ class Case:
         """Return the solution of the equations at the times."""
         return self.system().solve(self.times, **self.start)
 
+    def curve(self) -> Trajectory:
+        """Return the solution of the equations from the start to the last time, at times enough for a figure."""
+        from bnlens.render import dense
+
+        return self.system().solve(dense([0.0, *self.times]), **self.start)
+
     def as_gamma_decay(self) -> Case:
         """Return the paper's model of a case of BN."""
         return replace(self, kind="GammaDecay")

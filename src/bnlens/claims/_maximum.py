@@ -158,18 +158,16 @@ def _rate_of(case: common.Case, wanted: float) -> float:
 
 def figure_of(kinds: Sequence[str], results: Results) -> Figure:
     """Return a figure of the stationary R^2 over the learning rate at the smallest M, by way to train and unit."""
-    import numpy as np
-
-    from bnlens.render import PALETTE, new_figure
+    from bnlens.render import PALETTE, dense, new_figure
     from bnlens.theory.learning_rate import stationary_state
 
     M = SIZES[0]
     figure = new_figure(x=f"learning rate, M = {M}, norm frozen at 1", y="R², stationary", height=480)
-    rates = np.linspace(M - 1, 4 * M, 61)
     series = [(kind, unit) for kind in kinds for unit in common.UNITS]
     for (kind, unit), color in zip(series, PALETTE, strict=False):
         cases = cases_of(kind, unit)
-        systems = [replace(cases[0], learning_rate=float(rate)).system() for rate in rates]
+        rates = dense([M - 1.0, _exact(kind, unit, M), 4.0 * M], 60)
+        systems = [replace(cases[0], learning_rate=rate).system() for rate in rates]
         look = {"name": f"{common.NAMES[kind]}, {common.UNITS[unit]}", "color": color}
         common.draw_equations(figure, rates, [stationary_state(system).R ** 2 for system in systems], **look)
         squares = [square(case, results) for case in cases]

@@ -113,7 +113,8 @@ def _figure(results: Results) -> Figure:
     shown = [case for case in _CASES if case.unit == "relu" and case.learning_rate == 1 and case.batch_size < 32]
     for case, color in zip(shown, PALETTE, strict=False):
         result, look = common.result_of(case, results), {"name": common.NAMES[case.kind], "color": color}
-        common.draw_equations(figure, case.times, case.solve().R, **look)
+        path = case.curve()
+        common.draw_equations(figure, path.tau, path.R, **look)
         common.draw_simulated(figure, result["tau"], map(Estimate, result["R"], result["R_stderr"]), **look)
     return figure
 

@@ -133,13 +133,16 @@ def _judge(results: Results) -> Finding:
 
 def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
+    from bnlens.theory.learning_rate import stationary_state
 
+    between = np.geomspace(min(_SMALLER), _ZETA, 40).tolist()
     figure = new_figure(x="zeta", y="1 − R, stationary", xaxis_type="log", yaxis_type="log", height=480)
     for (unit, label), color in zip(common.UNITS.items(), cycle(PALETTE), strict=False):
-        points = [_settled(case, results) for case in _FITTED[unit]]
-        zetas, look = [point.case.zeta or 0.0 for point in points], {"name": label, "color": color}
-        common.draw_simulated(figure, zetas, [Estimate(point.lost, point.R.stderr) for point in points], **look)
-        common.draw_equations(figure, zetas, [1 - point.state.R for point in points], **look)
+        points, look = [_settled(case, results) for case in _FITTED[unit]], {"name": label, "color": color}
+        lost = [Estimate(point.lost, point.R.stderr) for point in points]
+        common.draw_simulated(figure, [_ZETA, *_SMALLER], lost, **look)
+        curve = [1 - stationary_state(_decay(unit, zeta).system()).R for zeta in between]
+        common.draw_equations(figure, between, curve, **look)
     return figure
 
 

@@ -115,7 +115,7 @@ def _figure(results: Results) -> Figure:
     figure = new_figure(x="tau = steps / N", y="effective learning rate η γ / L²", height=480)
     for kind, color in zip(_KINDS, PALETTE, strict=False):
         case = _CASES[(*_HEADLINE, kind)]
-        result, path = common.result_of(case, results), case.solve()
+        result, path = common.result_of(case, results), case.curve()
         look = {"name": common.NAMES[kind], "color": color}
         common.draw_equations(figure, path.tau, path.effective_learning_rate, **look)
         rates = [case.learning_rate * gamma / norm**2 for gamma, norm in zip(result["gamma"], result["L"], strict=True)]

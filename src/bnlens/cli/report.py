@@ -24,6 +24,7 @@ _FISHER = "Predict with the true Fisher matrix in that law, too."
 _GROUPS = "Another M to measure at, for predictions; may be repeated."
 _LOGITS = "Predict by rescaling the noise of the outputs, too."
 _MODEL = "A function that returns the model, as package.module:factory, or a built-in net: mlp, cnn, resnet."
+_PICTURE = "Write the figure of the gap over M, as .png, .svg or .pdf."
 _PRECISION = "Draw groups until the standard error of the network's gap is this part of it."
 _ROUNDS = "Make so many shuffles of the images instead, whatever the precision."
 _SAVE = "Write the report as JSON, for bnlens.Report.load."
@@ -73,6 +74,7 @@ def report_command(
     verbose: Annotated[bool, Option("--verbose", "-v", help=_VERBOSE)] = False,
     as_json: Annotated[bool, Option("--json", help="Print the report as JSON on standard output.")] = False,
     html: Annotated[Path | None, Option(metavar="FILE", help="Write a page with figures.", show_default=False)] = None,
+    png: Annotated[Path | None, Option(metavar="FILE", help=_PICTURE, show_default=False)] = None,
     save: Annotated[Path | None, Option(metavar="FILE", help=_SAVE, show_default=False)] = None,
 ) -> None:
     """Measure and predict how much BN regularises a network.
@@ -83,11 +85,14 @@ def report_command(
 
     from bnlens._files import check_writable
     from bnlens.measure import report
+    from bnlens.render import check_picture
     from bnlens.train import load_data, loader, ready_net
 
     for path in (html, save):
         if path is not None:
             check_writable(path)
+    if png is not None:
+        check_picture(png, option="--png")
     images = load_data(data, split=split.value, samples=samples, seed=seed)
     given, progress = _from_factory(model) if ":" in model else model, sys.stderr.isatty()
     network = ready_net(
@@ -115,8 +120,10 @@ def report_command(
         result.to_json(save)
     if html is not None:
         result.to_html(html)
+    if png is not None:
+        result.savefig(png)
     typer.echo(result.to_json() if as_json else result.table(verbose=verbose))
-    for path in (html, save):
+    for path in (html, png, save):
         if path is not None:
             typer.echo(f"Written: {path}", err=as_json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ class OutputFormat(str, Enum):
     json = "json"
 
 
-_PLOT = typer.Option(metavar="FILE", show_default=False, help="Write a figure, .html or .png.")
+_PLOT = typer.Option(metavar="FILE", show_default=False, help="Write a figure, .html, .png, .svg or .pdf.")
 _OUTPUT = (
     ("form", OutputFormat, typer.Option("--format", help="What to print on standard output."), OutputFormat.csv),
     ("plot", Path | None, _PLOT, None),
@@ -159,29 +158,20 @@ def _check_plot(path: Path | None) -> None:
     """Raise before anything is computed where a figure could not be written."""
     if path is None:
         return
-    if path.suffix not in (".html", ".png"):
-        raise UsageError(f"--plot {path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .html or .png")
-    if path.suffix == ".png" and importlib.util.find_spec("kaleido") is None:
-        instead = "install bnlens[png], or give a file that ends in .html"
-        raise UsageError(f"--plot {path} needs the package kaleido; {instead}")
-    check_writable(path)
+    if path.suffix == ".html":
+        check_writable(path)
+    else:
+        from bnlens.render import check_picture
+
+        check_picture(path, option="--plot", others=(".html",))
 
 
 def _write_plot(figure: Figure, path: Path, title: str, description: str) -> None:
-    """Write a figure as a page that works offline, or as a picture; raise where that cannot be made."""
+    """Write a figure as a page that works offline, or as a picture."""
     from bnlens import render
 
-    figure.update_layout(template=render.template())
     if path.suffix == ".html":
-        write_atomic(path, render.page(title, render.figure(figure, caption=description), description=description))
+        write_atomic(path, render.page(title, render.figure(figure, caption=description)))
     else:
-        render.label_log_axes(figure)
-        figure.update_layout(paper_bgcolor="white", title={"text": title, "y": 0.97}, margin_t=110)
-        try:
-            picture = figure.to_image("png", width=1000, height=560, scale=2)
-        except Exception as error:  # kaleido passes on whatever the browser says
-            cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            instead = "install a Chromium, or give a file that ends in .html"
-            raise UsageError(f"cannot draw {path} ({cause}); {instead}") from error
-        write_atomic(path, picture)
+        render.save_picture(figure, path, title=title)
     typer.echo(f"Written: {path}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
@@ -18,7 +19,7 @@ from bnlens.conversion._changes import change_class, new_state, replace_module, 
 from bnlens.conversion._classes import converted_class, original_class
 from bnlens.conversion._registry import Rule, find_rule, full_name, registered
 from bnlens.errors import ModelError, NeedsRuleError, NotYetConvertibleError
-from bnlens.nn import DialBatchNorm, set_statistics_batch_size
+from bnlens.nn import DialBatchNorm, set_statistics_batch_size, unwatch_rows, watch_rows
 
 __all__ = ["convert", "revert"]
 
@@ -61,6 +62,9 @@ def convert(
 
     Returns:
         ``model``; where a user's rule replaces the model itself, the replacement.
+
+    Warns:
+        UserWarning: in the first training pass, see `bnlens.nn.watch_rows`.
 
     Raises:
         UsageError: an argument cannot be used.
@@ -108,6 +112,8 @@ def convert(
     if not changes:
         raise _checks.nothing_to_convert(model, layers)
     _all_or_none(changes)
+    if statistics_batch_size is not None and math.inf > statistics_batch_size:
+        watch_rows(result)
     return result
 
 
@@ -153,6 +159,7 @@ def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module
     if not changes:
         raise ModelError(f"{type(model).__name__} has no bnlens layer to revert; nothing was converted in it")
     _all_or_none(changes)
+    unwatch_rows(result)
     return result
 
 

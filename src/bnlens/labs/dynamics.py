@@ -25,14 +25,14 @@ from bnlens.labs._parameters import (
     value_text,
 )
 from bnlens.labs._result import Headline, Result, Table, add_simulated, call, join, records, simulated_records
-from bnlens.render import PALETTE, add_line, new_figure, number
+from bnlens.render import PALETTE, add_line, dense, new_figure, number
 from bnlens.theory import dynamics, paper_zeta
 from bnlens.theory.dynamics import COLUMNS, System, Trajectory
 
 __all__ = ["LAB"]
 
-_POINTS = 81
-_TABLE_EVERY = 8  # eleven rows; simulated points lie on them
+_POINTS = 201
+_TABLE_EVERY = 20  # eleven rows; simulated points lie on them
 _MOST_WORK = 4e9  # size x steps x batch size x runs that a simulation may have
 _SHOWN = {"tau": "τ", "gamma": "γ", "R": "R", "L": "L", "generalization_error": "Generalization error"}
 _HEADINGS = {
@@ -112,6 +112,7 @@ def _tabulate(state: State, progress: Counter) -> Table:
     system = _KINDS[state["system"]](**_arguments(state))
     trajectory = system.solve(state["tau"], **_start(state))
     rows = _rows(trajectory, state, progress=progress)
+    curve = partial(system.solve, dense([0.0, *state["tau"]]), **_start(state))
     facts = {"system": state["system"], **_arguments(state), "zeta": getattr(system, "zeta", None)}
     facts |= _drawn(state) if state["simulate"] == "yes" else {}
     return Table(
@@ -119,7 +120,7 @@ def _tabulate(state: State, progress: Counter) -> Table:
         facts=facts,
         title=f"Learning dynamics: {state['system']}, {state['unit']} unit",
         words=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None),
-        draw=partial(_figure, trajectory, rows, state),
+        draw=lambda: _figure(curve(), rows, state),
     )
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bnlens.labs._lab import Example, Lab, State, Step
 from bnlens.labs._parameters import Choice, Real, Whole, simulation, sizes
 from bnlens.labs._result import Headline, Result, add_curve, add_simulated, call
@@ -14,6 +16,7 @@ from bnlens.theory import GapLaw, gap_law, linear_gap, mean_std
 
 __all__ = ["LAB"]
 
+_POINTS = 100
 _SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SIMULATED = (8, 16, 32, 64, 128, 256)
 _TEACHER = 0.8  # R of the linear unit's default teacher, sheet A.4
@@ -62,7 +65,7 @@ def _compute(state: State) -> Result:
     unit = LAB.label("unit", state)
     unit = unit if unit.startswith("ReLU") else unit[0].lower() + unit[1:]
     return Result(
-        figure=_figure(rows, state),
+        figure=_figure(law, rows, state),
         caption=(
             f"Gap over the statistics batch size: {unit}, {LAB.label('distribution', state)} pre-activation, "
             f"γ = {number(state['gamma'])}, β = {number(state['beta'])}."
@@ -101,14 +104,18 @@ def _simulated(state: State, size: int) -> dict[str, float]:
     return found
 
 
-def _figure(rows: Sequence[Mapping[str, Any]], state: State) -> Any:
+def _figure(law: GapLaw, rows: Sequence[Mapping[str, Any]], state: State) -> Any:
     times = state["show"] == "coefficient"
     figure = new_figure(x="statistics batch size M", y="M × gap (nats)" if times else "gap (nats per sample)")
-    scaled = [{k: v * (row["M"] if times and k != "M" else 1) for k, v in row.items()} for row in rows]
     M = [row["M"] for row in rows]
+    smooth = [_row(law, state, size) for size in sorted({round(size) for size in np.geomspace(M[0], M[-1], _POINTS)})]
+    curves, scaled = (
+        [{k: v * (row["M"] if times and k != "M" else 1) for k, v in row.items()} for row in some]
+        for some in (smooth, rows)
+    )
     for name, (label, color, dash) in _LINES.items():
-        if name in rows[0]:
-            add_curve(figure, label, scaled, "M", name, color=color, dash=dash)
+        if name in curves[0]:
+            add_curve(figure, label, curves, "M", name, color=color, dash=dash)
     for kind, symbol in _SYMBOLS.items():
         add_simulated(figure, f"{kind} batch, simulated", scaled, "M", kind, color=_LINES[kind][1], symbol=symbol)
     edges = [math.log10(M[0] / 1.1), math.log10(M[-1] * 1.1)]

@@ -16,20 +16,20 @@ from bnlens.labs._result import (
     Headline,
     Result,
     Table,
-    add_curve,
     add_simulated,
     call,
     join,
     records,
     simulated_records,
 )
-from bnlens.render import PALETTE, new_figure, number
+from bnlens.render import PALETTE, add_line, dense, new_figure, number
 from bnlens.theory import generalization as theory
 from bnlens.theory import paper_zeta
 from bnlens.theory.generalization import Estimator, LearningCurve, learning_curve
 
 __all__ = ["LAB"]
 
+_BETWEEN = 120  # points of a curve between those of the table
 _SIMULATED = (0.5, 0.8, 1.25, 1.5, 2.0, 3.0, 4.0)
 _COLUMNS = ("error", "noisy_error", "training_error", "overlap", "norm", "cosine")
 _DRAWN = ("error", "overlap", "norm", "training_error")
@@ -123,12 +123,15 @@ def _tabulate(state: State, progress: Counter) -> Table:
 
 
 def _figure(curve: LearningCurve, rows: Sequence[Mapping[str, Any]], state: State) -> Any:
+    """Return the curve through the loads of ``curve``, least squares beside it if rows have it, and what was simulated."""
     figure = new_figure(x="load α = P/N", y="generalization error", yaxis_type="log", height=440)
-    series = [("error", curve.estimator.title, PALETTE[0], "dash" if curve.status == "approximate" else "solid")]
+    loads = dense(curve.alpha, _BETWEEN)
+    smooth = learning_curve(curve.estimator, loads)
+    dash = "dash" if curve.status == "approximate" else "solid"
+    add_line(figure, curve.estimator.title, loads, smooth.error, color=PALETTE[0], dash=dash)
     if "least_squares" in rows[0]:
-        series.append(("least_squares", "least squares", PALETTE[4], "dot"))
-    for name, label, color, dash in series:
-        add_curve(figure, label, rows, "alpha", name, color=color, dash=dash)
+        plain = learning_curve(theory.LeastSquares(label_noise=state["label_noise"]), loads)
+        add_line(figure, "least squares", loads, plain.error, color=PALETTE[4], dash="dot")
     add_simulated(figure, f"simulated, N = {state['dimension']}", rows, "alpha", "error", color=PALETTE[1])
     if not isinstance(state["alpha"], list):
         figure.add_vline(x=state["alpha"], line={"color": PALETTE[4], "width": 1, "dash": "dot"})

@@ -9,7 +9,7 @@ from bnlens.errors import StoreError, UsageError
 from bnlens.labs._lab import IncompleteError, Lab, State, Step
 from bnlens.labs._parameters import Choice, Reference, Whole
 from bnlens.labs._result import Headline, Result
-from bnlens.render import PALETTE, add_points, number
+from bnlens.render import number
 
 if TYPE_CHECKING:
     from bnlens.measure import Prediction, Report
@@ -81,12 +81,11 @@ def _result(report: Report, state: State) -> Result:
     measured = report.network.gaps.measured[nearest]
     rows = _rows(report, prediction, nearest)
     network, loss = prediction.network, report.network.population_loss
-    unit, figure, point = "nats per sample", report.plot(), ([size], [network.value], [network.stderr])
-    add_points(figure, f"at M = {size}", *point, color=PALETTE[1], symbol="x", size=11)
+    unit = "nats per sample"
     sources = ", ".join(map(str, prediction.sizes))
     origin = f"predicted from groups of {sources} samples" if sources else "the paper's value"
     return Result(
-        figure=figure,
+        figure=report.predict([size], kind=kind).plot(),
         caption=(
             f"{report.model}: the gap of all {len(report.layers)} BN layers together. Points: measured, with standard errors. "
             f"Cross: at M = {size}, {origin}."

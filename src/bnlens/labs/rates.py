@@ -14,7 +14,7 @@ from bnlens._progress import Counter
 from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
 from bnlens.labs._parameters import BATCH_SIZE, RUNS, UNIT, Option, Real, Whole, simulation, sizes, value_text
 from bnlens.labs._result import Headline, Result, Table, add_curve, add_simulated, call, simulated_records
-from bnlens.render import PALETTE, new_figure, number
+from bnlens.render import PALETTE, dense, new_figure, number
 from bnlens.theory.dynamics import BatchNorm, System, WeightNorm
 from bnlens.theory.learning_rate import (
     effective_learning_rate,
@@ -27,6 +27,7 @@ from bnlens.theory.learning_rate import (
 __all__ = ["LAB"]
 
 _POINTS = 17
+_BETWEEN = 100  # points of a curve between those of the table
 _SIMULATED_EVERY = 4
 _START = 0.9  # overlap from which a simulated student settles
 _MODELS = {
@@ -150,11 +151,16 @@ def _tabulate(state: State, progress: Counter) -> Table:
 
 
 def _figure(ends: Sequence[Row], largest: Mapping[str, float], state: State) -> Any:
+    """Return the curves through where training ends, with their kinks at the largest rates, and what was simulated."""
     figure = new_figure(x="learning rate η", y="stationary overlap R", height=440)
+    rates = [row["learning_rate"] for row in ends]
+    kinks = [rate for rate in largest.values() if min(rates) < rate < max(rates)]
+    curves = _ends({**state, "simulate": "no"}, dense([*rates, *kinks], _BETWEEN), ())
     lines: list[dict[str, Any]] = []  # all at once: add_vline takes ten times as long
     for (name, (label, dash, symbol)), color in zip(_MODELS.items(), PALETTE, strict=False):
         mine = [row for row in ends if row["system"] == name]
-        add_curve(figure, label, mine, "learning_rate", "R", color=color, dash=dash)
+        curve = [row for row in curves if row["system"] == name]
+        add_curve(figure, label, curve, "learning_rate", "R", color=color, dash=dash)
         add_simulated(figure, f"{label}, N = {state['size']}", mine, "learning_rate", "R", color=color, symbol=symbol)
         if math.isfinite(largest[name]):
             at, line = largest[name], {"color": color, "width": 1, "dash": dash}

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
-
-import plotly.graph_objects as go
 
 from bnlens import render
 from bnlens._plain import csv_text
 from bnlens.measure._answer import answer, command, warnings_first
-from bnlens.measure._estimate import Estimate
+from bnlens.measure._figures import gap_by_layer, gap_by_size, share_by_layer
 from bnlens.measure._frame import gap_columns, report_frame
-from bnlens.measure._results import NETWORK, Gaps, Kind, Note, ReportData
+from bnlens.measure._results import NETWORK, Note, ReportData
 from bnlens.measure._serial import to_json
 from bnlens.measure._text import provenance
-from bnlens.render import ROLES
 
-__all__ = ["gap_by_layer", "gap_by_size", "report_fragment", "report_page", "share_by_layer"]
+__all__ = ["report_fragment", "report_page"]
 
-_PREDICTIONS: tuple[tuple[Kind, str, str], ...] = (
-    ("curve", "predicted", "predicted"),
-    ("logits", "predicted from logits", "logits"),
-    ("first_order", "first order", "first order"),
-    ("fisher", "first order, Fisher", "fisher"),
-    ("two_term", "two-term (paper)", "paper"),
-)
-_LOOKS = {
-    **ROLES,
-    "logits": {"color": render.PALETTE[4], "symbol": "star", "dash": "dashdot"},
-    "first order": {"color": render.PALETTE[3], "symbol": "triangle-down", "dash": "longdash"},
-    "fisher": {"color": render.PALETTE[2], "symbol": "triangle-up", "dash": "dot"},
-}
-_SIZES = [
-    {"color": color, "symbol": symbol}
-    for color, symbol in zip(render.PALETTE, ("circle", "square", "diamond"), strict=False)
-]
-_GAP = "gap (nats per sample)"
 _LEAD = (
     "Gap: the mean loss with the batch statistics of groups of M samples less the mean loss with population statistics, "
     "at fixed weights. It is what batch normalization adds to the training loss as a regulariser."
@@ -79,104 +57,6 @@ def report_fragment(report: ReportData) -> str:
         *([_notes(explained)] if explained else []),
     ]
     return "\n".join(['<div class="bnlens">', *parts, "</div>"])
-
-
-def gap_by_size(gaps: Gaps, predictions: Mapping[int, Estimate] | None = None, name: str = "") -> go.Figure:
-    """Return the gap over M: points measured, the curve with two standard errors, other laws, and ``predictions`` named.
-
-    The axis of the gap is logarithmic, but linear where one of them is not above zero.
-    """
-    measured = {**gaps.measured, **gaps.others}
-    marked = predictions or {}
-    axis = "log" if all(gap.value > 0 for gap in (*measured.values(), *marked.values())) else "linear"
-    figure = render.new_figure(x="statistics batch size M", y=_GAP, xaxis_type="log", yaxis_type=axis)
-    lowest, highest = min(*measured, *marked, gaps.source) / 2, max(*measured, *marked, gaps.source) * 2
-    steps = sorted({round(lowest * (highest / lowest) ** (step / 60)) for step in range(61)})
-    grid = [size for size in steps if 2 <= size < gaps.population]
-    if gaps.kind == "curve":
-        _add_curve(figure, gaps, [size for size in grid if size not in measured])  # where it would leave that size out
-    for kind, label, role in _PREDICTIONS[1:]:
-        values = [gaps.predicted(size, kind, population=gaps.population) for size in grid]
-        present = [(size, value.value) for size, value in zip(grid, values, strict=True) if value is not None]
-        if present:
-            line = {key: _LOOKS[role][key] for key in ("color", "dash")}
-            x, y = zip(*present, strict=True)
-            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=label, line=line))
-    sizes = sorted(gaps.measured)
-    if gaps.others:
-        look = {**_LOOKS["measured"], "symbol": _LOOKS["measured"]["symbol"] + "-open"}
-        figure.add_trace(
-            _points(sorted(gaps.others), [v for _, v in sorted(gaps.others.items())], "for predictions", look)
-        )
-    figure.add_trace(_points(sizes, [gaps.measured[size] for size in sizes], "measured", _LOOKS["measured"]))
-    if marked:
-        look = {"color": _LOOKS["predicted"]["color"], "symbol": "x"}
-        figure.add_trace(_points(list(marked), list(marked.values()), name, look))
-    figure.update_xaxes(tickvals=[2**power for power in range(1, 14)])
-    return figure
-
-
-def _add_curve(figure: go.Figure, gaps: Gaps, grid: Sequence[int]) -> None:
-    points = [gaps.curve(size, population=gaps.population) for size in grid]
-    found = [(size, point.gap) for size, point in zip(grid, points, strict=True) if point is not None]
-    x, values = [size for size, _ in found], [gap for _, gap in found]
-    color = _LOOKS["predicted"]["color"]
-    low = [gap.value - 2 * gap.stderr for gap in values]
-    is_log = figure.layout.yaxis.type == "log"
-    positive = [value if value > 0 or not is_log else None for value in low]  # what has a place on the axis
-    high = [gap.value + 2 * gap.stderr for gap in values]
-    edge: dict[str, Any] = {
-        "mode": "lines",
-        "line": {"width": 0, "color": color},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-    figure.add_trace(
-        go.Scatter(x=x, y=[min(filter(None, positive), default=None) if v is None else v for v in positive], **edge)
-    )
-    figure.add_trace(go.Scatter(x=x, y=high, fill="tonexty", **edge))
-    line = {"color": color, "dash": _LOOKS["predicted"]["dash"]}
-    figure.add_trace(go.Scatter(x=x, y=[gap.value for gap in values], mode="lines", name="predicted", line=line))
-
-
-def share_by_layer(report: ReportData) -> go.Figure:
-    """Return each layer's share in per cent of the network's gap, at each measured M."""
-    figure = render.new_figure(x="layer", y="share of the gap (per cent)", scattermode="group", height=440)
-    for size, look in zip(report.statistics_batch_sizes, itertools.cycle(_SIZES), strict=False):
-        gap = report.network.gaps.measured[size].value
-        named = [
-            (layer.name, layer.share[size] * (100 / gap)) for layer in report.layers if size in layer.share and gap
-        ]
-        figure.add_trace(_points([n for n, _ in named], [share for _, share in named], f"M = {size}", look))
-    figure.update_xaxes(type="category")
-    return figure
-
-
-def gap_by_layer(report: ReportData, size: int) -> go.Figure:
-    """Return the gap of each layer alone at one M, measured and predicted side by side."""
-    figure = render.new_figure(x="layer", y=_GAP, scattermode="group", height=440)
-    named = [(layer.name, layer.gaps) for layer in report.layers if layer.gaps is not None]
-    names = [name for name, _ in named]
-    measured = [gaps.measured[size] for _, gaps in named]
-    figure.add_trace(_points(names, measured, f"measured, M = {size}", _LOOKS["measured"]))
-    for kind, label, role in _PREDICTIONS:
-        values = [gaps.predicted(size, kind, population=gaps.population) for _, gaps in named]
-        present = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
-        if present:
-            figure.add_trace(_points([n for n, _ in present], [v for _, v in present], label, _LOOKS[role]))
-    figure.update_xaxes(type="category")
-    return figure
-
-
-def _points(x: Sequence[Any], estimates: Sequence[Estimate], name: str, look: Mapping[str, Any]) -> go.Scatter:
-    return go.Scatter(
-        x=x,
-        y=[estimate.value for estimate in estimates],
-        error_y={"array": [estimate.stderr for estimate in estimates]},
-        mode="markers",
-        name=name,
-        marker={"color": look["color"], "symbol": look["symbol"]},
-    )
 
 
 def _network(report: ReportData) -> str:
@@ -229,7 +109,8 @@ def _alone(report: ReportData) -> str:
 def _gap_table(report: ReportData, *, network: bool) -> str:
     """Return the gaps of the network or of the layers alone, in the columns that have a value."""
     rows = _gap_rows(report, network=network)
-    columns = {key: text for key, text in _GAP_HEADINGS.items() if any(row.get(key) is not None for row in rows)}
+    headings = {key: text for key, text in _GAP_HEADINGS.items() if key != "layer" or not network}
+    columns = {key: text for key, text in headings.items() if any(row.get(key) is not None for row in rows)}
     caption = f"{'Whole network' if network else 'Layers alone'}, nats per sample"
     return str(render.table(rows, caption=caption, columns=columns))
 

@@ -121,6 +121,8 @@ _OF_NETWORK = {
     "mask= to report and recalibrate, and leave padding out in training (bnlens.masked)",
     "streamed": "the samples were read again for each pass, and groups drawn from {} of the {} at a time, in the loader's "
     "order: if that is sorted by class or source, shuffle the loader, or hold the samples (hold=True)",
+    "rows": "BN layers have {0} rows per sample, {1}, as leaving a sample out of a batch shows (samples_of= says so without "
+    "that): groups here are of whole samples, while M of a bnlens layer counts rows in training{2}",
     "coupled loss": "the loss couples the samples of a batch, so that each gap is that of whole batches of {} samples, the "
     "loader's size, normalised in groups of M: in batches of another size the loss is another one, and so is its gap",
     "stochastic forward": "two passes over the same samples in eval mode differ, in the losses by {} nats (rms over samples; "

@@ -16,6 +16,7 @@ from bnlens.measure._padding import STALE_MEAN, STALE_STD
 from bnlens.measure._pool import Pool
 from bnlens.measure._repeat import Place, Repeat
 from bnlens.measure._results import Gaps, LayerResult, NetworkResult, Note, listed
+from bnlens.measure._rows import Interleaved, SampleRows
 from bnlens.measure._running import call_path
 from bnlens.measure._setting_notes import has_initial_statistics
 from bnlens.measure._stream import StreamedPool
@@ -30,6 +31,7 @@ __all__ = [
     "pool_notes",
     "repeat_notes",
     "result_notes",
+    "row_notes",
     "told_padding",
 ]
 
@@ -41,6 +43,15 @@ def pool_notes(pool: Pool, batch_size: int) -> Iterator[Note]:
     """Yield notes on how groups are drawn."""
     if isinstance(pool, StreamedPool) and (buffered := pool.buffered(batch_size)) < pool.own:
         yield of_network("streamed", buffered, pool.own)
+
+
+def row_notes(rows: SampleRows) -> Iterator[Note]:
+    """Yield a note on rows whose samples were found, not given."""
+    if isinstance(rows.samples_of, Interleaved):
+        yield of_network("rows", rows.samples_of.rows, "as in (rows, samples)", "")
+    elif isinstance(rows.samples_of, int):
+        samples = f" unless in bnlens.groups(model, samples_of={rows.samples_of})"
+        yield of_network("rows", rows.samples_of, "one after the other", samples)
 
 
 def loss_notes(mismatch: bool, coupled: int | None) -> Iterator[Note]:

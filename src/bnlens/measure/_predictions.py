@@ -116,7 +116,7 @@ class Predictions(Sequence[Prediction]):
 
     def plot(self) -> Figure:
         """Return a Plotly figure: the network's measured gaps, the curve with its band, and these predictions."""
-        from bnlens.measure._html import gap_by_size
+        from bnlens.measure._figures import gap_by_size
 
         assert self.gaps is not None  # noqa: S101 - `predict` gives them
         name = "predicted, fresh samples" if self.population is None else f"predicted, {self.population:,} samples"

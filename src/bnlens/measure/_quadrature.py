@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from numpy.polynomial.legendre import Legendre
 
-__all__ = ["enough_nodes", "lobatto"]
+__all__ = ["Residual", "enough_nodes", "lobatto"]
 
 _FEWEST, _MOST = 3, 7
-_RESIDUAL = 0.02
+_SMALL, _LARGE = 0.02, 0.1
+_BIAS = 0.05
 _GAIN = 0.85  # two nodes more have to bring the residual below this part of what it was; next to kinks they may not
 
 
@@ -30,16 +33,44 @@ def lobatto(count: int) -> tuple[tuple[float, float], ...]:
     return tuple(((1 + x) / 2, weight / 2) for x, weight in zip(nodes, weights, strict=True))
 
 
-def enough_nodes(residual: Callable[[int], float]) -> int:
-    """Return how many nodes to use: more while they help and the residual is above 2%.
+@dataclass(frozen=True)
+class Residual:
+    """The gap less the sum of the shares, over some groups.
 
-    Args:
-        residual: from a number of nodes to the rms of gap less sum of shares, over the rms of the gap, of some groups.
+    Attributes:
+        rms: over that of the gap.
+        mean: over the mean gap.
+        stderr: of ``mean``.
     """
+
+    rms: float
+    mean: float = 0.0
+    stderr: float = 0.0
+
+    @classmethod
+    def of(cls, count: int, left: float, left_squares: float, gap: float, gap_squares: float) -> Residual:
+        """Return it from sums over ``count`` groups."""
+        if not gap or not gap_squares:
+            return cls(0.0)
+        spread = math.sqrt(max(0.0, left_squares - left**2 / count) * count / max(1, count - 1))
+        return cls(math.sqrt(left_squares / gap_squares), left / gap, spread / abs(gap))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether no more nodes are needed: below 2%, or below 10% where its mean is surely, by two standard errors, below 5%.
+
+        Next to kinks the residual of a group has either sign. It then averages out over the groups of a report, each of which
+        costs as many passes as there are nodes.
+        """
+        return self.rms <= _SMALL or (self.rms <= _LARGE and abs(self.mean) + 2 * self.stderr <= _BIAS)
+
+
+def enough_nodes(residual: Callable[[int], Residual]) -> int:
+    """Return how many nodes to use: more while they help and the residual is not small, from that of a number of nodes."""
     count, found = _FEWEST, residual(_FEWEST)
-    while found > _RESIDUAL and count < _MOST:
+    while not found.is_small and count < _MOST:
         better = residual(count + 2)
-        if not better < _GAIN * found:
+        if not better.rms < _GAIN * found.rms:
             break
         count, found = count + 2, better
     return count

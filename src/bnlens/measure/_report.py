@@ -163,12 +163,28 @@ class Report(ReportData):
         Raises:
             UsageError: there is no such layer, or its gaps were not asked for.
         """
-        from bnlens.measure._html import gap_by_size
+        from bnlens.measure._figures import gap_by_size
 
         gaps = self[NETWORK if layer is None else layer].gaps
         if gaps is None:
             raise UsageError(f"the report has no gaps of layer {layer!r}; make one with alone=True")
         return gap_by_size(gaps)
+
+    def savefig(self, path: str | os.PathLike[str], layer: str | None = None) -> None:
+        """Write the figure of `plot` as a picture, with matplotlib or kaleido, whichever is installed.
+
+        Args:
+            path: of the file; .png, .svg or .pdf says the format.
+            layer: name of a layer; None for the whole network.
+
+        Raises:
+            UsageError: as `plot`; the suffix is another one; or neither package is there, or kaleido finds no browser.
+            StoreError: ``path`` cannot be written.
+        """
+        from bnlens import render
+
+        name = f"Batch normalization in {self.model}" + ("" if layer is None else f", {layer}")
+        render.save_picture(self.plot(layer), path, title=name)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the report as one self-contained HTML file with figures, which works offline; also written to ``path``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -16,7 +17,16 @@ from bnlens.measure._pool import Batch, Pool
 from bnlens.measure._ranks import agreeing, gather
 from bnlens.measure._valid import counting, valid_now
 
-__all__ = ["Average", "SampleRows", "SamplesOf", "check_samples_of", "owners", "pixel_mean"]
+__all__ = [
+    "Average",
+    "Interleaved",
+    "SampleRows",
+    "SamplesOf",
+    "UnknownRowsError",
+    "check_samples_of",
+    "owners",
+    "pixel_mean",
+]
 
 SamplesOf: TypeAlias = int | Tensor | Callable[[Any], Tensor]
 """Rows per sample, offsets of all samples' rows, or a function from a batch to the sample of each row; see `bnlens.report`."""
@@ -25,6 +35,17 @@ Average: TypeAlias = Callable[[Tensor], Tensor]
 """From values of each row and pixel, (rows, C, pixels), to those of each sample, (N, C)."""
 
 _INTEGERS = (torch.int64, torch.int32)
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Of a batch of N samples, row r is of sample r mod N, as in (time, samples); ``rows`` is how many each sample has."""
+
+    rows: int
+
+
+class UnknownRowsError(ModelError):
+    """A layer has not one row per sample, and nothing says whose they are."""
 
 
 def check_samples_of(samples_of: Any, hold: bool) -> None:
@@ -69,20 +90,21 @@ class SampleRows:
     given the rows sample by sample, (rows, C, ...), and finds ``counts`` set.
 
     Args:
-        samples_of: see `bnlens.report`; None: each row is a sample.
+        samples_of: see `bnlens.report`, or `Interleaved`; None: each row is a sample.
         pool: the samples, of which offsets tell.
 
     Attributes:
+        samples_of: as given.
         counts: rows of each sample in the input of the BN call at hand, (N,), on the CPU; None where each has one.
 
     Raises:
         DataError: offsets are of another number of samples.
     """
 
-    def __init__(self, samples_of: SamplesOf | None = None, pool: Pool | None = None) -> None:
+    def __init__(self, samples_of: SamplesOf | Interleaved | None = None, pool: Pool | None = None) -> None:
         self.counts: Tensor | None = None
         self.folded = samples_of is not None
-        self._samples_of = samples_of
+        self.samples_of = samples_of
         self._by_sample: dict[str, bool] = {}  # of calls, whether they have one row for each sample
         self._offsets = torch.zeros(0, dtype=torch.int64)
         if isinstance(samples_of, Tensor) and pool is not None:
@@ -100,14 +122,16 @@ class SampleRows:
         Raises:
             ModelError: a function gives something else.
         """
-        if self._samples_of is None:
+        if self.samples_of is None:
             return None
-        if isinstance(self._samples_of, Tensor):
+        if isinstance(self.samples_of, Tensor):
             assert batch.indices is not None  # noqa: S101 - check_samples_of
             return owners(self._offsets[batch.indices], torch.device("cpu"))
-        if not callable(self._samples_of):
-            return torch.arange(batch.size).repeat_interleave(int(self._samples_of))
-        found = self._samples_of(batch.data)
+        if isinstance(self.samples_of, Interleaved):
+            return torch.arange(batch.size).repeat(self.samples_of.rows)
+        if not callable(self.samples_of):
+            return torch.arange(batch.size).repeat_interleave(int(self.samples_of))
+        found = self.samples_of(batch.data)
         if not isinstance(found, Tensor) or found.ndim != 1 or found.dtype not in _INTEGERS:
             given = (
                 f"{found.dtype} of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
@@ -126,7 +150,8 @@ class SampleRows:
         """Return a handler for inputs as the model makes them, of a batch of ``size`` samples; see `whose`.
 
         Raises:
-            ModelError: an input has neither one row per sample nor those that ``whose`` tells of.
+            ModelError: an input has neither one row per sample nor those that ``whose`` tells of (`UnknownRowsError`, if it
+                tells of none).
         """
         owner = torch.arange(size) if whose is None else whose
         rows, counts = len(owner), torch.bincount(owner, minlength=size)
@@ -135,7 +160,7 @@ class SampleRows:
 
         def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
             if len(h) not in (size, rows):
-                raise ModelError(_refusal(name, len(h), size, whose))
+                raise (UnknownRowsError if whose is None else ModelError)(_refusal(name, len(h), size, whose))
             self.counts = None
             if plain or self._has_samples(name, len(h), size, rows):
                 return handler(name, h, gamma, beta, eps)

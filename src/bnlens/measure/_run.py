@@ -44,6 +44,7 @@ from bnlens.measure._notes import (
     pool_notes,
     repeat_notes,
     result_notes,
+    row_notes,
     told_padding,
 )
 from bnlens.measure._padding import find_padding
@@ -262,6 +263,7 @@ def report(
         if mask is None and any(note.kind == "stale statistics" for note in about_results):
             about_results = told_padding(about_results, find_padding(replace(probe, pool=pool), active))
     notes += pool_notes(pool, probe.batch_size)
+    notes += row_notes(probe.rows) if samples_of is None else ()
     coupled = pool.batch_size if couples else None
     notes += loss_notes(any(gather(loss.mismatch)), coupled)
     notes += gradient_notes([name for name, call in data.calls.items() if not call.reached])

@@ -15,7 +15,7 @@ from bnlens.measure._nodes import CallGradients, Node, Watch, node, standardise
 from bnlens.measure._pool import Batch, even
 from bnlens.measure._population import Populations, population_handler
 from bnlens.measure._probe import Probe
-from bnlens.measure._quadrature import enough_nodes, lobatto
+from bnlens.measure._quadrature import Residual, enough_nodes, lobatto
 from bnlens.measure._ranks import gather
 
 __all__ = ["Groups", "LawGroups", "Sampler", "ZeroNode"]
@@ -205,14 +205,13 @@ class Sampler:
             The groups, with shares by these nodes, and the numbers of their batches.
         """
         fits = [(batch, zero, self._line(batch, size, zero)) for batch, zero in passes if batch.size >= size]
-        gap = _over_ranks(float(line.gaps.square().sum()) for _, _, line in fits)
+        gaps = [line.gaps for _, _, line in fits]
         shares: dict[int, list[Tensor]] = {}
 
-        def residual(nodes: int) -> float:
+        def residual(nodes: int) -> Residual:
             shares[nodes] = [self._shares(line, size, nodes) for _, _, line in fits]
-            left = (line.gaps - found.sum(1) for (_, _, line), found in zip(fits, shares[nodes], strict=True))
-            rest = _over_ranks(float(part.square().sum()) for part in left)
-            return math.sqrt(rest / gap) if gap else 0.0
+            left = [gap - found.sum(1) for gap, found in zip(gaps, shares[nodes], strict=True)]
+            return Residual.of(int(_over_ranks(map(len, gaps))), *_sums(left), *_sums(gaps))
 
         self.nodes[size] = enough_nodes(residual)
         found = zip(fits, shares[self.nodes[size]], strict=True)
@@ -265,6 +264,12 @@ class Sampler:
 
 def _over_ranks(terms: Iterable[float]) -> float:
     return math.fsum(gather(math.fsum(terms)))
+
+
+def _sums(parts: Iterable[Tensor]) -> tuple[float, float]:
+    """Return the sum and that of the squares, over all ranks."""
+    parts = list(parts)
+    return _over_ranks(float(part.sum()) for part in parts), _over_ranks(float(part.square().sum()) for part in parts)
 
 
 def _work(gradients: Mapping[str, CallGradients], record: Mapping[str, Perturbation], size: int) -> Tensor:

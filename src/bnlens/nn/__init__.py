@@ -8,6 +8,7 @@ the ghost or virtual batch size.
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._controls import freeze, set_statistics_batch_size, unfreeze
 from bnlens.nn._curvature import CurvaturePenalty
+from bnlens.nn._folded_rows import unwatch_rows, watch_rows
 from bnlens.nn._gamma_decay import GammaDecay
 from bnlens.nn._layers import (
     BatchNorm1d,
@@ -52,6 +53,8 @@ __all__ = [
     "stream",
     "unfreeze",
     "untracked",
+    "unwatch_rows",
     "use_partial_noise",
+    "watch_rows",
     "window_state",
 ]

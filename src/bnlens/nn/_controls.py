@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
+from bnlens.nn._folded_rows import watch_rows
 from bnlens.nn._ranks import check_sync
 from bnlens.nn._regime import Regime, check_regime
 from bnlens.nn._window import matching_window
@@ -49,7 +50,8 @@ def set_statistics_batch_size(
         UsageError: a value is none of these, or the model has no bnlens layer.
 
     Warns:
-        UserWarning: ``device_batch_size`` is below M / 4.
+        UserWarning: ``device_batch_size`` is below M / 4; later, in the first training pass, if layers have several rows for
+            each sample that the model is given.
 
     Example:
         >>> import bnlens.nn
@@ -82,6 +84,8 @@ def set_statistics_batch_size(
             layer.sync = sync
         if device_batch_size is not None and M is not None:
             layer.announce_batch(int(device_batch_size), M)
+    if M is not None and math.inf > M:
+        watch_rows(model)
     return len(layers)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnlens.render._figure import add_line, add_points, figure, figure_html, label_log_axes
+from bnlens.render._axes import dense, settle_log_axes
+from bnlens.render._figure import add_line, add_points, figure, figure_html
 from bnlens.render._look import PALETTE, ROLES, new_figure, template
 from bnlens.render._number import number
 from bnlens.render._page import page
+from bnlens.render._picture import check_picture, save_picture
 from bnlens.render._table import table
 from bnlens.render._text import Html, Tone, badge, definitions, download, escape, paragraph, section
 
@@ -26,17 +28,20 @@ __all__ = [
     "add_line",
     "add_points",
     "badge",
+    "check_picture",
     "definitions",
+    "dense",
     "download",
     "escape",
     "figure",
     "figure_html",
-    "label_log_axes",
     "new_figure",
     "number",
     "page",
     "paragraph",
+    "save_picture",
     "section",
+    "settle_log_axes",
     "table",
     "template",
 ]

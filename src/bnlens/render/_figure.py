@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bnlens.render._axes import settle_log_axes
 from bnlens.render._look import template
-from bnlens.render._number import number
-from bnlens.render._text import Html, escape, spoken
+from bnlens.render._text import Html, escape, framed, spoken
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["FIGURE_MARK", "add_line", "add_points", "figure", "figure_html", "label_log_axes"]
+__all__ = ["FIGURE_MARK", "add_line", "add_points", "figure", "figure_html"]
 
-_LOG_TICKS = [float(f"{digit}e{power}") for power in range(-12, 13) for digit in (1, 2, 5)]
+_DRAWN = ("bar", "pie", "scatter")  # by the plotly.js of our pages
+_PANEL = 22  # rem, of the narrowest that can be read
 FIGURE_MARK = '<div class="plot"'  # how `page` knows that it needs plotly.js
 
 
@@ -34,7 +35,8 @@ def add_line(
         **line: further properties of Plotly's line, such as ``dash``.
     """
     values = [value if math.isfinite(value) else None for value in y]
-    fig.add_scatter(x=list(x), y=values, mode="lines", name=name, line={"color": color, **line})
+    mode = "lines" if len(values) > 1 else "lines+markers"  # one point alone makes no line
+    fig.add_scatter(x=list(x), y=values, mode=mode, name=name, line={"color": color, **line})
 
 
 def add_points(
@@ -66,24 +68,32 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     """Return a Plotly figure as an element that the script of `page` draws.
 
     The figure's data go in as JSON, plotly.js does not: a page holds it once. A figure without a template of its own
-    gets the look of bnlens, and logarithmic axes get full labels.
+    gets the look of bnlens, logarithmic axes what `settle_log_axes` gives them. Panels side by side are scrolled to where a
+    page is too narrow for them.
 
     Args:
-        fig: the figure; it is not changed.
+        fig: the figure, of scatter, bar and pie traces; it is not changed.
         label: text for screen readers.
+
+    Raises:
+        ValueError: the figure has another kind of trace, for which our pages have no script.
     """
     import plotly.graph_objects as go
 
+    if others := sorted({trace.type for trace in fig.data} - set(_DRAWN)):
+        raise ValueError(f"a page cannot draw traces of type {', '.join(others)}; use {', '.join(_DRAWN)}")
     shown = go.Figure(fig)
     if shown.layout.template == _plotly_template():
         shown.layout.template = template()
-    label_log_axes(shown)
+    settle_log_axes(shown)
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
-    height = int(shown.layout.height or 420)
-    return Html(
-        f'{FIGURE_MARK} role="group" aria-label="{escape(label)}" style="height:{height}px">'
+    panels = len({axis.domain[0] if axis.domain else 0 for axis in shown.select_xaxes()})
+    style = f"height:{int(shown.layout.height or 420)}px" + (f";min-width:{_PANEL * panels}rem" if panels > 1 else "")
+    element = (
+        f'{FIGURE_MARK} role="group" aria-label="{escape(label)}" style="{style}">'
         f'<script type="application/json">{data}</script></div>'
     )
+    return framed(element, label) if panels > 1 else Html(element)
 
 
 @lru_cache(maxsize=1)
@@ -104,10 +114,3 @@ def figure(fig: go.Figure, *, caption: object, label: str | None = None) -> Html
     """
     drawn = figure_html(fig, label=spoken(caption) if label is None else label)
     return Html(f"<figure>\n{drawn}\n<figcaption>{escape(caption)}</figcaption>\n</figure>")
-
-
-def label_log_axes(fig: go.Figure) -> None:
-    """Label 1, 2 and 5 of each decade in full, in place, where Plotly would write single digits beside a power of ten."""
-    for axis in (*fig.select_xaxes(), *fig.select_yaxes()):
-        if axis.type == "log" and axis.tickvals is None and axis.dtick is None and axis.nticks is None:
-            axis.update(tickvals=_LOG_TICKS, ticktext=[number(value) for value in _LOG_TICKS])

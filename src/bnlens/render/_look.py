@@ -43,7 +43,7 @@ def template() -> go.layout.Template:
         "ticks": "outside",
         "tickcolor": _LINE,
         "ticklen": 4,
-        "title": {"standoff": 10},
+        "title": {"standoff": 10, "font": {"size": 14}},
         "zerolinecolor": _LINE,
         "zerolinewidth": 1,
     }

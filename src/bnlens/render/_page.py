@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+from functools import lru_cache
 from importlib.resources import files
 
 from bnlens.render._figure import FIGURE_MARK
@@ -14,7 +17,7 @@ def page(title: str, body: str, *, description: str = "") -> str:
     """Return a whole HTML document that works offline and loads nothing from elsewhere.
 
     It follows the reader's light or dark preference, fits a phone and a desktop, and prints. plotly.js is included
-    once, and only if ``body`` holds a figure.
+    once, compressed, and only if ``body`` holds a figure.
 
     Args:
         title: heading of the page and title of the window.
@@ -23,9 +26,8 @@ def page(title: str, body: str, *, description: str = "") -> str:
     """
     scripts = ""
     if FIGURE_MARK in body:
-        from plotly.offline import get_plotlyjs
-
-        scripts = f"<script>{get_plotlyjs()}</script>\n<script>\n{_asset('page.js')}</script>\n"
+        packed = f'<script type="text/plain" id="packed">{_packed_script()}</script>'
+        scripts = f"{packed}\n<script>\n{_asset('unpack.js')}</script>\n"
     lead = f'<p class="lead">{escape(description)}</p>\n' if description else ""
     meta = f'<meta name="description" content="{escape(description)}">\n' if description else ""
     return (
@@ -38,6 +40,13 @@ def page(title: str, body: str, *, description: str = "") -> str:
         f"<header>\n<h1>{escape(title)}</h1>\n{lead}</header>\n"
         f'<main id="content">\n{body}\n</main>\n{scripts}</body>\n</html>\n'
     )
+
+
+@lru_cache(maxsize=1)
+def _packed_script() -> str:
+    """Return plotly.js and what draws with it, gzipped, in base64: half of what they measure."""
+    script = f"{_asset('plotly/plotly-basic.min.js')}\n{_asset('page.js')}"
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
 def _asset(name: str) -> str:

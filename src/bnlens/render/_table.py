@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens.render._number import number
-from bnlens.render._text import Html, escape, spoken
+from bnlens.render._text import Html, escape, framed
 
 __all__ = ["table"]
 
@@ -31,7 +31,7 @@ def table(
             appearance.
 
     >>> print(table([{"M": 16, "gap": 0.0123, "gap stderr": 0.0004}], caption="The gap"))
-    <div class="table-frame" role="region" aria-label="The gap" tabindex="0">
+    <div class="frame" role="region" aria-label="The gap" tabindex="0">
     <table>
     <caption>The gap</caption>
     <thead><tr><th scope="col" class="number">M</th><th scope="col" class="number">gap</th></tr></thead>
@@ -49,10 +49,8 @@ def table(
     body = "\n".join(
         "<tr>" + "".join(f"<td{classes[name]}>{_cell(row, name)}</td>" for name in names) + "</tr>" for row in rows
     )
-    return Html(
-        f'<div class="table-frame" role="region" aria-label="{spoken(caption)}" tabindex="0">\n<table>\n'
-        f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
-    )
+    heads = f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>"
+    return framed(f"<table>\n{heads}\n<tbody>\n{body}\n</tbody>\n</table>", caption)
 
 
 def _cell(row: Mapping[str, Any], name: str) -> Html:

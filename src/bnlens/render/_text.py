@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
-__all__ = ["Html", "Tone", "badge", "definitions", "download", "escape", "paragraph", "section", "spoken"]
+__all__ = ["Html", "Tone", "badge", "definitions", "download", "escape", "framed", "paragraph", "section", "spoken"]
 
 Tone = Literal["good", "fair", "poor", "plain"]
 
@@ -35,6 +35,11 @@ def escape(text: object) -> Html:
 def spoken(text: object) -> Html:
     """Return ``text`` without elements, safe for an attribute that is read out."""
     return Html(re.sub(r"<[^>]*>", "", text).replace('"', "&quot;")) if isinstance(text, Html) else escape(text)
+
+
+def framed(content: str, label: object) -> Html:
+    """Return what may be wider than the page inside a frame that scrolls and shows that it does, with text that names it."""
+    return Html(f'<div class="frame" role="region" aria-label="{spoken(label)}" tabindex="0">\n{content}\n</div>')
 
 
 def paragraph(text: object, *, kind: Literal["", "lead", "note", "finding", "error"] = "") -> Html:

@@ -1,6 +1,7 @@
 // Draws every figure of the page when it comes near the window, and all of them before printing. What is put into the page
 // later is drawn by bnlens.drawFigures(element).
 (() => {
+  const [NARROW, LINE] = [600, 20]; // pixels: a figure in which each entry of the legend has a line of its own, and that line
   const draw = (plot) => {
     const source = plot.querySelector('script[type="application/json"]');
     if (!source) return;
@@ -8,6 +9,11 @@
     source.remove();
     figure.layout.autosize = true;
     delete figure.layout.width;
+    delete figure.layout.height; // the element has it
+    if (plot.clientWidth < NARROW) {
+      const entries = new Set(figure.data.filter((trace) => trace.showlegend !== false).map((trace) => trace.legendgroup ?? trace.name));
+      plot.style.height = `${plot.clientHeight + LINE * Math.max(0, entries.size - 2)}px`;
+    }
     Plotly.newPlot(plot, figure.data, figure.layout, {
       responsive: true,
       displaylogo: false,

@@ -120,9 +120,9 @@ class GapLaw:
     def shares(self, statistics: Statistics = "own", *, bessel: bool = False) -> GapShares:
         """Split M * gap into what the batch mean and the batch standard deviation do alone, and their cross term.
 
-        own  : mean = gamma^2 H_bb / 2 - gamma G_g,  std = gamma^2 K H_gg / 8 + gamma ((1 + 3K/8) G_g - T3 / 2)
-        fresh: mean = gamma^2 H_bb / 2,              std = gamma^2 K H_gg / 8 + gamma (1/2 + 3K/8) G_g
-        paper: mean = gamma^2 H_bb / 2,              std = gamma^2 K H_gg / 8 + gamma (K/4) G_g
+            own  : mean = gamma^2 H_bb / 2 - gamma G_g,  std = gamma^2 K H_gg / 8 + gamma ((1 + 3K/8) G_g - T3 / 2)
+            fresh: mean = gamma^2 H_bb / 2,              std = gamma^2 K H_gg / 8 + gamma (1/2 + 3K/8) G_g
+            paper: mean = gamma^2 H_bb / 2,              std = gamma^2 K H_gg / 8 + gamma (K/4) G_g
 
         Membership moves -gamma G_g into the mean's share and +(gamma/2)(G_g - T3) into that of the standard deviation.
         Source: theory sheet A.2.

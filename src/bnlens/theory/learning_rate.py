@@ -4,12 +4,14 @@ All at *frozen norm*, |w| restored after each step, where a maximum learning rat
 weight normalization, gamma decay and BN have none: L grows until the effective learning rate is small enough. Label noise
 moves the fixed point and not the rates: they are those without it. Source: theory sheet B.2, B.3.
 
-| linear unit | gamma0 | eta_max / L^2, batches of M |
-|---|---|---|
-| `SGD` | 1 | 2M (L = 1) |
-| `WeightNorm` | 1 | 2M |
-| `GammaDecay` | 1/(1 + 2 zeta) | 2M (1 + 2 zeta)^3 / (1 + 2 zeta - 2 zeta^2) = 2M (1 + 4 zeta + ...) |
-| `BatchNorm` | c_M | 2 (M - 3) b_M / c_M = 2(M - 1) + ... |
+============  ================  =======================================================================
+linear unit   gamma0            eta_max / L^2, batches of M
+============  ================  =======================================================================
+`SGD`         1                 2M (L = 1)
+`WeightNorm`  1                 2M
+`GammaDecay`  1/(1 + 2 zeta)    2M (1 + 2 zeta)^3 / (1 + 2 zeta - 2 zeta^2) = 2M (1 + 4 zeta + ...)
+`BatchNorm`   c_M               2 (M - 3) b_M / c_M = 2(M - 1) + ...
+============  ================  =======================================================================
 
 ReLU units: 2M, 2M, 2M (1 + 4 zeta)^3 / (1 + 4 zeta - 8 zeta^2) with gamma0 = 1/(1 + 4 zeta), and by quadrature. With a ReLU
 unit BN keeps some noise even at the teacher, from samples whose sign the batch mean turns, so that R leaves 1 gradually and
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -188,10 +191,8 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
 
     def turn(distance: float) -> float:
         """Return the drift of R at R = 1 - distance over the effective rate, gamma settled."""
-        R = 1 - distance
-        gamma = _settled_gamma(system, R)
-        _, alignment, noise = system.averages(gamma, R)
-        return alignment - R * system.learning_rate * gamma / squared / 2 * noise
+        gamma, alignment, noise = _settled(replace(system, learning_rate=1.0), 1 - distance)
+        return alignment - (1 - distance) * system.learning_rate * gamma / squared / 2 * noise
 
     distances = np.logspace(-12, 0, 61)
     outward = next((index for index, place in enumerate(distances) if turn(float(place)) > 0), None)
@@ -201,6 +202,14 @@ def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
     elif outward > 0:
         distance = float(brentq(turn, distances[outward - 1], distances[outward], xtol=1e-14))
     return StationaryState(_settled_gamma(system, 1 - distance), 1 - distance)
+
+
+@lru_cache(maxsize=10_000)
+def _settled(system: System, R: float) -> tuple[float, float, float]:
+    """Return gamma where it settles at an overlap, alignment and noise there; no learning rate moves these."""
+    gamma = _settled_gamma(system, R)
+    _, alignment, noise = system.averages(gamma, R)
+    return gamma, alignment, noise
 
 
 def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Ordering, ...]:

@@ -54,8 +54,8 @@ def noise_scale(
 class BatchNoise:
     """Moments of the batch mean m and the batch standard deviation S, to first order in the noise scale f.
 
-    Var m = f (exact)            Var S = K f / 4               Cov(m, S) = s f / 2
-    E S = 1 - (K/8 + 1/2) f      E 1/S = 1 + (1/2 + 3K/8) f    (biased; the Bessel correction adds and takes 1/(2M))
+        Var m = f (exact)            Var S = K f / 4               Cov(m, S) = s f / 2
+        E S = 1 - (K/8 + 1/2) f      E 1/S = 1 + (1/2 + 3K/8) f    (biased; the Bessel correction adds and takes 1/(2M))
 
     The variances are the paper's (arXiv 1809.00846); the bias of S and the correlation are of the same order and are
     not in it. With heavy tails Var S is below K/(4M) unless M is large: 0.84 of it at M = 32 for an exponential.

@@ -50,13 +50,11 @@ class Asset:
 @lru_cache(maxsize=1)
 def assets() -> dict[str, Asset]:
     """Return every asset by name."""
-    from plotly.offline import get_plotlyjs
-
     own = files("bnlens.web").joinpath("static")
     look = files("bnlens.render")
     contents = {entry.name: entry.read_bytes() for entry in own.iterdir() if entry.name.rpartition(".")[2] in _TYPES}
     contents |= {name: look.joinpath(name).read_bytes() for name in ("page.css", "page.js")}
-    contents["plotly.js"] = get_plotlyjs().encode()
+    contents["plotly.js"] = look.joinpath("plotly", "plotly-basic.min.js").read_bytes()
     return {name: Asset(name, content) for name, content in contents.items()}
 
 

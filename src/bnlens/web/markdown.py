@@ -52,7 +52,7 @@ def render_markdown(text: str) -> Html:
         url_schemes={"http", "https", "mailto"},
         link_rel="nofollow noreferrer noopener",
     )
-    framed = cleaned.replace("<table>", '<div class="table-frame" role="group" aria-label="Table" tabindex="0"><table>')
+    framed = cleaned.replace("<table>", '<div class="frame" role="group" aria-label="Table" tabindex="0"><table>')
     framed = framed.replace("</table>", "</table></div>")
     return Html(re.sub(rf"{mark}-(\d+)-", lambda match: formulas[int(match[1])], framed))
 

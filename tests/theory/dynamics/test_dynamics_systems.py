@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bnlens.errors import UsageError
 from bnlens.theory import mean_std, paper_zeta
-from bnlens.theory.dynamics import SGD, BatchNorm, GammaDecay, WeightNorm
+from bnlens.theory.dynamics import COLUMNS, SGD, BatchNorm, GammaDecay, WeightNorm
 
 START = {"gamma": 0.3, "R": 0.2, "L": 1.0}  # of all tables of the sheet
 
@@ -178,11 +178,24 @@ def test_trajectory_as_frame_and_figure():
     assert list(frame) == ["gamma", "R", "L", "generalization_error"]
     assert frame.index.name == "tau"
     assert frame.loc[0].tolist()[:3] == pytest.approx([0.3, 0.2, 1.0])
-    figure = path.plot()
-    assert [len(trace.y) for trace in figure.data] == [3] * 4
+    assert [trace.name for trace in path.plot().data] == ["gamma", "overlap R", "norm L", "generalization error"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         path.tau = None
     assert WeightNorm(unit="relu", learning_rate=1.0).solve(0.0).gamma.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("unit", ["linear", "relu"])
+@pytest.mark.parametrize(("kind", "frozen"), [(SGD, False), (WeightNorm, False), (WeightNorm, True), (BatchNorm, True)])
+def test_a_trajectory_is_drawn_between_its_times(kind, unit, frozen):
+    system = kind(unit=unit, learning_rate=2.0, batch_size=8, label_noise=0.1)
+    start = {"R": 0.2, "freeze_norm": frozen} | ({} if kind is SGD else {"gamma": 0.3})
+    times = np.linspace(0.5, 8, 301)
+    whole = system.solve(times, **start)
+    for few in ([0.5, 8.0], [0.5, 1.0, 8.0]):
+        for trace, name in zip(system.solve(few, **start).plot().data, COLUMNS, strict=True):
+            assert (trace.x[0], trace.x[-1]) == (0.5, 8.0)
+            assert len(trace.x) > 150
+            np.testing.assert_allclose(np.interp(times, trace.x, trace.y), getattr(whole, name), atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,11 @@ def test_figures_are_drawn_into_one_another():
     assert learning_curve(BatchNorm(8, 0.25), ALPHA).plot(figure) is figure
     optimal_decay(Ridge(1, 0.25), ALPHA).plot(figure)
     plain, batch_norm, best = figure.data
-    assert plain.y[1] is None  # a gap, not a point at infinity
+    error = dict(zip(plain.x, plain.y, strict=True))
+    assert error[1.0] is None  # a gap, not a point at infinity
+    inside = [load for load in error if load > 1]
+    assert len(inside) > 50
+    assert [error[load] for load in inside] == pytest.approx([0.125 / (load - 1) for load in inside])
     assert (plain.line.dash, batch_norm.line.dash) == ("solid", "dash")
     assert "approximate" in batch_norm.name
     assert best.y == pytest.approx(optimal_decay(Ridge(1, 0.25), ALPHA).error)

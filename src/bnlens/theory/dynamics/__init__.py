@@ -3,12 +3,14 @@
 One class per way of training; each holds its rates and sizes, `solve` returns a `Trajectory`, and
 `bnlens.simulate.simulate_dynamics` trains a student of finite size on the same object.
 
-| class | what is trained |
-|---|---|
-| `SGD` | y = g(w . x), no normalization |
-| `WeightNorm` | weight normalization; also normalization with population statistics |
-| `GammaDecay` | weight normalization with the penalty zeta gamma^2, the paper's model of BN |
-| `BatchNorm` | true BN, statistics of the batch itself |
+============  =============================================================================
+class         what is trained
+============  =============================================================================
+`SGD`         y = g(w . x), no normalization
+`WeightNorm`  weight normalization; also normalization with population statistics
+`GammaDecay`  weight normalization with the penalty zeta gamma^2, the paper's model of BN
+`BatchNorm`   true BN, statistics of the batch itself
+============  =============================================================================
 
 >>> from bnlens.theory.dynamics import BatchNorm
 >>> trajectory = BatchNorm(unit="relu", learning_rate=1.0, batch_size=8, label_noise=0.25).solve([0, 8], gamma=0.5)

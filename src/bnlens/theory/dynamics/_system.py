@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
@@ -216,10 +216,20 @@ class Trajectory:
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Draw the order parameters over tau into a Plotly figure, a new one if none is given."""
+        """Draw the order parameters from the first tau to the last into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
         figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
+        curve = self._dense(render.dense(self.tau))
         for (name, label), color in zip(COLUMNS.items(), render.PALETTE, strict=False):
-            render.add_line(figure, label, self.tau, getattr(self, name), color=color)
+            render.add_line(figure, label, curve.tau, getattr(curve, name), color=color)
         return figure
+
+    def _dense(self, tau: list[float]) -> Trajectory:
+        """Return the trajectory at more times from its first on; the equations do not know what time it is."""
+        gamma, R, L = (float(values[0]) for values in (self.gamma, self.R, self.L))
+        gamma = max(gamma, 0.0) if self.system.unit == "relu" else gamma  # solved to 1e-8
+        frozen = not self.system.tied and len(set(self.L.tolist())) == 1  # a norm that stayed would stay when frozen
+        since = [time - self.tau[0] for time in tau]
+        found = self.system.solve(since, gamma=None if self.system.tied else gamma, R=R, L=L, freeze_norm=frozen)
+        return replace(found, tau=np.array(tau))

@@ -70,8 +70,11 @@ class LearningCurve:
 
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the error over the load into a Plotly figure, a new one if none is given; dashed if only approximate."""
+        from bnlens.render import dense
+
         dash = "dash" if self.status == "approximate" else "solid"
-        return _draw(figure, f"{self.estimator.title} ({self.status})", self.alpha, self.error, dash=dash)
+        curve = learning_curve(self.estimator, dense(self.alpha))
+        return _draw(figure, f"{self.estimator.title} ({self.status})", curve.alpha, curve.error, dash=dash)
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ class OptimalDecay:
         return pd.DataFrame({"decay": self.decay, "error": self.error}, index=pd.Index(self.alpha, name="alpha"))
 
     def plot(self, figure: Figure | None = None) -> Figure:
-        """Draw the least error over the load into a Plotly figure, a new one if none is given."""
-        return _draw(figure, f"best decay ({self.status})", self.alpha, self.error)
+        """Draw the least error over the load into a Plotly figure, a new one if none is given, each load marked."""
+        return _draw(figure, f"best decay ({self.status})", self.alpha, self.error).update_traces(
+            mode="lines+markers", selector=-1
+        )
 
 
 def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
