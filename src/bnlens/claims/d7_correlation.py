@@ -47,7 +47,7 @@ class _Pair(NamedTuple):
 
     @property
     def added(self) -> Estimate:
-        """What the pair has above the two neurons apart; the errors as if independent."""
+        """The gap of the pair above that of the two neurons apart; the errors as if independent."""
         stderr = (self.whole.stderr**2 + self.alone.stderr**2) ** 0.5
         return Estimate(self.whole.value - self.alone.value, stderr)
 
