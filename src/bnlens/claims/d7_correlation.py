@@ -36,6 +36,11 @@ def _jobs(setup: Setup) -> Sequence[Job]:
     ]
 
 
+def _off_diagonal(noise: str, r: float) -> float:
+    """F_12 M Cov for weights of one sign: the off-diagonal Fisher is 1 (mean) or r (std), M Cov is r or r^2/2."""
+    return r if noise == "mean" else r**3 / 2
+
+
 class _Pair(NamedTuple):
     """M times the gap of a noise: what the correlation adds, simulated and by the off-diagonal terms of the expansion."""
 
@@ -59,9 +64,8 @@ class _Pair(NamedTuple):
 
     @property
     def predicted(self) -> float:
-        """F_12 M Cov, with the off-diagonal Fisher s1 s2 (mean) or s1 s2 r (std), and M Cov = r or r^2/2."""
-        r = self.correlation
-        return self.product * (r if self.noise == "mean" else r**3 / 2)
+        """By the off-diagonal terms of the expansion."""
+        return self.product * _off_diagonal(self.noise, self.correlation)
 
     @property
     def row(self) -> dict[str, Any]:
@@ -115,14 +119,16 @@ def _judge(results: Results) -> Finding:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.render import PALETTE, new_figure
+    from bnlens.render import PALETTE, dense, new_figure
 
     figure = new_figure(x="correlation of the two neurons", y="M × what correlation adds to the gap", height=460)
+    between = dense(_CORRELATIONS)
     series = [(signs, noise) for signs in _SIGNS for noise in _NOISES]
     for (signs, noise), color in zip(series, PALETTE, strict=False):
         some = [one for one in _pairs(results) if (one.signs, one.noise) == (signs, noise)]
         x, name = [one.correlation for one in some], f"{_NOISES[noise]}, {signs}"
-        figure.add_scatter(x=x, y=[one.predicted for one in some], name=name, mode="lines", line={"color": color})
+        curve = [some[0].product * _off_diagonal(noise, r) for r in between]
+        figure.add_scatter(x=between, y=curve, name=name, mode="lines", line={"color": color})
         add_estimates(figure, f"{name}, simulated", x, [one.added for one in some], marker={"color": color})
     return figure
 
