@@ -28,7 +28,9 @@ def test_every_claim_names_works_of_the_table() -> None:
 
 def test_claims_works_and_lists_are_taken_together_and_each_work_once() -> None:
     register = claims()
-    both = list(dict.fromkeys(["luo2019towards", *register["L3"].works, *register["G2"].works]))
+    both = list(
+        dict.fromkeys(["luo2019towards", *register["L3a"].works, *register["L3b"].works, *register["G2"].works])
+    )
     assert ids("l3", register["G2"]) == both
     assert ids(["L3", ["G2"]], "L3", both[-1]) == both
     assert ids("WU2018group") == ["luo2019towards", "wu2018group"]

@@ -54,14 +54,14 @@ def _behind(used: str | Claim | Report | Sequence[str | Claim | Report]) -> Iter
 
 
 def _named(name: str) -> Sequence[str]:
-    from bnlens.claims import claims
+    from bnlens.claims import claims, named_claims
 
     if name.lower() in works():
         return [name]
-    register = {claim.id.lower(): claim for claim in claims().values()}
-    if name.lower() in register:
-        return register[name.lower()].works
-    ids = [claim.id for claim in register.values()]
+    register = claims()
+    if named := named_claims(name, register.values()):
+        return [work for claim in named for work in claim.works]
+    ids = list(register)
     hint = did_you_mean(name, [*ids, *works()], f"the claims are {', '.join(ids)}")
     raise UsageError(f"{name!r} is neither a claim nor a work; {hint}")
 

@@ -2,11 +2,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import bnlens.claims
-from bnlens.claims import Claim, claims, get_claims
+from bnlens.claims import Claim, Known, claims, get_claims
 from bnlens.errors import UsageError
 
 CLAIM_FILE = """
@@ -53,11 +54,30 @@ def test_a_claim_of_bnlens_is_said_in_sentences_and_graded_in_words(claim: Claim
     assert claim.statement.endswith(".")
     assert claim.agreement.endswith(".")
     assert re.search(r"Holds: .+ approximately: ", claim.agreement)
+    if claim.paper is not None:
+        assert claim.paper.words.endswith(".")
+        assert claim.paper.section
+        assert claim.paper.known in get_args(Known)
+        assert claim.paper.differs is None or claim.paper.differs.endswith(".")
+    assert claim.premise is None or claim.premise in claim.agreement
+
+
+def test_only_claims_of_this_library_are_without_the_papers_words() -> None:
+    assert [claim.id for claim in claims().values() if claim.paper is None] == ["E7", "N1", "N2", "N4", "N5"]
+
+
+def test_the_name_of_parts_stands_for_them(folder: Path) -> None:
+    for name in ("x1a_toy", "x1b_toy", "x10_toy"):
+        (folder / f"{name}.py").write_text(CLAIM_FILE.format(id=name.partition("_")[0].replace("x", "X")))
+    assert list(claims()) == ["X1a", "X1b", "X10", "Y1", "Z2", "Z10"]
+    assert [claim.id for claim in get_claims(["x1", "X1A"])] == ["X1a", "X1b"]
+    with pytest.raises(UsageError, match="unknown claim 'X'"):
+        get_claims(["X"])
 
 
 def test_the_claims_of_bnlens_are_all_found_in_order() -> None:
-    numbers = {"D": 5, "E": 7, "G": 4, "L": 4, "N": 4}
-    assert list(claims()) == [f"{letter}{n}" for letter, last in numbers.items() for n in range(1, last + 1)]
+    ids = "D1 D2 D3 D4 D5 D6 D7 E1 E2 E3 E4 E5 E6 E7 G1 G2 G3a G3b G4 L1 L2 L3a L3b L4 N1 N2 N3 N4 N5"
+    assert list(claims()) == ids.split()
 
 
 def test_listing_the_claims_does_not_load_torch() -> None:

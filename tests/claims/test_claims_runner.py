@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import plotly.graph_objects as go
 import pytest
-from toy_claims import PATIENCE, claim, die, leave, marks, outlive, squares, toys, wait_until
+from toy_claims import PATIENCE, claim, die, judge_against_paper, leave, marks, outlive, squares, toys, wait_until
 
-from bnlens.claims import reproduce
+from bnlens.claims import ClaimRun, Finding, PaperStatement, Results, reproduce
+from bnlens.claims.runner import judge
 from bnlens.errors import StoreError, UsageError
 from bnlens.runs import Job, read_records
 
@@ -49,6 +51,35 @@ def wait_for_results(out: Path, count: int) -> None:
 def kill(process: subprocess.Popen[str], timeout: float | None = None) -> None:
     process.kill()
     process.communicate(timeout=timeout)
+
+
+def judged(**changes: Any) -> ClaimRun:
+    """The run of a claim without jobs, with these changes, whose judge corrects the paper."""
+    return judge(
+        replace(claim("T1", lambda setup: [], judge_against_paper), figure=lambda results: go.Figure(), **changes), []
+    )
+
+
+def test_only_the_papers_own_statement_corrects_the_paper() -> None:
+    own = judged().finding
+    assert own is not None
+    assert own.corrects_paper == "The paper's factor is twice too large."
+    paper = PaperStatement("Squares add up.", "On squares", "abstract", differs="cubes are tested.")
+    for other in (None, paper):
+        found = judged(paper=other).finding
+        assert found is not None
+        assert (found.corrects_paper, found.summary) == (None, "It is zero. The paper's factor is twice too large.")
+
+
+def test_a_premise_is_named_before_the_run() -> None:
+    def unmet(results: Results) -> Finding:
+        return Finding("premise not met", 0.1, 1.0, 0.2, "There is no effect: 0.1 +- 0.2.")
+
+    assert judged(judge=unmet).errors == ['judging failed: ValueError: agreement has no rule "Premise not met: "']
+    agreement = "Premise not met: the effect is below 0.5. Holds: equal."
+    run = judged(judge=unmet, agreement=agreement)
+    assert run.finding is not None
+    assert (run.finding.verdict, run.claim.premise) == ("premise not met", "the effect is below 0.5")
 
 
 def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:

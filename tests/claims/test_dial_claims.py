@@ -98,6 +98,16 @@ def test_explicit_regularisers(claim, penalty, train, test, verdict):
     assert len(CLAIMS[claim].figure(results).data) == len(finding.rows) == len(kinds)
 
 
+@pytest.mark.parametrize(("claim", "penalty"), [("N3", "gamma-decay"), ("N4", "curvature")])
+def test_explicit_regularisers_need_an_effect_of_bn(claim, penalty):
+    kinds = [{"M": 16, "train": 0.3, "test": 1.4003}, {"train": 0.2, "test": 1.4}]
+    kinds += [{"regulariser": penalty, "M": M, "train": 0.3, "test": 1.4} for M in (16, 32)[: 1 + (claim == "N4")]]
+    finding = CLAIMS[claim].judge(runs(kinds))
+    assert (finding.verdict, finding.corrects_paper) == ("premise not met", None)
+    assert "in test loss" in finding.summary
+    assert "in train loss." not in finding.summary.partition("cannot be told")[2]
+
+
 def test_claims_share_what_they_have_in_common():
     shared = {str(job.config) for job in CLAIMS["N1"].plan()}
     assert sum(str(job.config) in shared for job in CLAIMS["N4"].plan()) == 6

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from bnlens import render
-from bnlens.claims import Claim, Finding, Results, Setup
+from bnlens.claims import Claim, Finding, PaperStatement, Results, Setup
 from bnlens.errors import DataError
 from bnlens.runs import Job
 
@@ -132,7 +132,8 @@ def claim(
     core: bool = False,
 ) -> Claim:
     texts = (f"Toy {name}", "Squares add up & more.", "theory sheet A.2", "Equal.")
-    return Claim(name, *texts, core, jobs, judge, figure)
+    paper = PaperStatement("Squares add up.", "On squares", "abstract")
+    return Claim(name, *texts, core, jobs, judge, figure, paper=paper)
 
 
 def squares(marker: Path, count: int, gate: Path | None = None) -> list[Job]:

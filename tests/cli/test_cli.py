@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from cli_runs import assert_one_sentence, in_process, toy_bnlens, without_torch
 
+from bnlens.claims import ClaimRun, Finding
+from bnlens.cli.reproduce import _print_runs
+from claims.toy_claims import claim
+
 
 def test_help_names_the_verbs_and_loads_no_torch() -> None:
     assert {"report", "reproduce", "runs", "theory", "serve", "cite"} <= set(without_torch("--help").split())
@@ -76,14 +80,39 @@ def test_table_and_path_of_the_report(tmp_path: Path) -> None:
     assert "a job that prints" not in done.stdout
 
 
+def test_a_premise_not_met_and_parts_are_told_with_their_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    summary, parts = "BN less PN is 0.001 +- 0.002.", {"small": "holds", "large": "does not hold here"}
+    findings = (
+        Finding("premise not met", 1.0, 1.0, 0.1, summary),
+        Finding("does not hold here", 1.0, 1.0, 0.1, "", parts=parts),
+    )
+    names = ("T1", "T2")
+    _print_runs(
+        [
+            ClaimRun(claim(name, lambda setup: []), [], 0, found, None)
+            for name, found in zip(names, findings, strict=True)
+        ]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert any("T1" in line and "premise not met" in line for line in lines)
+    assert lines[-2:] == [
+        f"T1, premise not met: {summary}",
+        "T2, judged apart: small: holds; large: does not hold here.",
+    ]
+
+
 def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
     done = toy_bnlens(tmp_path / "m", "reproduce", "T2", "T1", "--json", "--out", tmp_path / "out", "--jobs", 2)
     assert done.returncode == 0
     found = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert list(found) == ["claims"]
     assert [claim["id"] for claim in found["claims"]] == ["T2", "T1"]
-    names = "id title statement source agreement core verdict measured predicted stderr ratio summary corrects_paper"
-    assert list(found["claims"][0]) == [*names.split(), "rows", "seconds", "jobs", "computed", "errors"]
+    face, numbers = (
+        "id title statement source agreement core paper",
+        "measured predicted stderr ratio summary corrects_paper",
+    )
+    expected = f"{face} verdict parts {numbers} rows seconds jobs computed errors"
+    assert list(found["claims"][0]) == expected.split()
     against, agreeing = found["claims"]
     assert (against["predicted"], against["ratio"]) == (None, None)
     assert (agreeing["measured"], agreeing["predicted"], agreeing["stderr"]) == (55.0, pytest.approx(53.9), 0.5)

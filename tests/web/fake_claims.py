@@ -21,13 +21,18 @@ GATE = "BNLENS_TEST_GATE"
 PATIENCE = 600.0  # seconds after which a job that waits for a gate fails
 
 # Claim -> verdict at scale quick; those not listed hold.
-VERDICTS = {"D2": "holds approximately", **dict.fromkeys(("D3", "G3", "E1"), "does not hold here")}
+VERDICTS = {
+    "D2": "holds approximately",
+    **dict.fromkeys(("D3", "G3a", "E1"), "does not hold here"),
+    "N4": "premise not met",
+}
+PARTS = {"D1": {"at the optimum": "holds", "away from the optimum": "does not hold here"}}
 FAILS = "D4"
 WAITS = "L1"
 
 
 def measure(claim: str, verdict: str, value: float) -> dict[str, Any]:
-    return {"verdict": verdict, "value": value}
+    return {"claim": claim, "verdict": verdict, "value": value}
 
 
 def fail(claim: str) -> dict[str, Any]:
@@ -68,7 +73,8 @@ class Jobs:
 def judge(results: Results) -> Finding:
     first, *_ = found = [result for _, result in results]
     rows = [{"job": number, "value": result["value"], "note": "a < b, =c"} for number, result in enumerate(found)]
-    return Finding(first["verdict"], first["value"], 1.0, 0.25, f"It is {first['value']}.", rows)
+    parts = PARTS.get(first["claim"], {})
+    return Finding(first["verdict"], first["value"], 1.0, 0.25, f"It is {first['value']}.", rows, parts=parts)
 
 
 def figure(results: Results) -> go.Figure:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from html import unescape
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from web import fake_claims
 from web.readers import URL
 
 FACETS = ["methodology", "results", "significance", "contribution", "novelty", "limitations", "future-work"]
-COMPUTED = ["D1", "D2", "D3", "D4", "G1", "G3", "E1", "N3"]
+COMPUTED = ["D1", "D2", "D3", "D4", "G1", "G3a", "G3b", "E1", "N3", "N4"]
 
 
 def compute(folder: Path, *ids: str, scale: str = "quick") -> Reproduction:
@@ -32,7 +33,7 @@ def reader(folder: Path) -> TestClient:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs of eight claims, of which D4 failed."""
+    """A folder with runs of ten claims, of which D4 failed."""
     folder = tmp_path_factory.mktemp("claims")
     compute(folder, *COMPUTED)
     return folder
@@ -74,14 +75,16 @@ def test_each_sentence_is_tied_to_claims_that_exist(client: TestClient):
             assert client.get(f"/claims/{claim}").status_code == 200
 
 
-# D1 holds, D2 holds approximately, D3, E1 and G3 do not hold, D4 failed, N3 and G1 hold; the others were not computed.
+# D1 holds at the optimum alone, D2 approximately, D3, E1 and G3a do not, D4 failed, N3, G1 and G3b hold, the premise of N4 is
+# not met; the others were not computed.
 STANDING = {
     "small-network": "borne out in part",  # D1 and D2
     "gamma-decay": "not borne out",  # D3
     "not-quadratic": "borne out",  # against D3
-    "not-ridge": "borne out",  # against G3
-    "one-account": "not borne out",  # G3
-    "terms-left-out": "not borne out",  # against D1; D4 counts for nothing
+    "not-ridge": "borne out",  # G3b
+    "one-account": "not borne out",  # G3a
+    "terms-left-out": "borne out",  # against D1 away from the optimum; D4 counts for nothing
+    "better-penalty": "premise not met",  # N4
     "networks": "borne out in part",  # E1 and N3
     "not-layer-by-layer": "borne out in part",  # against both
     "order-parameters": "not computed yet",  # L1
@@ -95,6 +98,44 @@ def test_a_findings_standing_follows_from_its_verdicts(client: TestClient, findi
     entries = {entry["id"]: entry for facet in client.get("/api/findings").json() for entry in facet["findings"]}
     assert entries[finding]["standing"] == expected
     assert expected in STANDINGS
+
+
+def test_a_finding_says_which_part_of_it_came_out_how(client: TestClient):
+    page = unescape(client.get("/findings").text)
+    told = article(page, 'data-testid="outcome-small-network">', "</p>")
+    D1, D2 = (claims()[name].title for name in ("D1", "D2"))
+    assert told == (
+        f"holds: {D1} (D1, at the optimum); does not hold here: {D1} (D1, away from the optimum); "
+        f"holds approximately: {D2} (D2)."
+    )
+    only = article(page, 'data-testid="outcome-terms-left-out">', "</p>")
+    assert only == f"does not hold here: {D1} (D1, away from the optimum)."
+    assert 'data-testid="outcome-order-parameters"' not in page
+    assert (
+        "Judged apart: at the optimum: holds; away from the optimum: does not hold here."
+        in client.get("/claims/D1").text
+    )
+
+
+def test_the_papers_words_stand_apart_from_what_is_tested(client: TestClient):
+    listed = unescape(client.get("/claims").text)
+    for claim in claims().values():
+        entry = client.get(f"/api/claims/{claim.id}").json()["paper"]
+        page = unescape(client.get(f"/claims/{claim.id}").text)
+        assert ("The paper, in our words" in page) == (claim.paper is not None)
+        if claim.paper is None:
+            assert entry is None
+            continue
+        assert entry == asdict(claim.paper)
+        for part in filter(None, (claim.paper.words, claim.paper.section, claim.paper.known, claim.paper.differs)):
+            assert part in listed, claim.id
+            assert part in page, claim.id
+
+
+def test_a_name_that_has_parts_by_now_leads_to_them(client: TestClient):
+    assert client.get("/api/claims/l3A").json()["id"] == "L3a"
+    gone = client.get("/api/claims/L3")
+    assert (gone.status_code, "There is no claim 'L3'; there are its parts L3a and L3b." in gone.text) == (404, True)
 
 
 def test_a_claim_that_failed_says_so_and_counts_for_nothing(client: TestClient):
@@ -184,7 +225,12 @@ def test_the_works_behind_a_claim_can_be_cited(client: TestClient, form: str):
 
 @pytest.mark.parametrize(
     ("name", "status"),
-    [("D99", 404), ("d0", 404), *((name, 422) for name in ("1D", "D", "D1x", "D1'--", "%00", "D" * 30 + "1"))],
+    [
+        ("D99", 404),
+        ("d0", 404),
+        ("D1x", 404),
+        *((name, 422) for name in ("1D", "D", "D1xy", "D1'--", "%00", "D" * 30 + "1")),
+    ],
 )
 def test_a_claim_that_is_not_there(client: TestClient, name: str, status: int):
     for path in (f"/api/claims/{name}", f"/api/claims/{name}/table.csv", f"/api/claims/{name}/citation/ris"):

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from bnlens.claims._claim import Claim, Finding, Scale, Setup, Verdict
-from bnlens.claims._data import TONES, claim_data, run_data, seeds_text
+from bnlens.claims._claim import Claim, Finding, PaperStatement, Scale, Setup, Verdict
+from bnlens.claims._data import TONES, claim_data, paper_text, parts_text, run_data, seeds_text
+from bnlens.claims._paper import Known
 from bnlens.claims._results import Results
 from bnlens.claims._run import ClaimRun, Reproduction
 from bnlens.claims._stored import StoredRun, stored_run
-from bnlens.claims.register import claims, get_claims
+from bnlens.claims.register import claims, get_claims, named_claims
 from bnlens.claims.runner import reproduce
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "Claim",
     "ClaimRun",
     "Finding",
+    "Known",
+    "PaperStatement",
     "Reproduction",
     "Results",
     "Scale",
@@ -27,6 +30,9 @@ __all__ = [
     "claim_data",
     "claims",
     "get_claims",
+    "named_claims",
+    "paper_text",
+    "parts_text",
     "reproduce",
     "run_data",
     "seeds_text",

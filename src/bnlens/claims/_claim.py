@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bnlens.claims._paper import PaperStatement
 from bnlens.claims._results import Results
 from bnlens.claims._setup import Scale, Setup, resolve
 from bnlens.runs import Job
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 else:
     Figure = Any  # Plotly is imported when the first figure is drawn
 
-__all__ = ["Claim", "Figure", "Finding", "Job", "Scale", "Setup", "Verdict"]
+__all__ = ["Claim", "Figure", "Finding", "Job", "PaperStatement", "Scale", "Setup", "Verdict"]
 
-Verdict = Literal["holds", "holds approximately", "does not hold here"]
+Verdict = Literal["holds", "holds approximately", "does not hold here", "premise not met"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,17 @@ class Finding:
     """The judgement of a claim from the results of its jobs.
 
     Attributes:
-        verdict: ``"holds"``, ``"holds approximately"`` or ``"does not hold here"``.
+        verdict: ``"holds"``, ``"holds approximately"``, ``"does not hold here"``, or ``"premise not met"`` where the comparison
+            needs an effect that the run does not show; ``summary`` then has the number that shows this.
         measured: the headline number.
         predicted: what the claim says that number is.
         stderr: standard error of ``measured``.
         summary: one or two sentences with the numbers.
         rows: the table of the report, one mapping of column name to value per row. A column named ``"X stderr"`` holds
             the standard errors of column ``"X"`` and is shown with it.
-        corrects_paper: one sentence when the result corrects the paper, else None.
+        corrects_paper: a sentence or two when the result corrects the paper, else None. Where the statement tested is not the
+            paper's it becomes a part of ``summary``.
+        parts: verdicts on parts of the statement that are judged apart, by name; empty where there is one verdict alone.
     """
 
     verdict: Verdict
@@ -43,6 +47,7 @@ class Finding:
     summary: str
     rows: Sequence[Mapping[str, Any]] = ()
     corrects_paper: str | None = None
+    parts: Mapping[str, Verdict] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -61,9 +66,10 @@ class Claim:
     Attributes:
         id: short name used on the command line, for example ``"D1"``.
         title: a few words.
-        statement: what is claimed, in our words.
+        statement: what is tested, in our words.
         source: section of the paper (arXiv 1809.00846) or of the theory sheet.
-        agreement: in words, what *holds*, *holds approximately* and *does not hold here* mean for this claim.
+        agreement: in words, what *holds*, *holds approximately* and *does not hold here* mean for this claim, and *premise not
+            met* if it has a premise: the rule, written before the run.
         core: whether ``bnlens reproduce`` without ids runs it.
         jobs: from the setup to the jobs to run.
         judge: from the results, each with its job's configuration, to the finding.
@@ -71,6 +77,7 @@ class Claim:
         parameters: from the scale and the folder with CIFAR-10 (or None) to the parameters that a user may set, such as
             the number of seeds, with their defaults: JSON data.
         works: ids in `bnlens.paper.works` of what the methods come from, beside the paper itself.
+        paper: what the paper says of it; None for a claim that is ours.
     """
 
     id: str
@@ -84,6 +91,12 @@ class Claim:
     figure: Callable[[Results], Figure]
     parameters: Callable[[Scale, Path | None], Mapping[str, Any]] | None = None
     works: Sequence[str] = ()
+    paper: PaperStatement | None = None
+
+    @property
+    def premise(self) -> str | None:
+        """The rule by which the premise is not met, from ``agreement``; None for a claim without a premise."""
+        return self.agreement.partition("Premise not met: ")[2].partition(". ")[0].rstrip(".") or None
 
     def plan(
         self, scale: Scale = "quick", data: Path | None = None, changes: Mapping[str, Any] | None = None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bnlens._plain import plain
-from bnlens.claims._claim import Claim
+from bnlens.claims._claim import Claim, Finding, PaperStatement
 from bnlens.render import Tone
 from bnlens.runs import Record
 
 if TYPE_CHECKING:
     from bnlens.claims._run import ClaimRun
 
-__all__ = ["TONES", "claim_data", "run_data", "seeds_text"]
+__all__ = ["TONES", "claim_data", "paper_text", "parts_text", "run_data", "seeds_text"]
 
 TONES: Mapping[str, Tone] = {
     "holds": "good",
     "holds approximately": "fair",
     "does not hold here": "poor",
+    "premise not met": "plain",
     "not judged": "poor",
 }
 """The verdicts with the tones of their badges; a claim that could not be judged comes last."""
@@ -37,7 +39,7 @@ def run_data(run: ClaimRun) -> dict[str, Any]:
     lacks (NaN, infinity) become None.
     """
     finding = run.finding
-    names = ("verdict", "measured", "predicted", "stderr", "ratio", "summary", "corrects_paper")
+    names = ("verdict", "parts", "measured", "predicted", "stderr", "ratio", "summary", "corrects_paper")
     return {
         **_face(run.claim),
         **{name: plain(getattr(finding, name)) if finding else None for name in names},
@@ -50,7 +52,19 @@ def run_data(run: ClaimRun) -> dict[str, Any]:
 
 
 def _face(claim: Claim) -> dict[str, Any]:
-    return {name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")}
+    face = {name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")}
+    return {**face, "paper": None if claim.paper is None else asdict(claim.paper)}
+
+
+def paper_text(paper: PaperStatement) -> str:
+    """Return what the paper says, where, how surely we know it, and where it is not what is tested."""
+    differs = f" Tested is another statement: {paper.differs}" if paper.differs else ""
+    return f"{paper.words} ({paper.section}; {paper.known}.){differs}"
+
+
+def parts_text(finding: Finding) -> str:
+    """Return the verdicts on the parts of a claim in one line."""
+    return "; ".join(f"{part}: {verdict}" for part, verdict in finding.parts.items())
 
 
 def seeds_text(records: Sequence[Record]) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims._claim import Figure, Job, Scale
 from bnlens.claims._estimate import Estimate
 from bnlens.claims._figures import add_estimates
+from bnlens.claims._results import Results
 from bnlens.experiments.unit import make_unit, simulate_gaps
 
 if TYPE_CHECKING:
     from bnlens.theory import GapLaw
 
-BATCH_SIZE = 64
+BATCH_SIZE, LARGE = 64, 256
 DISTRIBUTIONS = ("gaussian", "laplace", "exponential")
 SAMPLES: Mapping[Scale, int] = {"quick": 1_000_000, "full": 16_000_000}
 """Pre-activations per simulated gap."""
@@ -95,6 +96,26 @@ def gap_jobs(cases: Iterable[Case], scale: Scale, first_seed: int, sizes: Sequen
         Job(case.key, simulate_gaps, {**case.config(), **config, "seed": seed}, cost)
         for seed, case in enumerate(cases, start=first_seed)
     ]
+
+
+NOISE_DISTRIBUTIONS = DISTRIBUTIONS[:2]
+"""The distributions on which the paper's noise, a Gaussian sigma_B, is simulated: the wide noise of a third nears zero."""
+
+
+def noise_cases() -> list[Case]:
+    """Return the cases whose gap is simulated under the paper's noise too, away from the optimum and at it."""
+    return [case for place in (False, True) for case in cases(at_optimum=place, distributions=NOISE_DISTRIBUTIONS)]
+
+
+def noise_jobs(scale: Scale) -> list[Job]:
+    """Return the jobs that simulate gaps under the paper's noise; claims that ask for them share the results."""
+    jobs = gap_jobs(noise_cases(), scale, 180, (BATCH_SIZE, LARGE))
+    return [replace(job, name=f"{job.name}-noise", config={**job.config, "statistics": "paper"}) for job in jobs]
+
+
+def gap_of(case: Case, results: Results, statistics: str | None = None, M: int = BATCH_SIZE) -> Estimate:
+    """Return M times the simulated gap of a case, with the batch's own statistics unless others are named."""
+    return simulated(results.one(**case.config(), statistics=statistics or ...), M)  # ...: the entry is not there
 
 
 class Point(NamedTuple):

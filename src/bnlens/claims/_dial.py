@@ -27,7 +27,7 @@ _FUNCTIONS = {
 }
 
 
-def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]]) -> Sequence[Job]:
+def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]], **digits: Any) -> Sequence[Job]:
     """Return a job for each kind of run and seed; claims that ask for the same run share its result.
 
     Args:
@@ -35,13 +35,14 @@ def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]]) -> Seq
         setup: of the claim, with a parameter ``seeds``.
         kinds: for each kind ``M``, an int or ``"inf"``, and any of ``device_batch_size`` (256), ``share_statistics`` (False)
             and ``regulariser`` (None); see `bnlens.experiments.training`.
+        **digits: entries of the recipe in place of its own, on the digits.
 
     Raises:
         UsageError: the scale is full and there are no data.
         DataError: the data cannot be read.
     """
     check_full_scale(claim, setup.scale, setup.data)
-    recipe = _DIGITS if setup.data is None else {**_CIFAR, "data": str(setup.data)}
+    recipe = {**_DIGITS, **digits} if setup.data is None else {**_CIFAR, "data": str(setup.data)}
     return [_job(recipe, seed=seed, **kind) for kind in kinds for seed in range(setup.parameters["seeds"])]
 
 

@@ -27,6 +27,11 @@ class Estimate(NamedTuple):
             return self.value / self.stderr
         return float(np.copysign(np.inf, self.value)) if self.value else 0.0
 
+    @property
+    def text(self) -> str:
+        """The value with its standard error, for a sentence."""
+        return f"{self.value:.3g} +- {self.stderr:.1g}"
+
     def columns(self, name: str) -> dict[str, float]:
         """Return the estimate as two columns of a table."""
         return {name: self.value, f"{name} stderr": self.stderr}
@@ -85,7 +90,8 @@ def finding(
     summary: str,
     rows: Sequence[Mapping[str, Any]],
     correction: str | None = None,
+    parts: Mapping[str, Verdict] | None = None,
 ) -> Finding:
-    """Return the finding; a claim that holds corrects nothing."""
-    corrects_paper = None if verdict == "holds" else correction
-    return Finding(verdict, headline.value, predicted, headline.stderr, summary, rows, corrects_paper)
+    """Return the finding; a claim that holds, or whose premise is not met, corrects nothing."""
+    corrects_paper = None if verdict in ("holds", "premise not met") else correction
+    return Finding(verdict, headline.value, predicted, headline.stderr, summary, rows, corrects_paper, parts or {})

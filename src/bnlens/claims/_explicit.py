@@ -9,19 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _dial
-from bnlens.claims._claim import Figure, Job, Setup
+from bnlens.claims._claim import Figure, Job, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate
-from bnlens.claims._losses import LOSSES, difference, gamma_text, strength
+from bnlens.claims._losses import LOSSES, difference, gamma_text, grade_strengths, strength
 from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import TrainingRuns
 
-__all__ = ["AGREEMENT", "PARAMETERS", "Way", "figure_of", "jobs_of", "target_of", "ways_of"]
+__all__ = ["AGREEMENT", "PARAMETERS", "Way", "figure_of", "jobs_of", "judged", "target_of", "ways_of"]
 
 _DIGITS, _CIFAR = 4, 16  # the M to regularise as
 PARAMETERS = {"seeds": 3}
 AGREEMENT = (
     "Strength is the share of the distance from population layers to BN over M that a penalty covers, in train loss and in "
-    "test loss; 1 is BN's. Holds: both within 0.25 of 1, one standard error forgiven; approximately: within 0.5."
+    "test loss; 1 is BN's. Premise not met: BN and population layers differ by less than two standard errors in one of the two "
+    "losses. Holds: both strengths within 0.25 of 1, one standard error forgiven; approximately: within 0.5."
 )
 
 
@@ -86,6 +87,17 @@ def ways_of(runs: TrainingRuns, regulariser: str, factors: Sequence[int], label:
         )
         for name, kind in kinds.items()
     ]
+
+
+def judged(ways: Sequence[Way], of_penalty: Way) -> tuple[Verdict, str]:
+    """Return the verdict on a penalty, and a sentence on the premise if BN does not differ from population layers."""
+    _, pn, *_ = ways
+    same = [
+        f"{pn.less_bn[what].text} in {loss}" for what, loss in LOSSES.items() if abs(pn.less_bn[what].in_errors) < 2
+    ]
+    if same:
+        return "premise not met", f" BN cannot be told from population layers: PN less BN is {' and '.join(same)}."
+    return grade_strengths(of_penalty.strength.values()), ""
 
 
 def figure_of(ways: Sequence[Way]) -> Figure:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnlens import render
 from bnlens._plain import csv_text
-from bnlens.claims._data import TONES, run_data, seeds_text
+from bnlens.claims._data import TONES, paper_text, parts_text, run_data, seeds_text
 from bnlens.render import Html
 
 if TYPE_CHECKING:
@@ -55,11 +55,13 @@ def _claim(run: ClaimRun, scale: str) -> Html:
     body = [
         Html(f"<p>{_badge(run)}</p>"),
         render.paragraph(claim.statement, kind="lead"),
+        *([render.definitions({"The paper, in our words": paper_text(claim.paper)})] if claim.paper else []),
         *(render.paragraph(f"This claim could not be judged: {error}", kind="error") for error in run.errors),
     ]
     if finding is not None and run.figure is not None:
         caption = f"Figure {claim.id}. {claim.title}, computed at scale {scale}."
         body += [
+            *([render.paragraph(f"Judged apart: {parts_text(finding)}.")] if finding.parts else []),
             render.paragraph(finding.summary),
             *([render.paragraph(_correction(finding), kind="finding")] if finding.corrects_paper else []),
             render.figure(run.figure, caption=caption, label=f"Figure {claim.id}, {claim.title}. {finding.summary}"),

@@ -63,7 +63,8 @@ class Case:
     def key(self) -> str:
         """Name of the case inside job names."""
         frozen = "-frozen" if self.freeze_norm else ""
-        rates = f"M{self.batch_size}-eta{self.learning_rate:g}-S{self.label_noise:g}"
+        zeta = "" if self.zeta is None else f"-zeta{self.zeta:g}"
+        rates = f"M{self.batch_size}-eta{self.learning_rate:g}-S{self.label_noise:g}{zeta}"
         return f"{self.kind}-{self.unit}-{rates}-L{self.L:g}{frozen}"
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
 from bnlens.claims._estimate import Estimate, finding, grade, span
 from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
@@ -79,6 +79,11 @@ CLAIM = Claim(
     title="Scaling of the gap with the batch size",
     statement="The gap falls as 1/M with the statistics batch size M.",
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2, A.4",
+    paper=PaperStatement(
+        words="The strength zeta of the regularization falls in proportion to 1/M.",
+        section="A probabilistic interpretation of BN, after Theorem 1",
+        known="as remembered",
+    ),
     agreement=(
         "Slope of log gap over log M on M = 16 to 128, five units on three distributions away from the optimum. Holds: "
         "within 0.05 of -1 in every case, two standard errors forgiven; approximately: within 0.15; else it does not."

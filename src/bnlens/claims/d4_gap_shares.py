@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bnlens.claims import _decomposition as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
 from bnlens.claims._estimate import Estimate, farthest, finding, grade
 from bnlens.claims._results import Results
 
@@ -120,6 +120,14 @@ CLAIM = Claim(
         "the two add up."
     ),
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2",
+    paper=PaperStatement(
+        words=(
+            "Of the two terms of zeta the one with the Fisher information comes from the noise of sigma_B and the "
+            "other from that of mu_B, the two being independent."
+        ),
+        section="A probabilistic interpretation of BN, Theorem 1",
+        known="as remembered",
+    ),
     agreement=(
         "Two terms against gaps simulated with one statistic random and the other at its population value, own batch, M = 64, "
         "five units on two distributions, at the optimum and away from it. Holds: each share and their sum within 5% of the "

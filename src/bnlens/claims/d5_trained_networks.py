@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, finding, span
 from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
@@ -157,6 +157,15 @@ CLAIM = Claim(
         "gradients of gamma and beta and from the statistics of groups of another size."
     ),
     source="theory sheet D.1 and D.2; extends arXiv 1809.00846, Theorem 1, from one unit to networks",
+    paper=PaperStatement(
+        words="The decomposition is derived for one block: a kernel, a BN layer and an activation.",
+        section="A probabilistic interpretation of BN, Theorem 1",
+        known="abstract",
+        differs=(
+            "the paper has no formula for a network; to sum zeta gamma^2 over its channels and layers is our reading, "
+            "and the law that is judged is ours."
+        ),
+    ),
     agreement=(
         "Holds: every whole-network prediction of the first-order law (antithetic second order, groups of another size) "
         "within 10% of the measured gap, every single layer within 15%, or within two standard errors where those are 7% or "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import LOSSES, Losses, difference, gamma_text, grade_strengths, losses_of, sizes_of, strength
 from bnlens.claims._results import Results, TrainingRuns
@@ -156,6 +156,15 @@ CLAIM = Claim(
         "penalty."
     ),
     source="arXiv 1809.00846, experiments on BN as PN with gamma decay; theory sheet D and E",
+    paper=PaperStatement(
+        words=(
+            "In a residual net PN with gamma decay recovers the validation result of BN over M = 128 and 1024, and PN "
+            "alone does not."
+        ),
+        section="Experiments in CNNs, on BN as PN with gamma decay",
+        known="as remembered",
+        differs="equality of train and test losses is more than recovering a validation result.",
+    ),
     agreement=(
         "Strength is the share of the distance from PN to BN over M that PN with gamma decay covers, in train loss and in test "
         "loss, at each M where BN differs from PN by two standard errors in that loss. Holds: every strength within 0.25 of 1, "

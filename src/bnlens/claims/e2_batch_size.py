@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import losses_of
 from bnlens.claims._results import Results, TrainingRuns
@@ -119,6 +119,12 @@ CLAIM = Claim(
         "that is why accuracy falls with the batch size, then holding the statistics batch size M keeps it."
     ),
     source="arXiv 1809.00846, experiments on batch size with the learning rate scaled; this library's dial",
+    paper=PaperStatement(
+        words="BN regularises less as the batch grows, with the learning rate in proportion to it.",
+        section="Experiments in CNNs, on batch size",
+        known="as remembered",
+        differs="that a fixed M keeps the accuracy is our conclusion, and needs this library's dial.",
+    ),
     agreement=(
         "Test accuracy at the smallest batch less that at the largest, equal epochs, paired by seed; the smallest finite M "
         "held is judged. Holds: with plain BN it falls by two standard errors or more, and holding M takes away at least "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bnlens.claims import _noises
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding, share_of_distance
 from bnlens.claims._losses import MEASURES, difference, losses_of
 from bnlens.claims._results import Results, TrainingRuns
@@ -85,6 +85,18 @@ CLAIM = Claim(
         "statistic alone is the batch's, the other the population's, is regularised by that one, and the two add up."
     ),
     source="arXiv 1809.00846, Theorem 1 and the experiments on its two terms; theory sheet A.2",
+    paper=PaperStatement(
+        words=(
+            "In a net with weight normalization the noise of mu_B alone, and that of sigma_B alone, lower the "
+            "validation loss."
+        ),
+        section="Experiments in CNNs, on mu_B and sigma_B",
+        known="as remembered",
+        differs=(
+            "nets with BN layers stand for weight normalization, and that the two effects add up is our conclusion "
+            "from Theorem 1."
+        ),
+    ),
     agreement=(
         "Losses against PN, paired by seed. Holds: each noise alone raises the train loss and lowers the test loss by two "
         "standard errors or more, and in train loss the two add up (interaction within two standard errors of zero). Holds "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _noises
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 
@@ -137,6 +137,14 @@ CLAIM = Claim(
         "the batch standard deviation lowers the kurtosis of what neurons get and the correlation between them."
     ),
     source="arXiv 1809.00846, reading of the two terms of Theorem 1 and its experiments; the nets are those of E3",
+    paper=PaperStatement(
+        words=(
+            "The noise of mu_B keeps a net from relying on single neurons; that of sigma_B lowers the kurtosis of what"
+            " neurons get and, for several neurons, the correlation between them."
+        ),
+        section="A probabilistic interpretation of BN, reading of Theorem 1",
+        known="as remembered",
+    ),
     agreement=(
         "Effects of the two noises in a two-by-two comparison, mean over layers, paired by seed: that of the mean on the loss "
         "increase when one neuron is ablated, those of the standard deviation on kurtosis (median over neurons) and on mean "

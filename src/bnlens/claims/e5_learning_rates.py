@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
@@ -211,6 +211,12 @@ CLAIM = Claim(
         "over the squared norm of a weight, are shown beside."
     ),
     source="arXiv 1809.00846, on maximum and effective learning rates; theory sheet B.2, for single units see L3 and L4",
+    paper=PaperStatement(
+        words="BN trains at larger maximum and effective learning rates, and nets share the traits of the single unit.",
+        section="Optimization with regularization; Experiments in CNNs",
+        known="abstract",
+        differs="the paper orders the rates of single units; the largest rate that a net survives is our counterpart.",
+    ),
     agreement=(
         "Short runs at constant rates of a grid; one diverges if a loss is not finite or the mean of its last ten lies above "
         "chance. The boundary is between the largest rate up to which nothing diverged and the next. Holds: BN's boundary is "

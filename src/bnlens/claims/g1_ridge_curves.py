@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
 from bnlens.claims._estimate import farthest, finding, grade
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import LABEL_NOISE, simulate_curve
@@ -100,6 +100,14 @@ CLAIM = Claim(
         "with λ equal to the variance of the label noise, at every load."
     ),
     source="arXiv 1809.00846, generalization; theory sheet C.1, C.2",
+    paper=PaperStatement(
+        words=(
+            "The generalization error of a linear student is a curve over the number of samples per weight, computed "
+            "by statistical mechanics."
+        ),
+        section="Generalization analysis",
+        known="as remembered",
+    ),
     agreement=(
         "Closed forms for N → ∞ against training sets with label noise 0.25 at loads from 0.5 to 4. Holds: within 5% at "
         "every load, two standard errors forgiven; approximately: within 15%; else it does not."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import finding
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import compare_gamma_decay
@@ -78,6 +78,15 @@ CLAIM = Claim(
         "λ = 2αζ for the sum over samples."
     ),
     source="arXiv 1809.00846, generalization; theory sheet C.2",
+    paper=PaperStatement(
+        words=(
+            "The generalization error of a linear student with weight normalization and gamma decay is computed in "
+            "closed form."
+        ),
+        section="Generalization analysis",
+        known="as remembered",
+        differs="that the student is ridge regression's, weight by weight, is our sharper form.",
+    ),
     agreement=(
         "Weights descended in (w, gamma) against ridge on the same training sets, as a fraction of the length of the ridge "
         "solution. Holds: at most 1e-6 apart on every training set; approximately: 1e-2; else it does not."

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens.claims import _generalization as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup
 from bnlens.claims._estimate import finding, grade, span
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import simulate_curve
@@ -100,6 +100,11 @@ CLAIM = Claim(
         "replica-symmetric theory."
     ),
     source="arXiv 1809.00846, generalization; theory sheet C.4",
+    paper=PaperStatement(
+        words="The generalization error of a ReLU student is computed by statistical mechanics.",
+        section="Generalization analysis",
+        known="as remembered",
+    ),
     agreement=(
         "Replica-symmetric error against descent from small weights on training sets with label noise 0.25, ReLU and linear "
         "teachers, λ from 0.05 to 1, loads 0.5 to 8. Holds: within 5% in every case, two standard errors forgiven; "

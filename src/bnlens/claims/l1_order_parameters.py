@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnlens.claims import _learning as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
 
@@ -127,6 +127,15 @@ CLAIM = Claim(
         "as the number N of weights grows."
     ),
     source="arXiv 1809.00846, section on dynamics; theory sheet B.0 to B.3",
+    paper=PaperStatement(
+        words=(
+            "As the number of weights grows, learning follows differential equations for gamma, the overlap R and the "
+            "norm L, with SGD, WN, and WN with gamma decay as the model of BN."
+        ),
+        section="Optimization with regularization",
+        known="as remembered",
+        differs="the equations of true BN are ours.",
+    ),
     agreement=(
         "Equations against students of N weights under SGD, WN, WN + gamma decay and true BN, linear and ReLU, at six times. "
         "Holds: 95% of the points within 3 standard errors and 2/N, and the distance falls as 1/N; approximately: 85%; else it "

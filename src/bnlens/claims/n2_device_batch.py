@@ -15,7 +15,8 @@ from bnlens.claims._results import Results, TrainingRuns
 __all__ = ["CLAIM"]
 
 _DIGITS, _CIFAR = 16, 64  # the statistics batch size that is set
-_SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}
+_SEEDS: Mapping[Scale, int] = {"quick": 3, "full": 6}
+_DIGIT_STEPS = 24  # a device batch of 4 takes 64 passes for each
 _DEVICES = {_DIGITS: (8, 4), _CIFAR: (32, 16, 8, 4, 2)}
 _CLOSED = {4: 0.75, 8: 0.6}  # least share closed at a device batch of M over this
 _WINDOWS = 4  # windows are run down to a device batch of M over this, below which the layers warn
@@ -31,7 +32,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
         kinds += [{"M": device}, {"M": M, "device_batch_size": device, "share_statistics": True}]
         if _WINDOWS * device >= M:
             kinds.append({"M": matching_window(M, device), "device_batch_size": device})
-    return _dial.jobs_of("N2", setup, kinds)
+    return _dial.jobs_of("N2", setup, kinds, steps=_DIGIT_STEPS)
 
 
 class _Device(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
 from bnlens.claims._estimate import finding
-from bnlens.claims._losses import LOSSES, grade_strengths
+from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
 __all__ = ["CLAIM"]
@@ -24,14 +24,14 @@ def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     ways = common.ways_of(runs, _KIND, _FACTORS, _LABEL)
     bn, _, decay = ways
-    verdict = grade_strengths(decay.strength.values())
+    verdict, premise = common.judged(ways, decay)
     train, test = (decay.strength[what] for what in LOSSES)
     share = decay.gamma[:-1] / bn.gamma[:-1]
     summary = (
         f"On {runs.data} at M = {common.target_of(runs)}, gamma decay covers {train.value:.2f} of the distance from PN to "
         f"BN in train loss and {test.value:.2f} in test loss; test loss {decay.loss['test_loss'].value:.3f} against BN's "
         f"{bn.loss['test_loss'].value:.3f}. It leaves rms gamma in the layers before the last at {share.min():.2f} to "
-        f"{share.max():.2f} times BN's."
+        f"{share.max():.2f} times BN's.{premise}"
     )
     correction = (
         f"Gamma decay with the formula's zeta, taken literally in every layer, is {train.value:.2f} times as strong as BN in "
@@ -50,6 +50,12 @@ CLAIM = Claim(
     title="Gamma decay in a deep network",
     statement="A network with population normalization and gamma decay in every layer trains as with BN over M samples.",
     source="arXiv 1809.00846, Theorem 1 taken to whole networks, as in its experiments with explicit regularisers",
+    paper=PaperStatement(
+        words="PN with gamma decay recovers the validation result of BN.",
+        section="Experiments in CNNs, on BN as PN with gamma decay",
+        known="as remembered",
+        differs="gamma decay in every layer and equality of losses are our reading.",
+    ),
     agreement=common.AGREEMENT,
     works=("ioffe2015batch", "ioffe2017renormalization", *_dial.WORKS),
     core=False,

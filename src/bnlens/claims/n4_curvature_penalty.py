@@ -8,7 +8,7 @@ from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
 from bnlens.claims._estimate import finding
-from bnlens.claims._losses import LOSSES, grade_strengths
+from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
 __all__ = ["CLAIM"]
@@ -24,14 +24,16 @@ def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     M = common.target_of(runs)
     ways = common.ways_of(runs, _KIND, _FACTORS, _LABEL)
+    verdict, premise = common.judged(ways, ways[-len(_FACTORS)])
     at_M, at_twice = ([way.strength[what] for what in LOSSES] for way in ways[-len(_FACTORS) :])
     summary = (
         f"On {runs.data} at M = {M}, the penalty covers {at_M[0].value:.2f} of the distance from PN to BN in train loss "
         f"and {at_M[1].value:.2f} in test loss; the penalty of {2 * M} covers {at_twice[0].value:.2f} and "
         f"{at_twice[1].value:.2f}. The penalty has the value of the quadratic term of BN's gap; its slope is larger than "
         "the whole gap's, which an image's share in its own batch flattens (theory sheet A.3: by half for single units)."
+        f"{premise}"
     )
-    return finding(grade_strengths(at_M), at_M[0], 1.0, summary, [way.row for way in ways])
+    return finding(verdict, at_M[0], 1.0, summary, [way.row for way in ways])
 
 
 def _figure(results: Results) -> Figure:

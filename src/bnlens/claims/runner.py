@@ -5,11 +5,12 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bnlens._files import write_atomic
-from bnlens.claims._claim import Claim, Scale
+from bnlens.claims._claim import Claim, Finding, Scale
 from bnlens.claims._html import report_page
 from bnlens.claims._results import Results
 from bnlens.claims._run import ClaimRun, Reproduction
@@ -87,10 +88,19 @@ def judge(claim: Claim, jobs: Sequence[Done]) -> ClaimRun:
         return ClaimRun(claim, records, computed, None, None, errors, any(done.is_user_error for done in jobs))
     results = Results((record.config, record.result or {}) for record in records)
     try:
-        finding, figure = claim.judge(results), claim.figure(results)
+        finding, figure = _fair(claim, claim.judge(results)), claim.figure(results)
     except BnlensError as raised:
         return ClaimRun(claim, records, computed, None, None, [str(raised)], is_user_error=True)
     except Exception as raised:  # noqa: BLE001 - one claim that cannot be judged leaves the others their verdicts
         error = f"judging failed: {' '.join(traceback.format_exception_only(raised)[-1].split())}"
         return ClaimRun(claim, records, computed, None, None, [error])
     return ClaimRun(claim, records, computed, finding, figure)
+
+
+def _fair(claim: Claim, finding: Finding) -> Finding:
+    """Hold a finding to its claim: a premise is named before the run, and only the paper's own statement corrects the paper."""
+    if finding.verdict == "premise not met" and claim.premise is None:
+        raise ValueError('agreement has no rule "Premise not met: "')
+    if finding.corrects_paper and (claim.paper is None or claim.paper.differs):
+        return replace(finding, summary=f"{finding.summary} {finding.corrects_paper}", corrects_paper=None)
+    return finding

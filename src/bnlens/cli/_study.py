@@ -116,8 +116,9 @@ def parameters_of(study: Study, chosen: Sequence[str]) -> dict[str, dict[str, An
     """
     left_out = set(study.parameters) - {"", *(claim_id.lower() for claim_id in chosen)}
     if left_out:
+        names = ", ".join(sorted(name.capitalize() for name in left_out))
         raise UsageError(
-            f"there are parameters for {', '.join(sorted(name.upper() for name in left_out))}, which is not among the claims "
+            f"there are parameters for {names}, which is not among the claims "
             f"to run ({', '.join(chosen)}); name the claim too, or leave the parameters out"
         )
     shared = {**study.parameters.get("", {}), **({} if study.seeds is None else {"seeds": study.seeds})}

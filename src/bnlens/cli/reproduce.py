@@ -30,7 +30,13 @@ _DATA = "Folder with CIFAR-10, for the claims that can use it."
 _IDS = "Claims, such as D1 D3; none: the core claims."
 _MOST = 1000  # jobs, threads or seeds
 _SCALE = "Minutes on a laptop, or the numbers of the documentation."
-_STYLES = {"holds": "green", "holds approximately": "yellow", "does not hold here": "red", "not judged": "bold red"}
+_STYLES = {
+    "holds": "green",
+    "holds approximately": "yellow",
+    "does not hold here": "red",
+    "premise not met": "cyan",
+    "not judged": "bold red",
+}
 
 
 class ScaleName(str, Enum):
@@ -176,6 +182,7 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from bnlens.claims import parts_text
     from bnlens.render import number
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -194,10 +201,15 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
         table.add_row(run.claim.id, escape(run.claim.title), *numbers, f"[{style}]{verdict}[/]", f"{run.seconds:.1f}")
     console = _console()
     console.print(table)
-    for run in runs:
-        if run.finding and run.finding.corrects_paper:
-            correction = f"{run.claim.id} corrects the paper: {run.finding.corrects_paper}"
-            console.print(correction, markup=False, highlight=False)
+    for claim_id, finding in ((run.claim.id, run.finding) for run in runs):
+        if finding is None:
+            continue
+        if finding.parts:
+            console.print(f"{claim_id}, judged apart: {parts_text(finding)}.", markup=False, highlight=False)
+        if finding.verdict == "premise not met":
+            console.print(f"{claim_id}, premise not met: {finding.summary}", markup=False, highlight=False)
+        if finding.corrects_paper:
+            console.print(f"{claim_id} corrects the paper: {finding.corrects_paper}", markup=False, highlight=False)
 
 
 class _RunProgress:

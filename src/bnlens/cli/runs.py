@@ -62,11 +62,12 @@ def _select(folder: Path, claim_ids: Sequence[str] | None, status: StatusName | 
 
     if not (folder / FILE).is_file():
         raise StoreError(f"{folder} holds no results; give the folder of an earlier bnlens reproduce with --out")
-    chosen = {claim.id for claim in get_claims(claim_ids or [])}
+    # jobs may be stored under a name that has parts by now
+    chosen = {name.lower() for name in (*(claim.id for claim in get_claims(claim_ids or [])), *(claim_ids or []))}
     return [
         record
         for record in read_records(folder / FILE)
-        if (not chosen or record.claim in chosen) and (status is None or record.status == status.value)
+        if (not chosen or record.claim.lower() in chosen) and (status is None or record.status == status.value)
     ]
 
 

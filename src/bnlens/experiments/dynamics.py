@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnlens.theory.dynamics import System
 
-__all__ = ["make_system", "simulate_trajectory"]
+__all__ = ["make_system", "simulate_trajectory", "solve_effective_rates"]
 
 
 def make_system(kind: str, **parameters: Any) -> System:
@@ -35,3 +35,12 @@ def simulate_trajectory(
     path = simulate_dynamics(make_system(kind, **parameters), times, **start, size=size, runs=runs, seed=seed)
     columns = {str(column): values.tolist() for column, values in path.to_frame().items()}
     return {**columns, "tau": path.tau.tolist(), "size": size}
+
+
+def solve_effective_rates(*, systems: Sequence[Mapping[str, Any]], tau: float) -> dict[str, Any]:
+    """Solve the equations up to a time: eta gamma/L^2 of each system, given by ``kind``, ``parameters`` and ``start``."""
+    rates = []
+    for one in systems:
+        path = make_system(one["kind"], **one["parameters"]).solve([tau], **one["start"])
+        rates.append(float(path.effective_learning_rate[-1]))
+    return {"rates": rates}

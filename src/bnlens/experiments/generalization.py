@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
     from bnlens.theory.generalization import Estimator
 
-__all__ = ["LABEL_NOISE", "compare_batch_norm", "compare_gamma_decay", "make_estimator", "simulate_curve"]
+__all__ = [
+    "LABEL_NOISE",
+    "compare_batch_norm",
+    "compare_gamma_decay",
+    "make_estimator",
+    "simulate_curve",
+    "train_by_sgd",
+]
 
 LABEL_NOISE = 0.25
 
@@ -76,18 +83,38 @@ def compare_gamma_decay(*, zeta: float, alpha: Sequence[float], dimension: int, 
     return result
 
 
+def train_by_sgd(
+    *,
+    kind: str,
+    parameters: Mapping[str, Any],
+    alpha: Sequence[float],
+    epochs: Sequence[int],
+    dimension: int,
+    runs: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Train students by SGD with the label noise of the claims; the errors are by load, then by epoch, then by run."""
+    from bnlens.experiments.dynamics import make_system
+    from bnlens.simulate.generalization import train_students
+
+    system = make_system(kind, label_noise=LABEL_NOISE, **parameters)
+    more: dict[str, Any] = {"dimension": dimension, "epochs": epochs, "runs": runs, "seed": seed}
+    return {"errors": [train_students(system, samples=round(load * dimension), **more).tolist() for load in alpha]}
+
+
 def compare_batch_norm(
     *, batch_size: int, alpha: Sequence[float], dimension: int, runs: int, seed: int
 ) -> dict[str, Any]:
-    """Compare batch norm at its stationary point, least squares, and the ridge of the paper, on the same training sets.
+    """Compare batch norm at its stationary point with least squares, whole and shrunken, and ridge, on the same training sets.
 
     Errors are medians over the runs, because near P = N means hang on few of them; the standard error of a median is
     1.25 times that of a mean of Gaussian runs with the same interquartile range. Least squares and ridge have an
-    intercept fitted, as batch norm has one. Cosines and norms are means.
+    intercept fitted, as batch norm has one; shrunken least squares is it times c_M/c_P. Cosines and norms are means.
     """
     import numpy as np
 
     from bnlens.simulate.generalization import Student, draw_training_set, fit_student
+    from bnlens.theory import mean_std
     from bnlens.theory.generalization import paper_gamma_decay
 
     estimators = {
@@ -108,14 +135,19 @@ def compare_batch_norm(
                 intercept = float(np.mean(data.targets) - np.mean(data.inputs, axis=0) @ student.weights)
                 students[name] = Student(student.weights, student.intercept or intercept)
                 columns.setdefault(name, []).append(students[name].error(data))
+            shrink = float(mean_std(batch_size)) / float(mean_std(P))
+            shrunken = Student(shrink * students["least squares"].weights, shrink * students["least squares"].intercept)
+            columns.setdefault("shrunken least squares", []).append(shrunken.error(data))
             weights = {name: student.weights for name, student in students.items()}
             for name in ("least squares", "ridge"):
                 columns.setdefault(f"cosine with {name}", []).append(_cosine(weights["batch norm"], weights[name]))
             norms = {name: np.linalg.norm(found) for name, found in weights.items()}
             columns.setdefault("norm ratio", []).append(float(norms["batch norm"] / norms["least squares"]))
         quartiles = np.percentile(columns["batch norm"], [25, 75])
-        row = {name: float(np.median(columns[name])) for name in estimators}
-        row |= {name: float(np.mean(values)) for name, values in columns.items() if name not in estimators}
+        errors = [*estimators, "shrunken least squares"]
+        row = {
+            name: float(np.median(values) if name in errors else np.mean(values)) for name, values in columns.items()
+        }
         row["stderr"] = float(1.2533 * (quartiles[1] - quartiles[0]) / 1.349 / np.sqrt(runs))
         per_load.append(row)
     return {"loads": per_load, "dimension": dimension}

@@ -11,6 +11,7 @@ from bnlens.theory.arc_cosine import gated_square, rectified_product
 from bnlens.theory.distributions import DISTRIBUTIONS, Distribution, Population, get_distribution
 from bnlens.theory.gap import GapLaw, GapShares, Hessian, Statistics, gap_law, linear_gamma, linear_gap
 from bnlens.theory.gaussian import mean_inverse_std, mean_inverse_variance, mean_std
+from bnlens.theory.information import squared_gradient
 from bnlens.theory.noise import BatchNoise, noise_scale
 from bnlens.theory.shrink import GammaShrink, gamma_shrink, optimal_gamma
 from bnlens.theory.units import UNITS, Kink, Unit, get_unit, linear, logistic, poisson, relu, softplus_glm
@@ -51,4 +52,5 @@ __all__ = [
     "rectified_product",
     "relu",
     "softplus_glm",
+    "squared_gradient",
 ]

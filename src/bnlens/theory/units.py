@@ -43,6 +43,7 @@ class Unit:
         slope: dr/dy.
         curvature: d2r/dy2 away from the kinks.
         kinks: jumps of the slope.
+        target_variance: Var[t|x] where the loss is the negative log-likelihood of the target, else None.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Unit:
     slope: RiskFunction = field(repr=False)
     curvature: RiskFunction = field(repr=False)
     kinks: tuple[Kink, ...] = field(default=(), repr=False)
+    target_variance: Callable[[FloatArray], FloatArray] | None = field(default=None, repr=False)
 
 
 def softplus(y: FloatArray) -> FloatArray:
@@ -64,12 +66,13 @@ def _softplus_integral(y: FloatArray) -> FloatArray:
 
 
 def linear(correlation: float = 0.8) -> Unit:
-    """Linear unit with squared loss (t - y)^2 / 2 and a teacher E[t|x] = R x, R = `correlation`."""
+    """Linear unit with squared loss (t - y)^2 / 2 and a teacher E[t|x] = R x, R = `correlation`, with noise of variance one."""
     return Unit(
         name="linear",
         risk=lambda y, x: y**2 / 2 - correlation * x * y,
         slope=lambda y, x: y - correlation * x,
         curvature=lambda y, x: np.ones_like(y),
+        target_variance=np.ones_like,
     )
 
 
@@ -80,6 +83,7 @@ def logistic(teacher_gamma: float = 2.0, teacher_beta: float = 0.0) -> Unit:
         risk=lambda y, x: softplus(y) - expit(teacher_gamma * x + teacher_beta) * y,
         slope=lambda y, x: expit(y) - expit(teacher_gamma * x + teacher_beta),
         curvature=lambda y, x: expit(y) * (1 - expit(y)),
+        target_variance=lambda x: expit(teacher_gamma * x + teacher_beta) * expit(-teacher_gamma * x - teacher_beta),
     )
 
 
@@ -119,6 +123,7 @@ def softplus_glm(teacher_gamma: float = 1.5, teacher_beta: float = 0.0) -> Unit:
         risk=lambda y, x: _softplus_integral(y) - softplus(teacher_gamma * x + teacher_beta) * y,
         slope=lambda y, x: softplus(y) - softplus(teacher_gamma * x + teacher_beta),
         curvature=lambda y, x: expit(y),
+        target_variance=lambda x: expit(teacher_gamma * x + teacher_beta),
     )
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from bnlens._plain import csv_text
 from bnlens.citing import cite
-from bnlens.claims import Claim
+from bnlens.claims import Claim, named_claims
 from bnlens.web.api import (
     BODY,
     CSV,
@@ -57,7 +57,9 @@ _STREAM: Responses = {
     }
 }
 
-ClaimId = Annotated[str, ApiPath(max_length=20, pattern=r"^[A-Za-z]+\d+$", description="Id of a claim, such as D1.")]
+ClaimId = Annotated[
+    str, ApiPath(max_length=20, pattern=r"^[A-Za-z]+\d+[A-Za-z]?$", description="Id of a claim, such as D1.")
+]
 
 
 class Order(BaseModel):
@@ -74,10 +76,11 @@ def find_claim(snapshot: Snapshot, claim_id: str) -> Claim:
     Raises:
         NotFoundError: there is none of that id.
     """
-    claim = snapshot.claims.get(claim_id.upper())
-    if claim is None:
-        raise NotFoundError(f"There is no claim {claim_id[:20]!r}; there are {', '.join(snapshot.claims)}.")
-    return claim
+    named = named_claims(claim_id, snapshot.claims.values())
+    if len(named) != 1:
+        near = f"its parts {' and '.join(claim.id for claim in named)}" if named else ", ".join(snapshot.claims)
+        raise NotFoundError(f"There is no claim {claim_id[:20]!r}; there are {near}.")
+    return named[0]
 
 
 def router(site: Site) -> APIRouter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, Field
 from bnlens import render
 from bnlens._plain import plain
 from bnlens.citing import cite
-from bnlens.claims import TONES, Claim, StoredRun, seeds_text
-from bnlens.web.findings import Facet, Finding, Standing, standing
+from bnlens.claims import TONES, Claim, Known, StoredRun, seeds_text
+from bnlens.web.findings import Facet, Finding, Standing, outcome, standing
 from bnlens.web.results import Snapshot
 from bnlens.web.runs import Progress, Run, Status
 
@@ -26,13 +27,14 @@ __all__ = [
     "run_entry",
 ]
 
-VerdictText = Literal["holds", "holds approximately", "does not hold here", "not judged"]
+VerdictText = Literal["holds", "holds approximately", "does not hold here", "premise not met", "not judged"]
 
 
 class ResultEntry(BaseModel):
     """The newest run of a claim in the folder."""
 
     verdict: VerdictText
+    parts: dict[str, VerdictText] = Field(description="Verdicts on parts of the statement that are judged apart.")
     measured: float | None = Field(description="The headline number; null if the claim was not judged.")
     stderr: float | None = Field(description="Its standard error.")
     predicted: float | None = Field(description="What the claim says that number is.")
@@ -57,12 +59,22 @@ class ResultEntry(BaseModel):
         return TONES[self.verdict] if self.verdict != "not judged" or self.errors else "plain"
 
 
+class PaperEntry(BaseModel):
+    """A statement of the paper, in our words."""
+
+    words: str
+    section: str
+    known: Known = Field(description="How surely we know that it says so.")
+    differs: str | None = Field(description="Where the statement that is tested is not the paper's, and why.")
+
+
 class ClaimEntry(BaseModel):
     """A claim with the result of its newest run."""
 
     id: str
     title: str
-    statement: str
+    paper: PaperEntry | None = Field(description="Null for a claim that is ours.")
+    statement: str = Field(description="What is tested.")
     source: str
     agreement: str
     core: bool = Field(description="Whether `bnlens reproduce` without ids runs it.")
@@ -84,6 +96,7 @@ class FindingEntry(BaseModel):
     id: str
     text: str
     standing: Standing
+    outcome: str = Field(description="Which of its claims, and which parts of them, came out how.")
     computed: int = Field(description="How many of its claims were judged.")
     claims: list[ClaimEntry]
     relations: dict[str, Literal["supports", "opposes"]] = Field(
@@ -120,6 +133,7 @@ def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
     stored = snapshot.runs.get(claim.id)
     return ClaimEntry(
         **{name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")},
+        paper=None if claim.paper is None else PaperEntry(**asdict(claim.paper)),
         page=f"/claims/{claim.id}",
         command=f"bnlens reproduce {claim.id}",
         result=None if stored is None else _result(stored),
@@ -163,6 +177,7 @@ def _finding(finding: Finding, snapshot: Snapshot) -> FindingEntry:
         id=finding.id,
         text=finding.text,
         standing=standing(finding, snapshot),
+        outcome=outcome(finding, snapshot),
         computed=sum(entry.result is not None and entry.result.verdict != "not judged" for entry in entries),
         claims=entries,
         relations=dict(finding.claims),
@@ -173,6 +188,7 @@ def _result(stored: StoredRun) -> ResultEntry:
     run, finding, ended = stored.run, stored.run.finding, datetime.fromisoformat(stored.finished)
     return ResultEntry(
         verdict=finding.verdict if finding else "not judged",
+        parts=dict(finding.parts) if finding else {},
         measured=plain(finding.measured) if finding else None,
         stderr=plain(finding.stderr) if finding else None,
         predicted=plain(finding.predicted) if finding else None,

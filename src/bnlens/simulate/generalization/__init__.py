@@ -7,6 +7,15 @@ from __future__ import annotations
 
 from bnlens.simulate.generalization.curve import SimulatedCurve, simulate_learning_curve
 from bnlens.simulate.generalization.fit import fit_student
+from bnlens.simulate.generalization.sgd import train_students
 from bnlens.simulate.generalization.training_set import Student, TrainingSet, draw_training_set
 
-__all__ = ["SimulatedCurve", "Student", "TrainingSet", "draw_training_set", "fit_student", "simulate_learning_curve"]
+__all__ = [
+    "SimulatedCurve",
+    "Student",
+    "TrainingSet",
+    "draw_training_set",
+    "fit_student",
+    "simulate_learning_curve",
+    "train_students",
+]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from bnlens.errors import UsageError
 from bnlens.theory import rectified_product
@@ -15,6 +16,8 @@ __all__ = ["Activation", "Student", "TrainingSet", "draw_training_set"]
 
 FloatArray = NDArray[np.float64]
 Activation = Literal["linear", "relu"]
+
+_FAR = 9.0  # standard deviations of a Gaussian that count
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,43 @@ class Student:
         return float(np.mean((data.targets - self.outputs(data.inputs)) ** 2) / 2)
 
     def error(self, data: TrainingSet) -> float:
-        """Generalization error E[(teacher - student)^2] / 2 on labels without noise, exact for Gaussian inputs."""
+        """Generalization error E[(teacher - student)^2] / 2 on labels without noise, exact for Gaussian inputs.
+
+        Raises:
+            UsageError: a linear student of a ReLU teacher, or a ReLU student with an intercept of a linear one.
+        """
         norm, overlap = self.norm(), self.overlap(data.teacher)
         if self.activation == "linear":
             if data.teacher_activation == "relu":
                 raise UsageError("A linear student of a ReLU teacher has no error here: use a linear teacher.")
             return (1 + norm - 2 * overlap + self.intercept**2) / 2
-        if self.intercept:
-            raise UsageError(f"A ReLU student with intercept={self.intercept:g} has no closed error: set it to zero.")
-        if data.teacher_activation == "linear":
-            return (1 + norm / 2 - overlap) / 2
         cosine = float(np.clip(overlap / np.sqrt(norm), -1, 1)) if norm > 0 else 0.0
-        return float((0.5 + norm / 2 - 2 * np.sqrt(norm) * rectified_product(cosine)) / 2)
+        if data.teacher_activation == "relu":
+            square, product = _rectified_moments(norm, cosine, self.intercept)
+            return (0.5 + square - 2 * product) / 2
+        if self.intercept:
+            raise UsageError(
+                f"A ReLU student with intercept={self.intercept:g} of a linear teacher has no error here: set it to zero."
+            )
+        return (1 + norm / 2 - overlap) / 2
+
+
+def _rectified_moments(norm: float, cosine: float, intercept: float) -> tuple[float, float]:
+    """Return E y+^2 and E u+ y+ of a Gaussian y = sqrt(norm) z + intercept and a standard Gaussian u, of that cosine with z."""
+    length = np.sqrt(norm)
+    if not intercept:
+        return norm / 2, float(length * rectified_product(cosine))
+    first = float(np.clip(-intercept / length, -_FAR, _FAR)) if length > 0 else -np.copysign(_FAR, intercept)
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    z = first + (_FAR - first) * (nodes + 1) / 2  # where y is positive
+    mass = weights * (_FAR - first) / 2 * _density(z)
+    y, mean, spread = length * z + intercept, cosine * z, max(np.sqrt(1 - cosine**2), 1e-12)
+    given = mean * ndtr(mean / spread) + spread * _density(mean / spread)  # E u+ at this z
+    return float(mass @ y**2), float(mass @ (y * given))
+
+
+def _density(z: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
 
 
 def draw_training_set(

@@ -1,0 +1,58 @@
+"""L3a: the maximum learning rate of the paper's model of BN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bnlens.claims import _maximum as common
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
+from bnlens.claims._estimate import finding
+from bnlens.claims._results import Results
+
+_KINDS = ("GammaDecay", "WeightNorm")
+
+
+def _jobs(setup: Setup) -> Sequence[Job]:
+    return common.jobs_of(_KINDS, setup.scale)
+
+
+def _judge(results: Results) -> Finding:
+    maxima = common.maxima_of(_KINDS[0], results)
+    found = "; ".join(f"{one.name}: {one.rate.value:.1f}, asked for {one.bound:.1f}" for one in maxima)
+    summary = (
+        f"Maximum learning rates of WN with gamma decay at frozen norm: {found}. Headline: {maxima[0].name}, from simulated "
+        "students."
+    )
+    parts = {one.name: one.verdict for one in maxima}
+    rows = [one.row for one in maxima]
+    return finding(common.verdict_of(maxima), maxima[0].rate, maxima[0].bound, summary, rows, parts=parts)
+
+
+def _figure(results: Results) -> Figure:
+    return common.figure_of(_KINDS, results)
+
+
+CLAIM = Claim(
+    id="L3a",
+    title="Maximum learning rate of the model of BN",
+    statement=(
+        "WN with gamma decay, the model of BN, trains at larger learning rates than WN and SGD: at frozen norm its maximum "
+        "exceeds theirs by at least 2 zeta, for linear and ReLU units."
+    ),
+    source="arXiv 1809.00846, section on dynamics; theory sheet B.2",
+    paper=PaperStatement(
+        words="In the model of BN, WN with gamma decay, the maximum learning rate is at least that of WN and SGD plus 2 zeta.",
+        section="Optimization with regularization, on maximum and effective learning rates",
+        known="as remembered",
+    ),
+    agreement=(
+        "Maximum of WN with gamma decay against that of WN plus 2 zeta, linear and ReLU, each of M = 8, 32 and 128: at M = 8 "
+        "from where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere below, two "
+        "standard errors forgiven; approximately: nowhere below that of WN; else it does not."
+    ),
+    works=("salimans2016weight", "saad1995online"),
+    core=True,
+    jobs=_jobs,
+    judge=_judge,
+    figure=_figure,
+)
