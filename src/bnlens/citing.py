@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bnlens._arguments import checked
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.paper import Citation, get_works, record, works
@@ -21,6 +22,7 @@ _FISHER = ("martens2020new", "kunstner2019limitations")
 _KINDS = {"SyncBatchNorm": "peng2018megdet"}
 
 
+@checked
 def cite(*used: str | Claim | Report | Sequence[str | Claim | Report]) -> Citation:
     """Return what to cite: the paper alone, or the paper and the works behind what was used.
 

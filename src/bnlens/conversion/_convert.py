@@ -13,12 +13,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 import bnlens.conversion.rules  # noqa: F401 - registers the rules of bnlens
+from bnlens._arguments import checked
 from bnlens.conversion import _checks
 from bnlens.conversion._changes import change_class, new_state, replace_module, swap_parameters
 from bnlens.conversion._classes import converted_class, original_class
 from bnlens.conversion._registry import Rule, find_rule, full_name, registered
 from bnlens.errors import ModelError, NeedsRuleError, NotYetConvertibleError
-from bnlens.nn import DialBatchNorm, set_statistics_batch_size
+from bnlens.nn import DialBatchNorm, StatisticsBatchSize, set_statistics_batch_size
 
 __all__ = ["convert", "revert"]
 
@@ -27,11 +28,12 @@ _KIND = "_bnlens_kind"  # on a module that a rule put in the place of another: n
 Change = Callable[[ExitStack], None]
 
 
+@checked
 def convert(
     model: nn.Module,
     *,
     optimizer: Optimizer | None = None,
-    statistics_batch_size: float | None = None,
+    statistics_batch_size: StatisticsBatchSize = None,
     sync: bool | dist.ProcessGroup | None = None,
     layers: Iterable[str] | str | None = None,
 ) -> nn.Module:
@@ -111,6 +113,7 @@ def convert(
     return result
 
 
+@checked
 def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module:
     """Turn layers of `bnlens.nn` back into what `convert` found, or into torch's, in place, all or none.
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.integrations._loaders import every_rank, rank
 from bnlens.nn import BatchNorm1d, load_window_state, set_statistics_batch_size, window_state
@@ -48,6 +49,7 @@ class SetStatisticsBatchSize:
         (None, 16, None, 64)
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
@@ -63,6 +65,7 @@ class SetStatisticsBatchSize:
         self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
         self._set: list[float | None] = []  # the M that was set last, if any was
 
+    @checked
     def step(self, done: int) -> None:
         """Set the M of the step (or epoch) that follows ``done`` steps, if it is not set already; setting empties windows.
 
@@ -80,6 +83,7 @@ class SetStatisticsBatchSize:
         own = pytree.tree_map_only(Tensor, lambda tensor: tensor.cpu(), window_state(self._model))
         return {"set": list(self._set), "windows": every_rank(own)}
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` returned, on this rank; load the model's own state first.
 

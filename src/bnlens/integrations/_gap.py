@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._arguments import checked
 from bnlens.errors import DataError, LossError, UsageError
 from bnlens.integrations._loaders import first_samples, rank
 from bnlens.measure import report
@@ -49,6 +50,7 @@ class GapMonitor:
         (['bnlens/gap_8', 'bnlens/gap_8_stderr', 'bnlens/running_discrepancy'], {})
     """
 
+    @checked
     def __init__(
         self,
         loader: Iterable[Any],
@@ -79,10 +81,12 @@ class GapMonitor:
                 f"samples={2 * statistics_batch_size} or more, from a loader that has them"
             )
 
+    @checked
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """Return `measure` where ``step``, the number of optimizer steps done, is a multiple of ``every_n_steps``; else {}."""
         return self.measure(model) if step % self.every_n_steps == 0 else {}
 
+    @checked
     def measure(self, model: nn.Module) -> dict[str, float]:
         """Return the numbers by the names that a logger takes, nats per sample.
 

@@ -169,16 +169,11 @@ def placed(model: nn.Module, device: Any) -> nn.Module:
     """Return the model, or a copy of it on another device: the one that was given stays where it is.
 
     Raises:
-        UsageError: there is no such device.
         ModelError: the model cannot be copied.
     """
     if device is None:
         return model
-    try:
-        target = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used ({reason}); give one such as 'cpu' or 'cuda:0'") from error
+    target = torch.empty(0, device=device).device
     if all(tensor.device == target for tensor in (*model.parameters(), *model.buffers())):
         return model
     try:

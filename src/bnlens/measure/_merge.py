@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import unwrap
 from bnlens.measure._ranks import agreeing, gather
@@ -21,6 +22,7 @@ __all__ = ["merge_statistics"]
 _MEAN, _VARIANCE, _TRACKED = _BUFFERS = "running_mean", "running_var", "num_batches_tracked"
 
 
+@checked
 def merge_statistics(
     parts: Sequence[nn.Module | Mapping[str, Any]],
     weights: Sequence[float] | None = None,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._arguments import checked
 from bnlens._masks import Mask
 from bnlens._progress import progress_bar
 from bnlens.errors import DataError, ModelError
@@ -42,6 +43,7 @@ class Recalibration:
     samples: int
 
 
+@checked
 def recalibrate(
     model: nn.Module,
     loader: Iterable[Any],

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
+from bnlens._arguments import checked
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
 from bnlens.measure._arguments import at_least
@@ -67,6 +68,7 @@ class Report(ReportData):
 
         return report_fragment(self)
 
+    @checked
     def table(self, *, verbose: bool = False, width: int | None = None) -> str:
         """Return the report as text: what BN does to the loss, what is wrong, the gaps, and the share of each layer.
 
@@ -89,6 +91,7 @@ class Report(ReportData):
     def predict(
         self, statistics_batch_size: Iterable[int], *, kind: str | None = None, population: int | None = None
     ) -> Predictions: ...
+    @checked
     def predict(
         self, statistics_batch_size: int | Iterable[int], *, kind: str | None = None, population: int | None = None
     ) -> Prediction | Predictions:
@@ -121,6 +124,7 @@ class Report(ReportData):
 
         return report_frame(self)
 
+    @checked
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the report as JSON text, also written to ``path`` if given.
 
@@ -133,6 +137,7 @@ class Report(ReportData):
         return text
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str]) -> Report:
         """Read a report written by ``to_json``.
 
@@ -142,6 +147,7 @@ class Report(ReportData):
         return from_json(cls, path)
 
     @classmethod
+    @checked
     def loads(cls, text: str, *, name: str = "the text") -> Report:
         """Read a report from the text that ``to_json`` returns; it is parsed as data and nothing in it is run.
 
@@ -154,6 +160,7 @@ class Report(ReportData):
         """
         return from_text(cls, text, name)
 
+    @checked
     def plot(self, layer: str | None = None) -> Figure:
         """Return a Plotly figure of the gap over M, points measured and curves predicted.
 
@@ -170,6 +177,7 @@ class Report(ReportData):
             raise UsageError(f"the report has no gaps of layer {layer!r}; make one with alone=True")
         return gap_by_size(gaps)
 
+    @checked
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the report as one self-contained HTML file with figures, which works offline; also written to ``path``.
 
@@ -183,6 +191,7 @@ class Report(ReportData):
             write_atomic(path, text)
         return text
 
+    @checked
     def compare(self, other: Report) -> Comparison:
         """Return differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
         from bnlens.measure._compare import compare

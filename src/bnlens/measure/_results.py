@@ -8,6 +8,7 @@ from typing import Literal, overload
 
 import torch
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.measure._curve import CurvePoint, is_heavy, through
 from bnlens.measure._estimate import Estimate
@@ -72,10 +73,12 @@ class Gaps:
         """Whether the pre-activations have heavy tails, so that no order in 1/M is trusted."""
         return is_heavy(self.kurtosis)
 
+    @checked
     def scale(self, batch_size: int, population: int | None) -> float:
         """Return the factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
         return float(noise_scale(batch_size, population)) / float(noise_scale(self.source, self.population))
 
+    @checked
     def curve(self, batch_size: int, *, population: int | None = None) -> CurvePoint | None:
         """Return the gap at ``batch_size`` from the gaps at other sizes, never from groups of that size; None if none is left.
 
@@ -97,6 +100,7 @@ class Gaps:
         values = [gaps[size].value for size in chosen]
         return through(chosen, values, full[used][:, used], noise, target, self.kurtosis)
 
+    @checked
     def predicted(self, batch_size: int, kind: Kind | None = None, *, population: int | None = None) -> Estimate | None:
         """Return the prediction ``kind`` at ``batch_size``, None if the report has none.
 
@@ -123,11 +127,13 @@ class Gaps:
         target = float(noise_scale(batch_size, population))
         return through(sizes, [self.logits[size].value for size in sizes], errors, noise, target).gap
 
+    @checked
     def has_law(self, batch_size: int) -> bool:
         """Return whether the default prediction for the pool says what the gap at ``batch_size`` is, to a quarter of it."""
         point = self.curve(batch_size, population=self.population) if self.kind == "curve" else None
         return point is None or point.has_law
 
+    @checked
     def ratio(self, batch_size: int) -> Estimate | None:
         """Return the default prediction over the measured gap at a measured M.
 
@@ -304,6 +310,7 @@ class ReportData:
                 return layer
         raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
 
+    @checked
     def share_of_gap(self, layer: LayerResult, size: int) -> Estimate | None:
         """Return a layer's share over the network's gap at a measured M; None where that is not three errors from zero."""
         gap = self.network.gaps.measured[size]
@@ -311,6 +318,7 @@ class ReportData:
             return None
         return layer.share[size] * (1 / gap.value)
 
+    @checked
     def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
         """Return (name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
         named = [(NETWORK, self.network.gaps)]

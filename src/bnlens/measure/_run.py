@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
+from bnlens._devices import Device
 from bnlens._masks import Mask
 from bnlens._progress import Bar, progress_bar
 from bnlens.errors import DataError, ModelError, UsageError
@@ -70,6 +72,7 @@ from bnlens.measure._trust_notes import gap_notes, weight_notes
 __all__ = ["report"]
 
 
+@checked
 def report(
     model: nn.Module,
     loader: Iterable[Any],
@@ -87,7 +90,7 @@ def report(
     logits: bool = False,
     max_samples: int = 4096,
     hold: bool = True,
-    device: torch.device | str | None = None,
+    device: Device = None,
     likelihood: Likelihood | Callable[[Tensor, torch.Generator], Any] | None = None,
     reduction: Reduction | None = None,
     forward: Forward = default_forward,

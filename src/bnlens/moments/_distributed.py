@@ -10,12 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.moments._sums import AnySums, Sums
 
 __all__ = ["all_merge"]
 
 
+@checked
 def all_merge(
     sums: AnySums, merge: Callable[[AnySums, AnySums], AnySums], group: dist.ProcessGroup | None = None
 ) -> AnySums:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.paper._data import load
 from bnlens.paper._record import record
@@ -62,6 +63,7 @@ def neighbour_corpus() -> dict[str, str]:
     return {work_id: f"{works()[work_id]['title']}. {digest}" for work_id, digest in load("digests").items()}
 
 
+@checked
 def term_weights(text: str | None = None, *, corpus: Sequence[str] | None = None) -> dict[str, float]:
     """Return the weight of every term of ``text``, heaviest first, equal weights in alphabetical order.
 
@@ -91,6 +93,7 @@ def term_weights(text: str | None = None, *, corpus: Sequence[str] | None = None
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
+@checked
 def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, count: int = 8) -> list[KeyTerm]:
     """Return the ``count`` heaviest terms of a text, or fewer if it has fewer.
 
@@ -110,6 +113,7 @@ def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, c
     return [KeyTerm(term, weight) for term, weight in list(term_weights(text, corpus=corpus).items())[:count]]
 
 
+@checked
 def compare_terms(weights: Mapping[str, float], theirs: Mapping[str, float] | None = None) -> TermComparison:
     """Compare the weights of `term_weights` with key terms found by someone else.
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.paper._network import Network
 
@@ -18,6 +19,7 @@ _SMALL = 500  # up to here all pairs repel; beyond, those in neighbouring cells 
 _LOCK = threading.Lock()  # igraph has one random number generator per process
 
 
+@checked
 def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Return id -> position of every work: forces of Fruchterman and Reingold (1991), the paper at the origin.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.paper._csl import CslItem, Name
 from bnlens.paper._data import load
@@ -116,6 +117,7 @@ class Network:
         found = Counter(node.role for node in self.nodes)
         return {role: found[role] for role in ROLES}
 
+    @checked
     def limited(self, count: int) -> Network:
         """Return the network with at most ``count`` nodes: those nearest to the paper, of these the most connected.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.simulate._students import Float32Array, FloatArray, Students
 from bnlens.theory.dynamics import COLUMNS, System, generalization_error
@@ -67,6 +68,7 @@ class SimulatedTrajectory:
         columns = {name: getattr(self, name) for name in names}
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the order parameters over tau with error bars into a Plotly figure, a new one if none is given."""
         from bnlens import render
@@ -78,6 +80,7 @@ class SimulatedTrajectory:
         return figure
 
 
+@checked
 def simulate_dynamics(
     system: System,
     tau: ArrayLike,

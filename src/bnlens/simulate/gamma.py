@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.simulate._batches import BatchStream, Chunk
 from bnlens.simulate._sources import FloatArray
@@ -47,6 +48,7 @@ class GammaEstimate:
         return self.batch_size * self.stderr / abs(self.optimum)
 
 
+@checked
 def simulate_gamma(
     unit: str | Unit,
     distribution: str | Distribution,

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.simulate._batches import BatchStream, Chunk, Noise
 from bnlens.simulate._sources import DistributionLike, FloatArray
 from bnlens.theory import Statistics, Unit, get_unit
@@ -48,6 +49,7 @@ class GapEstimate:
         return self.batch_size * self.stderr
 
 
+@checked
 def simulate_gap(
     unit: str | Unit | Risk,
     distribution: DistributionLike,

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_batch_size, check_choice, unwrap
 from bnlens.theory.distributions import Distribution, Population, get_distribution
@@ -105,6 +106,7 @@ class GapLaw:
         std = zeta(0.0, square * self.kurtosis_factor / 4, self.H_bb, self.H_gg)
         return GapShares(mean=mean, std=std, cross=0.0)
 
+    @checked
     def zeta(self, batch_size: ArrayLike) -> float | FloatArray:
         """Return the paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
 
@@ -117,6 +119,7 @@ class GapLaw:
     def _zeta(self) -> float:
         return float(zeta(1.0, self.kurtosis_factor / 4, self.H_bb, self.H_gg))
 
+    @checked
     def shares(self, statistics: Statistics = "own", *, bessel: bool = False) -> GapShares:
         """Split M * gap into what the batch mean and the batch standard deviation do alone, and their cross term.
 
@@ -140,6 +143,7 @@ class GapLaw:
             std -= gamma / 2 * self.G_g
         return GapShares(mean=mean, std=std, cross=gamma * self.skewness / 2 * (gamma * self.H_gb + self.G_b))
 
+    @checked
     def coefficient(self, statistics: Statistics = "own", *, bessel: bool = False) -> float:
         """Return lim M * gap(M), nats per sample.
 
@@ -150,6 +154,7 @@ class GapLaw:
         shares = self.shares(statistics, bessel=bessel)
         return shares.mean + shares.std + shares.cross
 
+    @checked
     def gap(
         self,
         batch_size: ArrayLike,
@@ -179,6 +184,7 @@ class GapLaw:
         return unwrap(self.coefficient(statistics) * scale - shift)
 
 
+@checked
 def gap_law(
     unit: str | Unit,
     distribution: str | Distribution | Population,
@@ -229,6 +235,7 @@ def gap_law(
     return GapLaw(gamma, beta, distribution.skewness, distribution.excess_kurtosis, G_g, G_b, T3, H_gg, H_bb, H_gb)
 
 
+@checked
 def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> float | FloatArray:
     """Return the exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
 
@@ -248,6 +255,7 @@ def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> flo
     return unwrap(np.asarray(gamma, dtype=np.float64) * correlation * (1 - np.asarray(mean_std, dtype=np.float64)))
 
 
+@checked
 def linear_gamma(correlation: float, mean_std: ArrayLike) -> float | FloatArray:
     """Return the exact minimiser over gamma of the BN loss of a linear unit, gamma_BN = R E S (theory sheet A.3 (d)).
 

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
+from bnlens._arguments import checked
 from bnlens.theory._check import FloatArray, check_batch_size, unwrap
 
 __all__ = ["mean_inverse_std", "mean_inverse_variance", "mean_std"]
 
 
+@checked
 def mean_std(batch_size: ArrayLike) -> float | FloatArray:
     """Return the expected biased batch standard deviation of a standard Gaussian, the constant c_M, for M >= 2.
 
@@ -31,6 +33,7 @@ def mean_std(batch_size: ArrayLike) -> float | FloatArray:
     return unwrap(np.sqrt(2 / size) * np.exp(gammaln(size / 2) - gammaln((size - 1) / 2)))
 
 
+@checked
 def mean_inverse_std(batch_size: ArrayLike) -> float | FloatArray:
     """Return the expected inverse of the biased batch standard deviation, the constant b_M, for M >= 3.
 
@@ -43,6 +46,7 @@ def mean_inverse_std(batch_size: ArrayLike) -> float | FloatArray:
     return unwrap(np.sqrt(size / 2) * np.exp(gammaln((size - 2) / 2) - gammaln((size - 1) / 2)))
 
 
+@checked
 def mean_inverse_variance(batch_size: ArrayLike) -> float | FloatArray:
     """Return the expected inverse of the biased batch variance of a standard Gaussian, for M >= 4.
 

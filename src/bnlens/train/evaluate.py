@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnlens._arguments import checked
 from bnlens.errors import ModelError
 from bnlens.train.data import ImageData, loader
 
@@ -32,6 +33,7 @@ class Evaluation:
     samples: int
 
 
+@checked
 def evaluate(model: nn.Module, data: ImageData, *, batch_size: int = 500) -> Evaluation:
     """Return the mean cross-entropy and the accuracy in eval mode, that is with the running statistics.
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import checked
 from bnlens._files import check_writable
 from bnlens._progress import progress_bar
 from bnlens.errors import DataError, LossError
@@ -32,6 +33,7 @@ __all__ = ["fit"]
 _RANK_SEEDS = 1_000_003  # between the seeds of processes that draw their own dropout
 
 
+@checked
 def fit(
     model: nn.Module,
     data: ImageData,

@@ -7,6 +7,7 @@ import os
 import torch
 from torch import nn
 
+from bnlens._arguments import checked
 from bnlens.errors import ModelError
 from bnlens.train.checkpoint import load_checkpoint
 from bnlens.train.data import ImageData
@@ -20,6 +21,7 @@ _GROUP = 16  # images that BN sees at once
 _BATCH = 256  # at most
 
 
+@checked
 def ready_net(
     model: str | nn.Module,
     data: ImageData,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens._progress import Counter, counter
 from bnlens.errors import UsageError
 from bnlens.simulate.generalization.fit import Start, fit_student
@@ -71,6 +72,7 @@ class SimulatedCurve:
         columns = [name for column in _COLUMNS for name in (column, f"{column}_stderr")]
         return pd.DataFrame({name: getattr(self, name) for name in columns}, index=pd.Index(self.alpha, name="alpha"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the error over the load with error bars into a Plotly figure, a new one if none is given."""
         from bnlens import render
@@ -81,6 +83,7 @@ class SimulatedCurve:
         return figure
 
 
+@checked
 def simulate_learning_curve(
     estimator: Estimator,
     alpha: ArrayLike,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.simulate.generalization._batch_norm import fit_batch_norm
 from bnlens.simulate.generalization._descent import descend
@@ -32,6 +33,7 @@ _LARGE = 1 << 22
 _SMALL = 0.01  # start of a ReLU student, of the teacher's norm
 
 
+@checked
 def fit_student(
     estimator: Estimator,
     data: TrainingSet,

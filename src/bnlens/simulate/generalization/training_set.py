@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory import rectified_product
 
@@ -17,6 +18,7 @@ FloatArray = NDArray[np.float64]
 Activation = Literal["linear", "relu"]
 
 
+@checked
 @dataclass(frozen=True)
 class TrainingSet:
     """Labels of a teacher on Gaussian inputs.
@@ -67,6 +69,7 @@ class Student:
     activation: Activation = "linear"
     gradient: float = 0.0
 
+    @checked
     def outputs(self, inputs: FloatArray) -> FloatArray:
         """Return the outputs (P,) on inputs (P, N)."""
         fields = inputs @ self.weights + self.intercept
@@ -76,14 +79,17 @@ class Student:
         """|v|^2 / N."""
         return float(self.weights @ self.weights / len(self.weights))
 
+    @checked
     def overlap(self, teacher: FloatArray) -> float:
         """v.w* / N."""
         return float(self.weights @ teacher / len(teacher))
 
+    @checked
     def training_error(self, data: TrainingSet) -> float:
         """Half the mean squared residual on the training set."""
         return float(np.mean((data.targets - self.outputs(data.inputs)) ** 2) / 2)
 
+    @checked
     def error(self, data: TrainingSet) -> float:
         """Generalization error E[(teacher - student)^2] / 2 on labels without noise, exact for Gaussian inputs."""
         norm, overlap = self.norm(), self.overlap(data.teacher)
@@ -99,6 +105,7 @@ class Student:
         return float((0.5 + norm / 2 - 2 * np.sqrt(norm) * rectified_product(cosine)) / 2)
 
 
+@checked
 def draw_training_set(
     *,
     samples: int,

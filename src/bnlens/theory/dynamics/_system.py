@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 from bnlens.theory.dynamics._averages import Averages, UnitName, generalization_error
@@ -32,6 +33,7 @@ _DIVERGED = 1e6
 _SOLVING = threading.Lock()
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class System(ABC):
     """Online learning of one unit from a teacher of the same kind, described by its order parameters as N -> infinity.
@@ -84,6 +86,7 @@ class System(ABC):
             R: overlap in [-1, 1].
         """
 
+    @checked
     def drift(self, gamma: float, R: float, L: float, *, freeze_norm: bool = False) -> tuple[float, float, float]:
         """Return (dgamma/dtau, dR/dtau, dL/dtau) at norm L > 0; see `averages` and, for `freeze_norm`, `solve`."""
         gain, alignment, noise = self.averages(gamma, R)
@@ -95,6 +98,7 @@ class System(ABC):
             return growth, rate * alignment - R * wander, growth
         return self.learning_rate * gain, rate * alignment - R * wander, 0.0 if freeze_norm else growth
 
+    @checked
     def solve(
         self, tau: ArrayLike, *, gamma: float | None = None, R: float = 0.0, L: float = 1.0, freeze_norm: bool = False
     ) -> Trajectory:
@@ -120,6 +124,7 @@ class System(ABC):
         error = generalization_error(self.unit, gammas, overlaps)
         return Trajectory(self, tau=times, gamma=gammas, R=overlaps, L=norms, generalization_error=error)
 
+    @checked
     def start(
         self, gamma: float | None, R: float, L: float, *, freeze_norm: bool = False
     ) -> tuple[float, float, float]:
@@ -215,6 +220,7 @@ class Trajectory:
         columns = {name: getattr(self, name) for name in COLUMNS}
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the order parameters over tau into a Plotly figure, a new one if none is given."""
         from bnlens import render

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+from bnlens._arguments import checked
 from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics._relu_batches import relu_batch_table
 from bnlens.theory.dynamics._system import System
@@ -16,6 +17,7 @@ from bnlens.theory.zeta import paper_zeta
 __all__ = ["BatchNorm"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(System):
     """Batch normalization with the statistics of the batch itself, and its full backward pass.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics.weight_norm import WeightNorm
@@ -12,6 +13,7 @@ from bnlens.theory.dynamics.weight_norm import WeightNorm
 __all__ = ["GammaDecay"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class GammaDecay(WeightNorm):
     """Weight normalization with the penalty zeta gamma^2: dgamma/dtau = eta (E[delta z] - 2 zeta gamma).

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from bnlens._arguments import checked
 from bnlens.theory.dynamics._averages import Averages, population_averages
 from bnlens.theory.dynamics._system import System
 
 __all__ = ["SGD"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SGD(System):
     """Plain SGD on y = g(w . x): the norm of the weights is the output scale, gamma = L = |w| / sqrt(N).

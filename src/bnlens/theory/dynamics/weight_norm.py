@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bnlens._arguments import checked
 from bnlens.theory.dynamics._averages import Averages, population_averages
 from bnlens.theory.dynamics._system import System
 
 __all__ = ["WeightNorm"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class WeightNorm(System):
     """Weight normalization y = g(gamma sqrt(N) w . x / |w|): for white inputs also PN, whose sigma_P is |w| / sqrt(N).

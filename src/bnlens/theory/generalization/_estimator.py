@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 
@@ -34,6 +35,7 @@ class OrderParameters:
     training_error: FloatArray
 
     @classmethod
+    @checked
     def of_linear(cls, *, overlap: FloatArray, norm: FloatArray, training_error: FloatArray) -> OrderParameters:
         """Return those of a linear student of a linear teacher, error = |v - w*|^2 / (2 N), |w*|^2 = N."""
         return cls(error=(1 + norm - 2 * overlap) / 2, overlap=overlap, norm=norm, training_error=training_error)

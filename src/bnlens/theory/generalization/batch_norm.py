@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_batch_size
 from bnlens.theory.gaussian import mean_std
@@ -16,6 +17,7 @@ from bnlens.theory.generalization.least_squares import LeastSquares, samples
 __all__ = ["BatchNorm"]
 
 
+@checked
 @dataclass(frozen=True)
 class BatchNorm:
     """Batch normalization trained to the stationary point of its loss over batches of P fixed samples; linear unit.
@@ -68,6 +70,7 @@ class BatchNorm:
         """Name in legends."""
         return f"batch norm, M = {self.batch_size}"
 
+    @checked
     def shrink_factor(self, alpha: FloatArray) -> FloatArray:
         """Return c = |v| / |v_LS| at loads alpha."""
         factor = np.full_like(alpha, float(mean_std(self.batch_size)))
@@ -81,6 +84,7 @@ class BatchNorm:
             )
         return np.asarray(factor / mean_std(P))
 
+    @checked
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
         factor, full = self.shrink_factor(alpha), self._least_squares().order_parameters(alpha)

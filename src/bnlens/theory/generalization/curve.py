@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 from bnlens.theory.generalization._estimator import Estimator, Status, check_loads
@@ -68,6 +69,7 @@ class LearningCurve:
         frame.attrs |= {"title": self.estimator.title, "status": self.status, "basis": self.basis}
         return frame
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the error over the load into a Plotly figure, a new one if none is given; dashed if only approximate."""
         dash = "dash" if self.status == "approximate" else "solid"
@@ -98,11 +100,13 @@ class OptimalDecay:
 
         return pd.DataFrame({"decay": self.decay, "error": self.error}, index=pd.Index(self.alpha, name="alpha"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the least error over the load into a Plotly figure, a new one if none is given."""
         return _draw(figure, f"best decay ({self.status})", self.alpha, self.error)
 
 
+@checked
 def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
     """Return the generalization of an estimator over the load.
 
@@ -123,6 +127,7 @@ def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
     return LearningCurve(estimator, loads, **found, status=estimator.status, basis=estimator.basis)
 
 
+@checked
 def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
     """Return the coefficient of least generalization error, load by load.
 

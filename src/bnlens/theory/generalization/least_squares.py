@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
@@ -13,6 +14,7 @@ from bnlens.theory.generalization._estimator import OrderParameters, Status, che
 __all__ = ["LeastSquares"]
 
 
+@checked
 @dataclass(frozen=True)
 class LeastSquares:
     """Least squares of minimum norm, where gradient descent from zero ends; linear student of a linear teacher.
@@ -67,6 +69,7 @@ class LeastSquares:
             else f"Expectation over Gaussian training sets at N = {self.dimension}."
         )
 
+    @checked
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha; expectations when N is finite."""
         load, inverse_trace = self._traces(alpha)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 from bnlens.theory.arc_cosine import rectified_product
@@ -20,6 +21,7 @@ __all__ = ["ReluRidge"]
 _BRACKET = (-7.0, 3.0)  # of log decay
 
 
+@checked
 @dataclass(frozen=True)
 class ReluRidge:
     """Empirical risk minimisation min_v sum_mu (t - max(v.x, 0))^2 / 2 + lambda |v|^2 / 2.
@@ -66,6 +68,7 @@ class ReluRidge:
         """Name in legends."""
         return f"ReLU student, λ = {self.decay:g}"
 
+    @checked
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha, each solved from its neighbour's solution."""
         found: dict[int, ReplicaSolution] = {}
@@ -82,6 +85,7 @@ class ReluRidge:
             training_error=np.array([solution.training_error for solution in solutions]),
         )
 
+    @checked
     def best_decay(self, alpha: FloatArray) -> FloatArray:
         """Return the lambda of least error at each load, searched for between 1e-3 and 20 to 0.1%."""
 
@@ -92,6 +96,7 @@ class ReluRidge:
         found = [minimize_scalar(error, bounds=_BRACKET, args=(load,), options={"xatol": 1e-3}).x for load in alpha]
         return np.exp(found)
 
+    @checked
     def with_decay(self, decay: float) -> ReluRidge:
         """Return the same with another lambda."""
         return replace(self, decay=decay)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 from bnlens.theory.generalization._estimator import check_not_negative
@@ -47,6 +48,7 @@ class ReplicaSolution:
         return float(self.R * np.sqrt(self.q))
 
 
+@checked
 def solve_replica(
     alpha: float,
     *,

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.theory._check import FloatArray
 from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
 
 __all__ = ["Ridge", "ridge_order_parameters"]
 
 
+@checked
 @dataclass(frozen=True)
 class Ridge:
     """Ridge regression, min_v sum_mu (t - v.x)^2 / 2 + lambda |v|^2 / 2; linear student of a linear teacher.
@@ -51,14 +53,17 @@ class Ridge:
         """Name in legends."""
         return f"ridge, λ = {self.decay:g}"
 
+    @checked
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
         return ridge_order_parameters(alpha, np.full_like(alpha, self.decay), self.label_noise)
 
+    @checked
     def best_decay(self, alpha: FloatArray) -> FloatArray:
         """Return S at every load."""
         return np.full_like(alpha, self.label_noise)
 
+    @checked
     def with_decay(self, decay: float) -> Ridge:
         """Return the same with another lambda."""
         return replace(self, decay=decay)

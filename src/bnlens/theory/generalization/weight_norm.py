@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_batch_size, unwrap
 from bnlens.theory.generalization._estimator import OrderParameters, Status, check_loads, check_not_negative
@@ -19,6 +20,7 @@ __all__ = ["Reduction", "WeightNormDecay", "gamma_decay_to_ridge", "paper_gamma_
 Reduction = Literal["mean", "sum"]
 
 
+@checked
 @dataclass(frozen=True)
 class WeightNormDecay:
     """Weight normalization y = gamma w.x sqrt(N) / |w| with a penalty on gamma^2; linear student of a linear teacher.
@@ -62,21 +64,25 @@ class WeightNormDecay:
         """Name in legends."""
         return f"gamma decay, ζ = {self.zeta:g}" + ("" if self.reduction == "mean" else " (sum)")
 
+    @checked
     def order_parameters(self, alpha: FloatArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
         decay = np.asarray(gamma_decay_to_ridge(self.zeta, alpha, reduction=self.reduction))
         return ridge_order_parameters(alpha, np.broadcast_to(decay, alpha.shape), self.label_noise)
 
+    @checked
     def best_decay(self, alpha: FloatArray) -> FloatArray:
         """Return S / (2 alpha) for the mean loss, S / 2 for the sum."""
         best = np.asarray(ridge_to_gamma_decay(self.label_noise, alpha, reduction=self.reduction))
         return np.broadcast_to(best, alpha.shape).copy()
 
+    @checked
     def with_decay(self, decay: float) -> WeightNormDecay:
         """Return the same with another zeta."""
         return replace(self, zeta=decay)
 
 
+@checked
 def gamma_decay_to_ridge(zeta: ArrayLike, alpha: ArrayLike, *, reduction: Reduction = "mean") -> float | FloatArray:
     """Return the ridge coefficient lambda (sum over samples) that gamma decay zeta is: 2 alpha zeta, or 2 zeta.
 
@@ -94,6 +100,7 @@ def gamma_decay_to_ridge(zeta: ArrayLike, alpha: ArrayLike, *, reduction: Reduct
     return unwrap(np.asarray(2 * np.asarray(zeta, dtype=np.float64) * _samples_per_input(alpha, reduction)))
 
 
+@checked
 def ridge_to_gamma_decay(decay: ArrayLike, alpha: ArrayLike, *, reduction: Reduction = "mean") -> float | FloatArray:
     """Return the gamma decay zeta that ridge with lambda (sum over samples) is; the inverse of `gamma_decay_to_ridge`.
 
@@ -103,6 +110,7 @@ def ridge_to_gamma_decay(decay: ArrayLike, alpha: ArrayLike, *, reduction: Reduc
     return unwrap(np.asarray(np.asarray(decay, dtype=np.float64) / (2 * _samples_per_input(alpha, reduction))))
 
 
+@checked
 def paper_gamma_decay(batch_size: ArrayLike) -> float | FloatArray:
     """Return the paper's zeta = 3 / (4 M) of a linear unit with squared loss and Gaussian pre-activations, mean loss.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bnlens._arguments import checked
 from bnlens.errors import DataError, UsageError
 
 __all__ = ["ImageData", "loader"]
@@ -119,6 +120,7 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+@checked
 def loader(
     data: ImageData, batch_size: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, processes: int = 1
 ) -> DataLoader[tuple[Tensor, Tensor]]:

@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import torch
 
+from bnlens._arguments import checked
 from bnlens.errors import DataError, UsageError
 from bnlens.train.data.cifar_parquet import find_parquet, read_parquet
 from bnlens.train.data.cifar_pickle import find_pickles, read_pickles
@@ -22,6 +23,7 @@ __all__ = ["load_data"]
 _SMALLEST_STD = 1e-6
 
 
+@checked
 def load_data(
     name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: int | None = None, seed: int = 0
 ) -> ImageData:

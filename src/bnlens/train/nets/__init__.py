@@ -10,6 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
+from bnlens._arguments import checked
 from bnlens._names import nearest
 from bnlens.errors import UsageError
 from bnlens.train.nets.cnn import CNN
@@ -35,6 +36,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
 _DEPTH = re.compile(r"resnet(\d+)")
 
 
+@checked
 def build_net(
     name: str,
     *,

@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens.train.nets.normalization import ImageShape, Norm, conv, initialize_convolutions, make_norm
 
 __all__ = ["CNN"]
@@ -24,6 +25,7 @@ class CNN(nn.Module):
     66410
     """
 
+    @checked
     def __init__(
         self, *, input_shape: ImageShape, num_classes: int, width: int = 32, norm: Norm = "bn", dropout: float = 0.0
     ) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens.train.nets.normalization import ImageShape, Norm, has_bias, make_norm
 
 __all__ = ["MLP"]
@@ -26,6 +27,7 @@ class MLP(nn.Module):
     43018
     """
 
+    @checked
     def __init__(
         self, *, input_shape: ImageShape, num_classes: int, width: int = 128, norm: Norm = "bn", dropout: float = 0.0
     ) -> None:

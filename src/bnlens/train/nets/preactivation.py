@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnlens._arguments import checked
 from bnlens.train.nets import normalization
 from bnlens.train.nets.normalization import Norm, conv, make_norm
 
@@ -64,6 +65,7 @@ class PreActivationResNet(nn.Module):
     (269722, 19)
     """
 
+    @checked
     def __init__(
         self,
         *,

@@ -1,0 +1,374 @@
+"""The arguments of public functions, checked against their annotations before anything runs.
+
+An annotation says what an argument may be; `checked` holds calls to it. Scalars of NumPy and PyTorch count as the numbers that
+they are. What an annotation alone cannot say stands in an ``Annotated``: a `Range`, or a function from name and value to value
+that checks in place of the annotation.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import functools
+import inspect
+import math
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bnlens._names import did_you_mean
+from bnlens.errors import UsageError
+
+__all__ = ["Count", "Infinite", "NotNegative", "Positive", "Range", "Seed", "check", "checked", "shown"]
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+_MOST = 2**63 - 1  # of an integer in PyTorch and NumPy
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers from ``least`` (above it, where ``above``) to ``most``, and infinity where ``infinite``."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False
+    infinite: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (self.least < value if self.above else self.least <= value) and value <= self.most
+
+    def __str__(self) -> str:
+        if self.most < math.inf:
+            return f"from {self.least} to {self.most}"
+        return f"above {self.least}" if self.above else f"of at least {self.least}" if self.least > -math.inf else ""
+
+
+Count: TypeAlias = Annotated[int, Range(1)]
+Positive: TypeAlias = Annotated[float, Range(0, above=True)]
+NotNegative: TypeAlias = Annotated[float, Range(0)]
+Seed: TypeAlias = Annotated[int, Range(0)]
+Infinite: TypeAlias = Annotated[float, Range(math.inf, infinite=True)]
+
+
+class _MisfitError(Exception):
+    """A value is not what an annotation says."""
+
+    def __init__(self, value: Any, words: str) -> None:
+        super().__init__()
+        self.value, self.words = value, words
+
+
+class _Kind(NamedTuple):
+    """What a value may be: one of it and several, in words, and a function from name and value to the value taken."""
+
+    one: str
+    many: str
+    take: Callable[[str, Any], Any]
+
+
+def checked(target: T) -> T:
+    """Return a function, or a class, that checks its arguments against their annotations when it is called.
+
+    Raises:
+        UsageError: (when called) an argument is not what its annotation says.
+    """
+    if inspect.isclass(target):
+        setattr(target, "__init__", checked(target.__init__))  # noqa: B010 - a type checker takes no assignment
+        return target
+    plan: list[tuple[dict[str, _Kind], list[_Kind | None], inspect.Signature]] = []
+
+    @functools.wraps(target)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not plan:
+            plan.append(_plan(target, args))
+        named, by_place, _ = plan[0]
+        if args:
+            args = tuple(_checked_args(args, by_place, plan[0][2]))
+        for name in kwargs.keys() & named.keys():
+            kwargs[name] = _taken(name, kwargs[name], named[name])
+        return target(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def check(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value as `checked` hands it to a function whose argument ``name`` has that annotation.
+
+    Raises:
+        UsageError: it is not what the annotation says.
+    """
+    kind = _kind(annotation)
+    return value if kind is None else _taken(name, value, kind)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: itself if that is short, or else its type."""
+    if value is None or isinstance(value, bool | Real | str | bytes | list | tuple | dict | os.PathLike):
+        text = repr(value)
+        if "\n" not in text and len(text) <= 60:
+            return text
+        return f"{text.splitlines()[0][:50]}..." if isinstance(value, str) else f"of type {type(value).__name__}"
+    return f"of type {type(value).__name__}"
+
+
+def _plan(target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Return the kinds of a function's arguments by name and by place, and its signature."""
+    signature = inspect.signature(target)
+    own = inspect.unwrap(target)
+    hints: dict[str, Any] = {}
+    if dataclasses.is_dataclass(args and type(args[0])) and own.__name__ == "__init__":
+        for base in reversed(type(args[0]).__mro__):
+            hints |= _resolved(inspect.get_annotations(base), vars(sys.modules[base.__module__]))
+    else:
+        hints = _resolved(own.__annotations__, own.__globals__)
+    kinds = {name: kind for name, hint in hints.items() if (kind := _kind(hint))}
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = {name: kinds[name] for name, p in signature.parameters.items() if name in kinds and p.kind not in variadic}
+    return named, [kinds.get(name) for name in signature.parameters], signature
+
+
+def _checked_args(args: tuple[Any, ...], by_place: list[_Kind | None], signature: inspect.Signature) -> Iterable[Any]:
+    parameters = list(signature.parameters.values())
+    place = 0
+    for value in args:
+        kind, parameter = (by_place[place], parameters[place]) if place < len(parameters) else (None, None)
+        yield value if kind is None or parameter is None else _taken(parameter.name, value, kind)
+        place += parameter is None or parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+
+
+def _taken(name: str, value: Any, kind: _Kind) -> Any:
+    try:
+        return kind.take(name, value)
+    except _MisfitError as error:
+        raise UsageError(f"{name} is {shown(error.value)}; it must be {error.words}") from None
+
+
+class _Names(dict[str, Any]):
+    """Names of a module; those that it imports for type checkers alone mean anything."""
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(sys.modules["builtins"], name, Any)
+
+
+def _resolved(annotations: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    known = _Names(names)
+    for name, annotation in annotations.items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            found |= get_type_hints(holder, {}, known, include_extras=True)
+        except (AttributeError, TypeError, NameError):  # a part of what is imported for type checkers alone
+            continue
+    return found
+
+
+def _kind(hint: Any) -> _Kind | None:
+    """Return the kind of an annotation; None where anything goes."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint in _KINDS:
+        return _KINDS[hint]
+    if hint is ArrayLike or origin is np.ndarray:
+        return _Kind("a number or an array of numbers", "arrays of numbers", _take_array)
+    if origin is Annotated:
+        return _narrowed(_kind(parts[0]), parts[1:])
+    if origin in (Union, types.UnionType):
+        kinds = [_kind(part) for part in parts]
+        return None if None in kinds else _union([kind for kind in kinds if kind])
+    if origin is Literal:
+        return _literal(parts)
+    if origin is type:
+        return _Kind("a class", "classes", _taking("a class", inspect.isclass))
+    if origin is collections.abc.Callable or hint is collections.abc.Callable:
+        return _Kind("a function", "functions", _taking("a function", callable))
+    cls = origin or hint
+    if not inspect.isclass(cls) or cls is object or (getattr(cls, "_is_protocol", False) and not _is_runtime(cls)):
+        return None
+    if issubclass(cls, os.PathLike):
+        return _Kind("a path", "paths", _take_path)
+    if issubclass(cls, Mapping):
+        return _mapping(*(_kind(part) for part in parts or (Any, Any)))
+    if cls in (tuple, list, set, frozenset) or cls.__module__ == "collections.abc":
+        return _several(cls, parts)
+    name = f"{cls.__module__.partition('.')[0]} {cls.__name__}".removeprefix("builtins ")
+    one = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return _Kind(one, f"{name}s", _taking(one, lambda value: isinstance(value, cls)))
+
+
+def _is_runtime(cls: type) -> bool:
+    return bool(getattr(cls, "_is_runtime_protocol", False))
+
+
+def _taking(words: str, fits: Callable[[Any], bool]) -> Callable[[str, Any], Any]:
+    def take(name: str, value: Any) -> Any:
+        if not fits(value):
+            raise _MisfitError(value, words)
+        return value
+
+    return take
+
+
+def _scalar(value: Any) -> Any:
+    """Return the Python number of a scalar of NumPy or PyTorch; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        try:
+            return value.item()
+        except (RuntimeError, TypeError, ValueError):  # on the meta device, say
+            return value
+    return value
+
+
+def _take_bool(name: str, value: Any) -> bool:
+    found = _scalar(value)
+    if not isinstance(found, bool):
+        raise _MisfitError(value, "True or False")
+    return found
+
+
+def _take_int(name: str, value: Any) -> int:
+    found = _scalar(value)
+    if isinstance(found, bool) or not isinstance(found, Integral):
+        raise _MisfitError(value, "an integer")
+    if abs(int(found)) > _MOST:
+        raise _MisfitError(value, "an integer below 2**63")
+    return int(found)
+
+
+def _take_float(name: str, value: Any) -> float:
+    found = value if type(value) is float else _scalar(value)
+    if isinstance(found, bool) or not isinstance(found, Real) or found != found:
+        raise _MisfitError(value, "a number")
+    return found if isinstance(found, float | int) else float(found)
+
+
+def _take_finite(name: str, value: Any) -> float:
+    found = _take_float(name, value)
+    if abs(found) > sys.float_info.max:
+        raise _MisfitError(value, "a finite number")
+    return found
+
+
+def _take_path(name: str, value: Any) -> Any:
+    if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+        raise _MisfitError(value, "a path")
+    return value
+
+
+def _take_array(name: str, value: Any) -> Any:
+    words = "a number or an array of numbers"
+    try:
+        array = np.asarray(value)
+        if array.dtype == object and all(isinstance(one, Real) for one in array.flat):  # Python integers beyond 64 bits
+            array = array.astype(np.float64)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _MisfitError(value, words) from error
+    if array.dtype.kind not in "iuf" or np.isnan(array).any():
+        raise _MisfitError(value, words)
+    return value
+
+
+_KINDS: dict[Any, _Kind | None] = {
+    Any: None,
+    bool: _Kind("True or False", "True or False", _take_bool),
+    int: _Kind("an integer", "integers", _take_int),
+    float: _Kind("a number", "numbers", _take_finite),
+    str: _Kind("a string", "strings", _taking("a string", lambda value: isinstance(value, str))),
+    type(None): _Kind("None", "None", _taking("None", lambda value: value is None)),
+}
+
+
+def _narrowed(kind: _Kind | None, extras: tuple[Any, ...]) -> _Kind | None:
+    for extra in extras:
+        if isinstance(extra, Range) and kind is not None:
+            kind = _within(kind, extra)
+        elif inspect.isroutine(extra):
+            return _Kind(kind.one if kind else "", kind.many if kind else "", extra)
+    return kind
+
+
+def _within(kind: _Kind, extra: Range) -> _Kind:
+    base = _take_float if extra.infinite else kind.take
+    one = "math.inf" if extra.least == math.inf else f"{kind.one} {extra}"
+
+    def take(name: str, value: Any) -> Any:
+        try:
+            found = base(name, value)
+        except _MisfitError as error:
+            raise _MisfitError(error.value, one) from None
+        if found not in extra:
+            raise _MisfitError(value, one)
+        return found
+
+    return _Kind(one, f"{kind.many} {extra}", take)
+
+
+def _union(kinds: list[_Kind]) -> _Kind:
+    *most, last = sorted((kind.one for kind in kinds), key=lambda words: words == "None")
+    words = f"{', '.join(most)} or {last}"
+
+    def take(name: str, value: Any) -> Any:
+        inner = None
+        for kind in kinds:
+            try:
+                return kind.take(name, value)
+            except _MisfitError as error:  # noqa: PERF203 - of two or three
+                inner = error if error.value is not value else inner
+        raise inner or _MisfitError(value, words)
+
+    return _Kind(words, words, take)
+
+
+def _literal(values: tuple[Any, ...]) -> _Kind:
+    words = f"one of {', '.join(map(repr, values))}"
+
+    def take(name: str, value: Any) -> Any:
+        if not any(value is one or (isinstance(value, str) and value == one) for one in values):
+            names = [one for one in values if isinstance(one, str)]
+            hint = did_you_mean(value, names, "") if isinstance(value, str) else ""
+            raise _MisfitError(value, f"{words}{hint and f'; {hint}'}")
+        return value
+
+    return _Kind(words, words, take)
+
+
+def _several(cls: type, parts: tuple[Any, ...]) -> _Kind:
+    """Return the kind of a list, a tuple of a given length, or whatever can be iterated."""
+    fixed = [_kind(part) for part in parts] if cls is tuple and Ellipsis not in parts else None
+    each = _kind(parts[0]) if parts else None
+    one = "a list" if each is None else f"a list of {each.many}"
+    words = one if fixed is None or each is None else f"{len(fixed)} {each.many}"
+
+    def take(name: str, value: Any) -> Any:
+        if isinstance(value, str | bytes) or not (hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
+            raise _MisfitError(value, words)
+        if each is None:
+            return value
+        try:
+            items = list(value)
+        except TypeError:
+            raise _MisfitError(value, words) from None
+        if fixed is not None and len(items) != len(fixed):
+            raise _MisfitError(value, words)
+        return (tuple if cls is tuple else list)(each.take(name, item) for item in items)
+
+    return _Kind(words, f"{re.sub('^a ', '', one)}s", take)
+
+
+def _mapping(keys: _Kind | None = None, values: _Kind | None = None) -> _Kind:
+    def take(name: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _MisfitError(value, "a dict")
+        for key, item in value.items():
+            for kind, part in ((keys, key), (values, item)):
+                if kind is not None:
+                    kind.take(name, part)
+        return value
+
+    return _Kind("a dict", "dicts", take)
