@@ -26,7 +26,19 @@ from numpy.typing import ArrayLike
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 
-__all__ = ["Count", "Infinite", "NotNegative", "Positive", "Range", "Seed", "check", "checked", "shown"]
+__all__ = [
+    "AtLeastTwo",
+    "Count",
+    "Infinite",
+    "NotNegative",
+    "Positive",
+    "Range",
+    "Seed",
+    "check",
+    "checked",
+    "reason",
+    "shown",
+]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -35,26 +47,30 @@ _MOST = 2**63 - 1  # of an integer in PyTorch and NumPy
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers from ``least`` (above it, where ``above``) to ``most``, and infinity where ``infinite``."""
+    """The numbers from ``least`` (``above`` it) to ``most`` (``below`` it), and infinity where ``infinite``."""
 
     least: float = -math.inf
     most: float = math.inf
     above: bool = False
+    below: bool = False
     infinite: bool = False
 
-    def __contains__(self, value: float) -> bool:
-        return (self.least < value if self.above else self.least <= value) and value <= self.most
+    def __contains__(self, value: Any) -> bool:
+        enough = self.least < value if self.above else self.least <= value
+        return bool(np.all(enough & (value < self.most if self.below else value <= self.most)))
 
     def __str__(self) -> str:
         if self.most < math.inf:
-            return f"from {self.least} to {self.most}"
+            return f"from {self.least} {'and below' if self.below else 'to'} {self.most}"
         return f"above {self.least}" if self.above else f"of at least {self.least}" if self.least > -math.inf else ""
 
 
 Count: TypeAlias = Annotated[int, Range(1)]
 Positive: TypeAlias = Annotated[float, Range(0, above=True)]
 NotNegative: TypeAlias = Annotated[float, Range(0)]
-Seed: TypeAlias = Annotated[int, Range(0)]
+AtLeastTwo: TypeAlias = Annotated[int, Range(2)]
+Whole: TypeAlias = Annotated[int, Range(0)]
+Seed: TypeAlias = Whole
 Infinite: TypeAlias = Annotated[float, Range(math.inf, infinite=True)]
 
 
@@ -67,11 +83,19 @@ class _MisfitError(Exception):
 
 
 class _Kind(NamedTuple):
-    """What a value may be: one of it and several, in words, and a function from name and value to the value taken."""
+    """What a value may be.
+
+    Attributes:
+        one: of it, in words.
+        many: of it, in words.
+        take: from name and value to the value as the function gets it.
+        infinite: the same, with infinity among the numbers.
+    """
 
     one: str
     many: str
     take: Callable[[str, Any], Any]
+    infinite: Callable[[str, Any], Any] | None = None
 
 
 def checked(target: T) -> T:
@@ -117,6 +141,11 @@ def shown(value: Any) -> str:
             return text
         return f"{text.splitlines()[0][:50]}..." if isinstance(value, str) else f"of type {type(value).__name__}"
     return f"of type {type(value).__name__}"
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what an error says, without its full stop; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _plan(target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -176,7 +205,9 @@ def _kind(hint: Any) -> _Kind | None:
     if hint in _KINDS:
         return _KINDS[hint]
     if hint is ArrayLike or origin is np.ndarray:
-        return _Kind("a number or an array of numbers", "arrays of numbers", _take_array)
+        return _Kind(_ARRAY, "arrays of numbers", _take_array, functools.partial(_take_array, infinite=True))
+    if isinstance(hint, TypeVar):
+        return _kind(hint.__bound__)
     if origin is Annotated:
         return _narrowed(_kind(parts[0]), parts[1:])
     if origin in (Union, types.UnionType):
@@ -197,9 +228,17 @@ def _kind(hint: Any) -> _Kind | None:
         return _mapping(*(_kind(part) for part in parts or (Any, Any)))
     if cls in (tuple, list, set, frozenset) or cls.__module__ == "collections.abc":
         return _several(cls, parts)
-    name = f"{cls.__module__.partition('.')[0]} {cls.__name__}".removeprefix("builtins ")
+    name = _public_name(cls)
     one = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     return _Kind(one, f"{name}s", _taking(one, lambda value: isinstance(value, cls)))
+
+
+def _public_name(cls: type) -> str:
+    """Return the name that a class is imported by, from the outermost package that has it."""
+    parts = cls.__module__.split(".")
+    packages = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+    home = next((name for name in packages if vars(sys.modules[name]).get(cls.__name__) is cls), cls.__module__)
+    return f"{home}.{cls.__name__}".removeprefix("builtins.")
 
 
 def _is_runtime(cls: type) -> bool:
@@ -245,12 +284,15 @@ def _take_float(name: str, value: Any) -> float:
     found = value if type(value) is float else _scalar(value)
     if isinstance(found, bool) or not isinstance(found, Real) or found != found:
         raise _MisfitError(value, "a number")
-    return found if isinstance(found, float | int) else float(found)
+    return found if isinstance(found, float) or (isinstance(found, int) and abs(found) < 2**53) else float(found)
 
 
 def _take_finite(name: str, value: Any) -> float:
-    found = _take_float(name, value)
-    if abs(found) > sys.float_info.max:
+    try:
+        found = _take_float(name, value)
+    except OverflowError:
+        found = math.inf
+    if abs(found) == math.inf:
         raise _MisfitError(value, "a finite number")
     return found
 
@@ -261,24 +303,24 @@ def _take_path(name: str, value: Any) -> Any:
     return value
 
 
-def _take_array(name: str, value: Any) -> Any:
-    words = "a number or an array of numbers"
+def _take_array(name: str, value: Any, *, infinite: bool = False) -> Any:
     try:
         array = np.asarray(value)
         if array.dtype == object and all(isinstance(one, Real) for one in array.flat):  # Python integers beyond 64 bits
             array = array.astype(np.float64)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise _MisfitError(value, words) from error
-    if array.dtype.kind not in "iuf" or np.isnan(array).any():
-        raise _MisfitError(value, words)
+        raise _MisfitError(value, _ARRAY) from error
+    if array.dtype.kind not in "iuf" or not np.all(array <= math.inf if infinite else np.isfinite(array)):
+        raise _MisfitError(value, _ARRAY)
     return value
 
 
+_ARRAY = "a number or an array of numbers, all finite"
 _KINDS: dict[Any, _Kind | None] = {
     Any: None,
     bool: _Kind("True or False", "True or False", _take_bool),
     int: _Kind("an integer", "integers", _take_int),
-    float: _Kind("a number", "numbers", _take_finite),
+    float: _Kind("a number", "numbers", _take_finite, _take_float),
     str: _Kind("a string", "strings", _taking("a string", lambda value: isinstance(value, str))),
     type(None): _Kind("None", "None", _taking("None", lambda value: value is None)),
 }
@@ -294,7 +336,7 @@ def _narrowed(kind: _Kind | None, extras: tuple[Any, ...]) -> _Kind | None:
 
 
 def _within(kind: _Kind, extra: Range) -> _Kind:
-    base = _take_float if extra.infinite else kind.take
+    base = kind.infinite if extra.infinite and kind.infinite else kind.take
     one = "math.inf" if extra.least == math.inf else f"{kind.one} {extra}"
 
     def take(name: str, value: Any) -> Any:
@@ -302,7 +344,7 @@ def _within(kind: _Kind, extra: Range) -> _Kind:
             found = base(name, value)
         except _MisfitError as error:
             raise _MisfitError(error.value, one) from None
-        if found not in extra:
+        if (np.asarray(found) if kind.one is _ARRAY else found) not in extra:
             raise _MisfitError(value, one)
         return found
 
@@ -312,10 +354,11 @@ def _within(kind: _Kind, extra: Range) -> _Kind:
 def _union(kinds: list[_Kind]) -> _Kind:
     *most, last = sorted((kind.one for kind in kinds), key=lambda words: words == "None")
     words = f"{', '.join(most)} or {last}"
+    by_ease = sorted(kinds, key=lambda kind: kind.one != "None")  # a function may refuse None for good
 
     def take(name: str, value: Any) -> Any:
         inner = None
-        for kind in kinds:
+        for kind in by_ease:
             try:
                 return kind.take(name, value)
             except _MisfitError as error:  # noqa: PERF203 - of two or three

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bnlens._arguments import checked
+from bnlens._arguments import checked, shown
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.paper import Citation, get_works, record, works
@@ -72,7 +72,7 @@ def _of_report(used: object) -> Iterator[str]:
     from bnlens.measure import Report
 
     if not isinstance(used, Report):
-        raise UsageError(f"cannot cite a {type(used).__name__}; give ids, claims or reports")
+        raise UsageError(f"used has {shown(used)} in it; give ids, claims or reports, or lists of these")
     yield from _REPORT
     if used.likelihood is not None:
         yield from _FISHER

@@ -9,10 +9,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnlens._arguments import checked
+from bnlens._arguments import Count, Whole, check, checked
 from bnlens.errors import UsageError
 from bnlens.integrations._loaders import every_rank, rank
-from bnlens.nn import BatchNorm1d, load_window_state, set_statistics_batch_size, window_state
+from bnlens.nn import StatisticsBatchSize, load_window_state, set_statistics_batch_size, window_state
 
 __all__ = ["Schedule", "SetStatisticsBatchSize", "Unit", "check_schedule"]
 
@@ -55,7 +55,7 @@ class SetStatisticsBatchSize:
         model: nn.Module,
         schedule: Schedule,
         *,
-        device_batch_size: int | None = None,
+        device_batch_size: Count | None = None,
         sync: bool | dist.ProcessGroup | None = None,
         averaged: Iterable[nn.Module] = (),
     ) -> None:
@@ -66,7 +66,7 @@ class SetStatisticsBatchSize:
         self._set: list[float | None] = []  # the M that was set last, if any was
 
     @checked
-    def step(self, done: int) -> None:
+    def step(self, done: Whole) -> None:
         """Set the M of the step (or epoch) that follows ``done`` steps, if it is not set already; setting empties windows.
 
         Raises:
@@ -110,7 +110,7 @@ def check_schedule(schedule: Any, unit: Any = "step") -> None:
             found = f"the key {wrong[0]!r}" if wrong else "no key"
             raise UsageError(f"the schedule has {found}; its keys are steps or epochs, ints from 0 on")
     for M in schedule.values() if isinstance(schedule, Mapping) else [] if callable(schedule) else [schedule]:
-        BatchNorm1d(1, statistics_batch_size=M)  # raises
+        check("schedule", M, StatisticsBatchSize)
 
 
 def _due(schedule: Schedule, done: int) -> list[float | None]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral, Real
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset, IterableDataset
 
-from bnlens._masks import Mask
 from bnlens._names import did_you_mean
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import batch_norm_layers, unwrap
@@ -23,52 +22,79 @@ _GROUPS = 4  # at least, of a size that only predictions need
 _NAMES = "the names are those of model.named_modules()"
 
 __all__ = [
-    "at_least",
+    "Loader",
     "check_alone",
-    "check_loader",
-    "check_mask",
     "check_model",
+    "check_runs",
     "check_sizes",
     "default_others",
     "divisors",
     "law_source",
     "placed",
-    "positive",
 ]
 
 
-def check_model(model: Any) -> tuple[nn.Module, dict[str, _BatchNorm]]:
-    """Return the module inside its wrappers, and its BN layers by name."""
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"model is of type {type(model).__name__}; give a torch.nn.Module")
+def check_model(model: nn.Module) -> tuple[nn.Module, dict[str, _BatchNorm]]:
+    """Return the module inside its wrappers, and its BN layers by name; raise ModelError where it cannot be measured."""
     model = unwrap(model)
+    check_runs(model)
+    if torch.is_inference_mode_enabled():
+        raise UsageError(
+            "a report needs gradients, which torch.inference_mode() has put out of reach; call it outside of that context"
+        )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_inference():
+            raise ModelError(
+                f"{name!r} was made under torch.inference_mode(), without gradients; build the model outside of it"
+            )
+    for name, module in model.named_modules():
+        kind = type(module)
+        if kind.__module__.startswith("torch.") and "quantized" in kind.__module__.split("."):
+            raise ModelError(
+                f"layer {name!r} is a quantized {kind.__name__}, without gradients; give the model before that"
+            )
     layers = batch_norm_layers(model)
     if not layers:
         raise ModelError(
             f"{type(model).__name__} has no BN layer, so it has no gap; give a model with BatchNorm1d, 2d or 3d layers or "
             "subclasses of them, before they are fused into convolutions (calls of F.batch_norm in other modules are not seen)"
         )
-    if any(is_lazy(parameter) for parameter in (*model.parameters(), *model.buffers())):
-        raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
     return model, layers
 
 
-def check_loader(loader: Any) -> None:
-    """Raise DataError unless ``loader`` can be iterated."""
-    if not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
+def check_runs(model: nn.Module) -> None:
+    """Raise ModelError where the BN layers of a model cannot be told apart, or tensors have no values."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and (not name or "BatchNorm" in module.original_name):
+            raise ModelError(
+                f"{f'layer {name!r}' if name else 'the model'} is scripted or traced, which hides BN layers; give the model "
+                "before torch.jit.script or torch.jit.trace"
+            )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name!r} is on the meta device and has no values; call model.to_empty(device='cpu') and load the weights"
+            )
+
+
+def _check_loader(name: str, value: Any) -> Any:
+    """Return what yields batches; raise DataError where it yields single samples, or nothing."""
+    kind, samples = type(value).__name__, isinstance(value, Dataset) and not isinstance(value, IterableDataset)
+    if samples or type(value).__module__.startswith("datasets."):
         raise DataError(
-            f"loader is of type {type(loader).__name__}; give one that yields batches, such as a DataLoader"
+            f"{name} is a dataset, of type {kind}, which gives single samples; wrap it, as in "
+            "torch.utils.data.DataLoader(dataset, batch_size=64)"
         )
+    iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+    if not iterable or isinstance(value, str | bytes | Mapping | Tensor | nn.Module):
+        raise DataError(f"{name} is of type {kind}; give one that yields batches, such as a DataLoader")
+    return value
 
 
-def check_mask(mask: Any) -> Callable[[Any], Mask] | None:
-    """Return ``mask``; raise UsageError unless it is a function or None."""
-    if mask is not None and not callable(mask):
-        raise UsageError(
-            f"mask is of type {type(mask).__name__}; give a function (batch) -> mask or lengths, as samples are regrouped"
-        )
-    checked: Callable[[Any], Mask] | None = mask
-    return checked
+Loader: TypeAlias = Annotated[Iterable[Any], _check_loader]
+"""Whatever yields batches."""
 
 
 def check_sizes(
@@ -88,10 +114,10 @@ def check_sizes(
 
 
 def _sizes(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
-    values = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    values = [given] if isinstance(given, int) else given
     if not values:
         raise UsageError(f"{name} is empty; give at least one M")
-    return tuple(sorted({at_least(name, value, 2) for value in values}))
+    return tuple(sorted(set(values)))
 
 
 def default_others(sizes: tuple[int, ...], samples: int) -> tuple[int, ...]:
@@ -149,20 +175,6 @@ def check_alone(alone: bool | Sequence[str], names: Sequence[str]) -> tuple[str,
                 f"alone names {name!r}, which is no BN layer that runs; {did_you_mean(str(name), names, _NAMES)}"
             )
     return tuple(name for name in names if name in asked or name.partition("#")[0] in asked)
-
-
-def at_least(name: str, value: Any, least: int) -> int:
-    """Return the value as an int; NumPy's integers count as such."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UsageError(f"{name} is {value!r}; it must be an integer of at least {least}")
-    return int(value)
-
-
-def positive(name: str, value: Any) -> float:
-    """Return a finite number above zero."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not (0 < float(value) < math.inf):
-        raise UsageError(f"{name} is {value!r}; it must be a number above 0")
-    return float(value)
 
 
 def placed(model: nn.Module, device: Any) -> nn.Module:

@@ -14,6 +14,7 @@ from bnlens._masks import Mask
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
+from bnlens.measure._own_code import running
 from bnlens.measure._pool import Batch, Pool
 from bnlens.measure._rows import Average, SampleRows
 
@@ -136,7 +137,8 @@ class Probe:
         """
         whose = self.rows.whose(batch)
         mask = None if self.mask is None else self.mask(batch.data)
-        with self.interceptor.handling(self.rows.arranged(handler, batch.size, whose), mask):
+        handling = self.interceptor.handling(self.rows.arranged(handler, batch.size, whose), mask)
+        with handling, running(self.model, batch.data):
             result = self.forward(self.model, batch.data)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ModelError(f"forward returns {_shape(result)}; return the pair (output, target)")

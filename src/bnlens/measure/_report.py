@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Annotated, overload
 
-from bnlens._arguments import checked
+from bnlens._arguments import AtLeastTwo, Range, checked
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
-from bnlens.measure._arguments import at_least
 from bnlens.measure._predictions import Prediction, Predictions, predict
 from bnlens.measure._results import NETWORK, ReportData
 from bnlens.measure._serial import from_json, from_text, to_json
@@ -69,7 +68,7 @@ class Report(ReportData):
         return report_fragment(self)
 
     @checked
-    def table(self, *, verbose: bool = False, width: int | None = None) -> str:
+    def table(self, *, verbose: bool = False, width: Annotated[int, Range(LEAST_WIDTH)] | None = None) -> str:
         """Return the report as text: what BN does to the loss, what is wrong, the gaps, and the share of each layer.
 
         Args:
@@ -80,7 +79,6 @@ class Report(ReportData):
         Raises:
             UsageError: ``width`` is below 40.
         """
-        width = None if width is None else at_least("width", width, LEAST_WIDTH)
         return report_text(self, verbose=verbose, width=width)
 
     @overload
@@ -93,7 +91,11 @@ class Report(ReportData):
     ) -> Predictions: ...
     @checked
     def predict(
-        self, statistics_batch_size: int | Iterable[int], *, kind: str | None = None, population: int | None = None
+        self,
+        statistics_batch_size: AtLeastTwo | Iterable[AtLeastTwo],
+        *,
+        kind: str | None = None,
+        population: AtLeastTwo | None = None,
     ) -> Prediction | Predictions:
         """Predict the gaps at another statistics batch size, never from groups of that size.
 

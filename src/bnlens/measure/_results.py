@@ -8,7 +8,7 @@ from typing import Literal, overload
 
 import torch
 
-from bnlens._arguments import checked
+from bnlens._arguments import AtLeastTwo, checked
 from bnlens.errors import UsageError
 from bnlens.measure._curve import CurvePoint, is_heavy, through
 from bnlens.measure._estimate import Estimate
@@ -32,6 +32,13 @@ NETWORK = "(network)"
 Kind = Literal["curve", "logits", "first_order", "fisher", "two_term"]
 KINDS: tuple[Kind, ...] = ("curve", "logits", "first_order", "fisher", "two_term")
 """Of predictions, see `Report.predict`."""
+
+
+def _check_measured(name: str, size: int, measured: Mapping[int, Estimate]) -> None:
+    if size not in measured:
+        raise UsageError(
+            f"{name} is {size}, at which nothing was measured; it must be one of {', '.join(map(str, measured))}"
+        )
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,12 @@ class Gaps:
         return is_heavy(self.kurtosis)
 
     @checked
-    def scale(self, batch_size: int, population: int | None) -> float:
+    def scale(self, batch_size: AtLeastTwo, population: AtLeastTwo | None) -> float:
         """Return the factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
         return float(noise_scale(batch_size, population)) / float(noise_scale(self.source, self.population))
 
     @checked
-    def curve(self, batch_size: int, *, population: int | None = None) -> CurvePoint | None:
+    def curve(self, batch_size: AtLeastTwo, *, population: AtLeastTwo | None = None) -> CurvePoint | None:
         """Return the gap at ``batch_size`` from the gaps at other sizes, never from groups of that size; None if none is left.
 
         Args:
@@ -101,7 +108,9 @@ class Gaps:
         return through(chosen, values, full[used][:, used], noise, target, self.kurtosis)
 
     @checked
-    def predicted(self, batch_size: int, kind: Kind | None = None, *, population: int | None = None) -> Estimate | None:
+    def predicted(
+        self, batch_size: AtLeastTwo, kind: Kind | None = None, *, population: int | None = None
+    ) -> Estimate | None:
         """Return the prediction ``kind`` at ``batch_size``, None if the report has none.
 
         Args:
@@ -118,7 +127,7 @@ class Gaps:
         estimate: Estimate | None = getattr(self, kind)
         return None if estimate is None else estimate * self.scale(batch_size, population)
 
-    def _from_logits(self, batch_size: int, population: int | None) -> Estimate | None:
+    def _from_logits(self, batch_size: AtLeastTwo, population: AtLeastTwo | None) -> Estimate | None:
         if not self.logits:
             return None
         sizes = sorted(self.logits)
@@ -128,18 +137,19 @@ class Gaps:
         return through(sizes, [self.logits[size].value for size in sizes], errors, noise, target).gap
 
     @checked
-    def has_law(self, batch_size: int) -> bool:
+    def has_law(self, batch_size: AtLeastTwo) -> bool:
         """Return whether the default prediction for the pool says what the gap at ``batch_size`` is, to a quarter of it."""
         point = self.curve(batch_size, population=self.population) if self.kind == "curve" else None
         return point is None or point.has_law
 
     @checked
-    def ratio(self, batch_size: int) -> Estimate | None:
+    def ratio(self, batch_size: AtLeastTwo) -> Estimate | None:
         """Return the default prediction over the measured gap at a measured M.
 
         None where the measured gap is not three standard errors from zero (an untrained network, say): a ratio to it would
         say nothing; and where there is no law.
         """
+        _check_measured("batch_size", batch_size, self.measured)
         measured = self.measured[batch_size]
         predicted = self.predicted(batch_size, population=self.population)
         if predicted is None or not abs(measured.value) > 3 * measured.stderr or not self.has_law(batch_size):
@@ -313,6 +323,7 @@ class ReportData:
     @checked
     def share_of_gap(self, layer: LayerResult, size: int) -> Estimate | None:
         """Return a layer's share over the network's gap at a measured M; None where that is not three errors from zero."""
+        _check_measured("size", size, self.network.gaps.measured)
         gap = self.network.gaps.measured[size]
         if size not in layer.share or not abs(gap.value) > 3 * gap.stderr:
             return None

@@ -34,7 +34,7 @@ class _Streaming(Generic[AnySums, Estimates]):
     _compute: Callable[..., Estimates]
 
     @checked
-    def __init__(self, num_features: Count, *, device: Device = None) -> None:
+    def __init__(self, num_features: Count, *, device: Device | None = None) -> None:
         self.sums = self._empty(num_features, device=device)
 
     @checked

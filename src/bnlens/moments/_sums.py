@@ -39,7 +39,7 @@ class Sums:
 
     @classmethod
     @checked
-    def empty(cls: type[AnySums], num_features: Count, *, device: Device = None) -> AnySums:
+    def empty(cls: type[AnySums], num_features: Count, *, device: Device | None = None) -> AnySums:
         """Return sums over no samples: the neutral element of merging.
 
         Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlens._arguments import Infinite, NotNegative, Range, check, checked
+from bnlens._arguments import AtLeastTwo, Infinite, NotNegative, Range, Whole, check, checked
 from bnlens._devices import Device
 from bnlens._masks import valid_values
 from bnlens.errors import UsageError
@@ -39,7 +39,7 @@ Normalise: TypeAlias = Callable[[Tensor, Tensor, Tensor, float, BatchStatistics,
 """From input, gamma, beta, epsilon, batch statistics and window, as `normalise_by_window` takes them, to the output."""
 
 
-StatisticsBatchSize: TypeAlias = Annotated[int, Range(2)] | Infinite | None
+StatisticsBatchSize: TypeAlias = AtLeastTwo | Infinite | None
 """M: an int from 2 on, ``math.inf`` for the population, or None for the batch at hand."""
 
 
@@ -52,12 +52,12 @@ class DialBatchNorm(_BatchNorm):
     @checked
     def __init__(
         self,
-        num_features: Annotated[int, Range(0)],
+        num_features: Whole,
         eps: NotNegative = 1e-5,
         momentum: Annotated[float, Range(0, 1)] | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Device = None,
+        device: Device | None = None,
         dtype: torch.dtype | None = None,
         *,
         statistics_batch_size: StatisticsBatchSize = None,

@@ -6,11 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor, nn
 
-from bnlens._arguments import Range, checked
+from bnlens._arguments import AtLeastTwo, checked
 from bnlens.errors import ModelError, UsageError
 from bnlens.likelihood import Likelihood
 from bnlens.nn._base import DialBatchNorm, Normalise
@@ -36,7 +36,7 @@ class Regulariser(ABC):
     def __init__(
         self,
         model: nn.Module,
-        statistics_batch_size: Annotated[int, Range(2)],
+        statistics_batch_size: AtLeastTwo,
         *,
         likelihood: Likelihood = "cross_entropy",
         logits: Callable[[Any], Tensor] | None = None,

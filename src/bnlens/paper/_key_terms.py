@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bnlens._arguments import checked
+from bnlens._arguments import Count, checked
 from bnlens.errors import UsageError
 from bnlens.paper._data import load
 from bnlens.paper._record import record
@@ -94,7 +94,7 @@ def term_weights(text: str | None = None, *, corpus: Sequence[str] | None = None
 
 
 @checked
-def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, count: int = 8) -> list[KeyTerm]:
+def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, count: Count = 8) -> list[KeyTerm]:
     """Return the ``count`` heaviest terms of a text, or fewer if it has fewer.
 
     Args:
@@ -108,8 +108,6 @@ def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, c
     >>> [found.term for found in key_terms("noise of the batch, noise again", corpus=["batch size", "a batch"], count=1)]
     ['noise']
     """
-    if count < 1:
-        raise UsageError(f"count is {count}; ask for at least one term")
     return [KeyTerm(term, weight) for term, weight in list(term_weights(text, corpus=corpus).items())[:count]]
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from bnlens._arguments import checked
+from bnlens._arguments import Seed, checked
 from bnlens.errors import UsageError
 from bnlens.paper._network import Network
 
@@ -20,7 +20,7 @@ _LOCK = threading.Lock()  # igraph has one random number generator per process
 
 
 @checked
-def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
+def layout(network: Network, seed: Seed = 0) -> dict[str, tuple[float, float]]:
     """Return id -> position of every work: forces of Fruchterman and Reingold (1991), the paper at the origin.
 
     Works that cite each other attract, all repel; a faint pull to the paper keeps works without a path to it near. Positions

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnlens._arguments import checked
+from bnlens._arguments import Count, checked
 from bnlens.errors import DataError
 from bnlens.paper._crossref import read_csl
 from bnlens.paper._network import Network
@@ -37,7 +37,7 @@ _READERS: tuple[tuple[Callable[[_Item], bool], Callable[[Sequence[_Item]], Netwo
 
 
 @checked
-def read_network(path: str | os.PathLike[str], limit: int = MOST_NODES) -> Network:
+def read_network(path: str | os.PathLike[str], limit: Count = MOST_NODES) -> Network:
     """Read the network around the paper from an export; what kind of export it is, its content says.
 
     OpenAlex: works as the API gives them (a list, an answer with ``results``, or one work per line). Semantic Scholar: a
@@ -68,7 +68,7 @@ def read_network(path: str | os.PathLike[str], limit: int = MOST_NODES) -> Netwo
 
 
 @checked
-def parse_network(text: str, name: str = "the text", limit: int = MOST_NODES) -> Network:
+def parse_network(text: str, name: str = "the text", limit: Count = MOST_NODES) -> Network:
     """Read a network as `read_network` does, from a file's text; ``name`` is what messages call it."""
     items = _items(_json(text, name), name)
     for index, item in enumerate(items, start=1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnlens.render._figure import add_line, add_points, figure, figure_html, label_log_axes
-from bnlens.render._look import PALETTE, ROLES, new_figure, template
+from bnlens.render._look import PALETTE, ROLES, figure_or_new, new_figure, template
 from bnlens.render._number import number
 from bnlens.render._page import page
 from bnlens.render._table import table
@@ -31,6 +31,7 @@ __all__ = [
     "escape",
     "figure",
     "figure_html",
+    "figure_or_new",
     "label_log_axes",
     "new_figure",
     "number",

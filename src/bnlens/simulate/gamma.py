@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnlens._arguments import checked
+from bnlens._arguments import AtLeastTwo, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.simulate._batches import BatchStream, Chunk
 from bnlens.simulate._sources import FloatArray
@@ -54,10 +54,10 @@ def simulate_gamma(
     distribution: str | Distribution,
     *,
     beta: float = 0.0,
-    batch_size: int,
+    batch_size: AtLeastTwo,
     statistics: Statistics = "own",
     samples: int = 2_000_000,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> GammaEstimate:
     """Estimate gamma_BN, the root of the mean score E[l'(gamma xh + beta) xh] with xh = (x - m)/S.

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bnlens._arguments import checked
+from bnlens._arguments import AtLeastTwo, Seed, checked
 from bnlens.simulate._batches import BatchStream, Chunk, Noise
 from bnlens.simulate._sources import DistributionLike, FloatArray
 from bnlens.theory import Statistics, Unit, get_unit
@@ -56,13 +56,13 @@ def simulate_gap(
     *,
     gamma: float,
     beta: float = 0.0,
-    batch_size: int,
+    batch_size: AtLeastTwo,
     statistics: Statistics = "own",
     noise: Noise = "both",
     bessel: bool = False,
     replacement: bool = False,
     samples: int = 2_000_000,
-    seed: int | np.random.Generator = 0,
+    seed: Seed | np.random.Generator = 0,
     progress: bool = False,
 ) -> GapEstimate:
     """Estimate the gap of one unit by drawing batches.

@@ -108,7 +108,7 @@ class Population:
         array = np.asarray(values)
         if array.ndim != 1 or array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
             raise UsageError(
-                "The pre-activations of a population must be a 1-d array of finite numbers; "
+                "values, the pre-activations of a population, must be a 1-d array of finite numbers; "
                 f"got shape {array.shape} and type {array.dtype}."
             )
         array = array.astype(np.float64)

@@ -8,14 +8,14 @@ standard deviation S of M samples. Source: theory sheet A.0 to A.3; the two-term
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlens._arguments import checked
+from bnlens._arguments import Range, checked
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size, check_choice, unwrap
+from bnlens.theory._check import BatchSizes, FloatArray, check_batch_size, unwrap
 from bnlens.theory.distributions import Distribution, Population, get_distribution
 from bnlens.theory.noise import noise_scale
 from bnlens.theory.units import Unit, get_unit
@@ -107,7 +107,7 @@ class GapLaw:
         return GapShares(mean=mean, std=std, cross=0.0)
 
     @checked
-    def zeta(self, batch_size: ArrayLike) -> float | FloatArray:
+    def zeta(self, batch_size: BatchSizes) -> float | FloatArray:
         """Return the paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
 
         Args:
@@ -130,7 +130,6 @@ class GapLaw:
         Membership moves -gamma G_g into the mean's share and +(gamma/2)(G_g - T3) into that of the standard deviation.
         Source: theory sheet A.2.
         """
-        check_choice("statistics", statistics, get_args(Statistics))
         factor, gamma = self.kurtosis_factor, self.gamma
         mean, std = self.two_term_shares.mean, self.two_term_shares.std
         if statistics == "paper":
@@ -157,7 +156,7 @@ class GapLaw:
     @checked
     def gap(
         self,
-        batch_size: ArrayLike,
+        batch_size: BatchSizes,
         statistics: Statistics = "own",
         *,
         bessel: bool = False,
@@ -215,7 +214,6 @@ def gap_law(
     unit = get_unit(unit)
     if not isinstance(distribution, Population):
         distribution = get_distribution(distribution)
-    check_choice("hessian", hessian, get_args(Hessian))
     if unit.kinks and gamma == 0:
         raise UsageError(
             f"gamma=0 leaves no expansion for the kinked loss of unit {unit.name!r}: choose another gamma."
@@ -236,7 +234,7 @@ def gap_law(
 
 
 @checked
-def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> float | FloatArray:
+def linear_gap(gamma: ArrayLike, correlation: float, mean_std: Annotated[ArrayLike, Range(0)]) -> float | FloatArray:
     """Return the exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
 
     Holds at every M >= 2 and for every distribution of x, own-batch statistics, because the batch-normalised samples
@@ -256,7 +254,7 @@ def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> flo
 
 
 @checked
-def linear_gamma(correlation: float, mean_std: ArrayLike) -> float | FloatArray:
+def linear_gamma(correlation: float, mean_std: Annotated[ArrayLike, Range(0)]) -> float | FloatArray:
     """Return the exact minimiser over gamma of the BN loss of a linear unit, gamma_BN = R E S (theory sheet A.3 (d)).
 
     Args:

@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike
 
 from bnlens._arguments import checked
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size, unwrap
+from bnlens.theory._check import BatchSizes, FloatArray, check_batch_size, unwrap
 
 __all__ = ["BatchNoise", "noise_scale"]
 
 
 @checked
 def noise_scale(
-    batch_size: ArrayLike, population: int | None = None, *, replacement: bool = False
+    batch_size: BatchSizes, population: int | None = None, *, replacement: bool = False
 ) -> float | FloatArray:
     """Return the variance f of the batch mean of a standardised variable, the small parameter of every expansion here.
 
@@ -77,7 +77,7 @@ class BatchNoise:
     (0.01, 0.005, 0.9925, 1.0125)
     """
 
-    batch_size: ArrayLike
+    batch_size: BatchSizes
     skewness: float = 0.0
     excess_kurtosis: float = 0.0
     population: int | None = None

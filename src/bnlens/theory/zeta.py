@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from bnlens._arguments import checked
+from bnlens.theory._check import BatchSizes
 
 __all__ = ["paper_zeta", "zeta"]
 
@@ -35,7 +36,7 @@ def zeta(var_mean: Any, var_std: Any, H_bb: Any, H_gg: Any) -> Any:
 
 
 @checked
-def paper_zeta(unit: Literal["linear", "relu"], batch_size: Any) -> Any:
+def paper_zeta(unit: Literal["linear", "relu"], batch_size: BatchSizes) -> Any:
     """Return the paper's zeta of a ``"linear"`` or ``"relu"`` unit with squared loss: 3/(4M), 3/(8M); M may be an array.
 
     Inputs are Gaussian. The ReLU value is that of the Gauss-Newton Hessian at beta = 0: half of the inputs pass.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnlens._arguments import checked
+from bnlens._arguments import Count, checked
 from bnlens.errors import ModelError
 from bnlens.train.data import ImageData, loader
 
@@ -34,7 +34,7 @@ class Evaluation:
 
 
 @checked
-def evaluate(model: nn.Module, data: ImageData, *, batch_size: int = 500) -> Evaluation:
+def evaluate(model: nn.Module, data: ImageData, *, batch_size: Count = 500) -> Evaluation:
     """Return the mean cross-entropy and the accuracy in eval mode, that is with the running statistics.
 
     The model is handed back in the mode it came in.

@@ -7,7 +7,7 @@ import os
 import torch
 from torch import nn
 
-from bnlens._arguments import checked
+from bnlens._arguments import Seed, Whole, checked
 from bnlens.errors import ModelError
 from bnlens.train.checkpoint import load_checkpoint
 from bnlens.train.data import ImageData
@@ -28,8 +28,8 @@ def ready_net(
     *,
     name: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    steps: int = 0,
-    seed: int = 0,
+    steps: Whole = 0,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> nn.Module:
     """Return a classifier of ``data`` that is worth measuring: one without training has hardly a gap to speak of.

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens._arguments import checked
+from bnlens._arguments import Count, NotNegative, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.theory import rectified_product
 
@@ -108,11 +108,11 @@ class Student:
 @checked
 def draw_training_set(
     *,
-    samples: int,
-    dimension: int,
-    label_noise: float = 0.0,
+    samples: Count,
+    dimension: Count,
+    label_noise: NotNegative = 0.0,
     teacher: Activation = "linear",
-    seed: int | np.random.Generator = 0,
+    seed: Seed | np.random.Generator = 0,
 ) -> TrainingSet:
     """Draw inputs x ~ N(0, I/N), a teacher of squared norm N in a random direction, and labels t = g(w*.x) + s.
 
@@ -130,13 +130,6 @@ def draw_training_set(
     >>> data.inputs.shape, round(float(data.teacher @ data.teacher), 9)
     ((30, 20), 20.0)
     """
-    for name, size in (("samples", samples), ("dimension", dimension)):
-        if size < 1:
-            raise UsageError(f"{name}={size} is too small: give at least 1.")
-    if not (np.isfinite(label_noise) and label_noise >= 0):
-        raise UsageError(f"label_noise={label_noise!r} is out of range: give a non-negative variance.")
-    if teacher not in ("linear", "relu"):
-        raise UsageError(f'teacher={teacher!r} is unknown: choose "linear" or "relu".')
     generator = np.random.default_rng(seed)
     direction = generator.standard_normal(dimension)
     weights = direction * np.sqrt(dimension) / np.linalg.norm(direction)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from bnlens._arguments import checked
+from bnlens.theory._check import Correlation
 from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics._relu_batches import relu_batch_table
 from bnlens.theory.dynamics._system import System
@@ -48,7 +49,8 @@ class BatchNorm(System):
     batch_size: int
     smallest_batch: ClassVar[int] = 4
 
-    def averages(self, gamma: float, R: float) -> Averages:
+    @checked
+    def averages(self, gamma: float, R: Correlation) -> Averages:
         """Return the averages over batches."""
         M, S = self.batch_size, self.label_noise
         if self.unit == "linear":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 
-from bnlens._arguments import checked
-from bnlens.errors import DataError, UsageError
+from bnlens._arguments import Count, Seed, checked
+from bnlens.errors import DataError
 from bnlens.train.data.cifar_parquet import find_parquet, read_parquet
 from bnlens.train.data.cifar_pickle import find_pickles, read_pickles
 from bnlens.train.data.digits import read_digits
@@ -25,7 +24,7 @@ _SMALLEST_STD = 1e-6
 
 @checked
 def load_data(
-    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: int | None = None, seed: int = 0
+    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: Count | None = None, seed: Seed = 0
 ) -> ImageData:
     """Read images and standardise each channel, ``(pixel - mean) / std`` with constants of the training split.
 
@@ -49,8 +48,6 @@ def load_data(
     >>> data.labels.bincount().tolist()
     [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
     """
-    if split not in get_args(Split):
-        raise UsageError(f"split must be 'train' or 'test', got {split!r}")
     source = read_digits(split) if name_or_path == "digits" else _read_folder(Path(name_or_path).expanduser(), split)
     if samples is None:
         rows = np.arange(len(source.labels))

@@ -7,9 +7,9 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnlens._arguments import checked
+from bnlens._arguments import Count, checked
 from bnlens.train.nets import normalization
-from bnlens.train.nets.normalization import Norm, conv, make_norm
+from bnlens.train.nets.normalization import Dropout, ImageShape, Norm, conv, make_norm
 
 __all__ = ["PreActivationBlock", "PreActivationResNet"]
 
@@ -70,11 +70,11 @@ class PreActivationResNet(nn.Module):
         self,
         *,
         depth: int,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        width: int = 16,
+        input_shape: ImageShape,
+        num_classes: Count,
+        width: Count = 16,
         norm: Norm = "bn",
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         self.conv = conv(input_shape[0], width, norm)
