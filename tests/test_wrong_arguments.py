@@ -513,7 +513,9 @@ def test_right_values_are_taken(case: Case, folder: Path) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name not in NEVER], ids=lambda case: case.name)
 def test_wrong_values_are_refused_by_name(case: Case, folder: Path) -> None:
-    names = [name for name, p in case.parameters.items() if p.kind is not p.VAR_KEYWORD and (case.name, name) not in FOREIGN]
+    names = [
+        name for name, p in case.parameters.items() if p.kind is not p.VAR_KEYWORD and (case.name, name) not in FOREIGN
+    ]
     faults = {f"{name}={kind}": found for name in names for kind in WRONG if (found := fault(case, name, kind, folder))}
     assert not faults
 

@@ -77,9 +77,9 @@ Infinite: TypeAlias = Annotated[float, Range(math.inf, infinite=True)]
 class _MisfitError(Exception):
     """A value is not what an annotation says."""
 
-    def __init__(self, value: Any, words: str) -> None:
+    def __init__(self, value: Any, words: str, *, inside: bool = False) -> None:
         super().__init__()
-        self.value, self.words = value, words
+        self.value, self.words, self.inside = value, words, inside
 
 
 class _Kind(NamedTuple):
@@ -177,7 +177,8 @@ def _taken(name: str, value: Any, kind: _Kind) -> Any:
     try:
         return kind.take(name, value)
     except _MisfitError as error:
-        raise UsageError(f"{name} is {shown(error.value)}; it must be {error.words}") from None
+        found = f"has {shown(error.value)} in it; each" if error.inside else f"is {shown(error.value)}; it"
+        raise UsageError(f"{name} {found} must be {error.words}") from None
 
 
 class _Names(dict[str, Any]):
@@ -362,10 +363,10 @@ def _union(kinds: list[_Kind]) -> _Kind:
             try:
                 return kind.take(name, value)
             except _MisfitError as error:  # noqa: PERF203 - of two or three
-                inner = error if error.value is not value else inner
+                inner = error if error.inside else inner
         raise inner or _MisfitError(value, words)
 
-    return _Kind(words, words, take)
+    return _Kind(words, " or ".join(kind.many for kind in kinds), take)
 
 
 def _literal(values: tuple[Any, ...]) -> _Kind:
@@ -387,9 +388,10 @@ def _several(cls: type, parts: tuple[Any, ...]) -> _Kind:
     each = _kind(parts[0]) if parts else None
     one = "a list" if each is None else f"a list of {each.many}"
     words = one if fixed is None or each is None else f"{len(fixed)} {each.many}"
+    refused = (str, bytes) if cls is collections.abc.Iterable else (str, bytes, Mapping)
 
     def take(name: str, value: Any) -> Any:
-        if isinstance(value, str | bytes) or not (hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
+        if isinstance(value, refused) or not (hasattr(value, "__iter__") or hasattr(value, "__getitem__")):
             raise _MisfitError(value, words)
         if each is None:
             return value
@@ -399,9 +401,16 @@ def _several(cls: type, parts: tuple[Any, ...]) -> _Kind:
             raise _MisfitError(value, words) from None
         if fixed is not None and len(items) != len(fixed):
             raise _MisfitError(value, words)
-        return (tuple if cls is tuple else list)(each.take(name, item) for item in items)
+        return (tuple if cls is tuple else list)(_inside(each, name, item) for item in items)
 
     return _Kind(words, f"{re.sub('^a ', '', one)}s", take)
+
+
+def _inside(kind: _Kind, name: str, item: Any) -> Any:
+    try:
+        return kind.take(name, item)
+    except _MisfitError as error:
+        raise _MisfitError(error.value, error.words, inside=True) from None
 
 
 def _mapping(keys: _Kind | None = None, values: _Kind | None = None) -> _Kind:
@@ -411,7 +420,7 @@ def _mapping(keys: _Kind | None = None, values: _Kind | None = None) -> _Kind:
         for key, item in value.items():
             for kind, part in ((keys, key), (values, item)):
                 if kind is not None:
-                    kind.take(name, part)
+                    _inside(kind, name, part)
         return value
 
     return _Kind("a dict", "dicts", take)

@@ -84,7 +84,6 @@ X, Y = data(5)
 ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
     (ModelError, "model"): {
         "no BN layer": (nn.Linear(5, 3), "Linear has no BN layer, .*; give a model with BatchNorm1d"),
-        "no model": ("resnet", "model is of type str; give a torch.nn.Module"),
         "all frozen": (all_frozen(), "no BN layer of the model runs .*all are frozen"),
         "lazy": (nn.Sequential(nn.LazyBatchNorm1d()), "lazy modules that never ran; run it on one batch"),
         "bypass": (
@@ -160,14 +159,15 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
             r"cannot be computed from outputs of shape \(6, 3\) .*fix the loss, the targets or the model's output",
         ),
     },
-    (UsageError, "loss"): {"a name": ("cross_entropy", r"loss_fn is 'cross_entropy'; give a function")},
+    (UsageError, "model"): {"no model": ("resnet", "model is 'resnet'; it must be a torch.nn.Module")},
+    (UsageError, "loss"): {"a name": ("cross_entropy", r"loss_fn is 'cross_entropy'; it must be a function")},
     (UsageError, "statistics_batch_size"): {
         "1": (1, "statistics_batch_size is 1; it must be an integer of at least 2"),
-        "1 among others": ((16, 1), "statistics_batch_size is 1;"),
+        "1 among others": ((16, 1), "statistics_batch_size has 1 in it; each must be an integer of at least 2"),
         "16.0": (16.0, "statistics_batch_size is 16.0; it must be an integer"),
         "'16'": ("16", "statistics_batch_size is '16'; it must be an integer"),
         "True": (True, "statistics_batch_size is True; it must be an integer"),
-        "None": ((8, None), "statistics_batch_size is None; it must be an integer"),
+        "None": ((8, None), "statistics_batch_size has None in it; each must be an integer"),
         "none": ((), "statistics_batch_size is empty; give at least one M"),
     },
     (UsageError, "prediction_batch_size"): {
@@ -192,9 +192,11 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
     },
     (UsageError, "max_samples"): {"1.5": (1.5, "max_samples is 1.5; it must be an integer")},
     (UsageError, "likelihood"): {
-        "unknown": ("poisson", "likelihood 'poisson' is not known; use one of .*or a function")
+        "unknown": ("poisson", "likelihood is 'poisson'; it must be one of .*, a function or None")
     },
-    (UsageError, "reduction"): {"unknown": ("average", "reduction 'average' is not known; use 'mean', 'sum', 'none'")},
+    (UsageError, "reduction"): {
+        "unknown": ("average", "reduction is 'average'; it must be one of 'mean', 'sum', 'none' or None")
+    },
 }
 
 
@@ -219,7 +221,17 @@ def test_data_that_are_not_finite_without_running_statistics() -> None:
         report(mlp(track_running_stats=False), nan_at(46))
 
 
-def test_an_error_of_the_model_is_left_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
-        report(loader=batches(*data(4)))
-    assert not isinstance(caught.value, BnlensError)
+def fail(error: Exception) -> nn.Module:
+    def do(net: nn.Module, x: Tensor) -> Tensor:
+        raise error
+
+    return Around(do)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("my own"), KeyError("layer"), ZeroDivisionError()])
+def test_an_error_of_the_model_is_left_as_it_is_with_a_note(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        report(fail(error))
+    assert caught.value is error
+    (note,) = error.__notes__
+    assert note.startswith("raised by the code of Around or of forward=, on a batch of float32 (16, 5)")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkab
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlens._arguments import Range, check, checked
+from bnlens._arguments import Range, check
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 
