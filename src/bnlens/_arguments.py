@@ -133,6 +133,22 @@ def check(name: str, value: Any, annotation: Any) -> Any:
     return value if kind is None else _taken(name, value, kind)
 
 
+def check_call(function: Callable[..., Any], **values: Any) -> None:
+    """Check arguments of a function that `checked` holds to its annotations, without calling it.
+
+    Raises:
+        UsageError: an argument is not what its annotation says, or there is none of that name.
+    """
+    target = inspect.unwrap(function)
+    named, _, signature = _plan(target, ())
+    for name, value in values.items():
+        if name not in signature.parameters:
+            hint = did_you_mean(name, signature.parameters, f"see {target.__name__}")
+            raise UsageError(f"{target.__name__} has no argument {name}; {hint}")
+        if name in named:
+            _taken(name, value, named[name])
+
+
 def shown(value: Any) -> str:
     """Return a value as a message shows it: itself if that is short, or else its type."""
     if value is None or isinstance(value, bool | Real | str | bytes | list | tuple | dict | os.PathLike):
@@ -140,6 +156,8 @@ def shown(value: Any) -> str:
         if "\n" not in text and len(text) <= 60:
             return text
         return f"{text.splitlines()[0][:50]}..." if isinstance(value, str) else f"of type {type(value).__name__}"
+    if inspect.isfunction(value):
+        return f"{value.__name__}({', '.join(inspect.signature(value).parameters)})"
     return f"of type {type(value).__name__}"
 
 
@@ -206,20 +224,24 @@ def _kind(hint: Any) -> _Kind | None:
     if hint in _KINDS:
         return _KINDS[hint]
     if hint is ArrayLike or origin is np.ndarray:
-        return _Kind(_ARRAY, "arrays of numbers", _take_array, functools.partial(_take_array, infinite=True))
+        take = functools.partial(_take_array, as_array=origin is np.ndarray)
+        return _Kind(_ARRAY, "arrays of numbers", take, functools.partial(take, infinite=True))
     if isinstance(hint, TypeVar):
         return _kind(hint.__bound__)
     if origin is Annotated:
         return _narrowed(_kind(parts[0]), parts[1:])
     if origin in (Union, types.UnionType):
-        kinds = [_kind(part) for part in parts]
+        of_path = any(
+            inspect.isclass(cls := get_origin(part) or part) and issubclass(cls, os.PathLike) for part in parts
+        )
+        kinds = [_kind(part) for part in parts if not (of_path and part is str)]
         return None if None in kinds else _union([kind for kind in kinds if kind])
     if origin is Literal:
         return _literal(parts)
     if origin is type:
         return _Kind("a class", "classes", _taking("a class", inspect.isclass))
     if origin is collections.abc.Callable or hint is collections.abc.Callable:
-        return _Kind("a function", "functions", _taking("a function", callable))
+        return _function(parts)
     cls = origin or hint
     if not inspect.isclass(cls) or cls is object or (getattr(cls, "_is_protocol", False) and not _is_runtime(cls)):
         return None
@@ -253,6 +275,26 @@ def _taking(words: str, fits: Callable[[Any], bool]) -> Callable[[str, Any], Any
         return value
 
     return take
+
+
+def _function(parts: tuple[Any, ...]) -> _Kind:
+    """Return the kind of functions that take so many arguments by position, as far as they can be asked."""
+    places = [None] * len(parts[0]) if parts and isinstance(parts[0], list) else None
+    words = "a function" if places is None else f"a function of {len(places)} argument{'s' * (len(places) != 1)}"
+
+    def take(name: str, value: Any) -> Any:
+        if not callable(value):
+            raise _MisfitError(value, "a function")
+        if places is not None:
+            try:
+                inspect.signature(value).bind(*places)
+            except TypeError:
+                raise _MisfitError(value, words) from None
+            except ValueError:  # of one in C
+                pass
+        return value
+
+    return _Kind("a function", "functions", take)
 
 
 def _scalar(value: Any) -> Any:
@@ -304,7 +346,7 @@ def _take_path(name: str, value: Any) -> Any:
     return value
 
 
-def _take_array(name: str, value: Any, *, infinite: bool = False) -> Any:
+def _take_array(name: str, value: Any, *, as_array: bool, infinite: bool = False) -> Any:
     try:
         array = np.asarray(value)
         if array.dtype == object and all(isinstance(one, Real) for one in array.flat):  # Python integers beyond 64 bits
@@ -313,7 +355,7 @@ def _take_array(name: str, value: Any, *, infinite: bool = False) -> Any:
         raise _MisfitError(value, _ARRAY) from error
     if array.dtype.kind not in "iuf" or not np.all(array <= math.inf if infinite else np.isfinite(array)):
         raise _MisfitError(value, _ARRAY)
-    return value
+    return array if as_array else value
 
 
 _ARRAY = "a number or an array of numbers, all finite"
@@ -344,7 +386,7 @@ def _within(kind: _Kind, extra: Range) -> _Kind:
         try:
             found = base(name, value)
         except _MisfitError as error:
-            raise _MisfitError(error.value, one) from None
+            raise _MisfitError(error.value, one if error.words == kind.one else f"{error.words}, and {extra}") from None
         if (np.asarray(found) if kind.one is _ARRAY else found) not in extra:
             raise _MisfitError(value, one)
         return found
@@ -363,7 +405,7 @@ def _union(kinds: list[_Kind]) -> _Kind:
             try:
                 return kind.take(name, value)
             except _MisfitError as error:  # noqa: PERF203 - of two or three
-                inner = error if error.inside else inner
+                inner = error if error.inside or error.words not in words else inner
         raise inner or _MisfitError(value, words)
 
     return _Kind(words, " or ".join(kind.many for kind in kinds), take)

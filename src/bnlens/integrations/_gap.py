@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnlens._arguments import AtLeastTwo, Count, Range, Seed, Whole, checked
+from bnlens._arguments import AtLeastTwo, Count, Range, Seed, Whole, check_call, checked
 from bnlens.errors import DataError, LossError
 from bnlens.integrations._loaders import first_samples, rank
 from bnlens.measure import Loader, report
@@ -64,6 +64,7 @@ class GapMonitor:
     ) -> None:
         self.statistics_batch_size, self.samples, self.every_n_steps = statistics_batch_size, samples, every_n_steps
         self.loss_fn, self.seed, self.options = loss_fn, seed, options
+        check_call(report, **options)
         self._batches, found = first_samples(loader, samples, seed)
         if min(found, samples) < 2 * statistics_batch_size:
             raise DataError(

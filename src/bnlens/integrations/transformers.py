@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from bnlens._arguments import Count, checked
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
 from bnlens.integrations._dial import Schedule, Unit, check_schedule
@@ -80,12 +81,13 @@ class SetStatisticsBatchSize(TrainerCallback):  # type: ignore[misc]
         UserWarning: a run goes on from a checkpoint without that file.
     """
 
+    @checked
     def __init__(
         self,
         schedule: Schedule,
         *,
         unit: Unit = "step",
-        device_batch_size: int | None = None,
+        device_batch_size: Count | None = None,
         sync: bool | dist.ProcessGroup | None = None,
     ) -> None:
         check_schedule(schedule, unit)

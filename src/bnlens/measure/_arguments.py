@@ -5,53 +5,52 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from bnlens._names import did_you_mean
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import batch_norm_layers, unwrap
+from bnlens.measure._ranks import world
 
 _GROUPS = 4  # at least, of a size that only predictions need
+SMALLER = "a smaller statistics_batch_size and prediction_batch_size"
 _NAMES = "the names are those of model.named_modules()"
 
 __all__ = [
+    "SMALLER",
     "Loader",
     "check_alone",
     "check_model",
     "check_runs",
+    "check_samples",
     "check_sizes",
     "default_others",
     "divisors",
+    "few_samples",
     "law_source",
     "placed",
 ]
 
 
 def check_model(model: nn.Module) -> tuple[nn.Module, dict[str, _BatchNorm]]:
-    """Return the module inside its wrappers, and its BN layers by name; raise ModelError where it cannot be measured."""
+    """Return the module inside its wrappers, and its BN layers by name.
+
+    Raises:
+        ModelError: it cannot be measured.
+    """
     model = unwrap(model)
     check_runs(model)
-    if torch.is_inference_mode_enabled():
-        raise UsageError(
-            "a report needs gradients, which torch.inference_mode() has put out of reach; call it outside of that context"
-        )
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_inference():
-            raise ModelError(
-                f"{name!r} was made under torch.inference_mode(), without gradients; build the model outside of it"
-            )
     for name, module in model.named_modules():
-        kind = type(module)
-        if kind.__module__.startswith("torch.") and "quantized" in kind.__module__.split("."):
+        if _is_quantized(module):
             raise ModelError(
-                f"layer {name!r} is a quantized {kind.__name__}, without gradients; give the model before that"
+                f"layer {name!r} is a quantized {type(module).__name__}, without gradients; give the model before quantization"
             )
     layers = batch_norm_layers(model)
     if not layers:
@@ -63,13 +62,20 @@ def check_model(model: nn.Module) -> tuple[nn.Module, dict[str, _BatchNorm]]:
 
 
 def check_runs(model: nn.Module) -> None:
-    """Raise ModelError where the BN layers of a model cannot be told apart, or tensors have no values."""
+    """Raise ModelError where the BN layers of a model cannot be handled, or where tensors have no values."""
+    if torch.is_inference_mode_enabled():
+        raise UsageError(
+            "torch.inference_mode() is on, which leaves a model without gradients and state; call this outside of it, or under "
+            "torch.no_grad()"
+        )
     for name, module in model.named_modules():
+        where = f"layer {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule) and (not name or "BatchNorm" in module.original_name):
             raise ModelError(
-                f"{f'layer {name!r}' if name else 'the model'} is scripted or traced, which hides BN layers; give the model "
-                "before torch.jit.script or torch.jit.trace"
+                f"{where} is scripted or traced, which hides BN layers; give the model before torch.jit.script or .trace"
             )
+        if "BatchNorm" in type(module).__name__ and _is_quantized(module):
+            raise ModelError(f"{where} is quantized and has no batch statistics; give the model before quantization")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
@@ -77,6 +83,20 @@ def check_runs(model: nn.Module) -> None:
             raise ModelError(
                 f"{name!r} is on the meta device and has no values; call model.to_empty(device='cpu') and load the weights"
             )
+        if tensor.is_inference():
+            raise ModelError(
+                f"{name!r} was made under torch.inference_mode(), without a gradient; build the model outside"
+            )
+    for name, layer in batch_norm_layers(model).items():
+        if any(tensor.is_complex() for tensor in (*layer.parameters(), *layer.buffers())):
+            raise ModelError(
+                f"layer {name!r} has complex numbers, for which there is no variance here; give a real model"
+            )
+
+
+def _is_quantized(module: nn.Module) -> bool:
+    home = type(module).__module__
+    return home.startswith("torch.") and "quantized" in home.split(".")
 
 
 def _check_loader(name: str, value: Any) -> Any:
@@ -88,6 +108,8 @@ def _check_loader(name: str, value: Any) -> Any:
             "torch.utils.data.DataLoader(dataset, batch_size=64)"
         )
     iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+    if isinstance(value, tuple) and len({leaf.ndim for leaf in value if isinstance(leaf, Tensor)}) > 1:
+        raise DataError(f"{name} is one batch, a tuple of tensors; put it in a list, or give a DataLoader")
     if not iterable or isinstance(value, str | bytes | Mapping | Tensor | nn.Module):
         raise DataError(f"{name} is of type {kind}; give one that yields batches, such as a DataLoader")
     return value
@@ -118,6 +140,23 @@ def _sizes(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise UsageError(f"{name} is empty; give at least one M")
     return tuple(sorted(set(values)))
+
+
+def check_samples(loader: Any, largest: int, max_samples: int) -> None:
+    """Raise DataError where a loader says before it is read that it has fewer than twice the samples of the largest group."""
+    known = isinstance(loader, DataLoader) and loader.batch_size is not None and isinstance(loader.sampler, Sized)
+    samples = len(loader.sampler) if known and world()[1] == 1 else max_samples
+    if min(samples, max_samples) < 2 * largest:
+        found = f"the loader has {samples}" if samples < max_samples else f"max_samples allows {max_samples}"
+        raise few_samples(found, f"group size {largest}", largest, SMALLER)
+
+
+def few_samples(found: str, unit: str, largest: int, fix: str) -> DataError:
+    """Return the error of a loader with fewer than twice the ``largest`` samples."""
+    return DataError(
+        f"{found} samples, fewer than twice the {unit}; give at least {2 * largest} samples "
+        f"(max_samples counts too) or {fix}"
+    )
 
 
 def default_others(sizes: tuple[int, ...], samples: int) -> tuple[int, ...]:

@@ -210,6 +210,13 @@ class SampleLoss:
         if self.likelihood is None or self.likelihood == self._recognised:
             return
         if callable(self.likelihood):
+            drawn = self._drawn(output, torch.Generator().manual_seed(0))
+            shape = drawn.shape if isinstance(drawn, Tensor) else None
+            if self._by_class and isinstance(target, Tensor) and shape != target.shape:
+                raise LossError(
+                    f"likelihood draws targets of shape {shape and tuple(shape)}, not {tuple(target.shape)}, as the loader's; "
+                    "return targets like these"
+                )
             self.mismatch = not is_unbiased(self.total, self._drawn, output)
             return
         kept = self._kept_outputs(output, target) if self.likelihood == "cross_entropy" else None
@@ -368,8 +375,23 @@ class SampleLoss:
     def _drawn(self, output: Tensor, generator: torch.Generator) -> Any:
         """Return targets from a likelihood that was given as a function, where the output is."""
         assert callable(self.likelihood)  # noqa: S101 - asked before
-        with torch.no_grad():  # a target that depends on the output, as output + noise, counts as a constant
-            target = self.likelihood(output.cpu(), generator)  # where the generator is
+        try:
+            with torch.no_grad():  # a target that depends on the output, as output + noise, counts as a constant
+                target = self.likelihood(output.cpu(), generator)  # where the generator is
+        except Exception as error:  # the user's own code may raise anything
+            shape = tuple(output.shape)
+            raise LossError(
+                f"likelihood draws no targets for outputs of shape {shape} ({reason(error)}); fix it"
+            ) from error
+        if any(
+            leaf.ndim == 0 or len(leaf) != len(output)
+            for leaf in pytree.tree_leaves(target)
+            if isinstance(leaf, Tensor)
+        ):
+            raise LossError(
+                f"likelihood draws other than one target for each of {len(output)} outputs; return targets of shape "
+                f"({len(output)}, ...)"
+            )
         return pytree.tree_map(lambda leaf: leaf.to(output.device) if isinstance(leaf, Tensor) else leaf, target)
 
 

@@ -67,6 +67,12 @@ def run_inputs(model: nn.Module, batch: Any) -> Any:
     Raises:
         DataError: the model takes other arguments.
     """
+    last = target_of(batch) if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    if isinstance(last, int | float) or (isinstance(last, Tensor) and not last.ndim):
+        raise DataError(
+            "a batch of the loader has a single number for its targets, as one sample has; wrap the dataset, as in "
+            "torch.utils.data.DataLoader(dataset, batch_size=64)"
+        )
     positional: Sequence[Any] = (batch,)
     named: dict[str, Any] = {}
     if isinstance(batch, Mapping):

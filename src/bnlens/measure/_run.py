@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,12 +20,15 @@ from bnlens._masks import Mask
 from bnlens._progress import Bar, progress_bar
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._arguments import (
+    SMALLER,
     Loader,
     check_alone,
     check_model,
+    check_samples,
     check_sizes,
     default_others,
     divisors,
+    few_samples,
     law_source,
     placed,
 )
@@ -195,6 +199,10 @@ def report(
     if couples:
         _check_uncoupled(first_order=first_order, fisher=fisher, logits=logits, likelihood=likelihood is not None)
     sizes, others = check_sizes(statistics_batch_size, prediction_batch_size)
+    if not couples:
+        check_samples(loader, max(*sizes, *(others or ()), 0), max_samples)
+    if inspect.isclass(loss_fn):
+        raise UsageError(f"loss_fn is the class {loss_fn.__name__}; give an instance of it, {loss_fn.__name__}()")
     goal = Goal(rounds, precision, None if max_seconds is None else started + max_seconds)
     check_samples_of(samples_of, hold)
     if per_layer is not None:
@@ -322,12 +330,9 @@ def _check_samples(pool: Pool, largest: int, couples: bool) -> None:
         unit, fix = (
             (f"batch size {largest} of a loss that couples samples", "smaller batches")
             if couples
-            else (f"group size {largest}", "a smaller statistics_batch_size and prediction_batch_size")
+            else (f"group size {largest}", SMALLER)
         )
-        raise DataError(
-            f"the loader gave {len(pool)} samples, fewer than twice the {unit}; give at least {2 * largest} samples "
-            f"(max_samples counts too) or {fix}"
-        )
+        raise few_samples(f"the loader gave {len(pool)}", unit, largest, fix)
     if couples and pool.own < largest:
         raise DataError(
             f"a rank has {pool.own} samples, fewer than one batch of {largest}; give each rank at least one"

@@ -145,9 +145,13 @@ def layers_of(model: nn.Module) -> list[DialBatchNorm]:
     layers = [module for module in model.modules() if isinstance(module, DialBatchNorm)]
     if not layers:
         plain = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
-        found = "no BN layer at all" if plain is None else f"BN layers of torch only, such as {plain!r}"
+        if plain is None:
+            raise UsageError(
+                f"{type(model).__name__} has no BN layer at all; give a model that has layers of bnlens.nn"
+            )
         raise UsageError(
-            f"{type(model).__name__} has {found}; convert it (bnlens.convert) or build it with the layers of bnlens.nn"
+            f"{type(model).__name__} has BN layers of torch only, such as {plain!r}; convert it (bnlens.convert) or build it "
+            "with the layers of bnlens.nn"
         )
     return layers
 

@@ -23,6 +23,7 @@ __all__ = ["SimulatedCurve", "simulate_learning_curve"]
 
 _COLUMNS = ("error", "overlap", "norm", "training_error")
 _DIMENSION = 200
+_MOST = 2**31
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def simulate_learning_curve(
     """
     size = _dimension(estimator, dimension)
     loads = np.asarray(alpha)
+    if (loads * size).max() > _MOST:
+        raise UsageError(f"alpha has {loads.max():g} in it, more than {_MOST} training samples; give smaller loads")
     samples = np.maximum(np.rint(loads * size), 1).astype(int)
     teacher = estimator.teacher if isinstance(estimator, ReluRidge) else "linear"
     values = np.empty((len(_COLUMNS), len(samples), runs))

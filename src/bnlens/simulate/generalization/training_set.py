@@ -18,6 +18,11 @@ FloatArray = NDArray[np.float64]
 Activation = Literal["linear", "relu"]
 
 
+def _check_shape(name: str, array: FloatArray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise UsageError(f"{name} has shape {array.shape}; it must have {shape}")
+
+
 @checked
 @dataclass(frozen=True)
 class TrainingSet:
@@ -34,8 +39,14 @@ class TrainingSet:
     inputs: FloatArray
     targets: FloatArray
     teacher: FloatArray
-    label_noise: float
+    label_noise: NotNegative
     teacher_activation: Activation = "linear"
+
+    def __post_init__(self) -> None:
+        if self.inputs.ndim != 2:
+            raise UsageError(f"inputs has shape {self.inputs.shape}; it must have two dimensions, (P, N)")
+        _check_shape("targets", self.targets, self.inputs.shape[:1])
+        _check_shape("teacher", self.teacher, self.inputs.shape[1:])
 
     @property
     def samples(self) -> int:
@@ -72,6 +83,7 @@ class Student:
     @checked
     def outputs(self, inputs: FloatArray) -> FloatArray:
         """Return the outputs (P,) on inputs (P, N)."""
+        _check_shape("inputs", inputs, (*inputs.shape[:1], len(self.weights)))
         fields = inputs @ self.weights + self.intercept
         return np.maximum(fields, 0) if self.activation == "relu" else fields
 
@@ -82,6 +94,7 @@ class Student:
     @checked
     def overlap(self, teacher: FloatArray) -> float:
         """v.w* / N."""
+        _check_shape("teacher", teacher, self.weights.shape)
         return float(self.weights @ teacher / len(teacher))
 
     @checked

@@ -16,6 +16,7 @@ __all__ = ["find_classes", "read_image_folder"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
+_SPLITS = frozenset(name for names in _SPLIT_FOLDERS.values() for name in names)
 _MOMENT_IMAGES = 5000
 _GREY_MODES = frozenset({"1", "L"})
 
@@ -50,7 +51,8 @@ def read_image_folder(folder: Path, split: Split) -> Source | None:
     flat = not train
     if flat:
         train = find_classes(folder)
-    if not train or (flat and set(train) <= {name for names in _SPLIT_FOLDERS.values() for name in names}):
+    if flat and set(train) <= _SPLITS:
+        _explain(folder)
         return None
     classes = tuple(train)
     chosen = train if split == "train" else _find_test(folder)
@@ -67,6 +69,22 @@ def read_image_folder(folder: Path, split: Split) -> Source | None:
 
     mean, std = _moments(train_files, mode, size)
     return Source(folder.resolve().name, classes, labels.astype(np.int64), read, mean, std)
+
+
+def _explain(folder: Path) -> None:
+    """Raise the error of a folder that nearly holds images by class."""
+    for name in ("train", "."):
+        classes = [
+            place for place in sorted((folder / name).glob("*/")) if place.is_dir() and place.name not in _SPLITS
+        ]
+        if classes:
+            raise DataError(f"{classes[0]} holds no image such as a .png; put those of each class in its folder")
+        if any(file.suffix.lower() in _SUFFIXES for file in folder.glob(f"{name}/*")):
+            raise DataError(
+                f"{folder / name} holds images without a class; put those of each class in a folder of its own"
+            )
+    if any(find_classes(folder / name) for name in _SPLITS):
+        raise DataError(f"{folder} has no training split; put its images in {folder / 'train'}, one folder per class")
 
 
 def _find_test(folder: Path) -> dict[str, list[Path]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnlens._arguments import Count, checked
+from bnlens._arguments import Count, Range, checked
 from bnlens.train.nets import normalization
 from bnlens.train.nets.normalization import Dropout, ImageShape, Norm, conv, make_norm
 
@@ -69,7 +69,7 @@ class PreActivationResNet(nn.Module):
     def __init__(
         self,
         *,
-        depth: int,
+        depth: Annotated[int, Range(8)],
         input_shape: ImageShape,
         num_classes: Count,
         width: Count = 16,
