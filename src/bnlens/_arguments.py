@@ -235,7 +235,8 @@ def _kind(hint: Any) -> _Kind | None:
             inspect.isclass(cls := get_origin(part) or part) and issubclass(cls, os.PathLike) for part in parts
         )
         kinds = [_kind(part) for part in parts if not (of_path and part is str)]
-        return None if None in kinds else _union([kind for kind in kinds if kind])
+        known = [kind for kind in kinds if kind]
+        return None if None in kinds else known[0] if len(known) == 1 else _union(known)
     if origin is Literal:
         return _literal(parts)
     if origin is type:
