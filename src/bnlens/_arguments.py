@@ -77,9 +77,9 @@ Infinite: TypeAlias = Annotated[float, Range(math.inf, infinite=True)]
 class _MisfitError(Exception):
     """A value is not what an annotation says."""
 
-    def __init__(self, value: Any, words: str, *, inside: bool = False) -> None:
+    def __init__(self, value: Any, words: str, *, inside: bool = False, hint: str = "") -> None:
         super().__init__()
-        self.value, self.words, self.inside = value, words, inside
+        self.value, self.words, self.inside, self.hint = value, words, inside, hint
 
 
 class _Kind(NamedTuple):
@@ -196,7 +196,7 @@ def _taken(name: str, value: Any, kind: _Kind) -> Any:
         return kind.take(name, value)
     except _MisfitError as error:
         found = f"has {shown(error.value)} in it; each" if error.inside else f"is {shown(error.value)}; it"
-        raise UsageError(f"{name} {found} must be {error.words}") from None
+        raise UsageError(f"{name} {found} must be {error.words}{error.hint and f'; {error.hint}'}") from None
 
 
 class _Names(dict[str, Any]):
@@ -401,13 +401,14 @@ def _union(kinds: list[_Kind]) -> _Kind:
     by_ease = sorted(kinds, key=lambda kind: kind.one != "None")  # a function may refuse None for good
 
     def take(name: str, value: Any) -> Any:
-        inner = None
+        inner, hint = None, ""
         for kind in by_ease:
             try:
                 return kind.take(name, value)
             except _MisfitError as error:  # noqa: PERF203 - of two or three
                 inner = error if error.inside or error.words not in words else inner
-        raise inner or _MisfitError(value, words)
+                hint = hint or error.hint
+        raise inner or _MisfitError(value, words, hint=hint)
 
     return _Kind(words, " or ".join(kind.many for kind in kinds), take)
 
@@ -418,8 +419,7 @@ def _literal(values: tuple[Any, ...]) -> _Kind:
     def take(name: str, value: Any) -> Any:
         if not any(value is one or (isinstance(value, str) and value == one) for one in values):
             names = [one for one in values if isinstance(one, str)]
-            hint = did_you_mean(value, names, "") if isinstance(value, str) else ""
-            raise _MisfitError(value, f"{words}{hint and f'; {hint}'}")
+            raise _MisfitError(value, words, hint=did_you_mean(value, names, "", 0.6) if isinstance(value, str) else "")
         return value
 
     return _Kind(words, words, take)
@@ -453,7 +453,7 @@ def _inside(kind: _Kind, name: str, item: Any) -> Any:
     try:
         return kind.take(name, item)
     except _MisfitError as error:
-        raise _MisfitError(error.value, error.words, inside=True) from None
+        raise _MisfitError(error.value, error.words, inside=True, hint=error.hint) from None
 
 
 def _mapping(keys: _Kind | None = None, values: _Kind | None = None) -> _Kind:

@@ -108,8 +108,8 @@ def _check_loader(name: str, value: Any) -> Any:
             "torch.utils.data.DataLoader(dataset, batch_size=64)"
         )
     iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
-    if isinstance(value, tuple) and len({leaf.ndim for leaf in value if isinstance(leaf, Tensor)}) > 1:
-        raise DataError(f"{name} is one batch, a tuple of tensors; put it in a list, or give a DataLoader")
+    if isinstance(value, tuple | list) and len({leaf.ndim for leaf in value if isinstance(leaf, Tensor)}) > 1:
+        raise DataError(f"{name} is one batch, tensors side by side; put it in a list, or give a DataLoader")
     if not iterable or isinstance(value, str | bytes | Mapping | Tensor | nn.Module):
         raise DataError(f"{name} is of type {kind}; give one that yields batches, such as a DataLoader")
     return value
