@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -56,8 +56,11 @@ class Range:
     infinite: bool = False
 
     def __contains__(self, value: Any) -> bool:
-        enough = self.least < value if self.above else self.least <= value
-        return bool(np.all(enough & (value < self.most if self.below else value <= self.most)))
+        if np.ndim(value) and not np.size(value):
+            return True
+        low, high = (value, value) if isinstance(value, int | float) else (np.min(value), np.max(value))
+        enough = self.least < low if self.above else self.least <= low
+        return bool(enough and (high < self.most if self.below else high <= self.most))
 
     def __str__(self) -> str:
         if self.most < math.inf:
@@ -72,6 +75,9 @@ AtLeastTwo: TypeAlias = Annotated[int, Range(2)]
 Whole: TypeAlias = Annotated[int, Range(0)]
 Seed: TypeAlias = Whole
 Infinite: TypeAlias = Annotated[float, Range(math.inf, infinite=True)]
+
+
+_Take: TypeAlias = Callable[[str, Any], Any]
 
 
 class _MisfitError(Exception):
@@ -94,8 +100,8 @@ class _Kind(NamedTuple):
 
     one: str
     many: str
-    take: Callable[[str, Any], Any]
-    infinite: Callable[[str, Any], Any] | None = None
+    take: _Take
+    infinite: _Take | None = None
 
 
 def checked(target: T) -> T:
@@ -107,18 +113,27 @@ def checked(target: T) -> T:
     if inspect.isclass(target):
         setattr(target, "__init__", checked(target.__init__))  # noqa: B010 - a type checker takes no assignment
         return target
-    plan: list[tuple[dict[str, _Kind], list[_Kind | None], inspect.Signature]] = []
+    plan: list[_Plan] = []
 
     @functools.wraps(target)
     def call(*args: Any, **kwargs: Any) -> Any:
         if not plan:
             plan.append(_plan(target, args))
-        named, by_place, _ = plan[0]
-        if args:
-            args = tuple(_checked_args(args, by_place, plan[0][2]))
-        for name in kwargs.keys() & named.keys():
-            kwargs[name] = _taken(name, kwargs[name], named[name])
-        return target(*args, **kwargs)
+        places, rest, named = plan[0]
+        given, name, last = args, "", len(places)
+        try:
+            for place, value in enumerate(args):
+                found = places[place] if place < last else rest
+                if found is not None:
+                    name, take = found
+                    if (taken := take(name, value)) is not value:
+                        given = (*given[:place], taken, *given[place + 1 :])
+            for name in kwargs:
+                if name in named:
+                    kwargs[name] = named[name](name, kwargs[name])
+        except _MisfitError as error:
+            raise _refusal(name, error) from None
+        return target(*given, **kwargs)
 
     return call  # type: ignore[return-value]
 
@@ -130,7 +145,7 @@ def check(name: str, value: Any, annotation: Any) -> Any:
         UsageError: it is not what the annotation says.
     """
     kind = _kind(annotation)
-    return value if kind is None else _taken(name, value, kind)
+    return value if kind is None else _taken(name, value, kind.take)
 
 
 def check_call(function: Callable[..., Any], **values: Any) -> None:
@@ -140,10 +155,10 @@ def check_call(function: Callable[..., Any], **values: Any) -> None:
         UsageError: an argument is not what its annotation says, or there is none of that name.
     """
     target = inspect.unwrap(function)
-    named, _, signature = _plan(target, ())
+    named, known = _plan(target, ()).named, inspect.signature(target).parameters
     for name, value in values.items():
-        if name not in signature.parameters:
-            hint = did_you_mean(name, signature.parameters, f"see {target.__name__}")
+        if name not in known:
+            hint = did_you_mean(name, known, f"see {target.__name__}")
             raise UsageError(f"{target.__name__} has no argument {name}; {hint}")
         if name in named:
             _taken(name, value, named[name])
@@ -166,9 +181,15 @@ def reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _plan(target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Return the kinds of a function's arguments by name and by place, and its signature."""
-    signature = inspect.signature(target)
+class _Plan(NamedTuple):
+    """How the arguments of a function are taken: those by position, those that follow them, and those by name."""
+
+    places: Sequence[tuple[str, _Take] | None]
+    rest: tuple[str, _Take] | None
+    named: Mapping[str, _Take]
+
+
+def _plan(target: Callable[..., Any], args: tuple[Any, ...]) -> _Plan:
     own = inspect.unwrap(target)
     hints: dict[str, Any] = {}
     if dataclasses.is_dataclass(args and type(args[0])) and own.__name__ == "__init__":
@@ -176,27 +197,30 @@ def _plan(target: Callable[..., Any], args: tuple[Any, ...]) -> Any:
             hints |= _resolved(inspect.get_annotations(base), vars(sys.modules[base.__module__]))
     else:
         hints = _resolved(own.__annotations__, own.__globals__)
-    kinds = {name: kind for name, hint in hints.items() if (kind := _kind(hint))}
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    named = {name: kinds[name] for name, p in signature.parameters.items() if name in kinds and p.kind not in variadic}
-    return named, [kinds.get(name) for name in signature.parameters], signature
+    takes = {name: kind.take for name, hint in hints.items() if (kind := _kind(hint))}
+    kinds = inspect.Parameter
+    by_kind: dict[Any, list[str]] = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        by_kind.setdefault(parameter.kind, []).append(name)
+    places = [*by_kind.get(kinds.POSITIONAL_ONLY, []), *by_kind.get(kinds.POSITIONAL_OR_KEYWORD, [])]
+    taken = [
+        (name, takes[name]) if name in takes else None for name in (*places, *by_kind.get(kinds.VAR_POSITIONAL, []))
+    ]
+    by_name = (*by_kind.get(kinds.POSITIONAL_OR_KEYWORD, []), *by_kind.get(kinds.KEYWORD_ONLY, []))
+    rest = taken[-1] if kinds.VAR_POSITIONAL in by_kind else None
+    return _Plan(taken[: len(places)], rest, {name: takes[name] for name in by_name if name in takes})
 
 
-def _checked_args(args: tuple[Any, ...], by_place: list[_Kind | None], signature: inspect.Signature) -> Iterable[Any]:
-    parameters = list(signature.parameters.values())
-    place = 0
-    for value in args:
-        kind, parameter = (by_place[place], parameters[place]) if place < len(parameters) else (None, None)
-        yield value if kind is None or parameter is None else _taken(parameter.name, value, kind)
-        place += parameter is None or parameter.kind is not inspect.Parameter.VAR_POSITIONAL
-
-
-def _taken(name: str, value: Any, kind: _Kind) -> Any:
+def _taken(name: str, value: Any, take: _Take) -> Any:
     try:
-        return kind.take(name, value)
+        return take(name, value)
     except _MisfitError as error:
-        found = f"has {shown(error.value)} in it; each" if error.inside else f"is {shown(error.value)}; it"
-        raise UsageError(f"{name} {found} must be {error.words}{error.hint and f'; {error.hint}'}") from None
+        raise _refusal(name, error) from None
+
+
+def _refusal(name: str, error: _MisfitError) -> UsageError:
+    found = f"has {shown(error.value)} in it; each" if error.inside else f"is {shown(error.value)}; it"
+    return UsageError(f"{name} {found} must be {error.words}{error.hint and f'; {error.hint}'}")
 
 
 class _Names(dict[str, Any]):
@@ -316,6 +340,8 @@ def _take_bool(name: str, value: Any) -> bool:
 
 
 def _take_int(name: str, value: Any) -> int:
+    if type(value) is int and -_MOST <= value <= _MOST:
+        return value
     found = _scalar(value)
     if isinstance(found, bool) or not isinstance(found, Integral):
         raise _MisfitError(value, "an integer")
@@ -325,7 +351,9 @@ def _take_int(name: str, value: Any) -> int:
 
 
 def _take_float(name: str, value: Any) -> float:
-    found = value if type(value) is float else _scalar(value)
+    if type(value) is float and value == value:
+        return value
+    found = _scalar(value)
     if isinstance(found, bool) or not isinstance(found, Real) or found != found:
         raise _MisfitError(value, "a number")
     return found if isinstance(found, float) or (isinstance(found, int) and abs(found) < 2**53) else float(found)
@@ -348,6 +376,8 @@ def _take_path(name: str, value: Any) -> Any:
 
 
 def _take_array(name: str, value: Any, *, as_array: bool, infinite: bool = False) -> Any:
+    if type(value) in (int, float) and (value - value == 0 or (infinite and value == value)):
+        return np.asarray(value) if as_array else value
     try:
         array = np.asarray(value)
         if array.dtype == object and all(isinstance(one, Real) for one in array.flat):  # Python integers beyond 64 bits
@@ -388,7 +418,7 @@ def _within(kind: _Kind, extra: Range) -> _Kind:
             found = base(name, value)
         except _MisfitError as error:
             raise _MisfitError(error.value, one if error.words == kind.one else f"{error.words}, and {extra}") from None
-        if (np.asarray(found) if kind.one is _ARRAY else found) not in extra:
+        if found not in extra:
             raise _MisfitError(value, one)
         return found
 

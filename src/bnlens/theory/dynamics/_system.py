@@ -84,6 +84,9 @@ class System(ABC):
         self, gamma: float, R: Correlation, L: Positive, *, freeze_norm: bool = False
     ) -> tuple[float, float, float]:
         """Return (dgamma/dtau, dR/dtau, dL/dtau) at norm L > 0; see `averages` and, for `freeze_norm`, `solve`."""
+        return self._drift(gamma, R, L, freeze_norm)
+
+    def _drift(self, gamma: float, R: float, L: float, freeze_norm: bool) -> tuple[float, float, float]:
         gain, alignment, noise = self.averages(gamma, R)
         rate = self.learning_rate * gamma / L**2
         wander = rate**2 / 2 * noise
@@ -165,7 +168,7 @@ class System(ABC):
             gamma, R, L = state.tolist()
             # The solver may try a point just outside of the domain.
             inside = max(gamma, 0.0) if self.unit == "relu" else gamma
-            return self.drift(inside, min(max(R, -1.0), 1.0), max(L, 1e-12), freeze_norm=freeze_norm)
+            return self._drift(inside, min(max(R, -1.0), 1.0), max(L, 1e-12), freeze_norm)
 
         def diverged(_: float, state: FloatArray) -> float:
             return float(max(abs(state[0]), state[2]) - _DIVERGED * max(abs(start[0]), start[2], 1.0))
