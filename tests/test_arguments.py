@@ -101,7 +101,7 @@ def test_other_right_values_are_handed_on_as_they_are(annotation: Any, value: An
         (Callable[[Any, Any], Any], lambda only: None, "name is <lambda>(only); it must be a function of 2 arguments"),
         (torch.nn.Module, torch.ones(2), "name is of type Tensor; it must be a torch.nn.Module"),
         (bnlens.Report, 5, "name is 5; it must be a bnlens.measure.Report"),
-        (ArrayLike, [1.0, math.nan], "name is [1.0, nan]; it must be a number or an array of numbers, all finite"),
+        (ArrayLike, [1.0, math.nan], "name is [1.0, nan]; it must be a number or an array of finite numbers"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_must_be(annotation: Any, value: Any, words: str) -> None:

@@ -100,9 +100,10 @@ SIGNED = {
     **dict.fromkeys(("lower", "output", "point", "upper", "x"), "a pre-activation"),
     **dict.fromkeys(("skewness", "excess_kurtosis"), "a cumulant"),
     "mean": "of a channel",
+    "eps": "of a layer that only evaluates, as torch takes it",
 }
 INFINITE = {
-    **dict.fromkeys(("batch_size", "statistics_batch_size"), "the whole population"),
+    **dict.fromkeys(("batch_size", "schedule", "statistics_batch_size"), "the whole population"),
 }
 OTHER = {
     **dict.fromkeys((("schedule", "None"), ("statistics_batch_size", "None")), "the batch at hand"),

@@ -1,4 +1,4 @@
-"""What a value may be, by an annotation: words for it, and a function that takes it.
+"""Kinds of values, by annotations: words for each, and a function that takes a value of it.
 
 Scalars of NumPy and PyTorch count as the numbers that they are. What an annotation alone cannot say stands in an ``Annotated``:
 a `Range`, or a function from name and value to value that checks in place of the annotation.
@@ -64,7 +64,7 @@ class MisfitError(Exception):
 
 
 class Kind(NamedTuple):
-    """What a value may be.
+    """A kind of values.
 
     Attributes:
         one: of it, in words.
@@ -226,7 +226,7 @@ def _take_array(name: str, value: Any, *, as_array: bool, infinite: bool = False
     return array if as_array else value
 
 
-_ARRAY = "a number or an array of numbers, all finite"
+_ARRAY = "a number or an array of finite numbers"
 
 
 _KINDS: dict[Any, Kind | None] = {

@@ -337,15 +337,6 @@ def test_too_few_samples_are_told_before_they_are_read(sizes: dict[str, int]) ->
         report(loader=DataLoader(Unread(X, Y), batch_size=8), **sizes)
 
 
-@pytest.mark.parametrize("run", [report, lambda: bnlens.recalibrate(seeded(mlp)(), plain())])
-def test_inference_mode_is_refused(run: Callable[[], Any]) -> None:
-    with (
-        torch.inference_mode(),
-        pytest.raises(UsageError, match=r"inference_mode\(\) is on, .*; call this outside of it"),
-    ):
-        run()
-
-
 @pytest.mark.parametrize("name", ["on meta", "scripted", "scripted in part", "of inference", "of complex numbers"])
 def test_recalibrate_refuses_such_models_too(name: str) -> None:
     model, words = ERRORS[ModelError, "model"][name]

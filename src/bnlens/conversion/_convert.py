@@ -79,7 +79,7 @@ def convert(
         >>> revert(model)[1]
         BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=True, ...)
     """
-    _checks.check_arguments(model, optimizer)
+    _checks.refuse_scripts(model)
     chosen_path = _checks.selection(model, layers)
     tensor = next(iter([*model.parameters(), *model.buffers()]), None)
     device = torch.get_default_device() if tensor is None else tensor.device
@@ -133,7 +133,7 @@ def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module
         NotYetConvertibleError: a layer is frozen or parametrized.
         NeedsRuleError: a layer is of a class that was derived from ours, or its rule is no longer registered.
     """
-    _checks.check_arguments(model, optimizer)
+    _checks.refuse_scripts(model)
     changes: list[Change] = []
     result, inner = model, set[nn.Module]()
     for path, module in model.named_modules():

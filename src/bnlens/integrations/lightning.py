@@ -83,7 +83,7 @@ class SetStatisticsBatchSize(Callback):  # type: ignore[misc]
         device_batch_size: Count | None = None,
         sync: bool | dist.ProcessGroup | None = None,
     ) -> None:
-        check_schedule(schedule, unit)
+        check_schedule(schedule)
         self._schedule, self._by_epoch = schedule, unit == "epoch"
         self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
         self._dial: Dial | None = None

@@ -63,11 +63,6 @@ def check_model(model: nn.Module) -> tuple[nn.Module, dict[str, _BatchNorm]]:
 
 def check_runs(model: nn.Module) -> None:
     """Raise ModelError where the BN layers of a model cannot be handled, or where tensors have no values."""
-    if torch.is_inference_mode_enabled():
-        raise UsageError(
-            "torch.inference_mode() is on, which leaves a model without gradients and state; call this outside of it, or under "
-            "torch.no_grad()"
-        )
     for name, module in model.named_modules():
         where = f"layer {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule) and (not name or "BatchNorm" in module.original_name):
@@ -85,7 +80,7 @@ def check_runs(model: nn.Module) -> None:
             )
         if tensor.is_inference():
             raise ModelError(
-                f"{name!r} was made under torch.inference_mode(), without a gradient; build the model outside"
+                f"{name!r} was made under torch.inference_mode() and has no gradient; build the model outside of it"
             )
     for name, layer in batch_norm_layers(model).items():
         if any(tensor.is_complex() for tensor in (*layer.parameters(), *layer.buffers())):

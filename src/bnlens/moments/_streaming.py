@@ -50,7 +50,7 @@ class _Streaming(Generic[AnySums, Estimates]):
         self.sums = self._merge(self.sums, other.sums)
 
     @checked
-    def all_merge(self, group: ProcessGroup | None = None) -> Self:
+    def all_merge(self, group: ProcessGroup | int | None = None) -> Self:
         """Return a new object with the samples of all ranks; this one keeps its own. See :func:`all_merge`."""
         merged = type(self)(self.sums.num_features)
         merged.sums = all_merge(self.sums, self._merge, group)

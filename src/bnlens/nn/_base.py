@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlens._arguments import AtLeastTwo, Infinite, NotNegative, Range, Whole, check, checked
+from bnlens._arguments import AtLeastTwo, Infinite, Range, Whole, check, checked
 from bnlens._devices import Device
 from bnlens._masks import valid_values
 from bnlens.errors import UsageError
@@ -53,7 +53,7 @@ class DialBatchNorm(_BatchNorm):
     def __init__(
         self,
         num_features: Whole,
-        eps: NotNegative = 1e-5,
+        eps: float = 1e-5,
         momentum: Annotated[float, Range(0, 1)] | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,

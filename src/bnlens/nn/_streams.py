@@ -45,7 +45,7 @@ class TiedStream(Stream):
 
 
 @checked
-def add_streams(model: nn.Module, names: Iterable[str], *, affine: bool = False) -> int:
+def add_streams(model: nn.Module, names: str | Iterable[str], *, affine: bool = False) -> int:
     """Give every bnlens layer of a model further sets of statistics, to be chosen by :func:`stream`.
 
     Each is a layer in ``layer.streams``, with running statistics, a count, a window and responses of its own. It begins

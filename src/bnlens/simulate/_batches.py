@@ -55,7 +55,7 @@ class BatchStream:
         self.batches = -(-samples // self.batch_size)
         if self.batches < _MIN_BATCHES:
             raise UsageError(
-                f"samples={samples} makes {max(self.batches, 0)} batches of {batch_size}, too few for a standard "
+                f"samples={samples} makes {self.batches} batches of {batch_size}, too few for a standard "
                 f"error: set samples to {_MIN_BATCHES * self.batch_size} or more."
             )
         self.source: Source = resolve_source(distribution, replacement=replacement)

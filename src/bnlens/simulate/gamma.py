@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnlens._arguments import AtLeastTwo, Seed, checked
+from bnlens._arguments import AtLeastTwo, Count, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.simulate._batches import BatchStream, Chunk
 from bnlens.simulate._sources import FloatArray
@@ -56,7 +56,7 @@ def simulate_gamma(
     beta: float = 0.0,
     batch_size: AtLeastTwo,
     statistics: Statistics = "own",
-    samples: int = 2_000_000,
+    samples: Count = 2_000_000,
     seed: Seed = 0,
     progress: bool = False,
 ) -> GammaEstimate:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bnlens._arguments import AtLeastTwo, Seed, checked
+from bnlens._arguments import AtLeastTwo, Count, Seed, checked
 from bnlens.simulate._batches import BatchStream, Chunk, Noise
 from bnlens.simulate._sources import DistributionLike, FloatArray
 from bnlens.theory import Statistics, Unit, get_unit
@@ -61,7 +61,7 @@ def simulate_gap(
     noise: Noise = "both",
     bessel: bool = False,
     replacement: bool = False,
-    samples: int = 2_000_000,
+    samples: Count = 2_000_000,
     seed: Seed | np.random.Generator = 0,
     progress: bool = False,
 ) -> GapEstimate:

@@ -51,7 +51,7 @@ def test_a_seed_draws_a_subset():
 def test_what_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"digits, train split: 1437 balanced samples need 14. images of class"):
         load_data("digits", samples=1437)
-    with pytest.raises(UsageError, match="split must be 'train' or 'test', got 'validation'"):
+    with pytest.raises(UsageError, match="split is 'validation'; it must be one of 'train', 'test'"):
         load_data("digits", split="validation")
     with pytest.raises(DataError, match=r"there is no folder .*nowhere; give 'digits' or the path of a folder"):
         load_data(tmp_path / "nowhere")
@@ -70,11 +70,26 @@ def test_folder_of_something_else(tmp_path):
 
 
 def test_empty_folder(tmp_path):
-    words = rf"{tmp_path} holds no known layout; it needs train\.parquet, data_batch_1 or a"
-    for _ in range(2):
+    with pytest.raises(
+        DataError, match=rf"{tmp_path} holds no known layout; it needs train\.parquet, data_batch_1 or a"
+    ):
+        load_data(tmp_path)
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"cat holds no image such as a .png; put those of each class in its folder"):
+        load_data(tmp_path)
+
+
+def test_images_that_are_nearly_where_they_belong(tmp_path):
+    for folder, words in (
+        ("test/cat", "has no training split; put its images in .*train, one folder per class"),
+        (".", "holds images without a class; put those of each class in a folder of its own"),
+        ("train", "train holds images without a class"),
+    ):
+        root = tmp_path / folder.replace("/", "-").replace(".", "flat")
+        (root / folder).mkdir(parents=True)
+        (root / folder / "1.png").touch()
         with pytest.raises(DataError, match=words):
-            load_data(tmp_path)
-        (tmp_path / "train" / "cat").mkdir(parents=True, exist_ok=True)
+            load_data(root)
 
 
 def test_layouts_give_the_same_images_and_fingerprints_tell_data_apart(tmp_path, write_parquet, write_batches):

@@ -73,12 +73,10 @@ def read_image_folder(folder: Path, split: Split) -> Source | None:
 
 def _explain(folder: Path) -> None:
     """Raise the error of a folder that nearly holds images by class."""
+    classes = [place for place in sorted((folder / "train").glob("*/")) if place.is_dir()]
+    if classes:
+        raise DataError(f"{classes[0]} holds no image such as a .png; put those of each class in its folder")
     for name in ("train", "."):
-        classes = [
-            place for place in sorted((folder / name).glob("*/")) if place.is_dir() and place.name not in _SPLITS
-        ]
-        if classes:
-            raise DataError(f"{classes[0]} holds no image such as a .png; put those of each class in its folder")
         if any(file.suffix.lower() in _SUFFIXES for file in folder.glob(f"{name}/*")):
             raise DataError(
                 f"{folder / name} holds images without a class; put those of each class in a folder of its own"
