@@ -50,7 +50,7 @@ def test_unknown_ids_name_the_nearest(name: str, message: str) -> None:
 
 
 def test_other_things_cannot_be_cited() -> None:
-    with pytest.raises(UsageError, match="cannot cite a float; give ids, claims or reports"):
+    with pytest.raises(UsageError, match=r"used has 1.5 in it; give ids, claims or reports"):
         bnlens.cite(1.5)  # type: ignore[arg-type]
 
 

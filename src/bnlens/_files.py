@@ -59,6 +59,8 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> Path:
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)  # mkstemp is private; a result is as readable as any file
         Path(temporary).replace(path)
+    except IsADirectoryError as error:
+        raise StoreError(f"cannot write {path}: it is a folder; give a file name") from error
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; choose a writable folder") from error
     finally:

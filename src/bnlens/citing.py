@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bnlens._arguments import checked, shown
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.paper import Citation, get_works, record, works
@@ -21,6 +22,7 @@ _FISHER = ("martens2020new", "kunstner2019limitations")
 _KINDS = {"SyncBatchNorm": "peng2018megdet"}
 
 
+@checked
 def cite(*used: str | Claim | Report | Sequence[str | Claim | Report]) -> Citation:
     """Return what to cite: the paper alone, or the paper and the works behind what was used.
 
@@ -70,7 +72,7 @@ def _of_report(used: object) -> Iterator[str]:
     from bnlens.measure import Report
 
     if not isinstance(used, Report):
-        raise UsageError(f"cannot cite a {type(used).__name__}; give ids, claims or reports")
+        raise UsageError(f"used has {shown(used)} in it; give ids, claims or reports, or lists of these")
     yield from _REPORT
     if used.likelihood is not None:
         yield from _FISHER

@@ -157,7 +157,7 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
         ("rates --norm nan", "--norm is nan; give a finite number"),
         ("generalization ridge --decay 1 --zeta 1", "--zeta has no meaning for ridge; leave it out"),
         ("generalization ridge --decay 1 --teacher relu", "--teacher has no meaning for ridge; leave it out"),
-        ("generalization -M 8 --alpha=-1", "give positive finite numbers"),
+        ("generalization -M 8 --alpha=-1", "it must be a number or an array of finite numbers above 0"),
     ],
 )
 def test_mistakes_get_one_sentence(arguments: str, sentence: str) -> None:

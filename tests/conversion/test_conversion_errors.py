@@ -148,9 +148,9 @@ def test_m_and_sync_that_are_none(argument, value):
 
 @pytest.mark.parametrize("change", [bnlens.convert, bnlens.revert])
 def test_arguments_of_the_wrong_kind(change):
-    with pytest.raises(UsageError, match=r"model is list; give a torch.nn.Module"):
+    with pytest.raises(UsageError, match=r"model is of type list; it must be a torch.nn.Module"):
         change([nn.BatchNorm1d(2)])
-    with pytest.raises(UsageError, match=r"optimizer is list; give a torch.optim.Optimizer"):
+    with pytest.raises(UsageError, match=r"optimizer is \[\]; it must be a torch.optim.Optimizer or None"):
         change(bnlens.nn.BatchNorm1d(2), optimizer=[])
 
 

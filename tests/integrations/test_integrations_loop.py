@@ -118,7 +118,7 @@ def test_a_diverged_network_is_a_warning_and_one_without_layers_an_error() -> No
         ({"statistics_batch_size": 64}, DataError, "samples=128"),
         ({"loader": []}, DataError, "empty"),
         ({"loader": 3}, DataError, "of type int"),
-        ({"loader": [["no", "tensors"]]}, DataError, "no samples"),
+        ({"loader": [["no", "tensors"]]}, DataError, "a batch of the loader holds no tensor"),
     ],
 )
 def test_a_monitor_that_cannot_work_says_so_at_once(options: dict[str, Any], error: type, match: str) -> None:

@@ -1,5 +1,6 @@
 """What a user can get wrong: one sentence with the cause and the fix, of the class that the docs name."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from measure_cases import batches, data, mlp, plain, seeded
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import bnlens
 from bnlens.errors import BnlensError, DataError, LossError, ModelError, UsageError
@@ -79,12 +81,55 @@ def labels_plus(step: int) -> list[Any]:
     return batches(x, y)
 
 
+def on_meta() -> nn.Module:
+    with torch.device("meta"):
+        return mlp()
+
+
+def of_inference() -> nn.Module:
+    with torch.inference_mode():
+        return mlp()
+
+
+def quietly(make: Callable[..., nn.Module], *args: Any) -> nn.Module:
+    """Make a model by a way of PyTorch's that warns of its age, or its youth."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make(*args)
+
+
+def quantized() -> nn.Module:
+    return nn.Sequential(*seeded(mlp)()[:-1], torch.ao.nn.quantized.dynamic.Linear(4, 3))
+
+
 X, Y = data(5)
 # By the class of the error and the argument that is wrong: its value, and what the error says.
 ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
     (ModelError, "model"): {
+        "on meta": (on_meta(), r"'0.weight' is on the meta device and has no values; call model.to_empty"),
+        "half": (seeded(mlp)().half(), r"its parameters are float16: call .float\(\) on it"),
+        "of complex numbers": (
+            quietly(nn.BatchNorm1d(5).to, torch.complex64),
+            "layer '.model.' has complex numbers.*give a real model",
+        ),
+        "scripted": (
+            quietly(torch.jit.script, seeded(mlp)()),
+            "the model is scripted or traced, .*; give the model before torch.jit",
+        ),
+        "traced": (quietly(torch.jit.trace, seeded(mlp)().eval(), data(5)[0]), "the model is scripted or traced"),
+        "scripted in part": (
+            nn.Sequential(quietly(torch.jit.script, nn.BatchNorm1d(5))),
+            "layer '0' is scripted or traced",
+        ),
+        "quantized": (
+            quietly(quantized),
+            "layer '6' is a quantized Linear, without gradients; give the model before quantization",
+        ),
+        "of inference": (
+            of_inference(),
+            r"'0.weight' was made under torch.inference_mode\(\).*build the model outside",
+        ),
         "no BN layer": (nn.Linear(5, 3), "Linear has no BN layer, .*; give a model with BatchNorm1d"),
-        "no model": ("resnet", "model is of type str; give a torch.nn.Module"),
         "all frozen": (all_frozen(), "no BN layer of the model runs .*all are frozen"),
         "lazy": (nn.Sequential(nn.LazyBatchNorm1d()), "lazy modules that never ran; run it on one batch"),
         "bypass": (
@@ -106,11 +151,39 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
             "layer 'net.4' runs outside the model's forward pass.* switch checkpointing off",
         ),
     },
+    (ModelError, "loader"): {
+        "channels": (
+            [(X[:, :4], Y)],
+            r"cannot run on a batch of the loader, float32 \(48, 4\), int64 .*mat1 .*; give inputs of the sh",
+        ),
+        "bytes": (
+            [(X.to(torch.uint8), Y)],
+            r"batch of the loader, uint8 \(48, 5\), .*; give inputs as float32, the dtype of its param",
+        ),
+        "doubles": ([(X.double(), Y)], r"batch of the loader, float64 .*; give inputs as float32"),
+        "complex": ([(X.to(torch.complex64), Y)], "complex64 .*; it takes no complex inputs: give real ones"),
+    },
     (ModelError, "forward"): {
         "one tensor": (lambda model, batch: model(batch[0]), r"forward returns shape .*the pair \(output, target\)"),
         "no tensor": (lambda model, batch: ("a", batch[1]), "returns str for .* samples; return a tensor"),
     },
     (DataError, "loader"): {
+        "a dataset": (
+            TensorDataset(*data(5)),
+            r"loader is a dataset, of type TensorDataset, .*; wrap it, as in torch.utils.data.Data",
+        ),
+        "part of one": (Subset(TensorDataset(*data(5)), [0, 1]), "loader is a dataset, of type Subset"),
+        "samples": (
+            [(x, y) for x, y in zip(*data(5), strict=True)],
+            "a single number for its targets, .*wrap the dataset",
+        ),
+        "samples with numbers": (
+            [(x, int(y)) for x, y in zip(*data(5), strict=True)],
+            "a single number for its targets",
+        ),
+        "a batch": (data(5), "loader is one batch, tensors side by side; put it in a list"),
+        "a tensor": (data(5)[0], "loader is of type Tensor; give one that yields batches"),
+        "a name": ("digits", "loader is of type str; give one that yields batches"),
         "no loader": (3, "loader is of type int; give one that yields batches"),
         "empty loader": ([], "the loader is empty; give a loader that yields batches"),
         "batches of nothing": ([(X[:0], Y[:0])], "the loader is empty; give"),
@@ -131,7 +204,7 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
         "shapes": ([(X, Y), (X[:, :4], Y)], r"different shapes \[\(5,\), \(4,\)\]; resize or pad"),
     },
     (DataError, "max_samples"): {
-        "too few": (12, r"gave 12 samples.*max_samples counts too.*smaller statistics_batch_size"),
+        "too few": (12, r"max_samples allows 12 samples.*max_samples counts too.*smaller statistics_batch_size"),
     },
     (LossError, "model"): {
         "nan in weights": (with_nan_weight(), "not finite on the first batch; check .*the weights"),
@@ -160,14 +233,45 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
             r"cannot be computed from outputs of shape \(6, 3\) .*fix the loss, the targets or the model's output",
         ),
     },
-    (UsageError, "loss"): {"a name": ("cross_entropy", r"loss_fn is 'cross_entropy'; give a function")},
+    (UsageError, "model"): {"no model": ("resnet", "model is 'resnet'; it must be a torch.nn.Module")},
+    (UsageError, "forward"): {
+        "a number": (3, "forward is 3; it must be a function"),
+        "of the batch alone": (
+            lambda batch: batch,
+            r"forward is <lambda>\(batch\); it must be a function of 2 arguments",
+        ),
+    },
+    (UsageError, "optimizer"): {"a number": (5, "optimizer is 5; it must be a torch.optim.Optimizer or None")},
+    (UsageError, "seed"): {
+        name: (value, "seed is .*; it must be an integer")
+        for name, value in {"text": "a", "None": None, "1.5": 1.5, "-1": -1, "2**70": 2**70}.items()
+    },
+    (LossError, "likelihood"): {
+        "rows": (
+            lambda o, g: o[:2],
+            r"draws other than one target for each of 6 outputs; return targets of shape \(6, ...\)",
+        ),
+        "shape": (
+            lambda o, g: o,
+            r"draws targets of shape \(6, 3\), not \(6,\), as the loader's; return targets like these",
+        ),
+        "no tensor": (lambda o, g: "a", r"draws targets of shape None, not \(6,\)"),
+        "that raises": (lambda o, g: o @ o, r"draws no targets for outputs of shape \(6, 3\) \(.*\); fix it"),
+    },
+    (UsageError, "loss"): {
+        "a class": (
+            nn.CrossEntropyLoss,
+            r"loss_fn is the class CrossEntropyLoss; give an instance of it, CrossEntropyLoss\(\)",
+        ),
+        "a name": ("cross_entropy", r"loss_fn is 'cross_entropy'; it must be a function"),
+    },
     (UsageError, "statistics_batch_size"): {
         "1": (1, "statistics_batch_size is 1; it must be an integer of at least 2"),
-        "1 among others": ((16, 1), "statistics_batch_size is 1;"),
+        "1 among others": ((16, 1), "statistics_batch_size has 1 in it; each must be an integer of at least 2"),
         "16.0": (16.0, "statistics_batch_size is 16.0; it must be an integer"),
         "'16'": ("16", "statistics_batch_size is '16'; it must be an integer"),
         "True": (True, "statistics_batch_size is True; it must be an integer"),
-        "None": ((8, None), "statistics_batch_size is None; it must be an integer"),
+        "None": ((8, None), "statistics_batch_size has None in it; each must be an integer"),
         "none": ((), "statistics_batch_size is empty; give at least one M"),
     },
     (UsageError, "prediction_batch_size"): {
@@ -192,9 +296,11 @@ ERRORS: dict[tuple[type[BnlensError], str], dict[str, tuple[Any, str]]] = {
     },
     (UsageError, "max_samples"): {"1.5": (1.5, "max_samples is 1.5; it must be an integer")},
     (UsageError, "likelihood"): {
-        "unknown": ("poisson", "likelihood 'poisson' is not known; use one of .*or a function")
+        "unknown": ("poisson", "likelihood is 'poisson'; it must be one of .*, a function or None")
     },
-    (UsageError, "reduction"): {"unknown": ("average", "reduction 'average' is not known; use 'mean', 'sum', 'none'")},
+    (UsageError, "reduction"): {
+        "unknown": ("average", "reduction is 'average'; it must be one of 'mean', 'sum', 'none' or None")
+    },
 }
 
 
@@ -219,7 +325,43 @@ def test_data_that_are_not_finite_without_running_statistics() -> None:
         report(mlp(track_running_stats=False), nan_at(46))
 
 
-def test_an_error_of_the_model_is_left_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
-        report(loader=batches(*data(4)))
-    assert not isinstance(caught.value, BnlensError)
+@pytest.mark.parametrize("sizes", [{"statistics_batch_size": 32}, {"prediction_batch_size": 32}])
+def test_too_few_samples_are_told_before_they_are_read(sizes: dict[str, int]) -> None:
+    class Unread(TensorDataset):
+        def __getitem__(self, index: Any) -> Any:
+            raise AssertionError("read")
+
+    with pytest.raises(
+        DataError, match="the loader has 48 samples, fewer than twice the group size 32; give at least 64"
+    ):
+        report(loader=DataLoader(Unread(X, Y), batch_size=8), **sizes)
+
+
+@pytest.mark.parametrize("name", ["on meta", "scripted", "scripted in part", "of inference", "of complex numbers"])
+def test_recalibrate_refuses_such_models_too(name: str) -> None:
+    model, words = ERRORS[ModelError, "model"][name]
+    with pytest.raises(ModelError, match=words):
+        bnlens.recalibrate(model, plain())
+
+
+@pytest.mark.parametrize("name", ["channels", "bytes", "doubles", "complex"])
+def test_recalibrate_tells_of_such_batches_too(name: str) -> None:
+    loader, words = ERRORS[ModelError, "loader"][name]
+    with pytest.raises(ModelError, match=words):
+        bnlens.recalibrate(seeded(mlp)(), loader)
+
+
+def fail(error: Exception) -> nn.Module:
+    def do(net: nn.Module, x: Tensor) -> Tensor:
+        raise error
+
+    return Around(do)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("my own"), KeyError("layer"), ZeroDivisionError()])
+def test_an_error_of_the_model_is_left_as_it_is_with_a_note(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        report(fail(error))
+    assert caught.value is error
+    (note,) = error.__notes__
+    assert note.startswith("raised by the code of Around or of forward=, on a batch of float32 (16, 5)")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnlens.errors import LossError, UsageError
+from bnlens.errors import LossError
 from bnlens.measure._loss import SampleLoss
 
 DRAWS, BUDGET = 4000, 40  # per step, steps
@@ -186,19 +186,6 @@ def test_likelihood_is_recognised(loss_fn: Callable[..., Tensor], name: str | No
 
 def test_a_given_likelihood_is_named_so() -> None:
     assert SampleLoss(nn.L1Loss(), likelihood=gaussian).likelihood_name == "given"
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"reduction": "average"}, "reduction 'average' is not known; use 'mean', 'sum', 'none'"),
-        ({"likelihood": "poisson"}, "likelihood 'poisson' is not known; use one of"),
-        ({"likelihood": 3}, "likelihood is 3; give a name or a function"),
-    ],
-)
-def test_unknown_options(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        SampleLoss(F.cross_entropy, **options)
 
 
 def pairs(output: Tensor, target: Tensor) -> Tensor:

@@ -345,7 +345,7 @@ def test_mistakes() -> None:
         lambda mask: bnlens.report(net(Net), loader, F.cross_entropy, mask=mask, statistics_batch_size=4),
         lambda mask: bnlens.recalibrate(net(Net), loader, mask=mask),
     ):
-        with pytest.raises(UsageError, match=r"mask is of type Tensor; give a function"):
+        with pytest.raises(UsageError, match=r"mask is of type Tensor; it must be a function or None"):
             call(torch.ones(48, STEPS))
         with pytest.raises(UsageError, match="does not fit"):
             call(lambda batch: torch.ones(len(batch[1]), 7))

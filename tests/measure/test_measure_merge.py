@@ -158,28 +158,28 @@ def _mistake(weights: list[float]) -> str:
 
 
 def test_a_mistake_of_one_rank_is_one_of_all(gloo_pool: Any) -> None:
-    assert all("a weight is -1" in message for message in gloo_pool.run(_mistake, [[3], [-1]]))
+    assert all("weights has -1 in it" in message for message in gloo_pool.run(_mistake, [[3], [-1]]))
     assert all("some weights are whole numbers" in message for message in gloo_pool.run(_mistake, [[3], [0.5]]))
 
 
 BN = nn.BatchNorm1d(2)
 MISTAKES: list[tuple[str, Any, dict[str, Any], type[Exception]]] = [
-    ("parts is one BatchNorm1d", BN, {}, UsageError),
-    ("parts is one OrderedDict", BN.state_dict(), {}, UsageError),
+    ("parts is of type BatchNorm1d; it must be a list of torch.nn.Modules or dicts", BN, {}, UsageError),
+    ("parts is of type OrderedDict; it must be a list", BN.state_dict(), {}, UsageError),
     ("parts is empty", [], {}, UsageError),
-    ("part 1 is of type str", [BN, "state.pt"], {}, UsageError),
+    ("parts has 'state.pt' in it; each must be a torch.nn.Module or a dict", [BN, "state.pt"], {}, UsageError),
     ("part 1 has no running statistics", [BN, nn.Linear(2, 2)], {}, ModelError),
     (r"differ in layer '\(model\)'", [BN, nn.Sequential(nn.BatchNorm1d(2))], {}, ModelError),
     ("another number of channels", [BN, nn.BatchNorm1d(3)], {}, ModelError),
     ("2 weights for 1 parts", [BN], {"weights": [1, 2]}, UsageError),
-    ("a weight is nan", [BN], {"weights": [math.nan]}, UsageError),
-    ("a weight is True", [BN], {"weights": [True]}, UsageError),
-    ("a weight is '3'", [BN], {"weights": ["3"]}, UsageError),
+    ("weights has nan in it; each must be a number", [BN], {"weights": [math.nan]}, UsageError),
+    ("weights has True in it", [BN], {"weights": [True]}, UsageError),
+    ("weights has '3' in it", [BN], {"weights": ["3"]}, UsageError),
     ("add up to 0", [BN, BN], {"weights": [0.0, 0.0]}, UsageError),
     ("add up to 1; give counts of two", [BN], {"weights": [1]}, UsageError),
     ("some weights are whole numbers", [BN, BN], {"weights": [1, 0.5]}, UsageError),
-    ("pixels has 0 for layer ''", [BN], {"pixels": 0}, UsageError),
-    ("pixels has 4 for layer 'bn'", [BN], {"pixels": {"bn": 4}}, UsageError),
+    ("pixels is 0; it must be an integer of at least 1", [BN], {"pixels": 0}, UsageError),
+    ("pixels has 4 for 'bn', no layer of the parts", [BN], {"pixels": {"bn": 4}}, UsageError),
     ("pixels leaves out layer ''", [BN], {"pixels": {}}, UsageError),
 ]
 

@@ -280,7 +280,10 @@ def test_layers_are_predicted_by_their_shares_at_the_nearest_size() -> None:
     ("arguments", "words"),
     [
         ({"statistics_batch_size": 1}, "1.*at least 2"),
-        ({"statistics_batch_size": 64, "population": 50}, "exceeds the population of 50"),
+        (
+            {"statistics_batch_size": 64, "population": 50},
+            "population is 50, fewer samples than statistics_batch_size 64",
+        ),
         (
             {"statistics_batch_size": 64, "kind": "best"},
             "kind 'best' is not known; use one of curve, logits, first_order",

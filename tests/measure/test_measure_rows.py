@@ -393,7 +393,7 @@ ERRORS: dict[str, tuple[type[BnlensError], dict[str, Any], str]] = {
     "a fraction": (
         UsageError,
         {"samples_of": 2.5},
-        "samples_of is of type float; give rows per sample .an integer., offsets .* or a function",
+        "samples_of is 2.5; it must be an integer of at least 1, a torch.Tensor, a function or None",
     ),
     "floats": (UsageError, {"samples_of": offsets_of(LENGTHS).float()}, r"dtype torch.float32; give offsets as int64"),
     "two dimensions": (UsageError, {"samples_of": torch.zeros(2, 2).long()}, r"has shape \(2, 2\) .*in one dimension"),

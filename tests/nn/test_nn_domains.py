@@ -296,7 +296,9 @@ def test_names_and_layers_that_do_not_fit():
     bnlens.add_streams(net, ["target"])
     with pytest.raises(UsageError, match=r"no stream 'taget'; did you mean 'target'\?"), bnlens.stream(net, "taget"):
         pass
-    for name in ("", "a.b", "keys", "training", 3):
+    with pytest.raises(UsageError, match="names has 3 in it; each must be a string"):
+        bnlens.add_streams(net, [3])
+    for name in ("", "a.b", "keys", "training"):
         with pytest.raises(UsageError, match="a stream cannot be called"):
             bnlens.add_streams(net, [name])
     for names in (["target"], ["a", "a"]):

@@ -479,7 +479,7 @@ def test_contexts_that_do_not_fit():
         net(torch.randn(6, 2, 8))
     with bnlens.masked(net, lambda name, x: 3), refused("the mask is a int"):
         net(torch.randn(6, 2, 8))
-    with refused("the mask is of type list"), bnlens.masked(net, [1, 2]):
+    with refused(r"mask is \[1, 2\]; it must be a torch.Tensor or a function"), bnlens.masked(net, [1, 2]):
         pass
     plain = nn.Sequential(*net, nn.BatchNorm1d(3))
     with refused("BatchNorm1d, which would count padding; convert the model first"), bnlens.masked(plain, LENGTHS):

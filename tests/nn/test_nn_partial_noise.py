@@ -124,7 +124,7 @@ def test_replacing_layers():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(UsageError, match="noise is 'mu'; use one of both, mean, std, none"):
+    with pytest.raises(UsageError, match="noise is 'mu'; it must be one of 'both', 'mean', 'std', 'none'"):
         PartialNoise2d(3, noise="mu")
     with pytest.raises(UsageError, match="has no BN layer to give noise to"):
         use_partial_noise(nn.Sequential(nn.Linear(2, 2)), "mean")

@@ -69,7 +69,7 @@ def test_setting_it():
         lambda: bnlens.nn.BatchNorm2d(3, regime="groups"),
         lambda: bnlens.set_statistics_batch_size(model, 2, regime="batch"),
     ):
-        with pytest.raises(UsageError, match="'auto', 'ghost' or 'window'"):
+        with pytest.raises(UsageError, match="it must be one of 'auto', 'ghost', 'window'"):
             make()
     assert model[1].statistics_batch_size == 8
 

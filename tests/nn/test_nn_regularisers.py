@@ -284,7 +284,7 @@ def test_wrong_uses(kind):
     for M in (None, math.inf, 1, 2.5, True):
         with pytest.raises(UsageError, match="statistics_batch_size is"):
             kind(net, M)
-    with pytest.raises(UsageError, match="likelihood 'poisson' is not known; use one of"):
+    with pytest.raises(UsageError, match="likelihood is 'poisson'; it must be one of"):
         kind(net, 16, likelihood="poisson")
     for layer in (nn.BatchNorm1d(3), bnlens.nn.BatchNorm1d(3, statistics_batch_size=64)):
         with pytest.raises(UsageError, match=r"Sequential has no population layer.*bnlens\.convert\(model"):

@@ -171,7 +171,7 @@ def test_the_nearest_and_most_connected_works_are_kept(count: int) -> None:
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="no room for the paper"):
+    with pytest.raises(UsageError, match="count is 0; it must be an integer of at least 1"):
         bundled_network().limited(0)
 
 

@@ -140,10 +140,10 @@ def test_frame_and_figure():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 1}, "size=1"),
-        ({"runs": 1}, "runs=1"),
-        ({"seed": -1}, "seed=-1"),
-        ({"R": 2.0}, "R=2.0"),
+        ({"size": 1}, "size is 1"),
+        ({"runs": 1}, "runs is 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"R": 2.0}, "R is 2.0"),
         ({"tau": [0.5, 0.501]}, "less than one step"),
         ({"system": SGD(unit="linear", learning_rate=9.0), "tau": [300]}, "diverges before tau=300"),
     ],

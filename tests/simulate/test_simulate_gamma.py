@@ -39,8 +39,8 @@ def test_standard_error_covers_the_scatter_over_seeds():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 1}, "batch_size=1"),
-        ({"samples": 0}, "samples=0"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"samples": 0}, "samples is 0"),
         ({"statistics": "paper"}, "paper"),
         ({"unit": linear(-0.5)}, "no optimum"),
         ({"distribution": "cauchy"}, "cauchy"),

@@ -150,9 +150,9 @@ def test_progress_bar_goes_to_standard_error(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 1}, "batch_size=1"),
-        ({"batch_size": 2.5}, "batch_size=2.5"),
-        ({"samples": -5}, "samples=-5"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"samples": -5}, "samples is -5"),
         ({"samples": 100}, "too few for a standard error"),
         ({"unit": "probit"}, "probit"),
         ({"distribution": "cauchy"}, "cauchy"),

@@ -65,7 +65,7 @@ def test_population_is_standardised():
     "values", [[1.0, 1.0, 1.0], [[1.0, 2.0], [3.0, 4.0]], [1.0, float("nan")], ["a", "b"], [1.0], []]
 )
 def test_bad_populations_are_refused(values):
-    with pytest.raises(UsageError, match="pre-activations"):
+    with pytest.raises(UsageError, match="values"):
         Population(values)
 
 

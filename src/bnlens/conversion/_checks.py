@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
-from torch.optim import Optimizer
 
 from bnlens._names import did_you_mean
 from bnlens.conversion._changes import names_of_ours
@@ -25,21 +23,17 @@ from bnlens.errors import (
 from bnlens.nn import DialBatchNorm
 
 __all__ = [
-    "check_arguments",
     "check_layer",
     "check_parametrizations",
     "nothing_to_convert",
     "parameter_pairs",
+    "refuse_scripts",
     "selection",
 ]
 
 
-def check_arguments(model: Any, optimizer: Any) -> None:
-    """Raise UsageError where the model or the optimizer is none, NotConvertibleError where a part of the model is scripted."""
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is {type(model).__name__}; give a torch.nn.Module")
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise UsageError(f"optimizer is {type(optimizer).__name__}; give a torch.optim.Optimizer, or None")
+def refuse_scripts(model: nn.Module) -> None:
+    """Raise NotConvertibleError where a part of the model is scripted."""
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise NotConvertibleError(

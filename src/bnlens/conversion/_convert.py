@@ -14,12 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 import bnlens.conversion.rules  # noqa: F401 - registers the rules of bnlens
+from bnlens._arguments import checked
 from bnlens.conversion import _checks
 from bnlens.conversion._changes import change_class, new_state, replace_module, swap_parameters
 from bnlens.conversion._classes import converted_class, original_class
 from bnlens.conversion._registry import Rule, find_rule, full_name, registered
 from bnlens.errors import ModelError, NeedsRuleError, NotYetConvertibleError
-from bnlens.nn import DialBatchNorm, set_statistics_batch_size, unwatch_rows, watch_rows
+from bnlens.nn import DialBatchNorm, StatisticsBatchSize, set_statistics_batch_size, unwatch_rows, watch_rows
 
 __all__ = ["convert", "revert"]
 
@@ -28,11 +29,12 @@ _KIND = "_bnlens_kind"  # on a module that a rule put in the place of another: n
 Change = Callable[[ExitStack], None]
 
 
+@checked
 def convert(
     model: nn.Module,
     *,
     optimizer: Optimizer | None = None,
-    statistics_batch_size: float | None = None,
+    statistics_batch_size: StatisticsBatchSize = None,
     sync: bool | dist.ProcessGroup | None = None,
     layers: Iterable[str] | str | None = None,
 ) -> nn.Module:
@@ -81,7 +83,7 @@ def convert(
         >>> revert(model)[1]
         BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=True, ...)
     """
-    _checks.check_arguments(model, optimizer)
+    _checks.refuse_scripts(model)
     chosen_path = _checks.selection(model, layers)
     tensor = next(iter([*model.parameters(), *model.buffers()]), None)
     device = torch.get_default_device() if tensor is None else tensor.device
@@ -117,6 +119,7 @@ def convert(
     return result
 
 
+@checked
 def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module:
     """Turn layers of `bnlens.nn` back into what `convert` found, or into torch's, in place, all or none.
 
@@ -136,7 +139,7 @@ def revert(model: nn.Module, *, optimizer: Optimizer | None = None) -> nn.Module
         NotYetConvertibleError: a layer is frozen or parametrized.
         NeedsRuleError: a layer is of a class that was derived from ours, or its rule is no longer registered.
     """
-    _checks.check_arguments(model, optimizer)
+    _checks.refuse_scripts(model)
     changes: list[Change] = []
     result, inner = model, set[nn.Module]()
     for path, module in model.named_modules():

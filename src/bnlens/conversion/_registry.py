@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import checked
 from bnlens.errors import ConversionError, UsageError
 
 __all__ = ["Rule", "find_rule", "register", "register_rule", "registered", "unregister_rule"]
@@ -68,6 +69,7 @@ def find_rule(cls: type) -> tuple[type[nn.Module], Rule] | None:
     return None
 
 
+@checked
 def register_rule(
     kind: type[nn.Module] | str,
     *,
@@ -122,6 +124,7 @@ def register_rule(
     register(Rule(kind, forward=forward, to=to, back=back))
 
 
+@checked
 def unregister_rule(kind: type[nn.Module] | str) -> None:
     """Remove the rule for a kind; raise UsageError where there is none."""
     name = kind if isinstance(kind, str) else full_name(kind)

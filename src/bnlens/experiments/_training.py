@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -24,7 +24,7 @@ def build(
     net: str,
     *,
     seed: int,
-    norm: str = "bn",
+    norm: Literal["bn", "none"] = "bn",
     dropout: float = 0.0,
     prepare: Callable[[nn.Module], object] | None = None,
 ) -> nn.Module:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnlens.errors import DataError, LossError, UsageError
+from bnlens._arguments import AtLeastTwo, Count, Range, Seed, Whole, check_call, checked
+from bnlens.errors import DataError, LossError
 from bnlens.integrations._loaders import first_samples, rank
-from bnlens.measure import report
+from bnlens.measure import Loader, report
 
 __all__ = ["GapMonitor"]
 
@@ -49,29 +50,21 @@ class GapMonitor:
         (['bnlens/gap_8', 'bnlens/gap_8_stderr', 'bnlens/running_discrepancy'], {})
     """
 
+    @checked
     def __init__(
         self,
-        loader: Iterable[Any],
-        loss_fn: Any,
+        loader: Loader,
+        loss_fn: Callable[..., Any],
         *,
-        statistics_batch_size: int = 16,
-        samples: int = 128,
-        every_n_steps: int = 500,
-        seed: int = 0,
+        statistics_batch_size: AtLeastTwo = 16,
+        samples: Annotated[int, Range(4)] = 128,
+        every_n_steps: Count = 500,
+        seed: Seed = 0,
         **options: Any,
     ) -> None:
-        for name, value, least in (
-            ("statistics_batch_size", statistics_batch_size, 2),
-            ("samples", samples, 4),
-            ("every_n_steps", every_n_steps, 1),
-            ("seed", seed, 0),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(f"{name} is {value!r}; it must be an int of at least {least}")
-        if not callable(loss_fn):
-            raise UsageError(f"loss_fn is {loss_fn!r}; give a function loss_fn(output, target)")
         self.statistics_batch_size, self.samples, self.every_n_steps = statistics_batch_size, samples, every_n_steps
         self.loss_fn, self.seed, self.options = loss_fn, seed, options
+        check_call(report, **options)
         self._batches, found = first_samples(loader, samples, seed)
         if min(found, samples) < 2 * statistics_batch_size:
             raise DataError(
@@ -79,10 +72,12 @@ class GapMonitor:
                 f"samples={2 * statistics_batch_size} or more, from a loader that has them"
             )
 
-    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+    @checked
+    def __call__(self, model: nn.Module, step: Whole) -> dict[str, float]:
         """Return `measure` where ``step``, the number of optimizer steps done, is a multiple of ``every_n_steps``; else {}."""
         return self.measure(model) if step % self.every_n_steps == 0 else {}
 
+    @checked
     def measure(self, model: nn.Module) -> dict[str, float]:
         """Return the numbers by the names that a logger takes, nats per sample.
 

@@ -56,17 +56,13 @@ def first_samples(loader: Iterable[Any], samples: int, seed: int) -> tuple[list[
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            batch_by_batch = iter(loader)
-        except TypeError as error:
-            raise DataError(
-                f"loader is of type {type(loader).__name__}; give one that yields batches, such as a DataLoader"
-            ) from error
-        for batch in batch_by_batch:
+        for batch in loader:
             tensors = (leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim)
             length = next(map(len, tensors), 0)
             if not length:
-                raise DataError("a batch has no samples in tensors; yield (inputs, ..., targets) or a dict of tensors")
+                raise DataError(
+                    "a batch of the loader holds no tensor; yield (inputs, ..., targets) or a dict of tensors"
+                )
             batches.append(batch)
             size += length
             if size >= samples:

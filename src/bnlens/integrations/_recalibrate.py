@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import check_call
 from bnlens.integrations._loaders import every_rank, undisturbed
 from bnlens.measure import recalibrate
 
@@ -26,6 +27,7 @@ class Recalibrator:
     """
 
     def __init__(self, loader: Iterable[Any], options: dict[str, Any]) -> None:
+        check_call(recalibrate, loader=loader, **options)
         self.loader, self.options = loader, {"progress": False, **options}
         self._modes: list[tuple[nn.Module, bool]] = []
         self._last = b""

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
+from bnlens._arguments import Count, checked
 from bnlens.errors import UsageError
 from bnlens.integrations._dial import Schedule, Unit, check_schedule
 from bnlens.integrations._dial import SetStatisticsBatchSize as Dial
@@ -73,15 +74,16 @@ class SetStatisticsBatchSize(Callback):  # type: ignore[misc]
         UsageError: the schedule or the unit is none of these; when training starts: the module has no bnlens layer.
     """
 
+    @checked
     def __init__(
         self,
         schedule: Schedule,
         *,
         unit: Unit = "step",
-        device_batch_size: int | None = None,
+        device_batch_size: Count | None = None,
         sync: bool | dist.ProcessGroup | None = None,
     ) -> None:
-        check_schedule(schedule, unit)
+        check_schedule(schedule)
         self._schedule, self._by_epoch = schedule, unit == "epoch"
         self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
         self._dial: Dial | None = None

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from bnlens._arguments import Count, checked
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
 from bnlens.integrations._dial import Schedule, Unit, check_schedule
@@ -80,15 +81,16 @@ class SetStatisticsBatchSize(TrainerCallback):  # type: ignore[misc]
         UserWarning: a run goes on from a checkpoint without that file.
     """
 
+    @checked
     def __init__(
         self,
         schedule: Schedule,
         *,
         unit: Unit = "step",
-        device_batch_size: int | None = None,
+        device_batch_size: Count | None = None,
         sync: bool | dist.ProcessGroup | None = None,
     ) -> None:
-        check_schedule(schedule, unit)
+        check_schedule(schedule)
         self._schedule, self._by_epoch = schedule, unit == "epoch"
         self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
         self._dial: Dial | None = None

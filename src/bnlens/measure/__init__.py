@@ -7,7 +7,7 @@ for layers ``channels``, ``pixels``, ``effective_samples_mean``, ``effective_sam
 ``stale_std``, ``gamma_rms`` and ``dead_channels``, explained at `LayerResult`.
 """
 
-from bnlens.measure._arguments import check_request
+from bnlens.measure._arguments import Loader, check_request
 from bnlens.measure._compare import Comparison, Difference
 from bnlens.measure._dead import dead_channels
 from bnlens.measure._estimate import Estimate
@@ -23,6 +23,7 @@ __all__ = [
     "Estimate",
     "Gaps",
     "LayerResult",
+    "Loader",
     "NetworkResult",
     "Note",
     "Prediction",

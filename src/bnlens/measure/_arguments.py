@@ -5,71 +5,116 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral, Real
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Annotated, Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from bnlens._masks import Mask
+from bnlens._arguments import AtLeastTwo, Count, Positive, checked
+from bnlens._devices import Device
 from bnlens._names import did_you_mean
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import batch_norm_layers, unwrap
+from bnlens.measure._ranks import world
 
 _GROUPS = 4  # at least, of a size that only predictions need
+SMALLER = "a smaller statistics_batch_size and prediction_batch_size"
 _NAMES = "the names are those of model.named_modules()"
 
 __all__ = [
-    "at_least",
+    "SMALLER",
+    "Loader",
     "check_alone",
-    "check_loader",
-    "check_mask",
     "check_model",
     "check_request",
+    "check_runs",
+    "check_samples",
     "check_sizes",
     "default_others",
     "divisors",
+    "few_samples",
     "law_source",
     "placed",
-    "positive",
 ]
 
 
-def check_model(model: Any) -> tuple[nn.Module, dict[str, _BatchNorm]]:
-    """Return the module inside its wrappers, and its BN layers by name."""
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"model is of type {type(model).__name__}; give a torch.nn.Module")
+def check_model(model: nn.Module) -> tuple[nn.Module, dict[str, _BatchNorm]]:
+    """Return the module inside its wrappers, and its BN layers by name.
+
+    Raises:
+        ModelError: it cannot be measured.
+    """
     model = unwrap(model)
+    check_runs(model)
+    for name, module in model.named_modules():
+        if _is_quantized(module):
+            raise ModelError(
+                f"layer {name!r} is a quantized {type(module).__name__}, without gradients; give the model before quantization"
+            )
     layers = batch_norm_layers(model)
     if not layers:
         raise ModelError(
             f"{type(model).__name__} has no BN layer, so it has no gap; give a model with BatchNorm1d, 2d or 3d layers or "
             "subclasses of them, before they are fused into convolutions (calls of F.batch_norm in other modules are not seen)"
         )
-    if any(is_lazy(parameter) for parameter in (*model.parameters(), *model.buffers())):
-        raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
     return model, layers
 
 
-def check_loader(loader: Any) -> None:
-    """Raise DataError unless ``loader`` can be iterated."""
-    if not (hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")):
+def check_runs(model: nn.Module) -> None:
+    """Raise ModelError where the BN layers of a model cannot be handled, or where tensors have no values."""
+    for name, module in model.named_modules():
+        where = f"layer {name!r}" if name else "the model"
+        if isinstance(module, torch.jit.ScriptModule) and (not name or "BatchNorm" in module.original_name):
+            raise ModelError(
+                f"{where} is scripted or traced, which hides BN layers; give the model before torch.jit.script or .trace"
+            )
+        if "BatchNorm" in type(module).__name__ and _is_quantized(module):
+            raise ModelError(f"{where} is quantized and has no batch statistics; give the model before quantization")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ModelError(f"{type(model).__name__} has lazy modules that never ran; run it on one batch first")
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name!r} is on the meta device and has no values; call model.to_empty(device='cpu') and load the weights"
+            )
+        if tensor.is_inference():
+            raise ModelError(
+                f"{name!r} was made under torch.inference_mode() and has no gradient; build the model outside of it"
+            )
+    for name, layer in batch_norm_layers(model).items():
+        if any(tensor.is_complex() for tensor in (*layer.parameters(), *layer.buffers())):
+            raise ModelError(
+                f"layer {name!r} has complex numbers, for which there is no variance here; give a real model"
+            )
+
+
+def _is_quantized(module: nn.Module) -> bool:
+    home = type(module).__module__
+    return home.startswith("torch.") and "quantized" in home.split(".")
+
+
+def _check_loader(name: str, value: Any) -> Any:
+    """Return what yields batches; raise DataError where it yields single samples, or nothing."""
+    kind, samples = type(value).__name__, isinstance(value, Dataset) and not isinstance(value, IterableDataset)
+    if samples or type(value).__module__.startswith("datasets."):
         raise DataError(
-            f"loader is of type {type(loader).__name__}; give one that yields batches, such as a DataLoader"
+            f"{name} is a dataset, of type {kind}, which gives single samples; wrap it, as in "
+            "torch.utils.data.DataLoader(dataset, batch_size=64)"
         )
+    iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+    if isinstance(value, tuple | list) and len({leaf.ndim for leaf in value if isinstance(leaf, Tensor)}) > 1:
+        raise DataError(f"{name} is one batch, tensors side by side; put it in a list, or give a DataLoader")
+    if not iterable or isinstance(value, str | bytes | Mapping | Tensor | nn.Module):
+        raise DataError(f"{name} is of type {kind}; give one that yields batches, such as a DataLoader")
+    return value
 
 
-def check_mask(mask: Any) -> Callable[[Any], Mask] | None:
-    """Return ``mask``; raise UsageError unless it is a function or None."""
-    if mask is not None and not callable(mask):
-        raise UsageError(
-            f"mask is of type {type(mask).__name__}; give a function (batch) -> mask or lengths, as samples are regrouped"
-        )
-    checked: Callable[[Any], Mask] | None = mask
-    return checked
+Loader: TypeAlias = Annotated[Iterable[Any], _check_loader]
+"""Whatever yields batches."""
 
 
 def check_sizes(
@@ -89,20 +134,38 @@ def check_sizes(
 
 
 def _sizes(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
-    values = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    values = [given] if isinstance(given, int) else given
     if not values:
         raise UsageError(f"{name} is empty; give at least one M")
-    return tuple(sorted({at_least(name, value, 2) for value in values}))
+    return tuple(sorted(set(values)))
 
 
+def check_samples(loader: Any, largest: int, max_samples: int) -> None:
+    """Raise DataError where a loader says before it is read that it has fewer than twice the samples of the largest group."""
+    known = isinstance(loader, DataLoader) and loader.batch_size is not None and isinstance(loader.sampler, Sized)
+    samples = len(loader.sampler) if known and world()[1] == 1 else max_samples
+    if min(samples, max_samples) < 2 * largest:
+        found = f"the loader has {samples}" if samples < max_samples else f"max_samples allows {max_samples}"
+        raise few_samples(found, f"group size {largest}", largest, SMALLER)
+
+
+def few_samples(found: str, unit: str, largest: int, fix: str) -> DataError:
+    """Return the error of a loader with fewer than twice the ``largest`` samples."""
+    return DataError(
+        f"{found} samples, fewer than twice the {unit}; give at least {2 * largest} samples "
+        f"(max_samples counts too) or {fix}"
+    )
+
+
+@checked
 def check_request(
-    samples: int,
+    samples: Count,
     *,
-    statistics_batch_size: int | Sequence[int],
-    prediction_batch_size: int | Sequence[int] | None = None,
-    precision: float = 0.05,
-    max_seconds: float | None = None,
-    device: torch.device | str | None = None,
+    statistics_batch_size: AtLeastTwo | Sequence[AtLeastTwo],
+    prediction_batch_size: AtLeastTwo | Sequence[AtLeastTwo] | None = None,
+    precision: Positive = 0.05,
+    max_seconds: Positive | None = None,
+    device: Device | None = None,
 ) -> None:
     """Raise what `bnlens.report` would raise of these arguments and so many samples, before long work is done for it.
 
@@ -111,15 +174,8 @@ def check_request(
         DataError: there are fewer than twice the samples of the largest group.
     """
     sizes, others = check_sizes(statistics_batch_size, prediction_batch_size)
-    positive("precision", precision)
-    if max_seconds is not None:
-        positive("max_seconds", max_seconds)
-    placed(nn.Identity(), device)
     if samples < 2 * (largest := max(*sizes, *(others or ()), 0)):
-        raise DataError(
-            f"there are {samples} samples, fewer than twice the group size {largest}; give at least {2 * largest} samples or "
-            "a smaller statistics_batch_size and prediction_batch_size"
-        )
+        raise few_samples(f"there are {samples}", f"group size {largest}", largest, SMALLER)
 
 
 def default_others(sizes: tuple[int, ...], samples: int) -> tuple[int, ...]:
@@ -179,34 +235,15 @@ def check_alone(alone: bool | Sequence[str], names: Sequence[str]) -> tuple[str,
     return tuple(name for name in names if name in asked or name.partition("#")[0] in asked)
 
 
-def at_least(name: str, value: Any, least: int) -> int:
-    """Return the value as an int; NumPy's integers count as such."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UsageError(f"{name} is {value!r}; it must be an integer of at least {least}")
-    return int(value)
-
-
-def positive(name: str, value: Any) -> float:
-    """Return a finite number above zero."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not (0 < float(value) < math.inf):
-        raise UsageError(f"{name} is {value!r}; it must be a number above 0")
-    return float(value)
-
-
 def placed(model: nn.Module, device: Any) -> nn.Module:
     """Return the model, or a copy of it on another device: the one that was given stays where it is.
 
     Raises:
-        UsageError: there is no such device.
         ModelError: the model cannot be copied.
     """
     if device is None:
         return model
-    try:
-        target = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used ({reason}); give one such as 'cpu' or 'cuda:0'") from error
+    target = torch.empty(0, device=device).device
     if all(tensor.device == target for tensor in (*model.parameters(), *model.buffers())):
         return model
     try:

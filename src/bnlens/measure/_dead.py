@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.measure._results import ReportData
 
 __all__ = ["dead_channels"]
 
 
+@checked
 def dead_channels(report: ReportData) -> dict[str, dict[int, float]]:
     """Return the dead channels of each layer with the constant that each puts out in evaluation, before any activation.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.render import number
 
 __all__ = ["Estimate", "mean_estimate"]
@@ -36,10 +37,12 @@ class Estimate:
         """Return the estimate times an exact factor."""
         return Estimate(self.value * factor, self.stderr * abs(factor))
 
+    @checked
     def times(self, other: Estimate) -> Estimate:
         """Return the product with an independent estimate, standard error by the delta method."""
         return Estimate(self.value * other.value, math.hypot(self.stderr * other.value, other.stderr * self.value))
 
+    @checked
     def over(self, other: Estimate) -> Estimate:
         """Return the ratio to an independent estimate, standard error by the delta method.
 

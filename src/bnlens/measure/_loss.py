@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from bnlens.errors import LossError, UsageError
-from bnlens.likelihood import LIKELIHOODS, Likelihood, curvature_root, terms_per_sample
+from bnlens._arguments import reason
+from bnlens.errors import LossError
+from bnlens.likelihood import Likelihood, curvature_root, terms_per_sample
 from bnlens.measure._loss_checks import (
     adds_up,
     curvature_ratio,
@@ -61,9 +62,6 @@ class SampleLoss:
     Attributes:
         terms: the denominator per sample of a weighted mean over the pool, see `counts`; None takes that of each batch.
         mismatch: whether `check` found that the likelihood given is not that of the loss.
-
-    Raises:
-        UsageError: an unknown reduction or likelihood.
     """
 
     def __init__(
@@ -74,12 +72,6 @@ class SampleLoss:
         *,
         couples: bool = False,
     ) -> None:
-        if reduction not in (None, "mean", "sum", "none"):
-            raise UsageError(f"reduction {reduction!r} is not known; use 'mean', 'sum', 'none' or None")
-        if isinstance(likelihood, str) and likelihood not in LIKELIHOODS:
-            raise UsageError(f"likelihood {likelihood!r} is not known; use one of {sorted(LIKELIHOODS)} or a function")
-        if likelihood is not None and not isinstance(likelihood, str) and not callable(likelihood):
-            raise UsageError(f"likelihood is {likelihood!r}; give a name or a function (output, generator) -> target")
         self.loss_fn, self.couples = plain(loss_fn), couples
         declared, self._own = declared_reduction(self.loss_fn), is_own(self.loss_fn)
         self.reduction: Reduction | None = (declared if self._own else None) or reduction or declared
@@ -218,6 +210,13 @@ class SampleLoss:
         if self.likelihood is None or self.likelihood == self._recognised:
             return
         if callable(self.likelihood):
+            drawn = self._drawn(output, torch.Generator().manual_seed(0))
+            shape = drawn.shape if isinstance(drawn, Tensor) else None
+            if self._by_class and isinstance(target, Tensor) and shape != target.shape:
+                raise LossError(
+                    f"likelihood draws targets of shape {shape and tuple(shape)}, not {tuple(target.shape)}, as the loader's; "
+                    "return targets like these"
+                )
             self.mismatch = not is_unbiased(self.total, self._drawn, output)
             return
         kept = self._kept_outputs(output, target) if self.likelihood == "cross_entropy" else None
@@ -334,7 +333,7 @@ class SampleLoss:
         except Exception as error:  # the loss's own code may raise anything
             raise LossError(
                 f"the loss cannot be computed from outputs of shape {tuple(output.shape)} "
-                f"({str(error) or type(error).__name__}); fix the loss, the targets or the model's output"
+                f"({reason(error)}); fix the loss, the targets or the model's output"
             ) from error
         if not isinstance(value, Tensor):
             raise LossError(f"the loss returns {type(value).__name__}; return a tensor")
@@ -376,8 +375,23 @@ class SampleLoss:
     def _drawn(self, output: Tensor, generator: torch.Generator) -> Any:
         """Return targets from a likelihood that was given as a function, where the output is."""
         assert callable(self.likelihood)  # noqa: S101 - asked before
-        with torch.no_grad():  # a target that depends on the output, as output + noise, counts as a constant
-            target = self.likelihood(output.cpu(), generator)  # where the generator is
+        try:
+            with torch.no_grad():  # a target that depends on the output, as output + noise, counts as a constant
+                target = self.likelihood(output.cpu(), generator)  # where the generator is
+        except Exception as error:  # the user's own code may raise anything
+            shape = tuple(output.shape)
+            raise LossError(
+                f"likelihood draws no targets for outputs of shape {shape} ({reason(error)}); fix it"
+            ) from error
+        if any(
+            leaf.ndim == 0 or len(leaf) != len(output)
+            for leaf in pytree.tree_leaves(target)
+            if isinstance(leaf, Tensor)
+        ):
+            raise LossError(
+                f"likelihood draws other than one target for each of {len(output)} outputs; return targets of shape "
+                f"({len(output)}, ...)"
+            )
         return pytree.tree_map(lambda leaf: leaf.to(output.device) if isinstance(leaf, Tensor) else leaf, target)
 
 

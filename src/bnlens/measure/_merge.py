@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import Count, checked
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import unwrap
 from bnlens.measure._ranks import agreeing, gather
@@ -21,11 +21,12 @@ __all__ = ["merge_statistics"]
 _MEAN, _VARIANCE, _TRACKED = _BUFFERS = "running_mean", "running_var", "num_batches_tracked"
 
 
+@checked
 def merge_statistics(
     parts: Sequence[nn.Module | Mapping[str, Any]],
     weights: Sequence[float] | None = None,
     *,
-    pixels: int | Mapping[str, int] | None = None,
+    pixels: Count | Mapping[str, Count] | None = None,
     over_ranks: bool = False,
 ) -> dict[str, Tensor]:
     r"""Return the running statistics over the data of all parts together, from those of each part, without the data.
@@ -73,8 +74,6 @@ def merge_statistics(
         >>> round(torch.cat([one, two]).var().item(), 9)
         11.8
     """
-    if isinstance(parts, nn.Module | Mapping):
-        raise UsageError(f"parts is one {type(parts).__name__}; give a list of models or state_dicts")
     with agreeing() if over_ranks else nullcontext():
         weighted = list(zip(_weights(weights, len(parts)), map(_layers, parts, range(len(parts))), strict=True))
     if over_ranks:
@@ -108,11 +107,9 @@ class _Layer:
 _Layers: TypeAlias = Mapping[str, _Layer]
 
 
-def _layers(part: Any, number: int) -> _Layers:
+def _layers(part: nn.Module | Mapping[str, Any], number: int) -> _Layers:
     """Return the layers of part ``number`` that keep running statistics, by path."""
     state = unwrap(part).state_dict() if isinstance(part, nn.Module) else part
-    if not isinstance(state, Mapping):
-        raise UsageError(f"part {number} is of type {type(part).__name__}; give a model or its state_dict")
     found: dict[str, dict[str, Tensor]] = {}
     behind: dict[str, bool] = {}
     dimensions = 0
@@ -139,17 +136,15 @@ def _layers(part: Any, number: int) -> _Layers:
     return layers
 
 
-def _weights(weights: Any, count: int) -> list[float]:
+def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
     """Return a weight for each of ``count`` parts; counts stay whole numbers."""
     if weights is None:
         return [1.0] * count
-    given = weights.tolist() if isinstance(weights, Tensor) else list(weights)
-    for weight in given:
-        if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not 0 <= float(weight) < math.inf:
-            raise UsageError(f"a weight is {weight!r}; give a finite number, not below 0, for each part")
-    if len(given) != count:
-        raise UsageError(f"there are {len(given)} weights for {count} parts; give one for each")
-    return [int(weight) if isinstance(weight, numbers.Integral) else float(weight) for weight in given]
+    if negative := [weight for weight in weights if weight < 0]:  # said to all ranks
+        raise UsageError(f"weights has {negative[0]!r} in it; give numbers from 0 on, one for each part")
+    if len(weights) != count:
+        raise UsageError(f"there are {len(weights)} weights for {count} parts; give one for each")
+    return list(weights)
 
 
 def _check_same(first: _Layers, other: _Layers) -> None:
@@ -195,11 +190,9 @@ def _pixels(layers: _Layers, pixels: int | Mapping[str, int] | None) -> dict[str
     found = dict.fromkeys(layers, 0)
     for name, count in pixels.items() if isinstance(pixels, Mapping) else [(path, pixels) for path in layers]:
         path = name.partition("#")[0]  # `path#2` is a further use of the layer
-        if path not in found or isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
-            raise UsageError(
-                f"pixels has {count!r} for layer {name!r}; give whole numbers from 1 on, for layers of the parts"
-            )
-        found[path] += int(count)
+        if path not in found:
+            raise UsageError(f"pixels has {count!r} for {name!r}, no layer of the parts; name layers that they have")
+        found[path] += count
     if missing := [path for path, count in found.items() if not count]:
         raise UsageError(f"pixels leaves out layer {missing[0]!r}; give a number for each layer, or one for all")
     return found

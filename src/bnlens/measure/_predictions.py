@@ -129,6 +129,10 @@ def predict(report: ReportData, size: int, kind: str | None, population: int | N
         warnings.warn("kind 'exact' is now called 'first_order'", DeprecationWarning, stacklevel=3)
         kind = "first_order"
     gaps = report.network.gaps
+    if population is not None and population < size:
+        raise UsageError(
+            f"population is {population}, fewer samples than statistics_batch_size {size}; give the training set's"
+        )
     if kind is not None and kind not in KINDS:
         raise UsageError(
             f"kind {kind!r} is not known; {did_you_mean(str(kind), KINDS, f'use one of {_listed(KINDS)}')}"

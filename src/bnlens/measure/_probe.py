@@ -14,6 +14,7 @@ from bnlens._masks import Mask
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler, Interceptor
 from bnlens.measure._loss import SampleLoss
+from bnlens.measure._own_code import running
 from bnlens.measure._pool import Batch, Pool
 from bnlens.measure._rows import Average, SampleRows
 
@@ -66,6 +67,12 @@ def run_inputs(model: nn.Module, batch: Any) -> Any:
     Raises:
         DataError: the model takes other arguments.
     """
+    last = target_of(batch) if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    if isinstance(last, int | float) or (isinstance(last, Tensor) and not last.ndim):
+        raise DataError(
+            "a batch of the loader has a single number for its targets, as one sample has; wrap the dataset, as in "
+            "torch.utils.data.DataLoader(dataset, batch_size=64)"
+        )
     positional: Sequence[Any] = (batch,)
     named: dict[str, Any] = {}
     if isinstance(batch, Mapping):
@@ -136,7 +143,8 @@ class Probe:
         """
         whose = self.rows.whose(batch)
         mask = None if self.mask is None else self.mask(batch.data)
-        with self.interceptor.handling(self.rows.arranged(handler, batch.size, whose), mask):
+        handling = self.interceptor.handling(self.rows.arranged(handler, batch.size, whose), mask)
+        with handling, running(self.model, batch.data):
             result = self.forward(self.model, batch.data)
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise ModelError(f"forward returns {_shape(result)}; return the pair (output, target)")

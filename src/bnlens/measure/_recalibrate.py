@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._arguments import NotNegative, checked
 from bnlens._masks import Mask
 from bnlens._progress import progress_bar
 from bnlens.errors import DataError, ModelError
-from bnlens.measure._arguments import check_mask
+from bnlens.measure._arguments import Loader, check_runs
 from bnlens.measure._columns import Layout, concatenate
 from bnlens.measure._intercept import Handler, Interceptor, batch_norm_layers, handed_back, is_frozen, unwrap
 from bnlens.measure._memory import Footprint
+from bnlens.measure._own_code import running
 from bnlens.measure._population import normalise_by_batch, settle_population
 from bnlens.measure._probe import run_inputs
 from bnlens.measure._ranks import agreeing, gather, world
@@ -42,13 +44,14 @@ class Recalibration:
     samples: int
 
 
+@checked
 def recalibrate(
     model: nn.Module,
-    loader: Iterable[Any],
+    loader: Loader,
     *,
     forward: Callable[[nn.Module, Any], Any] = run_inputs,
     mask: Callable[[Any], Mask] | None = None,
-    tolerance: float | None = None,
+    tolerance: NotNegative | None = None,
     progress: bool | None = None,
 ) -> Recalibration:
     """Set the running statistics of all BN layers to the population statistics at the present weights.
@@ -100,6 +103,7 @@ def recalibrate(
         (3.0, 7.0)
     """
     model = unwrap(model)
+    check_runs(model)
     found = batch_norm_layers(model)
     layers = {name: layer for name, layer in found.items() if not is_frozen(model, layer)}
     check_frozen({name: layer for name, layer in found.items() if name not in layers})
@@ -110,7 +114,7 @@ def recalibrate(
             "(build layers with track_running_stats=True, or unfreeze them: bnlens.unfreeze, .train() or .eval() on the model)"
         )
     untracked = frozenset(layers) - frozenset(tracked)
-    run = _Passes(model, loader, forward, Interceptor(layers), check_mask(mask), untracked)
+    run = _Passes(model, loader, forward, Interceptor(layers), mask, untracked)
     with progress_bar(progress) as bar, handed_back(model), run.interceptor.attached():
         advance = bar.stage("statistics")
         with agreeing():
@@ -185,5 +189,6 @@ class _Passes:
         first = next(self.model.parameters(), next(self.model.buffers(), None))
         device = torch.device("cpu") if first is None else first.device
         moved = pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
-        with self.interceptor.handling(by_layer, None if self.mask is None else self.mask(moved)):
+        mask = None if self.mask is None else self.mask(moved)
+        with self.interceptor.handling(by_layer, mask), running(self.model, moved):
             self.forward(self.model, moved)

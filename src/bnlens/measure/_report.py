@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Annotated, overload
 
+from bnlens._arguments import AtLeastTwo, Range, checked
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
-from bnlens.measure._arguments import at_least
 from bnlens.measure._predictions import Prediction, Predictions, predict
 from bnlens.measure._results import NETWORK, ReportData
 from bnlens.measure._serial import from_json, from_text, to_json
@@ -67,7 +67,8 @@ class Report(ReportData):
 
         return report_fragment(self)
 
-    def table(self, *, verbose: bool = False, width: int | None = None) -> str:
+    @checked
+    def table(self, *, verbose: bool = False, width: Annotated[int, Range(LEAST_WIDTH)] | None = None) -> str:
         """Return the report as text: what BN does to the loss, what is wrong, the gaps, and the share of each layer.
 
         Args:
@@ -78,7 +79,6 @@ class Report(ReportData):
         Raises:
             UsageError: ``width`` is below 40.
         """
-        width = None if width is None else at_least("width", width, LEAST_WIDTH)
         return report_text(self, verbose=verbose, width=width)
 
     @overload
@@ -89,8 +89,13 @@ class Report(ReportData):
     def predict(
         self, statistics_batch_size: Iterable[int], *, kind: str | None = None, population: int | None = None
     ) -> Predictions: ...
+    @checked
     def predict(
-        self, statistics_batch_size: int | Iterable[int], *, kind: str | None = None, population: int | None = None
+        self,
+        statistics_batch_size: AtLeastTwo | Iterable[AtLeastTwo],
+        *,
+        kind: str | None = None,
+        population: AtLeastTwo | None = None,
     ) -> Prediction | Predictions:
         """Predict the gaps at another statistics batch size, never from groups of that size.
 
@@ -121,6 +126,7 @@ class Report(ReportData):
 
         return report_frame(self)
 
+    @checked
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the report as JSON text, also written to ``path`` if given.
 
@@ -133,6 +139,7 @@ class Report(ReportData):
         return text
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str]) -> Report:
         """Read a report written by ``to_json``.
 
@@ -142,6 +149,7 @@ class Report(ReportData):
         return from_json(cls, path)
 
     @classmethod
+    @checked
     def loads(cls, text: str, *, name: str = "the text") -> Report:
         """Read a report from the text that ``to_json`` returns; it is parsed as data and nothing in it is run.
 
@@ -154,6 +162,7 @@ class Report(ReportData):
         """
         return from_text(cls, text, name)
 
+    @checked
     def plot(self, layer: str | None = None) -> Figure:
         """Return a Plotly figure of the gap over M, points measured and curves predicted.
 
@@ -170,6 +179,7 @@ class Report(ReportData):
             raise UsageError(f"the report has no gaps of layer {layer!r}; make one with alone=True")
         return gap_by_size(gaps)
 
+    @checked
     def savefig(self, path: str | os.PathLike[str], layer: str | None = None) -> None:
         """Write the figure of `plot` as a picture, with matplotlib or kaleido, whichever is installed.
 
@@ -186,6 +196,7 @@ class Report(ReportData):
         name = f"Batch normalization in {self.model}" + ("" if layer is None else f", {layer}")
         render.save_picture(self.plot(layer), path, title=name)
 
+    @checked
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the report as one self-contained HTML file with figures, which works offline; also written to ``path``.
 
@@ -199,6 +210,7 @@ class Report(ReportData):
             write_atomic(path, text)
         return text
 
+    @checked
     def compare(self, other: Report) -> Comparison:
         """Return differences to another report (this one less the other), layer by layer, at the batch sizes both measured."""
         from bnlens.measure._compare import compare

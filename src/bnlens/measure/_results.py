@@ -8,6 +8,7 @@ from typing import Literal, overload
 
 import torch
 
+from bnlens._arguments import AtLeastTwo, checked
 from bnlens.errors import UsageError
 from bnlens.measure._curve import CurvePoint, is_heavy, through
 from bnlens.measure._estimate import Estimate
@@ -31,6 +32,13 @@ NETWORK = "(network)"
 Kind = Literal["curve", "logits", "first_order", "fisher", "two_term"]
 KINDS: tuple[Kind, ...] = ("curve", "logits", "first_order", "fisher", "two_term")
 """Of predictions, see `Report.predict`."""
+
+
+def _check_measured(name: str, size: int, measured: Mapping[int, Estimate]) -> None:
+    if size not in measured:
+        raise UsageError(
+            f"{name} is {size}, at which nothing was measured; it must be one of {', '.join(map(str, measured))}"
+        )
 
 
 @dataclass(frozen=True)
@@ -72,11 +80,13 @@ class Gaps:
         """Whether the pre-activations have heavy tails, so that no order in 1/M is trusted."""
         return is_heavy(self.kurtosis)
 
-    def scale(self, batch_size: int, population: int | None) -> float:
+    @checked
+    def scale(self, batch_size: AtLeastTwo, population: AtLeastTwo | None) -> float:
         """Return the factor that takes a gap at M0 to one at ``batch_size``: the ratio of the variances of the batch mean."""
         return float(noise_scale(batch_size, population)) / float(noise_scale(self.source, self.population))
 
-    def curve(self, batch_size: int, *, population: int | None = None) -> CurvePoint | None:
+    @checked
+    def curve(self, batch_size: AtLeastTwo, *, population: AtLeastTwo | None = None) -> CurvePoint | None:
         """Return the gap at ``batch_size`` from the gaps at other sizes, never from groups of that size; None if none is left.
 
         Args:
@@ -97,7 +107,10 @@ class Gaps:
         values = [gaps[size].value for size in chosen]
         return through(chosen, values, full[used][:, used], noise, target, self.kurtosis)
 
-    def predicted(self, batch_size: int, kind: Kind | None = None, *, population: int | None = None) -> Estimate | None:
+    @checked
+    def predicted(
+        self, batch_size: AtLeastTwo, kind: Kind | None = None, *, population: int | None = None
+    ) -> Estimate | None:
         """Return the prediction ``kind`` at ``batch_size``, None if the report has none.
 
         Args:
@@ -114,7 +127,7 @@ class Gaps:
         estimate: Estimate | None = getattr(self, kind)
         return None if estimate is None else estimate * self.scale(batch_size, population)
 
-    def _from_logits(self, batch_size: int, population: int | None) -> Estimate | None:
+    def _from_logits(self, batch_size: AtLeastTwo, population: AtLeastTwo | None) -> Estimate | None:
         if not self.logits:
             return None
         sizes = sorted(self.logits)
@@ -123,17 +136,20 @@ class Gaps:
         target = float(noise_scale(batch_size, population))
         return through(sizes, [self.logits[size].value for size in sizes], errors, noise, target).gap
 
-    def has_law(self, batch_size: int) -> bool:
+    @checked
+    def has_law(self, batch_size: AtLeastTwo) -> bool:
         """Return whether the default prediction for the pool says what the gap at ``batch_size`` is, to a quarter of it."""
         point = self.curve(batch_size, population=self.population) if self.kind == "curve" else None
         return point is None or point.has_law
 
-    def ratio(self, batch_size: int) -> Estimate | None:
+    @checked
+    def ratio(self, batch_size: AtLeastTwo) -> Estimate | None:
         """Return the default prediction over the measured gap at a measured M.
 
         None where the measured gap is not three standard errors from zero (an untrained network, say): a ratio to it would
         say nothing; and where there is no law.
         """
+        _check_measured("batch_size", batch_size, self.measured)
         measured = self.measured[batch_size]
         predicted = self.predicted(batch_size, population=self.population)
         if predicted is None or not abs(measured.value) > 3 * measured.stderr or not self.has_law(batch_size):
@@ -304,13 +320,16 @@ class ReportData:
                 return layer
         raise UsageError(f"the report has no layer {name!r}; it has {', '.join(layer.name for layer in self.layers)}")
 
+    @checked
     def share_of_gap(self, layer: LayerResult, size: int) -> Estimate | None:
         """Return a layer's share over the network's gap at a measured M; None where that is not three errors from zero."""
+        _check_measured("size", size, self.network.gaps.measured)
         gap = self.network.gaps.measured[size]
         if size not in layer.share or not abs(gap.value) > 3 * gap.stderr:
             return None
         return layer.share[size] * (1 / gap.value)
 
+    @checked
     def gap_rows(self, sizes: Sequence[int] | None = None) -> list[tuple[str, int, Gaps]]:
         """Return (name, M, gaps) of the network and of each layer, at the measured sizes or those given."""
         named = [(NETWORK, self.network.gaps)]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from bnlens._arguments import Count
 from bnlens.errors import DataError, ModelError, UsageError
-from bnlens.measure._arguments import at_least
 from bnlens.measure._intercept import Handler
 from bnlens.measure._pool import Batch, Pool
 from bnlens.measure._ranks import agreeing, gather
@@ -28,7 +27,7 @@ __all__ = [
     "pixel_mean",
 ]
 
-SamplesOf: TypeAlias = int | Tensor | Callable[[Any], Tensor]
+SamplesOf: TypeAlias = Count | Tensor | Callable[[Any], Tensor]
 """Rows per sample, offsets of all samples' rows, or a function from a batch to the sample of each row; see `bnlens.report`."""
 
 Average: TypeAlias = Callable[[Tensor], Tensor]
@@ -50,23 +49,16 @@ class UnknownRowsError(ModelError):
 
 def check_samples_of(samples_of: Any, hold: bool) -> None:
     """Raise UsageError for what cannot say whose a row is."""
-    if samples_of is None or callable(samples_of):
+    if not isinstance(samples_of, Tensor):
         return
-    if isinstance(samples_of, Integral):
-        at_least("samples_of", samples_of, 1)
-    elif not isinstance(samples_of, Tensor):
-        raise UsageError(
-            f"samples_of is of type {type(samples_of).__name__}; give rows per sample (an integer), offsets (a tensor) or a "
-            "function (batch) -> sample of each row"
-        )
-    elif samples_of.ndim != 1 or samples_of.dtype not in _INTEGERS or len(samples_of) < 2:
+    if samples_of.ndim != 1 or samples_of.dtype not in _INTEGERS or len(samples_of) < 2:
         raise UsageError(
             f"samples_of has shape {tuple(samples_of.shape)} and dtype {samples_of.dtype}; give offsets as int64 numbers in "
             "one dimension, one more than there are samples"
         )
-    elif samples_of[0] != 0 or (samples_of.diff() < 0).any():
+    if samples_of[0] != 0 or (samples_of.diff() < 0).any():
         raise UsageError("samples_of must start at 0 and never descend; give the first row of each sample and the end")
-    elif not hold:
+    if not hold:
         raise UsageError(
             "samples_of gives offsets, which hold=False cannot tell to which samples they belong; give a function "
             "(batch) -> sample of each row, or leave hold=True"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -13,21 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import AtLeastTwo, Count, Positive, Seed, checked
+from bnlens._devices import Device
 from bnlens._masks import Mask
 from bnlens._progress import Bar, progress_bar
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._arguments import (
-    at_least,
+    SMALLER,
+    Loader,
     check_alone,
-    check_loader,
-    check_mask,
     check_model,
+    check_samples,
     check_sizes,
     default_others,
     divisors,
+    few_samples,
     law_source,
     placed,
-    positive,
 )
 from bnlens.measure._assemble import layer_result, network_result, unmeasured, with_constants
 from bnlens.measure._collect import Collected, collect
@@ -71,24 +74,25 @@ from bnlens.measure._trust_notes import gap_notes, weight_notes
 __all__ = ["report"]
 
 
+@checked
 def report(
     model: nn.Module,
-    loader: Iterable[Any],
+    loader: Loader,
     loss_fn: LossFunction,
     *,
-    statistics_batch_size: int | Sequence[int] = (16, 64),
-    prediction_batch_size: int | Sequence[int] | None = None,
-    precision: float = 0.05,
-    max_seconds: float | None = None,
-    rounds: int | None = None,
+    statistics_batch_size: AtLeastTwo | Sequence[AtLeastTwo] = (16, 64),
+    prediction_batch_size: AtLeastTwo | Sequence[AtLeastTwo] | None = None,
+    precision: Positive = 0.05,
+    max_seconds: Positive | None = None,
+    rounds: Count | None = None,
     shares: bool = True,
-    alone: bool | Sequence[str] = False,
+    alone: bool | str | Sequence[str] = False,
     first_order: bool = False,
     fisher: bool = False,
     logits: bool = False,
-    max_samples: int = 4096,
+    max_samples: AtLeastTwo = 4096,
     hold: bool = True,
-    device: torch.device | str | None = None,
+    device: Device | None = None,
     likelihood: Likelihood | Callable[[Tensor, torch.Generator], Any] | None = None,
     reduction: Reduction | None = None,
     forward: Forward = default_forward,
@@ -96,7 +100,7 @@ def report(
     samples_of: SamplesOf | None = None,
     mask: Callable[[Any], Mask] | None = None,
     couples: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool | None = None,
     per_layer: bool | None = None,
 ) -> Report:
@@ -191,22 +195,17 @@ def report(
         (256, 16, '1')
     """
     started = time.perf_counter()
-    check_loader(loader)
     if logits and not hold:
         raise UsageError("logits=True needs the samples held (hold=True)")
-    if not callable(loss_fn):
-        raise UsageError(f"loss_fn is {loss_fn!r}; give a function loss_fn(output, target)")
     if couples:
         _check_uncoupled(first_order=first_order, fisher=fisher, logits=logits, likelihood=likelihood is not None)
     sizes, others = check_sizes(statistics_batch_size, prediction_batch_size)
-    max_samples = at_least("max_samples", max_samples, 2)
-    goal = Goal(
-        None if rounds is None else at_least("rounds", rounds, 1),
-        positive("precision", precision),
-        None if max_seconds is None else started + positive("max_seconds", max_seconds),
-    )
+    if not couples:
+        check_samples(loader, max(*sizes, *(others or ()), 0), max_samples)
+    if inspect.isclass(loss_fn):
+        raise UsageError(f"loss_fn is the class {loss_fn.__name__}; give an instance of it, {loss_fn.__name__}()")
+    goal = Goal(rounds, precision, None if max_seconds is None else started + max_seconds)
     check_samples_of(samples_of, hold)
-    check_mask(mask)
     if per_layer is not None:
         advice = "per_layer is deprecated; use alone=True to measure layers alone, shares=False to leave them out"
         warnings.warn(advice, DeprecationWarning, stacklevel=2)
@@ -333,12 +332,9 @@ def _check_samples(pool: Pool, largest: int, couples: bool) -> None:
         unit, fix = (
             (f"batch size {largest} of a loss that couples samples", "smaller batches")
             if couples
-            else (f"group size {largest}", "a smaller statistics_batch_size and prediction_batch_size")
+            else (f"group size {largest}", SMALLER)
         )
-        raise DataError(
-            f"the loader gave {len(pool)} samples, fewer than twice the {unit}; give at least {2 * largest} samples "
-            f"(max_samples counts too) or {fix}"
-        )
+        raise few_samples(f"the loader gave {len(pool)}", unit, largest, fix)
     if couples and pool.own < largest:
         raise DataError(
             f"a rank has {pool.own} samples, fewer than one batch of {largest}; give each rank at least one"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.moments._sums import Sums, check_mergeable, update_sums
 
 __all__ = ["CrossEstimates", "CrossSums", "compute_cross", "merge_cross", "update_cross"]
@@ -55,11 +56,13 @@ class CrossEstimates:
         return self.covariance / torch.outer(std, std)
 
 
+@checked
 def update_cross(sums: CrossSums, batch: Tensor) -> CrossSums:
     """Add a batch to the cross sums; arguments, errors, centring and what is skipped are as in :func:`update_moments`."""
     return update_sums(sums, batch, _sums_of, merge_cross)
 
 
+@checked
 def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
     r"""Return cross sums over the samples of both, whatever the two counts; either may be empty.
 
@@ -80,6 +83,7 @@ def merge_cross(first: CrossSums, second: CrossSums) -> CrossSums:
     )
 
 
+@checked
 def compute_cross(sums: CrossSums, *, bessel: bool = False) -> CrossEstimates:
     """Return the mean and the covariance matrix that the cross sums describe.
 

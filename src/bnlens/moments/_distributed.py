@@ -10,14 +10,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.moments._sums import AnySums, Sums
 
 __all__ = ["all_merge"]
 
 
+@checked
 def all_merge(
-    sums: AnySums, merge: Callable[[AnySums, AnySums], AnySums], group: dist.ProcessGroup | None = None
+    sums: AnySums, merge: Callable[[AnySums, AnySums], AnySums], group: dist.ProcessGroup | int | None = None
 ) -> AnySums:
     """Gather the sums of every rank and merge them in rank order; each rank must call it.
 
@@ -39,7 +41,7 @@ def all_merge(
         raise UsageError(
             "there is no process group to merge the sums over; call torch.distributed.init_process_group first"
         )
-    if dist.get_rank(group) < 0:
+    if isinstance(group, int) or dist.get_rank(group) < 0:  # an int is what torch calls a group of others
         raise UsageError("this rank is not a member of the group; call all_merge on the ranks of the group only")
     home = sums.mean.device
     wire = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend(group) == "nccl" else home

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.moments._power import MomentSums
 
 __all__ = ["MomentEstimates", "compute_moments"]
@@ -52,6 +53,7 @@ class MomentEstimates:
         return self.variance.sqrt()
 
 
+@checked
 def compute_moments(sums: MomentSums, *, bessel: bool = False) -> MomentEstimates:
     """Return the moments per channel that the sums describe; conventions of theory sheet A.0.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.moments._sums import Sums, check_mergeable, update_sums
 
 __all__ = ["MomentSums", "merge_moments", "update_moments"]
@@ -34,6 +35,7 @@ class MomentSums(Sums):
     sum4: Tensor
 
 
+@checked
 def update_moments(sums: MomentSums, batch: Tensor) -> MomentSums:
     r"""Add a batch to the sums.
 
@@ -55,6 +57,7 @@ def update_moments(sums: MomentSums, batch: Tensor) -> MomentSums:
     return update_sums(sums, batch, _sums_of, merge_moments)
 
 
+@checked
 def merge_moments(first: MomentSums, second: MomentSums) -> MomentSums:
     r"""Return sums over the samples of both, whatever the two counts; either may be empty.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import torch
 from torch import Tensor
 
+from bnlens._arguments import Count, checked, shown
+from bnlens._devices import Device
+from bnlens.errors import UsageError
 from bnlens.moments._cross import CrossEstimates, CrossSums, compute_cross, merge_cross, update_cross
 from bnlens.moments._distributed import all_merge
 from bnlens.moments._estimates import MomentEstimates, compute_moments
@@ -31,23 +33,30 @@ class _Streaming(Generic[AnySums, Estimates]):
     _merge: Callable[[AnySums, AnySums], AnySums]
     _compute: Callable[..., Estimates]
 
-    def __init__(self, num_features: int, *, device: torch.device | str | None = None) -> None:
+    @checked
+    def __init__(self, num_features: Count, *, device: Device | None = None) -> None:
         self.sums = self._empty(num_features, device=device)
 
+    @checked
     def update(self, batch: Tensor) -> None:
         r"""Add a batch (N, C) or (N, C, \*spatial); see :func:`update_moments` and :func:`update_cross`."""
         self.sums = self._update(self.sums, batch)
 
+    @checked
     def merge(self, other: Self) -> None:
         """Add the samples of ``other``, which stays as it is; see :func:`merge_moments` and :func:`merge_cross`."""
+        if not isinstance(other, type(self)):
+            raise UsageError(f"other is {shown(other)}; it must be a {type(self).__name__}, as this one is")
         self.sums = self._merge(self.sums, other.sums)
 
-    def all_merge(self, group: ProcessGroup | None = None) -> Self:
+    @checked
+    def all_merge(self, group: ProcessGroup | int | None = None) -> Self:
         """Return a new object with the samples of all ranks; this one keeps its own. See :func:`all_merge`."""
         merged = type(self)(self.sums.num_features)
         merged.sums = all_merge(self.sums, self._merge, group)
         return merged
 
+    @checked
     def compute(self, *, bessel: bool = False) -> Estimates:
         """Return the estimates for the samples so far; see :func:`compute_moments` and :func:`compute_cross`."""
         return self._compute(self.sums, bessel=bessel)

@@ -10,6 +10,8 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from bnlens._arguments import Count, checked
+from bnlens._devices import Device
 from bnlens.errors import UsageError
 
 __all__ = ["AnySums", "Sums", "check_mergeable", "update_sums"]
@@ -36,7 +38,8 @@ class Sums:
     mean: Tensor
 
     @classmethod
-    def empty(cls: type[AnySums], num_features: int, *, device: torch.device | str | None = None) -> AnySums:
+    @checked
+    def empty(cls: type[AnySums], num_features: Count, *, device: Device | None = None) -> AnySums:
         """Return sums over no samples: the neutral element of merging.
 
         Args:
@@ -46,8 +49,6 @@ class Sums:
         Raises:
             UsageError: ``num_features`` is below one.
         """
-        if num_features < 1:
-            raise UsageError(f"num_features is {num_features}; give the number of channels, at least 1")
         zero = torch.zeros((), dtype=torch.int64, device=device)
         mean = torch.zeros(num_features, dtype=torch.float64, device=device)
         own = len(fields(cls)) - len(fields(Sums))
@@ -58,7 +59,8 @@ class Sums:
         """Number of channels C."""
         return self.mean.shape[0]
 
-    def to(self: AnySums, device: torch.device | str) -> AnySums:
+    @checked
+    def to(self: AnySums, device: Device) -> AnySums:
         """Return the same sums on another device."""
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 

@@ -5,7 +5,7 @@ The layers subclass torch's, keep their parameters, buffers and ``state_dict`` k
 the ghost or virtual batch size.
 """
 
-from bnlens.nn._base import DialBatchNorm
+from bnlens.nn._base import DialBatchNorm, StatisticsBatchSize
 from bnlens.nn._controls import freeze, set_statistics_batch_size, unfreeze
 from bnlens.nn._curvature import CurvaturePenalty
 from bnlens.nn._folded_rows import unwatch_rows, watch_rows
@@ -42,6 +42,7 @@ __all__ = [
     "PopulationBatchNorm2d",
     "PopulationBatchNorm3d",
     "Regulariser",
+    "StatisticsBatchSize",
     "add_streams",
     "freeze",
     "groups",

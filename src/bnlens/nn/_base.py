@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -14,15 +13,17 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import AtLeastTwo, Infinite, Range, Whole, check, checked
+from bnlens._devices import Device
 from bnlens._masks import valid_values
 from bnlens.errors import UsageError
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._graphs import is_exporting
 from bnlens.nn._masked import count_valid, few_values, group_statistics, normalise_valid
 from bnlens.nn._one_value import holds_a_batch, refuse_one_value
-from bnlens.nn._ranks import check_sync, gather_joint_batch, sync_group
+from bnlens.nn._ranks import gather_joint_batch, sync_group
 from bnlens.nn._recomputation import Passes, in_backward, in_export, is_checkpointed, unrecorded
-from bnlens.nn._regime import Regime, by_window, check_regime, normalise_at_hand
+from bnlens.nn._regime import Regime, by_window, normalise_at_hand
 from bnlens.nn._responses import Responses
 from bnlens.nn._scope import Order, Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
@@ -32,19 +33,14 @@ from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
 from bnlens.nn._window import advance_window, is_sound, normalise_by_window, window_of_batch, window_weight
 
-__all__ = ["DialBatchNorm", "Normalise", "check_statistics_batch_size"]
+__all__ = ["DialBatchNorm", "Normalise", "StatisticsBatchSize"]
 
 Normalise: TypeAlias = Callable[[Tensor, Tensor, Tensor, float, BatchStatistics, Tensor], Tensor]
 """From input, gamma, beta, epsilon, batch statistics and window, as `normalise_by_window` takes them, to the output."""
 
 
-def check_statistics_batch_size(value: Any) -> float | None:
-    """Return ``value`` as None, an int from 2 on, or ``math.inf``; raise UsageError where it is none of these."""
-    if value is None or (isinstance(value, float) and value == math.inf):
-        return value
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 2:
-        return int(value)
-    raise UsageError(f"statistics_batch_size is {value!r}; it must be None, an int of at least 2, or math.inf")
+StatisticsBatchSize: TypeAlias = AtLeastTwo | Infinite | None
+"""M: an int from 2 on, ``math.inf`` for the population, or None for the batch at hand."""
 
 
 class DialBatchNorm(_BatchNorm):
@@ -53,24 +49,27 @@ class DialBatchNorm(_BatchNorm):
     window: Tensor | None
     skipped_batches: Tensor
 
+    @checked
     def __init__(
         self,
-        num_features: int,
+        num_features: Whole,
         eps: float = 1e-5,
-        momentum: float | None = 0.1,
+        momentum: Annotated[float, Range(0, 1)] | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
+        device: Device | None = None,
         dtype: torch.dtype | None = None,
         *,
-        statistics_batch_size: float | None = None,
+        statistics_batch_size: StatisticsBatchSize = None,
         sync: bool | dist.ProcessGroup = False,
         regime: Regime = "auto",
         **kwargs: Any,
     ) -> None:
-        self._statistics_batch_size = check_statistics_batch_size(statistics_batch_size)
-        self._sync = check_sync(sync)
-        self._regime = check_regime(regime)
+        if dtype is not None and not dtype.is_floating_point:
+            raise UsageError(f"dtype is {dtype}; gamma and beta take a floating-point one, such as torch.float32")
+        self._statistics_batch_size = statistics_batch_size
+        self._sync = sync
+        self._regime: Regime = regime
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
         for name in ("skipped_batches", "window"):  # not in the state_dict: its keys are torch's
             self.register_buffer(name, None, persistent=False)
@@ -98,7 +97,7 @@ class DialBatchNorm(_BatchNorm):
 
     @statistics_batch_size.setter
     def statistics_batch_size(self, value: float | None) -> None:
-        self._statistics_batch_size = check_statistics_batch_size(value)
+        self._statistics_batch_size = check("statistics_batch_size", value, StatisticsBatchSize)
         self._warned = False
         self.reset_window()
 
@@ -113,7 +112,7 @@ class DialBatchNorm(_BatchNorm):
 
     @sync.setter
     def sync(self, value: bool | dist.ProcessGroup) -> None:
-        self._sync = check_sync(value)
+        self._sync = check("sync", value, bool | dist.ProcessGroup)
         self._warned = False
         self.reset_window()
 
@@ -128,7 +127,7 @@ class DialBatchNorm(_BatchNorm):
 
     @regime.setter
     def regime(self, value: Regime) -> None:
-        self._regime = check_regime(value)
+        self._regime = check("regime", value, Regime)
 
     @property
     def streams(self) -> Any:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import math
-import numbers
-from typing import Any
 
 import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import Count, checked
 from bnlens.errors import UsageError
-from bnlens.nn._base import DialBatchNorm, check_statistics_batch_size
+from bnlens.nn._base import DialBatchNorm, StatisticsBatchSize
 from bnlens.nn._folded_rows import watch_rows
-from bnlens.nn._ranks import check_sync
-from bnlens.nn._regime import Regime, check_regime
+from bnlens.nn._regime import Regime
 from bnlens.nn._window import matching_window
 
 __all__ = ["freeze", "layers_of", "refuse_plain_layers", "set_statistics_batch_size", "unfreeze"]
 
 
+@checked
 def set_statistics_batch_size(
     model: nn.Module,
-    statistics_batch_size: float | None,
+    statistics_batch_size: StatisticsBatchSize,
     *,
-    device_batch_size: int | None = None,
+    device_batch_size: Count | None = None,
     sync: bool | dist.ProcessGroup | None = None,
     regime: Regime | None = None,
 ) -> int:
@@ -63,18 +62,9 @@ def set_statistics_batch_size(
         >>> set_statistics_batch_size(model, 64, device_batch_size=16), model[1].statistics_batch_size
         (1, 122)
     """
-    M = check_statistics_batch_size(statistics_batch_size)
-    window = M
-    if device_batch_size is not None:
-        m: Any = device_batch_size
-        if not isinstance(m, numbers.Integral) or isinstance(m, bool) or m < 1:
-            raise UsageError(f"device_batch_size is {m!r}; it must be an int of at least 1, or None")
-        if M is not None and math.inf > M:
-            window = matching_window(int(M), int(device_batch_size))
-    if sync is not None:
-        check_sync(sync)
-    if regime is not None:
-        check_regime(regime)
+    M = window = statistics_batch_size
+    if device_batch_size is not None and M is not None and math.inf > M:
+        window = matching_window(int(M), device_batch_size)
     layers = layers_of(model)
     for layer in layers:
         layer.statistics_batch_size = window
@@ -83,12 +73,13 @@ def set_statistics_batch_size(
         if sync is not None:
             layer.sync = sync
         if device_batch_size is not None and M is not None:
-            layer.announce_batch(int(device_batch_size), M)
+            layer.announce_batch(device_batch_size, M)
     if M is not None and math.inf > M:
         watch_rows(model)
     return len(layers)
 
 
+@checked
 def freeze(model: nn.Module) -> int:
     """Keep every BN layer in eval mode, also after ``model.train()``: running statistics are used and do not change.
 
@@ -129,6 +120,7 @@ def freeze(model: nn.Module) -> int:
     return len(layers)
 
 
+@checked
 def unfreeze(model: nn.Module) -> int:
     """Undo :func:`freeze`: frozen layers take the mode of ``model``; a layer given alone goes to train mode.
 
@@ -157,9 +149,13 @@ def layers_of(model: nn.Module) -> list[DialBatchNorm]:
     layers = [module for module in model.modules() if isinstance(module, DialBatchNorm)]
     if not layers:
         plain = next((name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None)
-        found = "no BN layer at all" if plain is None else f"BN layers of torch only, such as {plain!r}"
+        if plain is None:
+            raise UsageError(
+                f"{type(model).__name__} has no BN layer at all; give a model that has layers of bnlens.nn"
+            )
         raise UsageError(
-            f"{type(model).__name__} has {found}; convert it (bnlens.convert) or build it with the layers of bnlens.nn"
+            f"{type(model).__name__} has BN layers of torch only, such as {plain!r}; convert it (bnlens.convert) or build it "
+            "with the layers of bnlens.nn"
         )
     return layers
 

@@ -13,6 +13,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from bnlens._arguments import checked
 from bnlens.errors import ModelError
 from bnlens.likelihood import curvature_form
 from bnlens.nn._base import DialBatchNorm, Normalise
@@ -54,6 +55,7 @@ class CurvaturePenalty(Regulariser):
         >>> loss = torch.nn.functional.cross_entropy(output, torch.randint(3, (32,))) + penalty
     """
 
+    @checked
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
         noise = _Noise(self.statistics_batch_size)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bnlens._arguments import checked
 from bnlens.likelihood import curvature_root, terms_per_sample
 from bnlens.nn._base import DialBatchNorm, Normalise
 from bnlens.nn._regulariser import Regulariser
@@ -57,6 +58,7 @@ class GammaDecay(Regulariser):
 
     zeta: dict[str, Tensor]
 
+    @checked
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""
         calls: list[_Call] = []

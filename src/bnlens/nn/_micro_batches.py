@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.nn._controls import layers_of, refuse_plain_layers
 from bnlens.nn._ranks import sync_group
@@ -20,6 +21,7 @@ from bnlens.nn._shared import Shared
 __all__ = ["shared_statistics"]
 
 
+@checked
 @contextmanager
 def shared_statistics(
     model: nn.Module,

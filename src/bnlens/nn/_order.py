@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._controls import layers_of, refuse_plain_layers
@@ -23,6 +24,7 @@ from bnlens.nn._scope import scoped
 __all__ = ["groups"]
 
 
+@checked
 @contextmanager
 def groups(
     model: nn.Module,

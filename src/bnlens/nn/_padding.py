@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import nn
 
+from bnlens._arguments import checked
 from bnlens._masks import BatchMask, Mask
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._controls import layers_of, refuse_plain_layers
@@ -16,6 +17,7 @@ from bnlens.nn._scope import scoped
 __all__ = ["masked"]
 
 
+@checked
 @contextmanager
 def masked(model: nn.Module, mask: Mask) -> Iterator[None]:
     r"""Leave padding out of the statistics of all BN layers, for the forward passes of one batch inside this context.

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._ghost import group_sizes
@@ -23,9 +24,8 @@ NOISES: tuple[Noise, ...] = ("both", "mean", "std", "none")
 class _PartialNoise(DialBatchNorm):
     r"""Batch normalization with a mean and a standard deviation from different sources, see :class:`PartialNoise2d`."""
 
+    @checked
     def __init__(self, num_features: int, *, noise: Noise, **kwargs: Any) -> None:
-        if noise not in NOISES:
-            raise UsageError(f"noise is {noise!r}; use one of {', '.join(NOISES)}")
         super().__init__(num_features, **kwargs)
         self.noise: Noise = noise
 
@@ -118,6 +118,7 @@ _KINDS: dict[type[nn.Module], type[_PartialNoise]] = {
 }
 
 
+@checked
 def use_partial_noise(model: nn.Module, noise: Noise) -> int:
     """Replace the BN layers of ``model`` by layers with that noise, in place, and return how many there are.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -16,23 +16,12 @@ from bnlens.nn._statistics import BatchStatistics, batch_statistics, statistics_
 __all__ = [
     "JointBatch",
     "check_batch_sizes",
-    "check_sync",
     "gather_joint_batch",
     "gather_rows",
     "merged",
     "several_ranks",
     "sync_group",
 ]
-
-
-def check_sync(value: Any) -> bool | dist.ProcessGroup:
-    """Return ``value``, a bool or a process group; raise UsageError where it is neither."""
-    if isinstance(value, bool) or (dist.is_available() and isinstance(value, dist.ProcessGroup)):
-        return value
-    raise UsageError(
-        f"sync is {value!r}; it must be True (the default process group), a torch.distributed.ProcessGroup that this rank is "
-        "a member of, or False"
-    )
 
 
 def sync_group(sync: bool | dist.ProcessGroup) -> dist.ProcessGroup | None:

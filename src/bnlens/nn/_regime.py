@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,18 +14,10 @@ from bnlens.nn._ghost import group_sizes, normalise_by_groups
 from bnlens.nn._graphs import is_exporting, is_tracing
 from bnlens.nn._statistics import BatchStatistics, normalise_by_batch
 
-__all__ = ["Regime", "by_window", "check_regime", "normalise_at_hand"]
+__all__ = ["Regime", "by_window", "normalise_at_hand"]
 
 Regime: TypeAlias = Literal["auto", "ghost", "window"]
 """``"auto"``: by the samples at hand; ``"ghost"``: groups of exactly M; ``"window"``: a window, of at most M at hand."""
-
-
-def check_regime(value: Any) -> Regime:
-    """Return ``value``; raise UsageError where it is no regime."""
-    if value not in get_args(Regime):
-        raise UsageError(f"regime is {value!r}; it must be 'auto', 'ghost' or 'window'")
-    regime: Regime = value
-    return regime
 
 
 def by_window(regime: Regime, samples: int, M: float | None) -> bool:

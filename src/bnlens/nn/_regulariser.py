@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnlens._arguments import AtLeastTwo, checked
 from bnlens.errors import ModelError, UsageError
-from bnlens.likelihood import LIKELIHOODS, Likelihood
-from bnlens.nn._base import DialBatchNorm, Normalise, check_statistics_batch_size
+from bnlens.likelihood import Likelihood
+from bnlens.nn._base import DialBatchNorm, Normalise
 
 __all__ = ["Regulariser"]
 
@@ -31,23 +32,17 @@ class Regulariser(ABC):
         ModelError: (when called) the model returns something else than a tensor or an object with ``logits``.
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
-        statistics_batch_size: int,
+        statistics_batch_size: AtLeastTwo,
         *,
         likelihood: Likelihood = "cross_entropy",
         logits: Callable[[Any], Tensor] | None = None,
     ) -> None:
-        M = check_statistics_batch_size(statistics_batch_size)
-        if not isinstance(M, int):
-            raise UsageError(
-                f"statistics_batch_size is {M}; give the batch size to regularise as, an int of at least 2"
-            )
-        if likelihood not in LIKELIHOODS:
-            raise UsageError(f"likelihood {likelihood!r} is not known; use one of {sorted(LIKELIHOODS)}")
         self.model: nn.Module = model
-        self.statistics_batch_size: int = M
+        self.statistics_batch_size: int = statistics_batch_size
         self.likelihood: Likelihood = likelihood
         self._logits: Callable[[Any], Tensor] = _find_logits if logits is None else logits
         self.layers: Mapping[str, DialBatchNorm] = {
@@ -61,6 +56,7 @@ class Regulariser(ABC):
                 "would; bnlens.convert(model, statistics_batch_size=math.inf) makes its BN layers such"
             )
 
+    @checked
     @abstractmethod
     def __call__(self, *inputs: Any, **keywords: Any) -> tuple[Any, Tensor]:
         """Run the model and return its output and the penalty, nats per sample, a scalar; 0 in eval mode."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
@@ -43,7 +44,8 @@ class TiedStream(Stream):
         return self._owner[0].bias
 
 
-def add_streams(model: nn.Module, names: Iterable[str], *, affine: bool = False) -> int:
+@checked
+def add_streams(model: nn.Module, names: str | Iterable[str], *, affine: bool = False) -> int:
     """Give every bnlens layer of a model further sets of statistics, to be chosen by :func:`stream`.
 
     Each is a layer in ``layer.streams``, with running statistics, a count, a window and responses of its own. It begins
@@ -134,6 +136,7 @@ def _copy_of(layer: DialBatchNorm, *, affine: bool) -> Stream:
     return new
 
 
+@checked
 @contextmanager
 def stream(model: nn.Module, name: str | None) -> Iterator[None]:
     """Use the statistics of one stream for the forward passes inside this context: train and update them, or evaluate by them.

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import checked
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._scope import scoped
 
 __all__ = ["untracked"]
 
 
+@checked
 @contextmanager
 def untracked(model: nn.Module) -> Iterator[None]:
     """Let the forward passes inside this context leave the state of the BN layers of ``model`` as it is.

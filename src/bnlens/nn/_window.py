@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnlens._arguments import AtLeastTwo, Count, checked
 from bnlens.nn._export import by_renormalisation
 from bnlens.nn._graphs import is_exporting
 from bnlens.nn._statistics import BatchStatistics
@@ -41,7 +42,8 @@ def window_weight(samples: int, statistics_batch_size: float) -> float:
     return 2 * samples / (statistics_batch_size + samples)
 
 
-def matching_window(statistics_batch_size: int, device_batch_size: int) -> int:
+@checked
+def matching_window(statistics_batch_size: AtLeastTwo, device_batch_size: Count) -> int:
     """Return the samples W of a window that makes a *network* about as noisy as BN over M, in batches of m samples.
 
     With windows over M each layer has the noise of M samples, but the network more than BN over M: its later layers cannot

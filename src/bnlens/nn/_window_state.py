@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._controls import layers_of
@@ -16,6 +17,7 @@ from bnlens.nn._state import put, settle
 __all__ = ["load_window_state", "window_state"]
 
 
+@checked
 def window_state(model: nn.Module) -> dict[str, dict[str, Any]]:
     """Return what the layers keep from batch to batch beside their ``state_dict``; with it a resumed run is as one never cut.
 
@@ -45,6 +47,7 @@ def window_state(model: nn.Module) -> dict[str, dict[str, Any]]:
     return {path: _state_of(layer) for path, layer in _named(model).items()}
 
 
+@checked
 def load_window_state(model: nn.Module, state: Mapping[str, Mapping[str, Any]]) -> None:
     """Put back what :func:`window_state` returned, all or none; load the ``state_dict`` first, which empties windows.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bnlens._arguments import checked
 from bnlens._files import check_writable, write_atomic
 from bnlens.errors import UsageError
 from bnlens.paper._bibtex import to_bibtex
@@ -32,10 +33,12 @@ class Citation:
     On Noise (n.d.).
     """
 
+    @checked
     def __init__(self, items: Sequence[Mapping[str, Any]]) -> None:
         self.items = tuple(check_item(item, f"entry {index}") for index, item in enumerate(items, start=1))
 
     @classmethod
+    @checked
     def from_csl(cls, text: str) -> Citation:
         """Read works from CSL-JSON text, as citation managers export it.
 
@@ -71,6 +74,7 @@ class Citation:
         """Return the works as CSL-JSON, a list."""
         return to_csl(self.items)
 
+    @checked
     def to_format(self, name: str) -> str:
         """Return the works in one of `FORMATS`, by its name.
 
@@ -82,6 +86,7 @@ class Citation:
         text: str = getattr(self, f"to_{name}")()
         return text
 
+    @checked
     def save(self, path: str | os.PathLike[str], form: str) -> None:
         """Write the works to a file in one of `FORMATS`.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bnlens._arguments import Count, checked
 from bnlens.errors import UsageError
 from bnlens.paper._data import load
 from bnlens.paper._record import record
@@ -62,6 +63,7 @@ def neighbour_corpus() -> dict[str, str]:
     return {work_id: f"{works()[work_id]['title']}. {digest}" for work_id, digest in load("digests").items()}
 
 
+@checked
 def term_weights(text: str | None = None, *, corpus: Sequence[str] | None = None) -> dict[str, float]:
     """Return the weight of every term of ``text``, heaviest first, equal weights in alphabetical order.
 
@@ -91,7 +93,8 @@ def term_weights(text: str | None = None, *, corpus: Sequence[str] | None = None
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, count: int = 8) -> list[KeyTerm]:
+@checked
+def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, count: Count = 8) -> list[KeyTerm]:
     """Return the ``count`` heaviest terms of a text, or fewer if it has fewer.
 
     Args:
@@ -105,11 +108,10 @@ def key_terms(text: str | None = None, *, corpus: Sequence[str] | None = None, c
     >>> [found.term for found in key_terms("noise of the batch, noise again", corpus=["batch size", "a batch"], count=1)]
     ['noise']
     """
-    if count < 1:
-        raise UsageError(f"count is {count}; ask for at least one term")
     return [KeyTerm(term, weight) for term, weight in list(term_weights(text, corpus=corpus).items())[:count]]
 
 
+@checked
 def compare_terms(weights: Mapping[str, float], theirs: Mapping[str, float] | None = None) -> TermComparison:
     """Compare the weights of `term_weights` with key terms found by someone else.
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
+from bnlens._arguments import Seed, checked
 from bnlens.errors import UsageError, how_to_install
 from bnlens.paper._network import Network
 
@@ -18,7 +19,8 @@ _SMALL = 500  # up to here all pairs repel; beyond, those in neighbouring cells 
 _LOCK = threading.Lock()  # igraph has one random number generator per process
 
 
-def layout(network: Network, seed: int = 0) -> dict[str, tuple[float, float]]:
+@checked
+def layout(network: Network, seed: Seed = 0) -> dict[str, tuple[float, float]]:
     """Return id -> position of every work: forces of Fruchterman and Reingold (1991), the paper at the origin.
 
     Works that cite each other attract, all repel; a faint pull to the paper keeps works without a path to it near. Positions

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from bnlens.errors import UsageError
+from bnlens._arguments import Count, checked
 from bnlens.paper._csl import CslItem, Name
 from bnlens.paper._data import load
 from bnlens.paper._record import record
@@ -116,7 +116,8 @@ class Network:
         found = Counter(node.role for node in self.nodes)
         return {role: found[role] for role in ROLES}
 
-    def limited(self, count: int) -> Network:
+    @checked
+    def limited(self, count: Count) -> Network:
         """Return the network with at most ``count`` nodes: those nearest to the paper, of these the most connected.
 
         What is left out is said in `notes`.
@@ -124,8 +125,6 @@ class Network:
         Raises:
             UsageError: ``count`` is below 1.
         """
-        if count < 1:
-            raise UsageError(f"a network of {count} nodes has no room for the paper; take 1 or more")
         if len(self.nodes) <= count:
             return self
         distance = self._distances()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnlens._arguments import Count, checked
 from bnlens.errors import DataError
 from bnlens.paper._crossref import read_csl
 from bnlens.paper._network import Network
@@ -35,7 +36,8 @@ _READERS: tuple[tuple[Callable[[_Item], bool], Callable[[Sequence[_Item]], Netwo
 )
 
 
-def read_network(path: str | os.PathLike[str], limit: int = MOST_NODES) -> Network:
+@checked
+def read_network(path: str | os.PathLike[str], limit: Count = MOST_NODES) -> Network:
     """Read the network around the paper from an export; what kind of export it is, its content says.
 
     OpenAlex: works as the API gives them (a list, an answer with ``results``, or one work per line). Semantic Scholar: a
@@ -65,7 +67,8 @@ def read_network(path: str | os.PathLike[str], limit: int = MOST_NODES) -> Netwo
     return parse_network(text, str(path), limit)
 
 
-def parse_network(text: str, name: str = "the text", limit: int = MOST_NODES) -> Network:
+@checked
+def parse_network(text: str, name: str = "the text", limit: Count = MOST_NODES) -> Network:
     """Read a network as `read_network` does, from a file's text; ``name`` is what messages call it."""
     items = _items(_json(text, name), name)
     for index, item in enumerate(items, start=1):

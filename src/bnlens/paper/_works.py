@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bnlens._arguments import checked
 from bnlens._names import did_you_mean
 from bnlens.errors import UsageError
 from bnlens.paper._data import load
@@ -22,6 +23,7 @@ def works() -> Mapping[str, Mapping[str, Any]]:
     return MappingProxyType({paper.id: paper.csl, **{item["id"]: MappingProxyType(item) for item in load("works")}})
 
 
+@checked
 def get_works(ids: Iterable[str]) -> list[Mapping[str, Any]]:
     """Return the works named, each once, in the order given; upper and lower case are the same.
 

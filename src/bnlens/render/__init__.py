@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bnlens.render._axes import dense, settle_log_axes
 from bnlens.render._figure import add_line, add_points, figure, figure_html
-from bnlens.render._look import PALETTE, ROLES, new_figure, template
+from bnlens.render._look import PALETTE, ROLES, figure_or_new, new_figure, template
 from bnlens.render._number import number
 from bnlens.render._page import page
 from bnlens.render._picture import check_picture, save_picture
@@ -35,6 +35,7 @@ __all__ = [
     "escape",
     "figure",
     "figure_html",
+    "figure_or_new",
     "new_figure",
     "number",
     "page",

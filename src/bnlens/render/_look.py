@@ -7,8 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseFigure
 
-__all__ = ["FONT", "PALETTE", "ROLES", "new_figure", "template"]
+from bnlens._arguments import shown
+from bnlens.errors import UsageError
+
+__all__ = ["FONT", "PALETTE", "ROLES", "figure_or_new", "new_figure", "template"]
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
@@ -69,6 +73,17 @@ def template() -> go.layout.Template:
 def _shared_template() -> go.layout.Template:
     """Return the template to build figures from, which copy it: making it anew takes longer than a small figure does."""
     return template()
+
+
+def figure_or_new(figure: go.Figure | None, *, x: str, y: str) -> go.Figure:
+    """Return ``figure``, to draw into, or where it is None a `new_figure` with these titles.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if figure is not None and not isinstance(figure, BaseFigure):
+        raise UsageError(f"figure is {shown(figure)}; it must be a Plotly figure, or None for a new one")
+    return new_figure(x=x, y=y) if figure is None else figure
 
 
 def new_figure(*, x: str, y: str, **layout: Any) -> go.Figure:

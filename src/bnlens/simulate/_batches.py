@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -51,17 +51,11 @@ class BatchStream:
         bessel: bool = False,
         replacement: bool = False,
     ) -> None:
-        if batch_size < 2 or batch_size != int(batch_size):
-            raise UsageError(f"batch_size={batch_size!r} is not possible: batch statistics need 2 samples or more.")
-        if statistics not in get_args(Statistics):
-            raise UsageError(f"Unknown statistics {statistics!r}: choose one of {', '.join(get_args(Statistics))}.")
-        if noise not in get_args(Noise):
-            raise UsageError(f"Unknown noise {noise!r}: choose one of {', '.join(get_args(Noise))}.")
-        self.batch_size = int(batch_size)
-        self.batches = -(-int(samples) // self.batch_size)
+        self.batch_size = batch_size
+        self.batches = -(-samples // self.batch_size)
         if self.batches < _MIN_BATCHES:
             raise UsageError(
-                f"samples={samples} makes {max(self.batches, 0)} batches of {batch_size}, too few for a standard "
+                f"samples={samples} makes {self.batches} batches of {batch_size}, too few for a standard "
                 f"error: set samples to {_MIN_BATCHES * self.batch_size} or more."
             )
         self.source: Source = resolve_source(distribution, replacement=replacement)

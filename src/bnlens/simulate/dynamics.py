@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import AtLeastTwo, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.simulate._students import Float32Array, FloatArray, Students
 from bnlens.theory.dynamics import COLUMNS, System, generalization_error
@@ -67,17 +68,19 @@ class SimulatedTrajectory:
         columns = {name: getattr(self, name) for name in names}
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the order parameters over tau with error bars into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
-        figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
+        figure = render.figure_or_new(figure, x="tau = steps / N", y="order parameter")
         for (name, label), color in zip(COLUMNS.items(), render.PALETTE, strict=False):
             stderr = getattr(self, f"{name}_stderr")
             render.add_points(figure, f"{label}, N = {self.size}", self.tau, getattr(self, name), stderr, color=color)
         return figure
 
 
+@checked
 def simulate_dynamics(
     system: System,
     tau: ArrayLike,
@@ -86,9 +89,9 @@ def simulate_dynamics(
     R: float = 0.0,
     L: float = 1.0,
     freeze_norm: bool = False,
-    size: int = 1000,
-    runs: int = 16,
-    seed: int = 0,
+    size: AtLeastTwo = 1000,
+    runs: AtLeastTwo = 16,
+    seed: Seed = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> SimulatedTrajectory:
     """Train students on a teacher, each step on new samples, and record their order parameters.
@@ -123,12 +126,6 @@ def simulate_dynamics(
     True
     """
     start = system.start(gamma, R, L, freeze_norm=freeze_norm)
-    if size < 2 or size != int(size):
-        raise UsageError(f"size={size!r} is not possible: a student needs a whole number of weights, 2 or more.")
-    if runs < 2 or runs != int(runs):
-        raise UsageError(f"runs={runs!r} is not possible: a standard error needs a whole number of runs, 2 or more.")
-    if seed < 0:
-        raise UsageError(f"seed={seed!r} is not possible: seeds are 0 or more.")
     steps = np.rint(system.times(tau) * size).astype(np.int64)
     if np.any(np.diff(steps) <= 0):
         raise UsageError(f"tau has times less than one step, 1/{size}, apart: record fewer or raise size.")

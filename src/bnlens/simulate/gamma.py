@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlens._arguments import AtLeastTwo, Count, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.simulate._batches import BatchStream, Chunk
 from bnlens.simulate._sources import FloatArray
@@ -47,15 +48,16 @@ class GammaEstimate:
         return self.batch_size * self.stderr / abs(self.optimum)
 
 
+@checked
 def simulate_gamma(
     unit: str | Unit,
     distribution: str | Distribution,
     *,
     beta: float = 0.0,
-    batch_size: int,
+    batch_size: AtLeastTwo,
     statistics: Statistics = "own",
-    samples: int = 2_000_000,
-    seed: int = 0,
+    samples: Count = 2_000_000,
+    seed: Seed = 0,
     progress: bool = False,
 ) -> GammaEstimate:
     """Estimate gamma_BN, the root of the mean score E[l'(gamma xh + beta) xh] with xh = (x - m)/S.

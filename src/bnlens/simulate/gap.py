@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from bnlens._arguments import AtLeastTwo, Count, Seed, checked
 from bnlens.simulate._batches import BatchStream, Chunk, Noise
 from bnlens.simulate._sources import DistributionLike, FloatArray
 from bnlens.theory import Statistics, Unit, get_unit
@@ -48,19 +49,20 @@ class GapEstimate:
         return self.batch_size * self.stderr
 
 
+@checked
 def simulate_gap(
     unit: str | Unit | Risk,
     distribution: DistributionLike,
     *,
     gamma: float,
     beta: float = 0.0,
-    batch_size: int,
+    batch_size: AtLeastTwo,
     statistics: Statistics = "own",
     noise: Noise = "both",
     bessel: bool = False,
     replacement: bool = False,
-    samples: int = 2_000_000,
-    seed: int | np.random.Generator = 0,
+    samples: Count = 2_000_000,
+    seed: Seed | np.random.Generator = 0,
     progress: bool = False,
 ) -> GapEstimate:
     """Estimate the gap of one unit by drawing batches.

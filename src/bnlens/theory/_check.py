@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bnlens._arguments import Range
 from bnlens.errors import UsageError
 
 FloatArray = NDArray[np.float64]
+BatchSizes: TypeAlias = Annotated[ArrayLike, Range(2, infinite=True)]
+Correlation: TypeAlias = Annotated[float, Range(-1, 1)]
 
 
 def check_batch_size(batch_size: ArrayLike, minimum: int = 2) -> FloatArray:

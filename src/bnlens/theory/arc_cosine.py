@@ -9,12 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, unwrap
 
 __all__ = ["gated_square", "rectified_product"]
 
 
+@checked
 def rectified_product(correlation: ArrayLike) -> float | FloatArray:
     """Return the mean product of two rectified standard Gaussians, the arc-cosine kernel of degree one.
 
@@ -28,6 +30,7 @@ def rectified_product(correlation: ArrayLike) -> float | FloatArray:
     return unwrap(np.maximum(np.sin(theta) + (np.pi - theta) * R, 0) / (2 * np.pi))  # rounding at R = -1
 
 
+@checked
 def gated_square(correlation: ArrayLike) -> float | FloatArray:
     """Return the mean square of a rectified standard Gaussian where another is positive.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_choice, normal_density
 
@@ -21,6 +22,7 @@ _PANEL_WIDTH = 0.5
 _PANEL_NODES, _PANEL_WEIGHTS = np.polynomial.legendre.leggauss(20)
 
 
+@checked
 @dataclass(frozen=True)
 class Distribution:
     """A density with zero mean and unit variance.
@@ -49,6 +51,7 @@ class Distribution:
     draw: Callable[[np.random.Generator, tuple[int, ...]], FloatArray] = field(repr=False)
     breaks: tuple[float, ...] = ()
 
+    @checked
     def expectation(self, function: Callable[[FloatArray], FloatArray], breaks: Iterable[float] = ()) -> float:
         """Return E f(x) by Gauss-Legendre quadrature, 20 nodes on panels half a standard deviation wide.
 
@@ -62,6 +65,7 @@ class Distribution:
         nodes, weights = self.quadrature(breaks)
         return float(weights @ function(nodes))
 
+    @checked
     def quadrature(self, breaks: Iterable[float] = ()) -> tuple[FloatArray, FloatArray]:
         """Return nodes (n,) and weights (n,), the density included; see `expectation`."""
         inner = [point for point in (*self.breaks, *breaks) if self.lower < point < self.upper]
@@ -70,10 +74,12 @@ class Distribution:
         nodes = (edges[:-1, None] + half + half * _PANEL_NODES).ravel()
         return nodes, (half * _PANEL_WEIGHTS).ravel() * self.density(nodes)
 
+    @checked
     def density_at(self, point: float) -> float:
         """Return p(point), zero outside the support."""
         return float(self.density(np.asarray(point))) if self.lower < point < self.upper else 0.0
 
+    @checked
     def sample(self, generator: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
         """Draw independent values, float64, of the given shape."""
         return self.draw(generator, shape)
@@ -97,11 +103,12 @@ class Population:
 
     name = "population"
 
+    @checked
     def __init__(self, values: ArrayLike) -> None:
         array = np.asarray(values)
         if array.ndim != 1 or array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
             raise UsageError(
-                "The pre-activations of a population must be a 1-d array of finite numbers; "
+                "values, the pre-activations of a population, must be a 1-d array of finite numbers; "
                 f"got shape {array.shape} and type {array.dtype}."
             )
         array = array.astype(np.float64)
@@ -114,10 +121,12 @@ class Population:
     def __len__(self) -> int:
         return len(self.values)
 
+    @checked
     def quadrature(self, breaks: Iterable[float] = ()) -> tuple[FloatArray, FloatArray]:
         """Return the values and the weights 1/P."""
         return self.values, np.full(len(self), 1 / len(self))
 
+    @checked
     def density_at(self, point: float) -> float:
         """Raise `UsageError`: a finite population has no density."""
         raise UsageError(
@@ -163,6 +172,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {named.name: named for named in _NAMED}
 """The named distributions: "gaussian", "laplace", "exponential"."""
 
 
+@checked
 def get_distribution(distribution: str | Distribution) -> Distribution:
     """Return the distribution of a name, or the distribution itself.
 

@@ -8,13 +8,14 @@ standard deviation S of M samples. Source: theory sheet A.0 to A.3; the two-term
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import Range, checked
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size, check_choice, unwrap
+from bnlens.theory._check import BatchSizes, FloatArray, check_batch_size, unwrap
 from bnlens.theory.distributions import Distribution, Population, get_distribution
 from bnlens.theory.noise import noise_scale
 from bnlens.theory.units import Unit, get_unit
@@ -105,7 +106,8 @@ class GapLaw:
         std = zeta(0.0, square * self.kurtosis_factor / 4, self.H_bb, self.H_gg)
         return GapShares(mean=mean, std=std, cross=0.0)
 
-    def zeta(self, batch_size: ArrayLike) -> float | FloatArray:
+    @checked
+    def zeta(self, batch_size: BatchSizes) -> float | FloatArray:
         """Return the paper's gamma-decay coefficient, gap ~ zeta gamma^2: zeta = (K/8 H_gg + 1/2 H_bb) / M.
 
         Args:
@@ -117,6 +119,7 @@ class GapLaw:
     def _zeta(self) -> float:
         return float(zeta(1.0, self.kurtosis_factor / 4, self.H_bb, self.H_gg))
 
+    @checked
     def shares(self, statistics: Statistics = "own", *, bessel: bool = False) -> GapShares:
         """Split M * gap into what the batch mean and the batch standard deviation do alone, and their cross term.
 
@@ -127,7 +130,6 @@ class GapLaw:
         Membership moves -gamma G_g into the mean's share and +(gamma/2)(G_g - T3) into that of the standard deviation.
         Source: theory sheet A.2.
         """
-        check_choice("statistics", statistics, get_args(Statistics))
         factor, gamma = self.kurtosis_factor, self.gamma
         mean, std = self.two_term_shares.mean, self.two_term_shares.std
         if statistics == "paper":
@@ -140,6 +142,7 @@ class GapLaw:
             std -= gamma / 2 * self.G_g
         return GapShares(mean=mean, std=std, cross=gamma * self.skewness / 2 * (gamma * self.H_gb + self.G_b))
 
+    @checked
     def coefficient(self, statistics: Statistics = "own", *, bessel: bool = False) -> float:
         """Return lim M * gap(M), nats per sample.
 
@@ -150,9 +153,10 @@ class GapLaw:
         shares = self.shares(statistics, bessel=bessel)
         return shares.mean + shares.std + shares.cross
 
+    @checked
     def gap(
         self,
-        batch_size: ArrayLike,
+        batch_size: BatchSizes,
         statistics: Statistics = "own",
         *,
         bessel: bool = False,
@@ -179,6 +183,7 @@ class GapLaw:
         return unwrap(self.coefficient(statistics) * scale - shift)
 
 
+@checked
 def gap_law(
     unit: str | Unit,
     distribution: str | Distribution | Population,
@@ -209,7 +214,6 @@ def gap_law(
     unit = get_unit(unit)
     if not isinstance(distribution, Population):
         distribution = get_distribution(distribution)
-    check_choice("hessian", hessian, get_args(Hessian))
     if unit.kinks and gamma == 0:
         raise UsageError(
             f"gamma=0 leaves no expansion for the kinked loss of unit {unit.name!r}: choose another gamma."
@@ -229,7 +233,8 @@ def gap_law(
     return GapLaw(gamma, beta, distribution.skewness, distribution.excess_kurtosis, G_g, G_b, T3, H_gg, H_bb, H_gb)
 
 
-def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> float | FloatArray:
+@checked
+def linear_gap(gamma: ArrayLike, correlation: float, mean_std: Annotated[ArrayLike, Range(0)]) -> float | FloatArray:
     """Return the exact gap of a linear unit with squared loss and teacher E[t|x] = R x: gap = gamma R (1 - E S).
 
     Holds at every M >= 2 and for every distribution of x, own-batch statistics, because the batch-normalised samples
@@ -248,7 +253,8 @@ def linear_gap(gamma: ArrayLike, correlation: float, mean_std: ArrayLike) -> flo
     return unwrap(np.asarray(gamma, dtype=np.float64) * correlation * (1 - np.asarray(mean_std, dtype=np.float64)))
 
 
-def linear_gamma(correlation: float, mean_std: ArrayLike) -> float | FloatArray:
+@checked
+def linear_gamma(correlation: float, mean_std: Annotated[ArrayLike, Range(0)]) -> float | FloatArray:
     """Return the exact minimiser over gamma of the BN loss of a linear unit, gamma_BN = R E S (theory sheet A.3 (d)).
 
     Args:

@@ -11,15 +11,16 @@ population standard deviation. It raises `UsageError` if some M is so small that
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from bnlens.theory._check import FloatArray, check_batch_size, unwrap
+from bnlens._arguments import checked
+from bnlens.theory._check import BatchSizes, FloatArray, check_batch_size, unwrap
 
 __all__ = ["mean_inverse_std", "mean_inverse_variance", "mean_std"]
 
 
-def mean_std(batch_size: ArrayLike) -> float | FloatArray:
+@checked
+def mean_std(batch_size: BatchSizes) -> float | FloatArray:
     """Return the expected biased batch standard deviation of a standard Gaussian, the constant c_M, for M >= 2.
 
     c_M = E S = sqrt(2/M) Gamma(M/2) / Gamma((M-1)/2) = 1 - 3/(4M) + O(M^-2)    (theory sheet A.1, exact)
@@ -31,7 +32,8 @@ def mean_std(batch_size: ArrayLike) -> float | FloatArray:
     return unwrap(np.sqrt(2 / size) * np.exp(gammaln(size / 2) - gammaln((size - 1) / 2)))
 
 
-def mean_inverse_std(batch_size: ArrayLike) -> float | FloatArray:
+@checked
+def mean_inverse_std(batch_size: BatchSizes) -> float | FloatArray:
     """Return the expected inverse of the biased batch standard deviation, the constant b_M, for M >= 3.
 
     b_M = E 1/S = sqrt(M/2) Gamma((M-2)/2) / Gamma((M-1)/2) = 1 + 5/(4M) + O(M^-2)    (theory sheet A.1, exact)
@@ -43,7 +45,8 @@ def mean_inverse_std(batch_size: ArrayLike) -> float | FloatArray:
     return unwrap(np.sqrt(size / 2) * np.exp(gammaln((size - 2) / 2) - gammaln((size - 1) / 2)))
 
 
-def mean_inverse_variance(batch_size: ArrayLike) -> float | FloatArray:
+@checked
+def mean_inverse_variance(batch_size: BatchSizes) -> float | FloatArray:
     """Return the expected inverse of the biased batch variance of a standard Gaussian, for M >= 4.
 
     E S^-2 = M / (M - 3)    (theory sheet A.1, exact)

@@ -31,6 +31,7 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import brentq
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory.dynamics import Averages, BatchNorm, System, UnitName, WeightNorm
 
@@ -119,6 +120,7 @@ class Ordering:
         return self.rate >= self.bound
 
 
+@checked
 def fixed_point(system: System) -> FixedPoint:
     """Return gamma0 and the noise that is left at R = 1.
 
@@ -134,6 +136,7 @@ def fixed_point(system: System) -> FixedPoint:
     return FixedPoint(gamma, 1.0, system.averages(gamma, 1.0).noise)
 
 
+@checked
 def stability(system: System, *, norm: float = 1.0) -> Stability:
     """Return the rates of small deviations from gamma0 and R = 1 at frozen norm, without label noise.
 
@@ -147,6 +150,7 @@ def stability(system: System, *, norm: float = 1.0) -> Stability:
     return Stability(gamma=system.learning_rate * gain, overlap=overlap)
 
 
+@checked
 def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
     """Return the learning rate above which a student at R = 1 and frozen norm turns away from the teacher.
 
@@ -168,11 +172,13 @@ def max_learning_rate(system: System, *, norm: float = 1.0) -> float:
     return 2 * slopes.alignment / drive * _squared(norm) / gamma if drive > 0 else math.inf
 
 
+@checked
 def effective_learning_rate(system: System, *, norm: float = 1.0) -> float:
     """Return eta gamma0/L^2, the learning rate with which the direction of the weights moves near the teacher."""
     return system.learning_rate * _settled_gamma(system, 1.0) / _squared(norm)
 
 
+@checked
 def stationary_state(system: System, *, norm: float = 1.0) -> StationaryState:
     """Return where training at frozen norm ends, label noise included.
 
@@ -212,6 +218,7 @@ def _settled(system: System, R: float) -> tuple[float, float, float]:
     return gamma, alignment, noise
 
 
+@checked
 def orderings(unit: UnitName, batch_size: int, *, norm: float = 1.0) -> tuple[Ordering, ...]:
     """Return the paper's orderings of learning rates, judged for its own model of BN and for BN itself.
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size, unwrap
+from bnlens.theory._check import BatchSizes, FloatArray, check_batch_size, unwrap
 
 __all__ = ["BatchNoise", "noise_scale"]
 
 
+@checked
 def noise_scale(
-    batch_size: ArrayLike, population: int | None = None, *, replacement: bool = False
+    batch_size: BatchSizes, population: int | None = None, *, replacement: bool = False
 ) -> float | FloatArray:
     """Return the variance f of the batch mean of a standardised variable, the small parameter of every expansion here.
 
@@ -50,6 +52,7 @@ def noise_scale(
     return unwrap((population - size) / (size * (population - 1)))
 
 
+@checked
 @dataclass(frozen=True)
 class BatchNoise:
     """Moments of the batch mean m and the batch standard deviation S, to first order in the noise scale f.
@@ -74,7 +77,7 @@ class BatchNoise:
     (0.01, 0.005, 0.9925, 1.0125)
     """
 
-    batch_size: ArrayLike
+    batch_size: BatchSizes
     skewness: float = 0.0
     excess_kurtosis: float = 0.0
     population: int | None = None
@@ -119,10 +122,12 @@ class BatchNoise:
         """E 1/S."""
         return 1 + (0.5 + 3 * (self.excess_kurtosis + 2) / 8) * self.scale - self._bessel_shift()
 
+    @checked
     def mean_given_member(self, x: ArrayLike) -> float | FloatArray:
         """Return E[m | x] = f x, the batch mean given that a sample with value x is in the batch (exact)."""
         return unwrap(np.asarray(x, dtype=np.float64) * self.scale)
 
+    @checked
     def variance_given_member(self, x: ArrayLike) -> float | FloatArray:
         """Return E[S^2 | x] = 1 + f (x^2 - 2), biased, or 1 + f (x^2 - 2) + 1/M with the Bessel correction."""
         return unwrap(1 + (np.asarray(x, dtype=np.float64) ** 2 - 2) * self.scale + 2 * self._bessel_shift())

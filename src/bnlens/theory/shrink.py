@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scipy.optimize import brentq
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory.distributions import Distribution, get_distribution
 from bnlens.theory.gap import GapLaw, Statistics, gap_law
@@ -33,6 +34,7 @@ class GammaShrink:
     decay: float
 
 
+@checked
 def optimal_gamma(
     unit: str | Unit,
     distribution: str | Distribution,
@@ -64,6 +66,7 @@ def optimal_gamma(
     return float(brentq(gradient, *bracket, xtol=1e-13, rtol=1e-13))
 
 
+@checked
 def gamma_shrink(unit: str | Unit, distribution: str | Distribution, *, beta: float = 0.0) -> GammaShrink:
     """Predict the shrink of gamma under own-batch and fresh-batch statistics and under the paper's gamma decay.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import expit, ndtr, spence
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray, check_choice, normal_density
 
@@ -22,6 +23,7 @@ __all__ = ["UNITS", "Kink", "Unit", "get_unit", "linear", "logistic", "poisson",
 RiskFunction = Callable[[FloatArray, FloatArray], FloatArray]
 
 
+@checked
 @dataclass(frozen=True)
 class Kink:
     """A jump of the slope of the risk: at pre-activation `output` the slope rises by `jump(x)`.
@@ -33,6 +35,7 @@ class Kink:
     jump: Callable[[FloatArray], FloatArray] = field(repr=False)
 
 
+@checked
 @dataclass(frozen=True)
 class Unit:
     """The expected loss of one unit as a function of its pre-activation, with two derivatives.
@@ -65,6 +68,7 @@ def _softplus_integral(y: FloatArray) -> FloatArray:
     return np.where(y > 0, y**2 / 2 + np.pi**2 / 6 - tail, tail)
 
 
+@checked
 def linear(correlation: float = 0.8) -> Unit:
     """Linear unit with squared loss (t - y)^2 / 2 and a teacher E[t|x] = R x, R = `correlation`, with noise of variance one."""
     return Unit(
@@ -76,6 +80,7 @@ def linear(correlation: float = 0.8) -> Unit:
     )
 
 
+@checked
 def logistic(teacher_gamma: float = 2.0, teacher_beta: float = 0.0) -> Unit:
     """Logistic unit with cross-entropy softplus(y) - t y and P(t = 1|x) = sigmoid(teacher_gamma x + teacher_beta)."""
     return Unit(
@@ -87,6 +92,7 @@ def logistic(teacher_gamma: float = 2.0, teacher_beta: float = 0.0) -> Unit:
     )
 
 
+@checked
 def relu(correlation: float = 0.8) -> Unit:
     """Rectified linear unit with squared loss (t - max(y, 0))^2 / 2 and a rectified teacher seen through noise.
 
@@ -112,6 +118,7 @@ def relu(correlation: float = 0.8) -> Unit:
     )
 
 
+@checked
 def softplus_glm(teacher_gamma: float = 1.5, teacher_beta: float = 0.0) -> Unit:
     """The unit of arXiv 1809.00846: negative log-likelihood A(y) - t y with A' = softplus.
 
@@ -127,6 +134,7 @@ def softplus_glm(teacher_gamma: float = 1.5, teacher_beta: float = 0.0) -> Unit:
     )
 
 
+@checked
 def poisson(teacher_gamma: float = 1.5, teacher_beta: float = 0.5) -> Unit:
     """Poisson unit with rate softplus(y), loss softplus(y) - t log softplus(y) and the teacher of `softplus_glm`."""
 
@@ -157,6 +165,7 @@ UNITS: dict[str, Callable[..., Unit]] = {
 """The five named units; their default teachers are those of the table of theory sheet A.4."""
 
 
+@checked
 def get_unit(unit: str | Unit) -> Unit:
     """Return the unit of a name with its default teacher, or the unit itself.
 

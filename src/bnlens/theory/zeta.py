@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from bnlens._arguments import checked
+from bnlens.theory._check import BatchSizes
+
 __all__ = ["paper_zeta", "zeta"]
 
 
@@ -32,7 +35,8 @@ def zeta(var_mean: Any, var_std: Any, H_bb: Any, H_gg: Any) -> Any:
     return (var_mean * H_bb + var_std * H_gg) / 2
 
 
-def paper_zeta(unit: Literal["linear", "relu"], batch_size: Any) -> Any:
+@checked
+def paper_zeta(unit: Literal["linear", "relu"], batch_size: BatchSizes) -> Any:
     """Return the paper's zeta of a ``"linear"`` or ``"relu"`` unit with squared loss: 3/(4M), 3/(8M); M may be an array.
 
     Inputs are Gaussian. The ReLU value is that of the Gauss-Newton Hessian at beta = 0: half of the inputs pass.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnlens._arguments import checked
 from bnlens._files import write_atomic
 from bnlens.errors import DataError, ModelError
 from bnlens.train._optional import require
@@ -25,6 +26,7 @@ _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.co
 _SHOWN_KEYS = 3
 
 
+@checked
 def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Copy a checkpoint's weights and buffers into ``model``; after an error the model is as it was.
 
@@ -58,6 +60,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> None:
     model.load_state_dict(state)
 
 
+@checked
 def save_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     """Write the model's ``state_dict`` so that the file is whole or absent; ``.safetensors`` selects that format.
 

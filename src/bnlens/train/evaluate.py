@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnlens._arguments import Count, checked
 from bnlens.errors import ModelError
 from bnlens.train.data import ImageData, loader
 
@@ -32,7 +33,8 @@ class Evaluation:
     samples: int
 
 
-def evaluate(model: nn.Module, data: ImageData, *, batch_size: int = 500) -> Evaluation:
+@checked
+def evaluate(model: nn.Module, data: ImageData, *, batch_size: Count = 500) -> Evaluation:
     """Return the mean cross-entropy and the accuracy in eval mode, that is with the running statistics.
 
     The model is handed back in the mode it came in.

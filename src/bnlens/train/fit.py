@@ -6,17 +6,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._arguments import AtLeastTwo, Count, Infinite, NotNegative, Range, Seed, Whole, checked
 from bnlens._files import check_writable
 from bnlens._progress import progress_bar
 from bnlens.errors import DataError, LossError
 from bnlens.measure import recalibrate as recalibrate_statistics
 from bnlens.nn import set_statistics_batch_size
-from bnlens.train.arguments import check_names, check_numbers, check_processes, check_sharing, micro_batch
+from bnlens.train.arguments import check_processes, check_sharing, micro_batch
 from bnlens.train.batches import Batches
 from bnlens.train.data import ImageData
 from bnlens.train.data import loader as loader_of
@@ -32,29 +34,30 @@ __all__ = ["fit"]
 _RANK_SEEDS = 1_000_003  # between the seeds of processes that draw their own dropout
 
 
+@checked
 def fit(
     model: nn.Module,
     data: ImageData,
     *,
-    statistics_batch_size: float = 16,
-    device_batch_size: int | None = None,
+    statistics_batch_size: AtLeastTwo | Infinite = 16,
+    device_batch_size: Count | None = None,
     share_statistics: bool = False,
-    batch_size: int = 256,
-    epochs: int = 10,
-    steps: int | None = None,
+    batch_size: Count = 256,
+    epochs: Count = 10,
+    steps: Count | None = None,
     optimizer: OptimizerName = "sgd",
-    lr: float | None = None,
-    momentum: float = 0.9,
+    lr: NotNegative | None = None,
+    momentum: Annotated[float, Range(0, 1, below=True)] = 0.9,
     schedule: Schedule = "cosine",
-    warmup_steps: int = 10,
-    weight_decay: float = 5e-4,
+    warmup_steps: Whole = 10,
+    weight_decay: NotNegative = 5e-4,
     regulariser: Regulariser | None = None,
     augment: bool = False,
     precision: Precision = "no",
     recalibrate: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_every: Count | None = None,
     observe: Observer | None = None,
     progress: bool | ProgressCallback | None = None,
 ) -> History:
@@ -126,10 +129,7 @@ def fit(
     micro = micro_batch(statistics_batch_size, device_batch_size, batch_size)
     if share_statistics:
         check_sharing(statistics_batch_size, device_batch_size, regulariser)
-    check_names(optimizer=(optimizer, OptimizerName), schedule=(schedule, Schedule), precision=(precision, Precision))
     lr = default_lr(optimizer, batch_size) if lr is None else lr
-    not_negative = {"lr": lr, "warmup_steps": warmup_steps, "weight_decay": weight_decay}
-    check_numbers(epochs, steps, checkpoint_every, momentum, **not_negative)
     if len(data) < batch_size:
         raise DataError(f"{data.name} has {len(data)} images, fewer than one batch of {batch_size}; lower batch_size")
     if checkpoint is not None:

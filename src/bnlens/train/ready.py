@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bnlens._arguments import Seed, Whole, checked
 from bnlens.errors import DataError, ModelError
 from bnlens.train.checkpoint import load_checkpoint
 from bnlens.train.data import ImageData
@@ -22,14 +23,15 @@ _GROUP = 16  # images that BN sees at once
 _BATCH = 256  # at most
 
 
+@checked
 def ready_net(
     model: str | nn.Module,
     data: ImageData,
     *,
     name: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    steps: int = 0,
-    seed: int = 0,
+    steps: Whole = 0,
+    seed: Seed = 0,
     forward: Callable[[nn.Module, Any], Any] | None = None,
     progress: bool = False,
 ) -> nn.Module:

@@ -119,10 +119,10 @@ def test_frame_and_figure():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"alpha": 0.0}, "alpha=0.0"),
-        ({"alpha": [[1.0]]}, "alpha="),
-        ({"runs": 1}, "runs=1"),
-        ({"dimension": -3}, "dimension=-3"),
+        ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"alpha": [[1.0]]}, "alpha has 2 dimensions"),
+        ({"runs": 1}, "runs is 1"),
+        ({"dimension": -3}, "dimension is -3"),
         ({"estimator": LeastSquares(dimension=20)}, "not the estimator's 20"),
         ({"estimator": BatchNorm(32), "alpha": 0.5}, "exceeds the 15 training samples"),
     ],

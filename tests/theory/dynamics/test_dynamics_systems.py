@@ -202,12 +202,12 @@ def test_a_trajectory_is_drawn_between_its_times(kind, unit, frozen):
     ("make", "message"),
     [
         (lambda: SGD(unit="tanh", learning_rate=1.0), "'tanh'"),
-        (lambda: SGD(unit="relu", learning_rate=0.0), "learning_rate=0.0"),
-        (lambda: SGD(unit="relu", learning_rate=math.inf), "learning_rate=inf"),
-        (lambda: WeightNorm(unit="relu", learning_rate=1.0, batch_size=0), "batch_size=0"),
+        (lambda: SGD(unit="relu", learning_rate=0.0), "learning_rate is 0.0"),
+        (lambda: SGD(unit="relu", learning_rate=math.inf), "learning_rate is inf"),
+        (lambda: WeightNorm(unit="relu", learning_rate=1.0, batch_size=0), "batch_size is 0"),
         (lambda: BatchNorm(unit="relu", learning_rate=1.0, batch_size=3), "BatchNorm needs .* 4 or more"),
-        (lambda: WeightNorm(unit="relu", learning_rate=1.0, label_noise=-0.1), "label_noise=-0.1"),
-        (lambda: GammaDecay(unit="relu", learning_rate=1.0, zeta=-0.1), "zeta=-0.1"),
+        (lambda: WeightNorm(unit="relu", learning_rate=1.0, label_noise=-0.1), "label_noise is -0.1"),
+        (lambda: GammaDecay(unit="relu", learning_rate=1.0, zeta=-0.1), "zeta is -0.1"),
     ],
 )
 def test_impossible_systems_are_refused(make, message):
@@ -218,10 +218,10 @@ def test_impossible_systems_are_refused(make, message):
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (WeightNorm, {"R": 1.5}, "R=1.5"),
-        (WeightNorm, {"L": 0}, "L=0"),
+        (WeightNorm, {"R": 1.5}, "R is 1.5"),
+        (WeightNorm, {"L": 0}, "L is 0"),
         (WeightNorm, {"gamma": -1.0}, "gamma=-1.0"),
-        (WeightNorm, {"gamma": math.nan}, "gamma=nan"),
+        (WeightNorm, {"gamma": math.nan}, "gamma is nan"),
         (SGD, {"gamma": 0.5}, "set L alone"),
         (SGD, {"freeze_norm": True}, "freeze_norm"),
         (WeightNorm, {"tau": [2, 1]}, "increase"),

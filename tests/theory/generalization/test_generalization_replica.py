@@ -141,12 +141,12 @@ def test_an_iteration_that_does_not_end_is_reported(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ReluRidge(decay=0.0), "decay=0.0"),
-        (lambda: ReluRidge(decay=0.1, teacher="sigmoid"), "teacher='sigmoid'"),
-        (lambda: solve_replica(0.0, decay=0.1), "alpha=0"),
-        (lambda: solve_replica(1.0, decay=0.0), "decay=0"),
-        (lambda: solve_replica(1.0, decay=0.1, student="tanh"), "student='tanh'"),
-        (lambda: solve_replica(1.0, decay=0.1, tolerance=0.0), "tolerance=0"),
+        (lambda: ReluRidge(decay=0.0), "decay is 0.0"),
+        (lambda: ReluRidge(decay=0.1, teacher="sigmoid"), "teacher is 'sigmoid'; it must be one of 'relu', 'linear'"),
+        (lambda: solve_replica(0.0, decay=0.1), "alpha is 0"),
+        (lambda: solve_replica(1.0, decay=0.0), "decay is 0"),
+        (lambda: solve_replica(1.0, decay=0.1, student="tanh"), "student is 'tanh'"),
+        (lambda: solve_replica(1.0, decay=0.1, tolerance=0.0), "tolerance is 0"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

@@ -51,7 +51,7 @@ def test_a_seed_draws_a_subset():
 def test_what_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"digits, train split: 1437 balanced samples need 14. images of class"):
         load_data("digits", samples=1437)
-    with pytest.raises(UsageError, match="split must be 'train' or 'test', got 'validation'"):
+    with pytest.raises(UsageError, match="split is 'validation'; it must be one of 'train', 'test'"):
         load_data("digits", split="validation")
     with pytest.raises(DataError, match=r"there is no folder .*nowhere; give 'digits' or the path of a folder"):
         load_data(tmp_path / "nowhere")

@@ -82,10 +82,10 @@ def test_unknown_name_gets_the_nearest(name, nearest):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"input_shape": (8, 8)}, r"input_shape must be \(C, H, W\), each at least 1, got \(8, 8\)"),
-        ({"input_shape": (0, 8, 8)}, "input_shape must be"),
-        ({"num_classes": 0}, "num_classes and width must be at least 1, got 0 and None"),
-        ({"width": 0}, "must be at least 1, got 2 and 0"),
+        ({"input_shape": (8, 8)}, r"input_shape is \(8, 8\); it must be 3 integers of at least 1"),
+        ({"input_shape": (0, 8, 8)}, "input_shape has 0 in it; each must be"),
+        ({"num_classes": 0}, "num_classes is 0; it must be an integer of at least 1"),
+        ({"width": 0}, "width is 0; it must be an integer of at least 1"),
     ],
 )
 def test_sizes_out_of_range(options, message):

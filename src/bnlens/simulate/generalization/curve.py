@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from bnlens._arguments import AtLeastTwo, Count, Seed, checked
 from bnlens._progress import Counter, counter
 from bnlens.errors import UsageError
 from bnlens.simulate.generalization.fit import Start, fit_student
 from bnlens.simulate.generalization.training_set import FloatArray, draw_training_set
-from bnlens.theory.generalization import Estimator, ReluRidge
+from bnlens.theory.generalization import Estimator, Loads, ReluRidge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,7 @@ __all__ = ["SimulatedCurve", "simulate_learning_curve"]
 
 _COLUMNS = ("error", "overlap", "norm", "training_error")
 _DIMENSION = 200
+_MOST = 2**31
 
 
 @dataclass(frozen=True)
@@ -71,25 +72,27 @@ class SimulatedCurve:
         columns = [name for column in _COLUMNS for name in (column, f"{column}_stderr")]
         return pd.DataFrame({name: getattr(self, name) for name in columns}, index=pd.Index(self.alpha, name="alpha"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the error over the load with error bars into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
-        figure = render.new_figure(x="load α = P/N", y="generalization error") if figure is None else figure
+        figure = render.figure_or_new(figure, x="load α = P/N", y="generalization error")
         name = f"{self.estimator.title}, simulated at N = {self.dimension}"
         render.add_points(figure, name, self.alpha, self.error, self.error_stderr)
         return figure
 
 
+@checked
 def simulate_learning_curve(
     estimator: Estimator,
-    alpha: ArrayLike,
+    alpha: Loads,
     *,
-    dimension: int | None = None,
-    runs: int = 20,
-    seed: int = 0,
+    dimension: Count | None = None,
+    runs: AtLeastTwo = 20,
+    seed: Seed = 0,
     start: Start = "small",
-    epochs: int = 200,
+    epochs: Count = 200,
     progress: bool | Counter = False,
 ) -> SimulatedCurve:
     """Train students on drawn training sets and average their generalization over them.
@@ -118,11 +121,9 @@ def simulate_learning_curve(
     True
     """
     size = _dimension(estimator, dimension)
-    loads = np.atleast_1d(np.asarray(alpha, dtype=np.float64))
-    if loads.ndim != 1 or not np.all((loads > 0) & np.isfinite(loads)):
-        raise UsageError(f"alpha={alpha!r} is not a list of loads P/N: give positive finite numbers.")
-    if runs < 2:
-        raise UsageError(f"runs={runs} is too small for a standard error: give at least 2.")
+    loads = np.asarray(alpha)
+    if (loads * size).max() > _MOST:
+        raise UsageError(f"alpha has {loads.max():g} in it, more than {_MOST} training samples; give smaller loads")
     samples = np.maximum(np.rint(loads * size), 1).astype(int)
     teacher = estimator.teacher if isinstance(estimator, ReluRidge) else "linear"
     values = np.empty((len(_COLUMNS), len(samples), runs))
@@ -149,6 +150,4 @@ def _dimension(estimator: Estimator, dimension: int | None) -> int:
     if own is not None and dimension is not None and own != dimension:
         raise UsageError(f"dimension={dimension} is not the estimator's {own}: give one of them.")
     size = dimension or own or _DIMENSION
-    if size < 1:
-        raise UsageError(f"dimension={size} is too small: give at least 1.")
     return int(size)

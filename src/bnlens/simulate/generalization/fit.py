@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from bnlens._arguments import Count, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.simulate.generalization._batch_norm import fit_batch_norm
 from bnlens.simulate.generalization._descent import descend
@@ -32,13 +33,14 @@ _LARGE = 1 << 22
 _SMALL = 0.01  # start of a ReLU student, of the teacher's norm
 
 
+@checked
 def fit_student(
     estimator: Estimator,
     data: TrainingSet,
     *,
-    seed: int | np.random.Generator = 0,
+    seed: Seed | np.random.Generator = 0,
     start: Start = "small",
-    epochs: int = 200,
+    epochs: Count = 200,
 ) -> Student:
     """Train a student on a training set.
 
@@ -88,8 +90,6 @@ def _fit(estimator: Estimator, data: TrainingSet, generator: np.random.Generator
                 zeta = float(ridge_to_gamma_decay(2 * zeta, data.samples / data.dimension))
             return _fit_weight_norm(data, zeta, generator)
         case BatchNorm():
-            if epochs < 1:
-                raise UsageError(f"epochs={epochs} is too small: give at least 1.")
             size, replacement = estimator.batch_size, estimator.replacement
             return fit_batch_norm(data, batch_size=size, replacement=replacement, epochs=epochs, generator=generator)
         case ReluRidge():
@@ -133,8 +133,6 @@ def _fit_weight_norm(data: TrainingSet, zeta: float, generator: np.random.Genera
 
 def _fit_relu(data: TrainingSet, decay: float, start: Start, generator: np.random.Generator) -> Student:
     """Descend sum (t - max(v.x, 0))^2 / 2 + decay |v|^2 / 2 to the local minimum that the start leads to."""
-    if start not in ("small", "teacher"):
-        raise UsageError(f'start={start!r} is unknown: choose "small" or "teacher".')
     X, t = data.inputs, data.targets
 
     def loss(v: FloatArray) -> tuple[float, FloatArray]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from bnlens._arguments import Count, NotNegative, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.theory import rectified_product
 
@@ -20,6 +21,12 @@ Activation = Literal["linear", "relu"]
 _FAR = 9.0  # standard deviations of a Gaussian that count
 
 
+def _check_shape(name: str, array: FloatArray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise UsageError(f"{name} has shape {array.shape}; it must have {shape}")
+
+
+@checked
 @dataclass(frozen=True)
 class TrainingSet:
     """Labels of a teacher on Gaussian inputs.
@@ -35,8 +42,14 @@ class TrainingSet:
     inputs: FloatArray
     targets: FloatArray
     teacher: FloatArray
-    label_noise: float
+    label_noise: NotNegative
     teacher_activation: Activation = "linear"
+
+    def __post_init__(self) -> None:
+        if self.inputs.ndim != 2:
+            raise UsageError(f"inputs has shape {self.inputs.shape}; it must have two dimensions, (P, N)")
+        _check_shape("targets", self.targets, self.inputs.shape[:1])
+        _check_shape("teacher", self.teacher, self.inputs.shape[1:])
 
     @property
     def samples(self) -> int:
@@ -70,8 +83,10 @@ class Student:
     activation: Activation = "linear"
     gradient: float = 0.0
 
+    @checked
     def outputs(self, inputs: FloatArray) -> FloatArray:
         """Return the outputs (P,) on inputs (P, N)."""
+        _check_shape("inputs", inputs, (*inputs.shape[:1], len(self.weights)))
         fields = inputs @ self.weights + self.intercept
         return np.maximum(fields, 0) if self.activation == "relu" else fields
 
@@ -79,14 +94,18 @@ class Student:
         """|v|^2 / N."""
         return float(self.weights @ self.weights / len(self.weights))
 
+    @checked
     def overlap(self, teacher: FloatArray) -> float:
         """v.w* / N."""
+        _check_shape("teacher", teacher, self.weights.shape)
         return float(self.weights @ teacher / len(teacher))
 
+    @checked
     def training_error(self, data: TrainingSet) -> float:
         """Half the mean squared residual on the training set."""
         return float(np.mean((data.targets - self.outputs(data.inputs)) ** 2) / 2)
 
+    @checked
     def error(self, data: TrainingSet) -> float:
         """Generalization error E[(teacher - student)^2] / 2 on labels without noise, exact for Gaussian inputs.
 
@@ -127,13 +146,14 @@ def _density(z: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi))
 
 
+@checked
 def draw_training_set(
     *,
-    samples: int,
-    dimension: int,
-    label_noise: float = 0.0,
+    samples: Count,
+    dimension: Count,
+    label_noise: NotNegative = 0.0,
     teacher: Activation = "linear",
-    seed: int | np.random.Generator = 0,
+    seed: Seed | np.random.Generator = 0,
 ) -> TrainingSet:
     """Draw inputs x ~ N(0, I/N), a teacher of squared norm N in a random direction, and labels t = g(w*.x) + s.
 
@@ -151,13 +171,6 @@ def draw_training_set(
     >>> data.inputs.shape, round(float(data.teacher @ data.teacher), 9)
     ((30, 20), 20.0)
     """
-    for name, size in (("samples", samples), ("dimension", dimension)):
-        if size < 1:
-            raise UsageError(f"{name}={size} is too small: give at least 1.")
-    if not (np.isfinite(label_noise) and label_noise >= 0):
-        raise UsageError(f"label_noise={label_noise!r} is out of range: give a non-negative variance.")
-    if teacher not in ("linear", "relu"):
-        raise UsageError(f'teacher={teacher!r} is unknown: choose "linear" or "relu".')
     generator = np.random.default_rng(seed)
     direction = generator.standard_normal(dimension)
     weights = direction * np.sqrt(dimension) / np.linalg.norm(direction)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from bnlens._arguments import checked
 from bnlens.theory._check import FloatArray
 from bnlens.theory.arc_cosine import gated_square, rectified_product
 
@@ -44,6 +45,7 @@ def population_averages(unit: UnitName, gamma: float, R: float, label_noise: flo
     return Averages(k1 - gamma / 2, k2 - R * k1, square / batch_size)
 
 
+@checked
 def generalization_error(unit: UnitName, gamma: FloatArray, R: FloatArray) -> FloatArray:
     """Return E[(g(u) - g(gamma z))^2] / 2 against clean labels and with population statistics; any one shape."""
     if unit == "linear":

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
+from bnlens._arguments import Count, NotNegative, Positive, checked
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray
+from bnlens.theory._check import Correlation, FloatArray
 from bnlens.theory.dynamics._averages import Averages, UnitName, generalization_error
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _DIVERGED = 1e6
 _SOLVING = threading.Lock()
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class System(ABC):
     """Online learning of one unit from a teacher of the same kind, described by its order parameters as N -> infinity.
@@ -53,9 +54,9 @@ class System(ABC):
     """
 
     unit: UnitName
-    learning_rate: float
-    batch_size: int = 1
-    label_noise: float = 0.0
+    learning_rate: Positive
+    batch_size: Count = 1
+    label_noise: NotNegative = 0.0
 
     smallest_batch: ClassVar[int] = 1
     """The smallest batch size for which the averages are finite."""
@@ -63,20 +64,14 @@ class System(ABC):
     """Whether gamma is the norm of the weights and not a parameter of its own."""
 
     def __post_init__(self) -> None:
-        if self.unit not in get_args(UnitName):
-            raise UsageError(f"Unknown unit {self.unit!r}: the dynamics know {', '.join(get_args(UnitName))}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise UsageError(f"learning_rate={self.learning_rate!r} must be a positive number.")
-        if self.batch_size < self.smallest_batch or self.batch_size != int(self.batch_size):
+        if self.batch_size < self.smallest_batch:
             raise UsageError(
                 f"batch_size={self.batch_size!r} is not possible: {type(self).__name__} needs a whole number of "
                 f"samples, {self.smallest_batch} or more."
             )
-        if not 0 <= self.label_noise < math.inf:
-            raise UsageError(f"label_noise={self.label_noise!r} is a variance and cannot be negative.")
 
     @abstractmethod
-    def averages(self, gamma: float, R: float) -> Averages:
+    def averages(self, gamma: float, R: Correlation) -> Averages:
         """Return the averages over inputs, labels and batches that drive the order parameters.
 
         Args:
@@ -84,8 +79,14 @@ class System(ABC):
             R: overlap in [-1, 1].
         """
 
-    def drift(self, gamma: float, R: float, L: float, *, freeze_norm: bool = False) -> tuple[float, float, float]:
+    @checked
+    def drift(
+        self, gamma: float, R: Correlation, L: Positive, *, freeze_norm: bool = False
+    ) -> tuple[float, float, float]:
         """Return (dgamma/dtau, dR/dtau, dL/dtau) at norm L > 0; see `averages` and, for `freeze_norm`, `solve`."""
+        return self._drift(gamma, R, L, freeze_norm)
+
+    def _drift(self, gamma: float, R: float, L: float, freeze_norm: bool) -> tuple[float, float, float]:
         gain, alignment, noise = self.averages(gamma, R)
         rate = self.learning_rate * gamma / L**2
         wander = rate**2 / 2 * noise
@@ -95,8 +96,15 @@ class System(ABC):
             return growth, rate * alignment - R * wander, growth
         return self.learning_rate * gain, rate * alignment - R * wander, 0.0 if freeze_norm else growth
 
+    @checked
     def solve(
-        self, tau: ArrayLike, *, gamma: float | None = None, R: float = 0.0, L: float = 1.0, freeze_norm: bool = False
+        self,
+        tau: ArrayLike,
+        *,
+        gamma: float | None = None,
+        R: Correlation = 0.0,
+        L: Positive = 1.0,
+        freeze_norm: bool = False,
     ) -> Trajectory:
         """Solve for the order parameters at given times (relative error 1e-8 per step of the solver).
 
@@ -120,25 +128,22 @@ class System(ABC):
         error = generalization_error(self.unit, gammas, overlaps)
         return Trajectory(self, tau=times, gamma=gammas, R=overlaps, L=norms, generalization_error=error)
 
+    @checked
     def start(
-        self, gamma: float | None, R: float, L: float, *, freeze_norm: bool = False
+        self, gamma: float | None, R: Correlation, L: Positive, *, freeze_norm: bool = False
     ) -> tuple[float, float, float]:
         """Check a start and return it as (gamma, R, L); without gamma it is 1, or L if the two are tied.
 
         Raises:
             UsageError: if the system cannot start there.
         """
-        if not -1 <= R <= 1:
-            raise UsageError(f"R={R!r} is not a correlation: it lies in [-1, 1].")
-        if not 0 < L < math.inf:
-            raise UsageError(f"L={L!r} must be a positive number: without a length the weights have no direction.")
         if self.tied and freeze_norm:
             raise UsageError(f"freeze_norm=True has no meaning for {type(self).__name__}: its norm is its gamma.")
         if self.tied and gamma is not None and gamma != L:
             raise UsageError(f"gamma={gamma!r} cannot be set for {type(self).__name__}: it is the norm, set L alone.")
         if gamma is None:
             gamma = L if self.tied else 1.0
-        if not math.isfinite(gamma) or (self.unit == "relu" and gamma < 0):
+        if self.unit == "relu" and gamma < 0:
             raise UsageError(
                 f"gamma={gamma!r} is not possible; a ReLU unit starts with gamma >= 0 (turn the signs of gamma and R)."
             )
@@ -163,7 +168,7 @@ class System(ABC):
             gamma, R, L = state.tolist()
             # The solver may try a point just outside of the domain.
             inside = max(gamma, 0.0) if self.unit == "relu" else gamma
-            return self.drift(inside, min(max(R, -1.0), 1.0), max(L, 1e-12), freeze_norm=freeze_norm)
+            return self._drift(inside, min(max(R, -1.0), 1.0), max(L, 1e-12), freeze_norm)
 
         def diverged(_: float, state: FloatArray) -> float:
             return float(max(abs(state[0]), state[2]) - _DIVERGED * max(abs(start[0]), start[2], 1.0))
@@ -215,11 +220,12 @@ class Trajectory:
         columns = {name: getattr(self, name) for name in COLUMNS}
         return pd.DataFrame(columns, index=pd.Index(self.tau, name="tau"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the order parameters from the first tau to the last into a Plotly figure, a new one if none is given."""
         from bnlens import render
 
-        figure = render.new_figure(x="tau = steps / N", y="order parameter") if figure is None else figure
+        figure = render.figure_or_new(figure, x="tau = steps / N", y="order parameter")
         curve = self._dense(render.dense(self.tau))
         for (name, label), color in zip(COLUMNS.items(), render.PALETTE, strict=False):
             render.add_line(figure, label, curve.tau, getattr(curve, name), color=color)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+from bnlens._arguments import checked
+from bnlens.theory._check import Correlation
 from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics._relu_batches import relu_batch_table
 from bnlens.theory.dynamics._system import System
@@ -16,6 +18,7 @@ from bnlens.theory.zeta import paper_zeta
 __all__ = ["BatchNorm"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(System):
     """Batch normalization with the statistics of the batch itself, and its full backward pass.
@@ -46,7 +49,8 @@ class BatchNorm(System):
     batch_size: int
     smallest_batch: ClassVar[int] = 4
 
-    def averages(self, gamma: float, R: float) -> Averages:
+    @checked
+    def averages(self, gamma: float, R: Correlation) -> Averages:
         """Return the averages over batches."""
         M, S = self.batch_size, self.label_noise
         if self.unit == "linear":

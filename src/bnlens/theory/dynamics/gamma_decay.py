@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from bnlens.errors import UsageError
+from bnlens._arguments import NotNegative, checked
+from bnlens.theory._check import Correlation
 from bnlens.theory.dynamics._averages import Averages
 from bnlens.theory.dynamics.weight_norm import WeightNorm
 
 __all__ = ["GammaDecay"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class GammaDecay(WeightNorm):
     """Weight normalization with the penalty zeta gamma^2: dgamma/dtau = eta (E[delta z] - 2 zeta gamma).
@@ -33,14 +34,10 @@ class GammaDecay(WeightNorm):
     ([0.824, 0.833], [0.993, 0.999])
     """
 
-    zeta: float
+    zeta: NotNegative
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.zeta < math.inf:
-            raise UsageError(f"zeta={self.zeta!r} must be 0 or positive: it is the weight of a penalty.")
-
-    def averages(self, gamma: float, R: float) -> Averages:
+    @checked
+    def averages(self, gamma: float, R: Correlation) -> Averages:
         """Return the averages of weight normalization with -2 zeta gamma added to the gain."""
         gain, alignment, noise = super().averages(gamma, R)
         return Averages(gain - 2 * self.zeta * gamma, alignment, noise)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from bnlens._arguments import checked
+from bnlens.theory._check import Correlation
 from bnlens.theory.dynamics._averages import Averages, population_averages
 from bnlens.theory.dynamics._system import System
 
 __all__ = ["SGD"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class SGD(System):
     """Plain SGD on y = g(w . x): the norm of the weights is the output scale, gamma = L = |w| / sqrt(N).
@@ -32,6 +35,7 @@ class SGD(System):
 
     tied: ClassVar[bool] = True
 
-    def averages(self, gamma: float, R: float) -> Averages:
+    @checked
+    def averages(self, gamma: float, R: Correlation) -> Averages:
         """Return the averages over inputs and labels; the noise divided by the batch size."""
         return population_averages(self.unit, gamma, R, self.label_noise, self.batch_size)

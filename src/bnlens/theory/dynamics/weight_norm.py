@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bnlens._arguments import checked
+from bnlens.theory._check import Correlation
 from bnlens.theory.dynamics._averages import Averages, population_averages
 from bnlens.theory.dynamics._system import System
 
 __all__ = ["WeightNorm"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class WeightNorm(System):
     """Weight normalization y = g(gamma sqrt(N) w . x / |w|): for white inputs also PN, whose sigma_P is |w| / sqrt(N).
@@ -24,6 +27,7 @@ class WeightNorm(System):
     ([0.541, 0.999], [1.103, 1.267])
     """
 
-    def averages(self, gamma: float, R: float) -> Averages:
+    @checked
+    def averages(self, gamma: float, R: Correlation) -> Averages:
         """Return the averages over inputs and labels; the noise divided by the batch size."""
         return population_averages(self.unit, gamma, R, self.label_noise, self.batch_size)

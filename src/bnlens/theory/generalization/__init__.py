@@ -6,7 +6,7 @@ are E[(g(w*.x) - student)^2] / 2, against labels without noise. Source: theory s
 
 from __future__ import annotations
 
-from bnlens.theory.generalization._estimator import DecayEstimator, Estimator, OrderParameters, Status
+from bnlens.theory.generalization._estimator import DecayEstimator, Estimator, Loads, OrderParameters, Status
 from bnlens.theory.generalization.batch_norm import BatchNorm
 from bnlens.theory.generalization.curve import LearningCurve, OptimalDecay, learning_curve, optimal_decay
 from bnlens.theory.generalization.least_squares import LeastSquares
@@ -26,6 +26,7 @@ __all__ = [
     "Estimator",
     "LearningCurve",
     "LeastSquares",
+    "Loads",
     "OptimalDecay",
     "OrderParameters",
     "ReluRidge",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnlens._arguments import Range, check
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
 
-__all__ = ["DecayEstimator", "Estimator", "OrderParameters", "Status", "check_loads", "check_not_negative"]
+__all__ = ["DecayEstimator", "Estimator", "LoadArray", "Loads", "OrderParameters", "Status"]
 
 Status = Literal["exact", "asymptotic", "approximate"]
 """exact: an expectation at finite N; asymptotic: exact as N -> infinity at fixed P/N; approximate: neither."""
@@ -39,6 +40,22 @@ class OrderParameters:
         return cls(error=(1 + norm - 2 * overlap) / 2, overlap=overlap, norm=norm, training_error=training_error)
 
 
+def _loads(name: str, value: Any) -> FloatArray:
+    """Return loads as a 1-d float64 array; raise `UsageError` if one is not a positive number."""
+    loads = np.atleast_1d(np.asarray(check(name, value, Annotated[ArrayLike, Range(0, above=True)]), dtype=np.float64))
+    if loads.ndim != 1:
+        raise UsageError(f"{name} has {loads.ndim} dimensions; it must be a number or a list of loads P/N")
+    return loads
+
+
+Loads: TypeAlias = Annotated[ArrayLike, _loads]
+"""Loads alpha = P/N, a number or a list; a function that takes them is handed a 1-d array."""
+
+LoadArray: TypeAlias = Annotated[FloatArray, _loads]
+"""The same, where the array is made elsewhere."""
+
+
+@runtime_checkable
 class Estimator(Protocol):
     """A way of training a student on P = alpha N labels; a frozen dataclass, so that two alike are equal."""
 
@@ -58,29 +75,15 @@ class Estimator(Protocol):
     def basis(self) -> str:
         """One sentence that says why the curve has this status."""
 
-    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+    def order_parameters(self, alpha: LoadArray) -> OrderParameters:
         """Return the order parameters at loads alpha, 1-d."""
 
 
 class DecayEstimator(Estimator, Protocol):
     """An estimator with a coefficient that can be tuned."""
 
-    def best_decay(self, alpha: FloatArray) -> FloatArray:
+    def best_decay(self, alpha: LoadArray) -> FloatArray:
         """Return the coefficient, in the estimator's own convention, of least generalization error at each load."""
 
     def with_decay(self, decay: float) -> Estimator:
         """Return the same estimator with another coefficient."""
-
-
-def check_loads(alpha: ArrayLike) -> FloatArray:
-    """Return the loads as a 1-d float64 array; raise `UsageError` if one is not a positive number."""
-    loads = np.atleast_1d(np.asarray(alpha, dtype=np.float64))
-    if loads.ndim != 1 or not np.all((loads > 0) & np.isfinite(loads)):
-        raise UsageError(f"alpha={alpha!r} is not a list of loads P/N: give positive finite numbers.")
-    return loads
-
-
-def check_not_negative(name: str, value: float, *, zero: bool = True) -> None:
-    """Raise `UsageError` if ``value`` is negative or not finite, or zero where that is not allowed."""
-    if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
-        raise UsageError(f"{name}={value!r} is out of range: give a {'non-negative' if zero else 'positive'} number.")

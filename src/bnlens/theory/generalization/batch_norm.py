@@ -7,15 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from bnlens._arguments import AtLeastTwo, Count, NotNegative, checked
 from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size
+from bnlens.theory._check import FloatArray
 from bnlens.theory.gaussian import mean_std
-from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
+from bnlens.theory.generalization._estimator import LoadArray, OrderParameters, Status
 from bnlens.theory.generalization.least_squares import LeastSquares, samples
 
 __all__ = ["BatchNorm"]
 
 
+@checked
 @dataclass(frozen=True)
 class BatchNorm:
     """Batch normalization trained to the stationary point of its loss over batches of P fixed samples; linear unit.
@@ -48,10 +50,10 @@ class BatchNorm:
     [0.3542, inf, 0.2085, 0.0387]
     """
 
-    batch_size: int
-    label_noise: float = 0.0
+    batch_size: AtLeastTwo
+    label_noise: NotNegative = 0.0
     replacement: bool = False
-    dimension: int | None = None
+    dimension: Count | None = None
 
     status: ClassVar[Status] = "approximate"
     basis: ClassVar[str] = (
@@ -59,8 +61,6 @@ class BatchNorm:
     )
 
     def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
-        check_not_negative("label_noise", self.label_noise)
         self._least_squares()
 
     @property
@@ -68,7 +68,8 @@ class BatchNorm:
         """Name in legends."""
         return f"batch norm, M = {self.batch_size}"
 
-    def shrink_factor(self, alpha: FloatArray) -> FloatArray:
+    @checked
+    def shrink_factor(self, alpha: LoadArray) -> FloatArray:
         """Return c = |v| / |v_LS| at loads alpha."""
         factor = np.full_like(alpha, float(mean_std(self.batch_size)))
         if self.replacement or self.dimension is None:
@@ -81,7 +82,8 @@ class BatchNorm:
             )
         return np.asarray(factor / mean_std(P))
 
-    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+    @checked
+    def order_parameters(self, alpha: LoadArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
         factor, full = self.shrink_factor(alpha), self._least_squares().order_parameters(alpha)
         fitted = 1 + self.label_noise - 2 * full.training_error  # mean square of X v_LS

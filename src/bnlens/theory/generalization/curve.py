@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
-from bnlens.theory.generalization._estimator import Estimator, Status, check_loads
+from bnlens.theory.generalization._estimator import Estimator, Loads, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,7 @@ class LearningCurve:
         frame.attrs |= {"title": self.estimator.title, "status": self.status, "basis": self.basis}
         return frame
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the error over the load into a Plotly figure, a new one if none is given; dashed if only approximate."""
         from bnlens.render import dense
@@ -101,6 +102,7 @@ class OptimalDecay:
 
         return pd.DataFrame({"decay": self.decay, "error": self.error}, index=pd.Index(self.alpha, name="alpha"))
 
+    @checked
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draw the least error over the load into a Plotly figure, a new one if none is given, each load marked."""
         return _draw(figure, f"best decay ({self.status})", self.alpha, self.error).update_traces(
@@ -108,7 +110,8 @@ class OptimalDecay:
         )
 
 
-def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
+@checked
+def learning_curve(estimator: Estimator, alpha: Loads) -> LearningCurve:
     """Return the generalization of an estimator over the load.
 
     Args:
@@ -123,12 +126,13 @@ def learning_curve(estimator: Estimator, alpha: ArrayLike) -> LearningCurve:
     >>> curve.error.round(4).tolist(), curve.status
     ([0.3298, 0.2206, 0.0963], 'asymptotic')
     """
-    loads = check_loads(alpha)
+    loads = np.asarray(alpha)
     found = vars(estimator.order_parameters(loads))
     return LearningCurve(estimator, loads, **found, status=estimator.status, basis=estimator.basis)
 
 
-def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
+@checked
+def optimal_decay(estimator: Estimator, alpha: Loads) -> OptimalDecay:
     """Return the coefficient of least generalization error, load by load.
 
     It is lambda = S for `Ridge` and the zeta that converts to it for `WeightNormDecay`, at every load; for `ReluRidge` it is
@@ -147,11 +151,11 @@ def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
     >>> best.decay.tolist(), best.error.round(4).tolist()
     ([0.125, 0.0625], [0.1952, 0.0877])
     """
-    loads = check_loads(alpha)
     if not (hasattr(estimator, "best_decay") and hasattr(estimator, "with_decay")):
         raise UsageError(f"{type(estimator).__name__} has no decay to tune: use Ridge, WeightNormDecay or ReluRidge.")
     if estimator.label_noise == 0:
         raise UsageError("Without label noise the best decay is zero: give an estimator with label_noise > 0.")
+    loads = np.asarray(alpha)
     decays = estimator.best_decay(loads)
     errors = [
         float(estimator.with_decay(float(decay)).order_parameters(np.array([load])).error[0])
@@ -163,6 +167,6 @@ def optimal_decay(estimator: Estimator, alpha: ArrayLike) -> OptimalDecay:
 def _draw(figure: Figure | None, name: str, alpha: FloatArray, error: FloatArray, **line: str) -> Figure:
     from bnlens import render
 
-    figure = render.new_figure(x="load α = P/N", y="generalization error") if figure is None else figure
+    figure = render.figure_or_new(figure, x="load α = P/N", y="generalization error")
     render.add_line(figure, name, alpha, error, **line)
     return figure

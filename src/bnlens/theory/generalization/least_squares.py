@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlens._arguments import Count, NotNegative, checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
-from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
+from bnlens.theory.generalization._estimator import LoadArray, OrderParameters, Status
 
 __all__ = ["LeastSquares"]
 
 
+@checked
 @dataclass(frozen=True)
 class LeastSquares:
     """Least squares of minimum norm, where gradient descent from zero ends; linear student of a linear teacher.
@@ -38,13 +40,11 @@ class LeastSquares:
     [0.375, inf, 0.125]
     """
 
-    label_noise: float = 0.0
-    initial_norm: float = 0.0
-    dimension: int | None = None
+    label_noise: NotNegative = 0.0
+    initial_norm: NotNegative = 0.0
+    dimension: Count | None = None
 
     def __post_init__(self) -> None:
-        check_not_negative("label_noise", self.label_noise)
-        check_not_negative("initial_norm", self.initial_norm)
         if self.dimension is not None and self.dimension < 1:
             raise UsageError(f"dimension={self.dimension} is too small: give the number of inputs N, or None.")
 
@@ -67,7 +67,8 @@ class LeastSquares:
             else f"Expectation over Gaussian training sets at N = {self.dimension}."
         )
 
-    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+    @checked
+    def order_parameters(self, alpha: LoadArray) -> OrderParameters:
         """Return the order parameters at loads alpha; expectations when N is finite."""
         load, inverse_trace = self._traces(alpha)
         seen = np.minimum(load, 1.0)  # the fraction of directions that the labels determine

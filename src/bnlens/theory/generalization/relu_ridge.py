@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from bnlens.errors import UsageError
+from bnlens._arguments import NotNegative, Positive, checked
 from bnlens.theory._check import FloatArray
 from bnlens.theory.arc_cosine import rectified_product
-from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
+from bnlens.theory.generalization._estimator import LoadArray, OrderParameters, Status
 from bnlens.theory.generalization._field_averages import Activation
 from bnlens.theory.generalization.replica import ReplicaSolution, solve_replica
 
@@ -20,6 +20,7 @@ __all__ = ["ReluRidge"]
 _BRACKET = (-7.0, 3.0)  # of log decay
 
 
+@checked
 @dataclass(frozen=True)
 class ReluRidge:
     """Empirical risk minimisation min_v sum_mu (t - max(v.x, 0))^2 / 2 + lambda |v|^2 / 2.
@@ -48,25 +49,20 @@ class ReluRidge:
     [0.1488, 0.1029, 0.0213]
     """
 
-    decay: float
-    label_noise: float = 0.0
+    decay: Positive
+    label_noise: NotNegative = 0.0
     teacher: Activation = "relu"
 
     status: ClassVar[Status] = "approximate"
     basis: ClassVar[str] = "Replica symmetry, which is broken: the loss of a ReLU student is not convex."
-
-    def __post_init__(self) -> None:
-        check_not_negative("decay", self.decay, zero=False)
-        check_not_negative("label_noise", self.label_noise)
-        if self.teacher not in ("relu", "linear"):
-            raise UsageError(f'teacher={self.teacher!r} is unknown: choose "relu" or "linear".')
 
     @property
     def title(self) -> str:
         """Name in legends."""
         return f"ReLU student, λ = {self.decay:g}"
 
-    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+    @checked
+    def order_parameters(self, alpha: LoadArray) -> OrderParameters:
         """Return the order parameters at loads alpha, each solved from its neighbour's solution."""
         found: dict[int, ReplicaSolution] = {}
         last: ReplicaSolution | None = None
@@ -82,7 +78,8 @@ class ReluRidge:
             training_error=np.array([solution.training_error for solution in solutions]),
         )
 
-    def best_decay(self, alpha: FloatArray) -> FloatArray:
+    @checked
+    def best_decay(self, alpha: LoadArray) -> FloatArray:
         """Return the lambda of least error at each load, searched for between 1e-3 and 20 to 0.1%."""
 
         def error(log_decay: float, load: float) -> float:
@@ -92,7 +89,8 @@ class ReluRidge:
         found = [minimize_scalar(error, bounds=_BRACKET, args=(load,), options={"xatol": 1e-3}).x for load in alpha]
         return np.exp(found)
 
-    def with_decay(self, decay: float) -> ReluRidge:
+    @checked
+    def with_decay(self, decay: Positive) -> ReluRidge:
         """Return the same with another lambda."""
         return replace(self, decay=decay)
 

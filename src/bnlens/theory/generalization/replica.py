@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnlens._arguments import NotNegative, Positive, checked
 from bnlens.errors import UsageError
 from bnlens.theory._check import FloatArray
-from bnlens.theory.generalization._estimator import check_not_negative
 from bnlens.theory.generalization._field_averages import Activation, FieldAverages, field_averages
 
 __all__ = ["ReplicaSolution", "solve_replica"]
@@ -47,15 +47,16 @@ class ReplicaSolution:
         return float(self.R * np.sqrt(self.q))
 
 
+@checked
 def solve_replica(
-    alpha: float,
+    alpha: Positive,
     *,
-    decay: float,
-    label_noise: float = 0.0,
+    decay: Positive,
+    label_noise: NotNegative = 0.0,
     student: Activation = "relu",
     teacher: Activation = "relu",
     start: ReplicaSolution | None = None,
-    tolerance: float = 1e-8,
+    tolerance: Positive = 1e-8,
 ) -> ReplicaSolution:
     """Solve the replica-symmetric saddle point of min_v sum_mu (t - g(v.x))^2 / 2 + decay |v|^2 / 2.
 
@@ -87,12 +88,6 @@ def solve_replica(
     >>> round(solution.objective, 4), round(solution.R, 3)
     (0.1225, 0.879)
     """
-    for name, value in (("alpha", alpha), ("decay", decay), ("tolerance", tolerance)):
-        check_not_negative(name, value, zero=False)
-    check_not_negative("label_noise", label_noise)
-    for name, activation in (("student", student), ("teacher", teacher)):
-        if activation not in ("relu", "linear"):
-            raise UsageError(f'{name}={activation!r} is unknown: choose "relu" or "linear".')
     average: FieldAverages | None = None
 
     def update(state: FloatArray) -> FloatArray:

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from bnlens._arguments import NotNegative, Positive, checked
 from bnlens.theory._check import FloatArray
-from bnlens.theory.generalization._estimator import OrderParameters, Status, check_not_negative
+from bnlens.theory.generalization._estimator import LoadArray, OrderParameters, Status
 
 __all__ = ["Ridge", "ridge_order_parameters"]
 
 
+@checked
 @dataclass(frozen=True)
 class Ridge:
     """Ridge regression, min_v sum_mu (t - v.x)^2 / 2 + lambda |v|^2 / 2; linear student of a linear teacher.
@@ -36,30 +38,29 @@ class Ridge:
     [0.3298, 0.2206, 0.0963]
     """
 
-    decay: float
-    label_noise: float = 0.0
+    decay: Positive
+    label_noise: NotNegative = 0.0
 
     status: ClassVar[Status] = "asymptotic"
     basis: ClassVar[str] = "Exact as N grows at fixed P/N (Marchenko-Pastur law of the inputs)."
-
-    def __post_init__(self) -> None:
-        check_not_negative("decay", self.decay, zero=False)
-        check_not_negative("label_noise", self.label_noise)
 
     @property
     def title(self) -> str:
         """Name in legends."""
         return f"ridge, λ = {self.decay:g}"
 
-    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+    @checked
+    def order_parameters(self, alpha: LoadArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
         return ridge_order_parameters(alpha, np.full_like(alpha, self.decay), self.label_noise)
 
-    def best_decay(self, alpha: FloatArray) -> FloatArray:
+    @checked
+    def best_decay(self, alpha: LoadArray) -> FloatArray:
         """Return S at every load."""
         return np.full_like(alpha, self.label_noise)
 
-    def with_decay(self, decay: float) -> Ridge:
+    @checked
+    def with_decay(self, decay: Positive) -> Ridge:
         """Return the same with another lambda."""
         return replace(self, decay=decay)
 

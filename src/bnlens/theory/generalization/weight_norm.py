@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnlens.errors import UsageError
-from bnlens.theory._check import FloatArray, check_batch_size, unwrap
-from bnlens.theory.generalization._estimator import OrderParameters, Status, check_loads, check_not_negative
+from bnlens._arguments import NotNegative, Positive, Range, checked
+from bnlens.theory._check import BatchSizes, FloatArray, unwrap
+from bnlens.theory.generalization._estimator import LoadArray, OrderParameters, Status
 from bnlens.theory.generalization.ridge import ridge_order_parameters
 from bnlens.theory.zeta import paper_zeta
 
 __all__ = ["Reduction", "WeightNormDecay", "gamma_decay_to_ridge", "paper_gamma_decay", "ridge_to_gamma_decay"]
 
 Reduction = Literal["mean", "sum"]
+_NotNegative: TypeAlias = Annotated[ArrayLike, Range(0)]
+_Positive: TypeAlias = Annotated[ArrayLike, Range(0, above=True)]
 
 
+@checked
 @dataclass(frozen=True)
 class WeightNormDecay:
     """Weight normalization y = gamma w.x sqrt(N) / |w| with a penalty on gamma^2; linear student of a linear teacher.
@@ -45,39 +48,38 @@ class WeightNormDecay:
     array([ True])
     """
 
-    zeta: float
-    label_noise: float = 0.0
+    zeta: Positive
+    label_noise: NotNegative = 0.0
     reduction: Reduction = "mean"
 
     status: ClassVar[Status] = "asymptotic"
     basis: ClassVar[str] = "Equal to ridge regression at any N; the curve of ridge is exact as N grows."
-
-    def __post_init__(self) -> None:
-        check_not_negative("zeta", self.zeta, zero=False)
-        check_not_negative("label_noise", self.label_noise)
-        _check_reduction(self.reduction)
 
     @property
     def title(self) -> str:
         """Name in legends."""
         return f"gamma decay, ζ = {self.zeta:g}" + ("" if self.reduction == "mean" else " (sum)")
 
-    def order_parameters(self, alpha: FloatArray) -> OrderParameters:
+    @checked
+    def order_parameters(self, alpha: LoadArray) -> OrderParameters:
         """Return the order parameters at loads alpha."""
         decay = np.asarray(gamma_decay_to_ridge(self.zeta, alpha, reduction=self.reduction))
         return ridge_order_parameters(alpha, np.broadcast_to(decay, alpha.shape), self.label_noise)
 
-    def best_decay(self, alpha: FloatArray) -> FloatArray:
+    @checked
+    def best_decay(self, alpha: LoadArray) -> FloatArray:
         """Return S / (2 alpha) for the mean loss, S / 2 for the sum."""
         best = np.asarray(ridge_to_gamma_decay(self.label_noise, alpha, reduction=self.reduction))
         return np.broadcast_to(best, alpha.shape).copy()
 
-    def with_decay(self, decay: float) -> WeightNormDecay:
+    @checked
+    def with_decay(self, decay: Positive) -> WeightNormDecay:
         """Return the same with another zeta."""
         return replace(self, zeta=decay)
 
 
-def gamma_decay_to_ridge(zeta: ArrayLike, alpha: ArrayLike, *, reduction: Reduction = "mean") -> float | FloatArray:
+@checked
+def gamma_decay_to_ridge(zeta: _NotNegative, alpha: _Positive, *, reduction: Reduction = "mean") -> float | FloatArray:
     """Return the ridge coefficient lambda (sum over samples) that gamma decay zeta is: 2 alpha zeta, or 2 zeta.
 
     Args:
@@ -94,7 +96,8 @@ def gamma_decay_to_ridge(zeta: ArrayLike, alpha: ArrayLike, *, reduction: Reduct
     return unwrap(np.asarray(2 * np.asarray(zeta, dtype=np.float64) * _samples_per_input(alpha, reduction)))
 
 
-def ridge_to_gamma_decay(decay: ArrayLike, alpha: ArrayLike, *, reduction: Reduction = "mean") -> float | FloatArray:
+@checked
+def ridge_to_gamma_decay(decay: _NotNegative, alpha: _Positive, *, reduction: Reduction = "mean") -> float | FloatArray:
     """Return the gamma decay zeta that ridge with lambda (sum over samples) is; the inverse of `gamma_decay_to_ridge`.
 
     >>> ridge_to_gamma_decay(0.25, 2.0)
@@ -103,7 +106,8 @@ def ridge_to_gamma_decay(decay: ArrayLike, alpha: ArrayLike, *, reduction: Reduc
     return unwrap(np.asarray(np.asarray(decay, dtype=np.float64) / (2 * _samples_per_input(alpha, reduction))))
 
 
-def paper_gamma_decay(batch_size: ArrayLike) -> float | FloatArray:
+@checked
+def paper_gamma_decay(batch_size: BatchSizes) -> float | FloatArray:
     """Return the paper's zeta = 3 / (4 M) of a linear unit with squared loss and Gaussian pre-activations, mean loss.
 
     Under this identification BN would be ridge with lambda = 3 alpha / (2 M), best at M = 3 alpha / (2 S). True BN is not:
@@ -112,17 +116,8 @@ def paper_gamma_decay(batch_size: ArrayLike) -> float | FloatArray:
     >>> paper_gamma_decay(8)
     0.09375
     """
-    return unwrap(paper_zeta("linear", check_batch_size(batch_size)))
+    return unwrap(paper_zeta("linear", np.asarray(batch_size, dtype=np.float64)))
 
 
 def _samples_per_input(alpha: ArrayLike, reduction: Reduction) -> FloatArray:
-    _check_reduction(reduction)
-    loads = check_loads(alpha)
-    if reduction == "sum":
-        return np.ones(np.shape(alpha))
-    return loads.reshape(np.shape(alpha))
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum"):
-        raise UsageError(f'reduction={reduction!r} is unknown: choose "mean" or "sum".')
+    return np.ones(np.shape(alpha)) if reduction == "sum" else np.asarray(alpha, dtype=np.float64)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bnlens._arguments import Count, Seed, Whole, checked
 from bnlens.errors import DataError, UsageError
 
 __all__ = ["ImageData", "loader"]
@@ -18,6 +19,7 @@ __all__ = ["ImageData", "loader"]
 _FINGERPRINT_ROWS = 4096  # images hashed at a time: a part that is not contiguous or on a GPU is copied
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """Labelled images, standardised per channel: ``image = (pixel - mean) / std``.
@@ -119,8 +121,15 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
+@checked
 def loader(
-    data: ImageData, batch_size: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, processes: int = 1
+    data: ImageData,
+    batch_size: Count,
+    *,
+    shuffle: bool = False,
+    seed: Seed = 0,
+    rank: Whole = 0,
+    processes: Count = 1,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Return a loader of ``(images, labels)`` batches; the last one holds what is left.
 
@@ -136,10 +145,8 @@ def loader(
     Raises:
         UsageError: ``batch_size`` is below 1, or ``rank`` is not below ``processes``.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    if not 0 <= rank < processes:
-        raise UsageError(f"rank must be at least 0 and below processes, {processes}, got {rank}")
+    if rank >= processes:
+        raise UsageError(f"rank is {rank}; it must be below processes, {processes}")
     return DataLoader(
         _Batches(data, rank, processes),
         batch_size=batch_size,

@@ -16,6 +16,7 @@ __all__ = ["explain_folder", "find_classes", "read_image_folder"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
+_SPLITS = frozenset(name for names in _SPLIT_FOLDERS.values() for name in names)
 _MOMENT_IMAGES = 5000
 _GREY_MODES = frozenset({"1", "L"})
 
@@ -50,7 +51,7 @@ def read_image_folder(folder: Path, split: Split) -> Source | None:
     flat = not train
     if flat:
         train = find_classes(folder)
-    if not train or (flat and set(train) <= {name for names in _SPLIT_FOLDERS.values() for name in names}):
+    if flat and set(train) <= _SPLITS:
         return None
     classes = tuple(train)
     chosen = train if split == "train" else _find_test(folder)

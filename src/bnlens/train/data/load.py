@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bnlens.errors import DataError, UsageError
+from bnlens._arguments import Count, Seed, checked
+from bnlens.errors import DataError
 from bnlens.train.data.cifar_parquet import find_parquet, read_parquet
 from bnlens.train.data.cifar_pickle import find_pickles, read_pickles
 from bnlens.train.data.digits import read_digits
@@ -23,8 +23,9 @@ __all__ = ["check_data", "load_data"]
 _SMALLEST_STD = 1e-6
 
 
+@checked
 def load_data(
-    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: int | None = None, seed: int = 0
+    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: Count | None = None, seed: Seed = 0
 ) -> ImageData:
     """Read images and standardise each channel, ``(pixel - mean) / std`` with constants of the training split.
 
@@ -57,8 +58,9 @@ def load_data(
     return ImageData(images, labels, source.class_names, source.name, split, source.mean, std)
 
 
+@checked
 def check_data(
-    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: int | None = None, seed: int = 0
+    name_or_path: str | os.PathLike[str], *, split: Split = "train", samples: Count | None = None, seed: Seed = 0
 ) -> None:
     """Raise where `load_data` would of these arguments, but for images that are corrupt: none is decoded.
 
@@ -73,8 +75,6 @@ def _chosen(
     name_or_path: str | os.PathLike[str], split: Split, samples: int | None, seed: int
 ) -> tuple[Source, NDArray[np.int64]]:
     """Return the split and the rows of it that are asked for."""
-    if split not in get_args(Split):
-        raise UsageError(f"split must be 'train' or 'test', got {split!r}")
     source = read_digits(split) if name_or_path == "digits" else _read_folder(Path(name_or_path).expanduser(), split)
     if samples is None:
         return source, np.arange(len(source.labels))

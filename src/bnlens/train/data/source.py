@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlens.errors import DataError, UsageError
+from bnlens.errors import DataError
 
 __all__ = ["CIFAR10_CLASSES", "CIFAR10_MEAN", "CIFAR10_STD", "Source", "Split", "balanced_subset", "check_labels"]
 
@@ -65,15 +65,12 @@ def balanced_subset(labels: NDArray[np.int64], num_classes: int, samples: int, s
     Where ``samples`` is no multiple of ``num_classes``, some classes, drawn at random, give one image more.
 
     Raises:
-        UsageError: ``samples`` is below 1.
         DataError: a class has too few images.
 
     >>> labels = np.repeat(np.arange(3), 5)
     >>> np.bincount(labels[balanced_subset(labels, 3, 6, seed=0)]).tolist()
     [2, 2, 2]
     """
-    if samples < 1:
-        raise UsageError(f"samples must be at least 1, got {samples}")
     generator = np.random.default_rng(seed)
     wanted = np.full(num_classes, samples // num_classes)
     wanted[generator.permutation(num_classes)[: samples % num_classes]] += 1

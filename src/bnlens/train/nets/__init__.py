@@ -10,11 +10,12 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
+from bnlens._arguments import Count, Seed, checked
 from bnlens._names import nearest
 from bnlens.errors import UsageError
 from bnlens.train.nets.cnn import CNN
 from bnlens.train.nets.mlp import MLP
-from bnlens.train.nets.normalization import Norm, make_norm
+from bnlens.train.nets.normalization import Dropout, ImageShape, Norm
 from bnlens.train.nets.preactivation import PreActivationResNet
 from bnlens.train.nets.resnet import ResNet, ResNet18
 
@@ -36,15 +37,16 @@ _OF_IMAGENET = ("resnet34", "resnet50", "resnet101", "resnet152")  # other nets 
 _DEPTH = re.compile(r"resnet(\d+)")
 
 
+@checked
 def build_net(
     name: str,
     *,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    width: int | None = None,
+    input_shape: ImageShape,
+    num_classes: Count,
+    width: Count | None = None,
     norm: Norm = "bn",
-    dropout: float = 0.0,
-    seed: int = 0,
+    dropout: Dropout = 0.0,
+    seed: Seed = 0,
 ) -> nn.Module:
     """Build one of the nets; convolutions start from He's normal law, linear layers from PyTorch's default.
 
@@ -70,14 +72,6 @@ def build_net(
     torch.Size([2, 10])
     """
     net = _find(name)
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise UsageError(f"input_shape must be (C, H, W), each at least 1, got {tuple(input_shape)}")
-    if num_classes < 1 or (width is not None and width < 1):
-        raise UsageError(f"num_classes and width must be at least 1, got {num_classes} and {width}")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout must be at least 0 and below 1, got {dropout}")
-    if not callable(norm):
-        make_norm(norm, 1)  # an unknown name is an error before anything is built
     options = {} if width is None else {"width": width}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

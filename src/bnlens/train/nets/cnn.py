@@ -6,7 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bnlens.train.nets.normalization import ImageShape, Norm, conv, initialize_convolutions, make_norm
+from bnlens._arguments import Count, checked
+from bnlens.train.nets.normalization import Dropout, ImageShape, Norm, conv, initialize_convolutions, make_norm
 
 __all__ = ["CNN"]
 
@@ -24,8 +25,15 @@ class CNN(nn.Module):
     66410
     """
 
+    @checked
     def __init__(
-        self, *, input_shape: ImageShape, num_classes: int, width: int = 32, norm: Norm = "bn", dropout: float = 0.0
+        self,
+        *,
+        input_shape: ImageShape,
+        num_classes: Count,
+        width: Count = 32,
+        norm: Norm = "bn",
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         sizes = (input_shape[0], width, width, 2 * width, 2 * width)

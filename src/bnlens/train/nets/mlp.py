@@ -8,7 +8,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from bnlens.train.nets.normalization import ImageShape, Norm, has_bias, make_norm
+from bnlens._arguments import Count, checked
+from bnlens.train.nets.normalization import Dropout, ImageShape, Norm, has_bias, make_norm
 
 __all__ = ["MLP"]
 
@@ -26,8 +27,15 @@ class MLP(nn.Module):
     43018
     """
 
+    @checked
     def __init__(
-        self, *, input_shape: ImageShape, num_classes: int, width: int = 128, norm: Norm = "bn", dropout: float = 0.0
+        self,
+        *,
+        input_shape: ImageShape,
+        num_classes: Count,
+        width: Count = 128,
+        norm: Norm = "bn",
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         sizes = (prod(input_shape), width, width, width)

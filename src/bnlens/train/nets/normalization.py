@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from torch import nn
 
-from bnlens.errors import UsageError
+from bnlens._arguments import Count, Range
 
-__all__ = ["ImageShape", "Norm", "conv", "has_bias", "initialize_convolutions", "make_norm", "start_residual_branches"]
+__all__ = [
+    "Dropout",
+    "ImageShape",
+    "Norm",
+    "conv",
+    "has_bias",
+    "initialize_convolutions",
+    "make_norm",
+    "start_residual_branches",
+]
 
-ImageShape: TypeAlias = "tuple[int, int, int]"
+ImageShape: TypeAlias = tuple[Count, Count, Count]
 """(C, H, W)."""
-Norm: TypeAlias = "str | Callable[[int], nn.Module]"
+Dropout: TypeAlias = Annotated[float, Range(0, 1, below=True)]
+"""A share of what is dropped."""
+Norm: TypeAlias = Literal["bn", "none"] | Callable[[int], nn.Module]
 """``"bn"``, ``"none"``, or a function from the number of features to a layer."""
 
 
@@ -22,15 +33,13 @@ def make_norm(norm: Norm, features: int, *, dimensions: int = 2) -> nn.Module:
     """Return the layer after (or before) a convolution or linear layer of ``features`` channels or units.
 
     That is torch's ``BatchNorm2d`` (``BatchNorm1d`` for ``dimensions`` 1, where features are single numbers), ``nn.Identity``,
-    or what the function gives; another ``norm`` is a UsageError.
+    or what the function gives.
     """
     if callable(norm):
         return norm(features)
     if norm == "none":
         return nn.Identity()
-    if norm == "bn":
-        return nn.BatchNorm1d(features) if dimensions == 1 else nn.BatchNorm2d(features)
-    raise UsageError(f'norm must be "bn", "none" or a function from the number of features to a layer, got {norm!r}')
+    return nn.BatchNorm1d(features) if dimensions == 1 else nn.BatchNorm2d(features)
 
 
 def has_bias(norm: Norm) -> bool:

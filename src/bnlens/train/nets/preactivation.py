@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnlens._arguments import Count, Range, checked
 from bnlens.train.nets import normalization
-from bnlens.train.nets.normalization import Norm, conv, make_norm
+from bnlens.train.nets.normalization import Dropout, ImageShape, Norm, conv, make_norm
 
 __all__ = ["PreActivationBlock", "PreActivationResNet"]
 
@@ -64,15 +65,16 @@ class PreActivationResNet(nn.Module):
     (269722, 19)
     """
 
+    @checked
     def __init__(
         self,
         *,
-        depth: int,
-        input_shape: tuple[int, int, int],
-        num_classes: int,
-        width: int = 16,
+        depth: Annotated[int, Range(8)],
+        input_shape: ImageShape,
+        num_classes: Count,
+        width: Count = 16,
         norm: Norm = "bn",
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         self.conv = conv(input_shape[0], width, norm)

@@ -8,8 +8,9 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnlens._arguments import Count, checked
 from bnlens.train.nets import normalization
-from bnlens.train.nets.normalization import ImageShape, Norm, conv, make_norm
+from bnlens.train.nets.normalization import Dropout, ImageShape, Norm, conv, make_norm
 
 __all__ = ["ResNet", "ResNet18", "ResidualBlock"]
 
@@ -48,14 +49,15 @@ class _Stages(nn.Module):
     _blocks: int  # in each stage
     _halved_from: float  # pixels on both sides, from which the stem has stride 2
 
+    @checked
     def __init__(
         self,
         *,
         input_shape: ImageShape,
-        num_classes: int,
-        width: int | None = None,
+        num_classes: Count,
+        width: Count | None = None,
         norm: Norm = "bn",
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         channels, *pixels = input_shape
