@@ -98,7 +98,7 @@ class GapMonitor:
         try:
             network = report(model, held, self.loss_fn, statistics_batch_size=M, seed=self.seed, **options).network
         except (LossError, DataError) as error:
-            warnings.warn(f"the gap is not measured: {error}", UserWarning, stacklevel=2)
+            warnings.warn(f"the gap is not measured: {error}", UserWarning, stacklevel=3)
             return {}
         gap, discrepancy = network.gaps.measured[M], network.running_discrepancy
         found = {f"bnlens/gap_{M}": gap.value, f"bnlens/gap_{M}_stderr": gap.stderr}

@@ -218,7 +218,7 @@ def settle_population(
             f"the statistics of BN layers still moved by {change:.1g} standard deviations in pass {passes}, as they do where "
             "the forward pass or the loader draws random numbers; the last ones were taken",
             UserWarning,
-            stacklevel=4,  # past torch.no_grad and `recalibrate`
+            stacklevel=5,  # past torch.no_grad, `recalibrate` and its checks
         )
     return current, passes
 

@@ -126,7 +126,7 @@ class Predictions(Sequence[Prediction]):
 def predict(report: ReportData, size: int, kind: str | None, population: int | None) -> Prediction:
     """Return the prediction at one M; errors are those of `Report.predict`."""
     if kind == "exact":
-        warnings.warn("kind 'exact' is now called 'first_order'", DeprecationWarning, stacklevel=3)
+        warnings.warn("kind 'exact' is now called 'first_order'", DeprecationWarning, stacklevel=4)
         kind = "first_order"
     gaps = report.network.gaps
     if population is not None and population < size:

@@ -208,7 +208,7 @@ def report(
     check_samples_of(samples_of, hold)
     if per_layer is not None:
         advice = "per_layer is deprecated; use alone=True to measure layers alone, shares=False to leave them out"
-        warnings.warn(advice, DeprecationWarning, stacklevel=2)
+        warnings.warn(advice, DeprecationWarning, stacklevel=3)
         alone, shares = alone or per_layer, shares and per_layer
     given, layers = check_model(model)
     model = placed(given, device)
