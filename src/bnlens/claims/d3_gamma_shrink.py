@@ -83,8 +83,8 @@ CLAIM = Claim(
     ),
     source="arXiv 1809.00846, gamma decay; theory sheet A.3 (c) to (e), A.5",
     paper=PaperStatement(
-        words="With BN gamma is regularised by gamma decay of strength zeta.",
-        section="A probabilistic interpretation of BN, Theorem 1",
+        words="BN can be decomposed into population normalization and gamma decay as an explicit regularization.",
+        section="Abstract; A probabilistic interpretation of BN, Theorem 1",
         known="abstract",
         differs=(
             "the paper says that BN decays gamma; how far it then shrinks gamma at an optimum is what follows from "

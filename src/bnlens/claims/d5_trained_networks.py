@@ -159,7 +159,7 @@ CLAIM = Claim(
     source="theory sheet D.1 and D.2; extends arXiv 1809.00846, Theorem 1, from one unit to networks",
     paper=PaperStatement(
         words="The decomposition is derived for one block: a kernel, a BN layer and an activation.",
-        section="A probabilistic interpretation of BN, Theorem 1",
+        section="Abstract; A probabilistic interpretation of BN, Theorem 1",
         known="abstract",
         differs=(
             "the paper has no formula for a network; to sum zeta gamma^2 over its channels and layers is our reading, "

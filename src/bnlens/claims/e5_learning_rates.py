@@ -213,7 +213,7 @@ CLAIM = Claim(
     source="arXiv 1809.00846, on maximum and effective learning rates; theory sheet B.2, for single units see L3 and L4",
     paper=PaperStatement(
         words="BN trains at larger maximum and effective learning rates, and nets share the traits of the single unit.",
-        section="Optimization with regularization; Experiments in CNNs",
+        section="Abstract; Optimization with regularization; Experiments in CNNs",
         known="abstract",
         differs="the paper orders the rates of single units; the largest rate that a net survives is our counterpart.",
     ),

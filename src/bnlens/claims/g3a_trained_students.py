@@ -165,7 +165,7 @@ def _figure(results: Results) -> Figure:
         figure.add_scatter(
             name=label, mode="lines", x=x, y=common.theory_curve(_CURVES[name], x), line=line, row=1, col=1
         )
-    figure.update_xaxes(type="log", col=3)
+    figure.update_xaxes(type="log", tickvals=list(_LONGER), col=3)
     return figure
 
 
@@ -182,8 +182,8 @@ CLAIM = Claim(
             "Over the load, linear and ReLU students trained with BN over M = 32 lie near those of WN with gamma decay of "
             "zeta = 1/(2M), beside zeta = 0.25, and below vanilla SGD."
         ),
-        section="Generalization analysis, first figure",
-        known="figure caption",
+        section="Generalization analysis; the curves are those that the caption of the first figure names",
+        known="as remembered",
     ),
     agreement=(
         f"SGD of batch {_M}, one learning rate, {_EPOCHS} epochs, linear and ReLU; judged at loads of 1 and more, below which "
