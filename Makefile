@@ -19,7 +19,7 @@ help:
 	@echo "make test-lowest run tests with the lowest versions of what bnlens needs"
 	@echo "make test-peers  run the tests with models and tools of other packages"
 	@echo "make test-browser run the tests of the page in Chromium (needs chromium and npm)"
-	@echo "make docs        build the site of the documents, docs/_build/html (needs chromium)"
+	@echo "make docs        build the site of the documents, docs/_build/html"
 	@echo "make plotly      renew the plotly.js in our pages, after a new version in tests/browser/package.json"
 	@echo "make check       lint, format check, types, import floors"
 	@echo "make format      rewrite the sources in the house format"

@@ -1,15 +1,15 @@
 """How the gallery takes the figures that an example shows: as PNG, so that a page loads nothing and prints."""
 
-import logging
+import base64
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 from sphinx_gallery.scrapers import figure_rst
 
-from bnlens.render import settle_log_axes, template
+from bnlens.render import save_picture, template
 
-WIDTH, HEIGHT = 760, 430
 shown: list[go.Figure] = []
 
 
@@ -18,11 +18,9 @@ class Renderer(pio.base_renderers.ExternalRenderer):
 
     def render(self, fig_dict: dict[str, Any]) -> None:
         """Keep one figure."""
-        shown.append(go.Figure(fig_dict))
+        shown.append(go.Figure(_unpacked(fig_dict)))
 
 
-for name in ("kaleido", "choreographer"):  # which tell each step
-    logging.getLogger(name).setLevel(logging.WARNING)
 pio.renderers["gallery"] = Renderer()
 pio.renderers.default = "gallery"
 pio.templates["bnlens"] = template()
@@ -34,7 +32,14 @@ def scraper(block: tuple[str, str, int], block_vars: dict[str, Any], gallery_con
     paths = []
     while shown:
         paths.append(next(block_vars["image_path_iterator"]))
-        figure = shown.pop(0).update_layout(paper_bgcolor="white")  # it is seen on dark pages, too
-        settle_log_axes(figure)
-        figure.write_image(paths[-1], width=WIDTH, height=HEIGHT, scale=2)
+        save_picture(shown.pop(0), paths[-1])
     return figure_rst(paths, gallery_conf["src_dir"])
+
+
+def _unpacked(value: Any) -> Any:
+    """Return a part of a figure with the arrays that Plotly packs into base64 for a browser as lists."""
+    if isinstance(value, dict):
+        if "bdata" in value:
+            return np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"]).tolist()
+        return {name: _unpacked(part) for name, part in value.items()}
+    return [_unpacked(part) for part in value] if isinstance(value, list | tuple) else value
