@@ -15,9 +15,12 @@ from bnlens.runs._source import FUNCTION, Bindings, Import, References, Source
 
 __all__ = ["definitions"]
 
-# They show, word, store or announce a number, and cannot change it.
+# They check, show, word, store or announce a number, and cannot change it.
 _WITHOUT_EFFECT = (
+    "_arguments",
+    "_devices",
     "_files",
+    "_kinds",
     "_names",
     "_progress",
     "_sqlite",
