@@ -84,9 +84,11 @@ class Case:
         from bnlens.theory import paper_zeta
 
         unit: Any = self.unit
-        zeta = paper_zeta(unit, self.batch_size) if self.zeta is None else self.zeta
         names = ("unit", "learning_rate", "batch_size", "label_noise")
-        return {name: getattr(self, name) for name in names} | ({"zeta": zeta} if self.kind == "GammaDecay" else {})
+        found = {name: getattr(self, name) for name in names}
+        if self.kind == "GammaDecay":
+            found["zeta"] = paper_zeta(unit, self.batch_size) if self.zeta is None else self.zeta
+        return found
 
     @property
     def start(self) -> dict[str, Any]:
