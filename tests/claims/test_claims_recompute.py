@@ -17,7 +17,16 @@ from bnlens.runs.earlier import entries
 
 ROOT = Path(bnlens.__file__).parent
 SHOWN = {"claims", "cli", "labs", "render", "runs", "web"}
-SHOWN |= {"_arguments.py", "_devices.py", "_files.py", "_kinds.py", "_names.py", "_plain.py", "_progress.py", "errors.py"}
+SHOWN |= {
+    "_arguments.py",
+    "_devices.py",
+    "_files.py",
+    "_kinds.py",
+    "_names.py",
+    "_plain.py",
+    "_progress.py",
+    "errors.py",
+}
 
 
 @functools.cache
@@ -83,7 +92,12 @@ def test_no_title_caption_figure_docstring_bar_or_page_recomputes_a_claim(copy: 
     [
         ("theory/units.py", "np.logaddexp(0.0, y)", "np.logaddexp(0.1, y)", {"D1", "D2", "D3", "D4", "D6"}),
         ("nn/_gamma_decay.py", "penalty = penalty + (", "penalty = penalty + 2 * (", {"E1", "N3"}),
-        ("simulate/_students.py", "return self._rate *", "return 2 * self._rate *", {"G3a", "L1", "L2", "L3a", "L3b", "L4"}),
+        (
+            "simulate/_students.py",
+            "return self._rate *",
+            "return 2 * self._rate *",
+            {"G3a", "L1", "L2", "L3a", "L3b", "L4"},
+        ),
     ],
 )
 def test_a_formula_recomputes_exactly_the_claims_that_use_it(
