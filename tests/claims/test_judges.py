@@ -13,7 +13,7 @@ import pytest
 from toy_claims import claim as toy
 
 import bnlens.claims
-from bnlens.claims import Claim, Results, claims, get_claims
+from bnlens.claims import Claim, Finding, Results, claims, get_claims
 from bnlens.claims.runner import judge
 from bnlens.runs import Done, Record
 
@@ -84,6 +84,7 @@ def test_a_judge_is_told_configurations_and_results_alone() -> None:
 
     def note(results: Results) -> Any:
         told.append(results)
+        return Finding("holds", 1.0, 1.0, 0.1, "It is one.")
 
     claim = replace(toy("T1", lambda setup: []), judge=note, figure=note)
     records = small("G1")

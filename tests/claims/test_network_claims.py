@@ -243,7 +243,7 @@ def test_correlation_without_variation_is_nan():
 def test_plans(claim, tmp_path):
     jobs = claim.plan()
     assert {job.config["data"] for job in jobs} == {"digits"}
-    assert {job.config["seed"] for job in jobs} == set(range(3 if claim.id in ("N3", "N4") else 4))
+    assert {job.config["seed"] for job in jobs} == set(range(3 if claim.id in ("N2", "N3", "N4") else 4))
     assert {job.config["seed"] for job in claim.plan(changes={"seeds": 2})} == {0, 1}
     with pytest.raises(UsageError, match=f"{claim.id} at scale full .*--data DIR"):
         claim.plan("full")

@@ -153,7 +153,7 @@ def test_help_has_every_option_with_its_default(lab: Lab) -> None:
         ("dynamics --size 100", "--size has no effect without --simulate; add that, or leave --size out"),
         ("rates --runs 4", "--runs has no effect without --simulate"),
         ("generalization --seed 1", "--seed has no effect without --simulate"),
-        ("dynamics --overlap 3", "--overlap 3.0 is not a correlation"),
+        ("dynamics --overlap 3", "--overlap is 3.0; it must be a number from -1 to 1"),
         ("rates --norm nan", "--norm is nan; give a finite number"),
         ("generalization ridge --decay 1 --zeta 1", "--zeta has no meaning for ridge; leave it out"),
         ("generalization ridge --decay 1 --teacher relu", "--teacher has no meaning for ridge; leave it out"),

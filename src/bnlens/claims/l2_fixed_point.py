@@ -100,8 +100,9 @@ def _judge(results: Results) -> Finding:
     own, single = ([settled[case] for case in _OWN[M]] for M in (_M, 1))
     powers = {unit: _power([settled[case] for case in cases]) for unit, cases in _FITTED.items()}
     first_order = all(abs(power.value - 2) - 2 * power.stderr <= 0.2 for power in powers.values())
+    at_own = _stays(own)
     parts: dict[str, Verdict] = {
-        f"zeta of M = {_M}, batches of {_M}": _stays(own),
+        f"zeta of M = {_M}, batches of {_M}": at_own,
         f"zeta of M = {_M}, single samples": _stays(single),
         f"zeta = {_ZETA:g}, single samples": _stays(decay),
         "to first order in zeta": "holds" if first_order else "does not hold here",
@@ -109,7 +110,7 @@ def _judge(results: Results) -> Finding:
     verdict: Verdict = "does not hold here"
     if set(parts.values()) == {"holds"}:
         verdict = "holds"
-    elif first_order and parts[f"zeta of M = {_M}, batches of {_M}"] == "holds":
+    elif first_order and at_own == "holds":
         verdict = "holds approximately"
     relu = decay[len(_NORMS) :]
     falls = ", ".join(f"{point.lost:.4f} at L = {point.case.L:g}" for point in relu)

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnlens._arguments import checked
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._graphs import is_tracing
 
 __all__ = ["unwatch_rows", "watch_rows"]
 
 
+@checked
 def watch_rows(model: nn.Module) -> None:
     """Warn in the next training pass of a model if its ghost groups are of rows of which each sample has several.
 
@@ -32,6 +34,7 @@ def watch_rows(model: nn.Module) -> None:
         model.register_forward_pre_hook(_watch, with_kwargs=True)
 
 
+@checked
 def unwatch_rows(model: nn.Module) -> None:
     """Take `watch_rows` back."""
     for module in model.modules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.theory.distributions import Distribution, get_distribution
 from bnlens.theory.units import UNITS, Unit, get_unit
@@ -9,6 +10,7 @@ from bnlens.theory.units import UNITS, Unit, get_unit
 __all__ = ["squared_gradient"]
 
 
+@checked
 def squared_gradient(unit: str | Unit, distribution: str | Distribution, *, gamma: float, beta: float = 0.0) -> float:
     """Return E[(dl/dgamma)^2] = E[(l'^2 + Var[t|x]) x^2], l' the slope of the expected loss, by quadrature.
 

@@ -64,10 +64,10 @@ def find_subject(site: Site, given: str, known: Iterable[str] = ()) -> str:
     """
     if not given or given in known:
         return given
-    claims = site.results.register()
+    claims = {name.upper(): name for name in site.results.register()}
     if given.upper() not in claims:
-        raise NotFoundError(f"There is no claim {given[:20]!r} to write about; there are {', '.join(claims)}.")
-    return given.upper()
+        raise NotFoundError(f"There is no claim {given[:20]!r} to write about; there are {', '.join(claims.values())}.")
+    return claims[given.upper()]
 
 
 def router(site: Site) -> APIRouter:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnlens._arguments import Count, Seed, checked
 from bnlens.errors import UsageError
 from bnlens.simulate._students import Float32Array, Students
 from bnlens.simulate.generalization.training_set import FloatArray, Student, TrainingSet
@@ -14,8 +15,9 @@ from bnlens.theory.dynamics import BatchNorm, System
 __all__ = ["train_students"]
 
 
+@checked
 def train_students(
-    system: System, *, samples: int, dimension: int, epochs: Sequence[int], runs: int, seed: int = 0
+    system: System, *, samples: Count, dimension: Count, epochs: Sequence[Count], runs: Count, seed: Seed = 0
 ) -> FloatArray:
     """Train students on fixed training sets by SGD in shuffled batches, and return their generalization errors.
 

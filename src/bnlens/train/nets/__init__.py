@@ -78,6 +78,7 @@ def build_net(
         return net(input_shape=input_shape, num_classes=num_classes, norm=norm, dropout=dropout, **options)
 
 
+@checked
 def check_net(name: str) -> None:
     """Raise where `build_net` would for that name.
 
