@@ -81,7 +81,8 @@ def count_up(marker: str, stop_at: int, end: int, gate: str | None, scratch: Pat
         wait_until(lambda count=count: gate is None or count != stop_at or Path(gate).exists())
         count += 1
         mark(marker, f"count {count}")
-        path.write_text(str(count))
+        path.with_suffix(".new").write_text(str(count))  # a worker can be killed as it writes
+        path.with_suffix(".new").replace(path)
     return {"x": count, "square": count**2}
 
 
