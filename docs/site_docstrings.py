@@ -1,7 +1,9 @@
 """Docstrings are text first: formulas in them, which reStructuredText takes for markup, stay as they are written."""
 
+import contextlib
+import inspect
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +50,16 @@ def shorten(
     return short(signature), short(returns)
 
 
+def simplify(app: Sphinx, value: Any, bound: bool) -> None:
+    """Leave out of the annotations of a function what narrows them (`bnlens._arguments`), which its docstring tells."""
+    function = inspect.unwrap(getattr(value, "_partialmethod", getattr(value, "__partialmethod__", None)) or value)
+    function = inspect.unwrap(getattr(function, "func", function))
+    with contextlib.suppress(
+        AttributeError, NameError, TypeError
+    ):  # names for type checkers alone: it stays as written
+        function.__annotations__.update(get_type_hints(function))
+
+
 def skip(app: Sphinx, what: str, name: str, value: object, skipped: bool, options: object) -> bool | None:
     """Leave out the fields of named tuples, which their class explains."""
     return True if (value.__doc__ or "").startswith("Alias for field number") else None
@@ -56,6 +68,7 @@ def skip(app: Sphinx, what: str, name: str, value: object, skipped: bool, option
 def setup(app: Sphinx) -> dict[str, Any]:
     """Come before napoleon, which takes the sections apart."""
     app.connect("autodoc-process-docstring", keep, priority=400)
+    app.connect("autodoc-before-process-signature", simplify)
     app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}

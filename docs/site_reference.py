@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
@@ -59,6 +59,8 @@ def entry(full_name: str, value: object) -> str:
     if inspect.isroutine(value):
         return f".. autofunction:: {full_name}\n"
     module, _, name = full_name.rpartition(".")
+    if get_origin(value) is Annotated:
+        value = get_args(value)[0]
     text = value if isinstance(value, str) else str(value).replace("typing.", "")
     shown = f"   :value: {text}\n" if len(text) < 200 else ""
     return f".. py:data:: {name}\n   :module: {module}\n{shown}\n" + "".join(

@@ -56,6 +56,7 @@ print(losses.round(3))
 # statistics are frozen then or BN goes on with small batches decides how much noise is in the training, which with
 # few images can be worth having.
 
-figure = px.bar(losses, x="test loss", labels={"index": "", "test loss": "test loss (nats per sample)"})
+figure = px.scatter(losses, x="test loss", labels={"index": "", "test loss": "test loss (nats per sample)"})
+figure.update_xaxes(rangemode="tozero")
 figure.update_yaxes(autorange="reversed")
 figure.show()
