@@ -52,11 +52,8 @@ def shorten(
 
 def simplify(app: Sphinx, value: Any, bound: bool) -> None:
     """Leave out of the annotations of a function what narrows them (`bnlens._arguments`), which its docstring tells."""
-    function = inspect.unwrap(getattr(value, "_partialmethod", getattr(value, "__partialmethod__", None)) or value)
-    function = inspect.unwrap(getattr(function, "func", function))
-    with contextlib.suppress(
-        AttributeError, NameError, TypeError
-    ):  # names for type checkers alone: it stays as written
+    function = inspect.unwrap(value)
+    with contextlib.suppress(AttributeError, NameError, TypeError):  # for names of type checkers alone
         function.__annotations__.update(get_type_hints(function))
 
 
