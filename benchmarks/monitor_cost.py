@@ -43,7 +43,7 @@ def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, monitor: G
         F.cross_entropy(net(images[rows]), labels[rows]).backward()
         optimizer.step()
         if monitor is not None:
-            monitor(net, step - STEPS // 2)
+            monitor(net, monitor.every_n_steps + step - STEPS // 2)
 
 
 def main() -> None:
