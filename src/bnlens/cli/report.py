@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["NETS", "report_command"]
 
-NETS = ("mlp", "cnn", "resnet", "resnet8", "resnet14", "resnet20", "resnet32", "resnet56", "resnet110", "resnet18")
+NETS = (
+    "mlp",
+    "cnn",
+    "cnn-fc",
+    "resnet",
+    "resnet8",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet56",
+    "resnet110",
+    "resnet18",
+)
 """The names of `bnlens.train.NETS`, which cannot be asked without torch."""
 
 _MAX_SAMPLES = 4096  # measured, unless the user says how many

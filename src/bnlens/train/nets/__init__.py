@@ -25,6 +25,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         "mlp": MLP,
         "cnn": CNN,
+        "cnn-fc": functools.partial(CNN, hidden=64),
         "resnet": ResNet,
         **{f"resnet{depth}": functools.partial(PreActivationResNet, depth=depth) for depth in (8, 14, 20, 32, 56, 110)},
         "resnet18": ResNet18,
@@ -51,8 +52,9 @@ def build_net(
     """Build one of the nets; convolutions start from He's normal law, linear layers from PyTorch's default.
 
     Args:
-        name: ``"mlp"``, ``"cnn"``, ``"resnet"`` (9 BN layers, made for speed), ``"resnet8"``, ``"resnet14"``, ``"resnet20"``
-            and so on (pre-activation, of depth 6n + 2), or ``"resnet18"`` (for images of 32 pixels).
+        name: ``"mlp"``, ``"cnn"``, ``"cnn-fc"`` (with a hidden linear layer of 64 units), ``"resnet"`` (9 BN layers, made for
+            speed), ``"resnet8"``, ``"resnet14"``, ``"resnet20"`` and so on (pre-activation, of depth 6n + 2), or ``"resnet18"``
+            (for images of 32 pixels).
         input_shape: (C, H, W) of one image.
         num_classes: number of logits.
         width: channels of the first block (units of each layer for ``"mlp"``); the net's own choice when not given.
