@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bnlens.claims._claim import Finding, Verdict
 
-__all__ = ["Estimate", "estimate", "farthest", "finding", "grade", "share_of_distance", "span"]
+__all__ = ["Estimate", "estimate", "farthest", "finding", "grade", "share_of_distance", "span", "worst"]
 
 
 class Estimate(NamedTuple):
@@ -70,6 +70,16 @@ def grade(deviations: Iterable[Estimate], *, close: float = 0.05, near: float = 
     if worst <= close:
         return "holds"
     return "holds approximately" if worst <= near else "does not hold here"
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst of the verdicts whose premise is met; without any, that it is not.
+
+    >>> worst(["holds", "premise not met", "holds approximately"])
+    'holds approximately'
+    """
+    order: Sequence[Verdict] = ("does not hold here", "holds approximately", "holds")
+    return min((verdict for verdict in verdicts if verdict in order), key=order.index, default="premise not met")
 
 
 def farthest(deviations: Iterable[Estimate]) -> float:

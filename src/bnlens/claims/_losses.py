@@ -20,6 +20,7 @@ __all__ = [
     "Losses",
     "difference",
     "gamma_text",
+    "grade_recovered",
     "grade_strengths",
     "losses_of",
     "sizes_of",
@@ -79,6 +80,11 @@ def strength(runs: TrainingRuns, what: str, kind: Kind, bn: Kind, pn: Kind) -> E
 def grade_strengths(strengths: Iterable[Estimate]) -> Verdict:
     """Return the verdict on strengths, which should be 1; one standard error is forgiven."""
     return grade((found.less(1) for found in strengths), close=0.25, near=0.5, forgiven=1)
+
+
+def grade_recovered(strength: Estimate) -> Verdict:
+    """Return the verdict on a strength, which should be 1 or more; one standard error is forgiven."""
+    return grade([Estimate(min(0.0, strength.value - 1), strength.stderr)], close=0.25, near=0.5, forgiven=1)
 
 
 def gamma_text(runs: TrainingRuns, **kind: Any) -> str:

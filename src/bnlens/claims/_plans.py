@@ -17,6 +17,7 @@ __all__ = [
     "finite_sizes",
     "network_job",
     "parameters",
+    "parameters_where_bn_helps",
     "seeds_of",
     "source_of",
 ]
@@ -28,6 +29,10 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
     "digits": {"seeds": 4, "net": "cnn", "samples": 1000, "epochs": 20, "batch_size": 256},
     "quick": {"seeds": 2, "net": "cnn", "samples": 2000, "epochs": 5, "batch_size": 256},
     "full": {"seeds": 3, "net": "cnn", "samples": 10_000, "epochs": 10, "batch_size": 256},
+}
+_WHERE_BN_HELPS: Mapping[str, Mapping[str, Any]] = {
+    net: {"net": net, "samples": samples, "epochs": epochs, "seeds": 5}
+    for net, samples, epochs in (("resnet", 10_000, 20), ("cnn-fc", 2000, 50))
 }
 # Seconds on one core for 256 images of CIFAR-10, forward and backward; of the digits a twelfth.
 _SECONDS = {
@@ -56,6 +61,15 @@ def parameters(scale: Scale, data: Path | None, **own: Any) -> dict[str, Any]:
     recipe = "digits" if data is None else scale
     chosen = {name: value[recipe] if isinstance(value, Mapping) else value for name, value in own.items()}
     return {**_RECIPES[recipe], "lr": 0.3, "augment": False, **chosen}
+
+
+def parameters_where_bn_helps(scale: Scale, data: Path | None, *, net: str = "cnn-fc", **own: Any) -> dict[str, Any]:
+    """`parameters` of a claim that compares regularisers: at scale full, a setting in which BN lowers the test loss.
+
+    For each net it was found, before any of the claims ran there, by the rule in ``benchmarks/premise_search.py``.
+    """
+    found = _WHERE_BN_HELPS[net] if data is not None and scale == "full" else {}
+    return parameters(scale, data, **{**found, **own})
 
 
 def source_of(setup: Setup) -> str:
@@ -128,6 +142,7 @@ def network_job(
     regulariser: str | None = None,
     noise: str | None = None,
     dropout: float = 0.0,
+    steps: int | None = None,
     **changes: Any,
 ) -> Job:
     """The job of one run; claims that ask for the same run share its result.
@@ -141,6 +156,7 @@ def network_job(
         regulariser: see `bnlens.experiments.networks.train_network`.
         noise: likewise.
         dropout: likewise.
+        steps: of the optimizer, in place of the parameter ``epochs``.
         **changes: in place of the parameters ``net``, ``samples``, ``epochs``, ``batch_size``.
     """
     given = {**setup.parameters, **changes}
@@ -152,13 +168,14 @@ def network_job(
     config = {"net": given["net"], "data": source_of(setup), "samples": given["samples"], "epochs": given["epochs"]}
     config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
     config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
-    config |= {"dropout": float(dropout), "seed": seed}
+    config |= {"dropout": float(dropout), "seed": seed} | ({} if steps is None else {"steps": steps})
     function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
     return Job(_name(config), function, config, cost=_cost(config))
 
 
 def _name(config: Mapping[str, Any]) -> str:
-    parts = [config["net"], config["samples"], f"epochs{config['epochs']}", f"batch{config['batch_size']}"]
+    length = f"steps{config['steps']}" if "steps" in config else f"epochs{config['epochs']}"
+    parts = [config["net"], config["samples"], length, f"batch{config['batch_size']}"]
     parts += [f"M{config['statistics_batch_size']}"]
     parts += [part for part in (config["regulariser"], config["noise"] and f"{config['noise']}-noise") if part]
     parts += [f"dropout{config['dropout']:g}"] if config["dropout"] else []
@@ -170,7 +187,8 @@ def _cost(config: Mapping[str, Any]) -> float:
     per_batch = _SECONDS.get(config["net"], 0.5) * _FACTORS[config["regulariser"]]
     per_batch *= 2.0 if config["noise"] else 1.0
     per_batch *= 1 + 4 / config["device_batch_size"]
-    passes = config["samples"] * config["epochs"] / 256
+    images = config["steps"] * config["batch_size"] if "steps" in config else config["samples"] * config["epochs"]
+    passes = images / 256
     is_small = config["data"] == "digits"
     seconds: float = passes * per_batch + 100 * _SECONDS.get(config["net"], 0.5) * (1 + config["samples"] / 2500)
     return 0.3 + seconds / 12 if is_small else 3 + seconds

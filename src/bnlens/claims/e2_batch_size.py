@@ -1,113 +1,175 @@
-"""E2: accuracy over the batch size, for plain batch normalization and with the statistics batch size held."""
+"""E2: BN's regularisation over the batch size, for plain batch normalization and with the statistics batch size held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding
+from bnlens.claims._estimate import Estimate, estimate, finding, worst
 from bnlens.claims._losses import losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
 __all__ = ["CLAIM"]
 
+_FITTED = 0.1  # nats of train loss, from which on a run has converged
+
 
 def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    batches = {"digits": [16, 64, 256], "quick": [16, 64, 256], "full": [16, 64, 256, 1024]}
-    return plans.parameters(scale, data, M={"digits": [16], "quick": [64], "full": [64]}, batch_sizes=batches)
+    return plans.parameters_where_bn_helps(
+        scale,
+        data,
+        M={"digits": 16, "quick": 16, "full": 16},
+        batch_sizes=[16, 64, 256],
+        steps={"digits": 400, "quick": 100, "full": 1000},
+        epochs={"digits": 60, "quick": 10, "full": 50},
+    )
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
     plans.check_setup("E2", setup)
-    batches = sorted(set(setup.parameters["batch_sizes"]))
+    given = setup.parameters
+    batches, M = sorted(set(given["batch_sizes"])), given["M"]
     if len(batches) < 2:
         raise UsageError(f"E2: parameter 'batch_sizes' needs at least two sizes, got {batches}")
     jobs: dict[str, Job] = {}
-    for M in [None, *dict.fromkeys(setup.parameters["M"])]:
+    for steps in (None, given["steps"]):
         for batch in batches:
-            for seed in plans.seeds_of(setup):
-                job = plans.network_job(setup, seed, M=batch if M is None else M, batch_size=batch)
-                jobs[job.name] = job  # the dial at the batch's own size is plain BN
+            for size in (batch, M, plans.POPULATION):
+                for seed in plans.seeds_of(setup):
+                    job = plans.network_job(setup, seed, M=size, batch_size=batch, steps=steps)
+                    jobs[job.name] = job  # M held at the batch's own size is plain BN
     return list(jobs.values())
 
 
-def _batches(runs: TrainingRuns) -> list[int]:
-    return runs.distinct("batch_size")
+class _Length(NamedTuple):
+    """Runs of one length: until they converge (``steps`` None), or all of so many steps.
+
+    ``gains`` are the test loss of PN less that of BN over M, (seeds,), by batch and M.
+    """
+
+    runs: TrainingRuns
+    label: str
+    steps: int | None
+    batches: Sequence[int]
+    held: int
+    gains: Mapping[tuple[int, int], NDArray[np.float64]]
+
+    def kind(self, batch: int, M: int | str) -> dict[str, Any]:
+        return {"batch_size": batch, "M": M, "steps": self.steps}
+
+    @property
+    def first(self) -> NDArray[np.float64]:
+        """What plain BN gains at the smallest batch."""
+        return self.gains[self.batches[0], self.batches[0]]
+
+    @property
+    def last(self) -> NDArray[np.float64]:
+        """What plain BN gains at the largest batch."""
+        return self.gains[self.batches[-1], self.batches[-1]]
+
+    @property
+    def kept(self) -> NDArray[np.float64]:
+        """What BN over the M held gains at the largest batch beyond plain BN."""
+        return self.gains[self.batches[-1], self.held] - self.last
+
+    @property
+    def is_met(self) -> bool:
+        """Whether BN over the smallest batch lowers the test loss, and the runs that are to converge have."""
+        fitted = [
+            estimate(self.runs.values("train_loss", **self.kind(batch, plans.POPULATION))) for batch in self.batches
+        ]
+        return estimate(self.first).in_errors >= 2 and (
+            self.steps is not None or all(loss.value < _FITTED for loss in fitted)
+        )
 
 
-def _dials(runs: TrainingRuns) -> list[int | str]:
-    """Statistics batch sizes that are held: those with a run at every batch size; finite ones first."""
-    sizes = runs.distinct("statistics_batch_size")
-    return [M for M in sizes if all(runs.seeds(M=M, batch_size=batch) for batch in _batches(runs))]
+def _lengths(runs: TrainingRuns) -> list[_Length]:
+    found = []
+    for steps in runs.distinct("steps"):
+        batches = runs.distinct("batch_size", steps=steps)
+        sizes = {(batch, M) for batch in batches for M in runs.distinct("M", steps=steps, batch_size=batch)}
+        finite = [(batch, int(M)) for batch, M in sizes if M != plans.POPULATION]
+        (held,) = {M for batch, M in finite if batch != M} or {batches[0]}
+        label = "to convergence" if steps is None else f"{steps} steps"
+
+        def test(batch: int, M: int | str, steps: int | None = steps) -> NDArray[np.float64]:
+            return runs.values("test_loss", batch_size=batch, M=M, steps=steps)
+
+        gains = {(batch, M): test(batch, plans.POPULATION) - test(batch, M) for batch, M in finite}
+        found.append(_Length(runs, label, steps, batches, held, gains))
+    return sorted(found, key=lambda length: length.steps is not None)
 
 
-def _series(runs: TrainingRuns) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Name and runs by batch size: plain BN, then each dial."""
-    batches = _batches(runs)
-    yield "plain BN, M = batch", [{"M": batch, "batch_size": batch} for batch in batches]
-    for M in _dials(runs):
-        name = "PN" if plans.POPULATION == M else f"M = {M}"
-        yield name, [{"M": M, "batch_size": batch} for batch in batches]
-
-
-def _fall(runs: TrainingRuns, series: Sequence[Mapping[str, Any]]) -> Any:
-    """Test accuracy at the smallest batch less that at the largest, (seeds,)."""
-    return runs.values("test_accuracy", **series[0]) - runs.values("test_accuracy", **series[-1])
+def _told(value: Estimate) -> str:
+    return f"{value.value:+.3f}({value.stderr:.3f})"
 
 
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
-    series = dict(_series(runs))
-    rows: list[dict[str, Any]] = []
-    for name, kinds in series.items():
-        for kind in kinds:
-            config, result = runs.select(**kind)[0]
-            row = {"statistics": name, "batch size": kind["batch_size"], "M": kind["M"], "lr": config["lr"]}
-            rows.append({**row, "steps": result["steps"], **losses_of(runs, **kind).columns})
-    (_, plain), (name, dial), *_ = series.items()
-    of_plain, of_dial = _fall(runs, plain), _fall(runs, dial)
-    fall, less = estimate(of_plain), estimate(of_plain - of_dial)
-    left = estimate(of_dial)
-    first, last = _batches(runs)[0], _batches(runs)[-1]
-    summary = (
-        f"On {runs.data} ({runs.images} images), from batch {first} to {last} at equal epochs, test accuracy falls by "
-        f"{_points(fall)} points with plain BN and by {_points(left)} with {name}: {_points(less)} less. Headline: the "
-        f"fall with {name}; {runs.seeds(**plain[0])} paired seeds."
+    lengths = _lengths(runs)
+    parts: dict[str, Verdict] = {}
+    ours: dict[str, Verdict] = {}
+    for length in lengths:
+        fades, kept = estimate(length.first - length.last), estimate(length.kept)
+        for found, name, change in (
+            (parts, f"regularisation fades, {length.label}", fades),
+            (ours, f"M = {length.held} held keeps it (ours), {length.label}", kept),
+        ):
+            verdict: Verdict = "holds" if change.in_errors >= 2 else "does not hold here"
+            found[name] = verdict if length.is_met else "premise not met"
+    rows = []
+    for length in lengths:
+        for batch, M in sorted(length.gains):
+            config, result = runs.select(**length.kind(batch, M))[0]
+            row = {"length": length.label, "batch size": batch, "M": M, "lr": config["lr"], "steps": result["steps"]}
+            row |= losses_of(runs, **length.kind(batch, M)).columns
+            of_pn = estimate(runs.values("test_loss", **length.kind(batch, plans.POPULATION)))
+            rows.append(
+                {**row, **of_pn.columns("PN test loss"), **estimate(length.gains[batch, M]).columns("PN less BN")}
+            )
+    told = "; ".join(
+        f"{length.label}: {_told(estimate(length.first))} at batch {length.batches[0]}, {_told(estimate(length.last))} at "
+        f"batch {length.batches[-1]}, there {_told(estimate(length.kept))} more with M = {length.held}"
+        for length in lengths
     )
-    return finding(_verdict(fall, less), left, 0.0, summary, rows)
-
-
-def _points(value: Estimate) -> str:
-    return f"{100 * value.value:.1f}({100 * value.stderr:.1f})"
-
-
-def _verdict(fall: Estimate, less: Estimate) -> Verdict:
-    if not (fall.in_errors >= 2 and less.in_errors >= 2):
-        return "does not hold here"
-    return "holds" if less.value >= fall.value / 2 else "holds approximately"
+    headline = estimate(lengths[0].first - lengths[0].last)
+    summary = (
+        f"On {runs.data} ({runs.images} images), test loss of PN less that of BN over its batch, {told}. Headline: how much "
+        f"less it is at the largest batch, {lengths[0].label}; {runs.seeds(**lengths[0].kind(lengths[0].batches[0], 'inf'))} "
+        "paired seeds."
+    )
+    claimed = estimate(lengths[0].first).value
+    return finding(worst(parts.values()), headline, claimed, summary, rows, parts=parts | ours)
 
 
 def _figure(results: Results) -> Figure:
     from bnlens.claims._figures import add_points, panels
 
     runs = TrainingRuns(results)
-    axes = [("batch size", "test accuracy (%)"), ("batch size", "loss (nats per image)")]
-    figure = panels([["Test accuracy", "Train and test loss"]], [axes], height=460)
-    x = [str(batch) for batch in _batches(runs)]
-    for index, (name, kinds) in enumerate(_series(runs)):
-        accuracy = [estimate(100 * runs.values("test_accuracy", **kind)) for kind in kinds]
-        add_points(figure, x, accuracy, name=name, index=index)
-        for label, what in (("test", "test_loss"), ("train", "train_loss")):
-            losses = [estimate(runs.values(what, **kind)) for kind in kinds]
-            add_points(figure, x, losses, name=name, index=index, panel=(1, 2), legend=False)
-            if not index:
-                at = {"x": 0, "y": losses[0].value, "xanchor": "left"}
-                figure.add_annotation(**at, text=label, yshift=14, showarrow=False, row=1, col=2)
-    figure.update_xaxes(type="category", categoryorder="array", categoryarray=x)
+    lengths = _lengths(runs)
+    axes = [("batch size", "test loss (nats per image)")] * len(lengths)
+    figure = panels([[f"Test loss, {length.label}" for length in lengths]], [axes], height=460)
+    for column, length in enumerate(lengths, start=1):
+        x = [str(batch) for batch in length.batches]
+        kinds: dict[str, Sequence[int | str]] = {
+            "plain BN, M = batch": length.batches,
+            f"M = {length.held} held": [length.held] * len(x),
+            "PN": [plans.POPULATION] * len(x),
+        }
+        for index, (name, sizes) in enumerate(kinds.items()):
+            losses = [
+                estimate(runs.values("test_loss", **length.kind(batch, M)))
+                for batch, M in zip(length.batches, sizes, strict=True)
+            ]
+            add_points(figure, x, losses, name=name, index=index, panel=(1, column), legend=column == 1)
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=[str(b) for b in lengths[0].batches])
     return figure
 
 
@@ -115,21 +177,24 @@ CLAIM = Claim(
     id="E2",
     title="The batch size, with the learning rate in proportion",
     statement=(
-        "The paper claims that BN's regularisation fades as the batch grows, also with the learning rate in proportion. If "
-        "that is why accuracy falls with the batch size, then holding the statistics batch size M keeps it."
+        "BN over its batch regularises less as the batch grows, with the learning rate in proportion: what it takes off the "
+        "test loss of population normalization, at the same batch and length, is smaller at the largest batch than at the "
+        "smallest. Ours, and apart: a statistics batch size M that is held keeps it."
     ),
     source="arXiv 1809.00846, experiments on batch size with the learning rate scaled; this library's dial",
     paper=PaperStatement(
         words="BN regularises less as the batch grows, with the learning rate in proportion to it.",
         section="Experiments in CNNs, on batch size",
         known="as remembered",
-        differs="that a fixed M keeps the accuracy is our conclusion, and needs this library's dial.",
+        differs="that a fixed M keeps the regularisation is our conclusion, and needs this library's dial.",
     ),
     agreement=(
-        "Test accuracy at the smallest batch less that at the largest, equal epochs, paired by seed; the smallest finite M "
-        "held is judged. Holds: with plain BN it falls by two standard errors or more, and holding M takes away at least "
-        "half of the fall, told apart by two standard errors. Holds approximately: it takes away less than half, told apart "
-        "likewise. Does not hold: otherwise."
+        "Test loss of PN less that of BN, at the same batch, paired by seed; once with epochs enough that all converge, once "
+        "with equal numbers of steps. Fades: at the largest batch it is less than at the smallest by two standard errors. "
+        "Kept, ours: at the largest batch BN over the M that is held gains more than BN over the batch by two standard "
+        "errors. Premise not met: BN over the smallest batch does not lower the test loss by two standard errors, or, of the "
+        f"runs to convergence, a train loss of PN is above {_FITTED} nats. Verdict: the worse of the two lengths of those "
+        "whose premise is met."
     ),
     core=False,
     jobs=_jobs,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bnlens.claims import _generalization as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding, grade
+from bnlens.claims._estimate import Estimate, estimate, finding, grade, worst
 from bnlens.claims._figures import add_estimates, panels
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import train_by_sgd
@@ -126,9 +126,6 @@ def _judged(loads: Sequence[_Load]) -> Iterator[tuple[str, Verdict]]:
 def _judge(results: Results) -> Finding:
     loads = {unit: _loads(results, unit) for unit in _UNITS}
     parts = dict(part for one in loads.values() for part in _judged(one))
-    met = {verdict for verdict in parts.values() if verdict != "premise not met"}
-    verdict: Verdict = "does not hold here" if "does not hold here" in met else "holds approximately"
-    verdict = "holds" if met == {"holds"} else verdict
     at_one = next(one for one in loads["linear"] if one.load == 1)
     headline, (curve,) = estimate(at_one.errors["BN"]), common.theory_curve(_CURVES["decay"], [1.0])
     peaks = {name: _peak([one.errors[name] for one in loads["linear"] if one.load in _PEAK]) for name in ("SGD", "BN")}
@@ -142,7 +139,7 @@ def _judge(results: Results) -> Finding:
         f"and {longer['decay'][-1]:.2f} with gamma decay. Headline: the linear student with BN."
     )
     rows = [load.row for one in loads.values() for load in one]
-    return finding(verdict, headline, curve, summary, rows, parts=parts)
+    return finding(worst(parts.values()), headline, curve, summary, rows, parts=parts)
 
 
 def _figure(results: Results) -> Figure:
