@@ -23,7 +23,7 @@ _FEWEST = 32  # groups, below which a standard error is not known well enough to
 _FEWEST_OTHERS = 12  # groups of a size that only predictions need
 _FEWEST_OUTPUTS = 16  # rounds of them, if they are asked for
 _FEWEST_SPLIT = 24  # groups with shares
-_SHARES = 2.0  # times the precision of the gap is that of the shares
+_SHARES = 2.0  # times the precision of the gap is that of the shares, root mean square over the layers
 _OTHERS = 1.5  # times the precision of the gap is that at sizes that only predictions need
 _SMALL = 0.01  # of the loss: a gap below that need not be known better than one of that size
 _BACKWARD = 2.6  # forward passes that a pass forward and backward costs
@@ -207,7 +207,8 @@ class Measurement:
         # backward for all sizes together
         kept = self.sampler.kept is not None
         law = bool(self.law and (split or not self.shares)) and not self._law_is_known()
-        rest += [size for size in others if kept or split or not rest or not self.shares]
+        turn = bool(split) or not rest or not self.shares or (kept and self.rounds % 2 == 0)  # of sizes for predictions
+        rest += others if turn else ()
         cost = 1.0 if kept or split or law or not rest else 1.0 + _BACKWARD / len(rest)
         controlled = tuple(size for size in rest if self._tally(size).gain() > cost)
         return _Plan(split, controlled, tuple(size for size in rest if size not in controlled), law)
@@ -311,4 +312,5 @@ class Measurement:
         gap = tally.gap()
         allowed = self._allowed(gap)
         shares = tally.shares(Estimate(gap.value, min(gap.stderr, allowed)))
-        return tally.split_count >= _FEWEST_SPLIT and all(share.stderr <= _SHARES * allowed for share in shares)
+        error = math.sqrt(sum(share.stderr**2 for share in shares) / max(1, len(shares)))
+        return tally.split_count >= _FEWEST_SPLIT and error <= _SHARES * allowed
