@@ -128,6 +128,7 @@ def network_job(
     regulariser: str | None = None,
     noise: str | None = None,
     dropout: float = 0.0,
+    weight_norm: bool = False,
     **changes: Any,
 ) -> Job:
     """The job of one run; claims that ask for the same run share its result.
@@ -141,6 +142,7 @@ def network_job(
         regulariser: see `bnlens.experiments.networks.train_network`.
         noise: likewise.
         dropout: likewise.
+        weight_norm: whether to train with weight normalization, whose learning rate is the parameter ``wn_lr``, in place of BN.
         **changes: in place of the parameters ``net``, ``samples``, ``epochs``, ``batch_size``.
     """
     given = {**setup.parameters, **changes}
@@ -148,18 +150,21 @@ def network_job(
     device = batch if M != POPULATION and int(M) > _LARGEST_PASS else min(batch, _LARGEST_PASS)
     if batch % device:
         device = batch
-    lr = given["lr"] * batch / _REFERENCE_BATCH
+    lr = given["wn_lr" if weight_norm else "lr"] * batch / _REFERENCE_BATCH
     config = {"net": given["net"], "data": source_of(setup), "samples": given["samples"], "epochs": given["epochs"]}
     config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
     config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
     config |= {"dropout": float(dropout), "seed": seed}
     function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
+    if weight_norm:
+        config["weight_norm"], function = True, networks.train_network_with_weight_norm
     return Job(_name(config), function, config, cost=_cost(config))
 
 
 def _name(config: Mapping[str, Any]) -> str:
     parts = [config["net"], config["samples"], f"epochs{config['epochs']}", f"batch{config['batch_size']}"]
     parts += [f"M{config['statistics_batch_size']}"]
+    parts += ["wn"] if "weight_norm" in config else []
     parts += [part for part in (config["regulariser"], config["noise"] and f"{config['noise']}-noise") if part]
     parts += [f"dropout{config['dropout']:g}"] if config["dropout"] else []
     return "-".join(str(part) for part in (*parts, f"seed{config['seed']}"))

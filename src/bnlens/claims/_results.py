@@ -53,14 +53,20 @@ class Results:
         return job.config.get(name, ...)
 
 
-_PLAIN: Mapping[str, Any] = {"regulariser": None, "noise": None, "dropout": 0.0, "share_statistics": False}
+_PLAIN: Mapping[str, Any] = {
+    "regulariser": None,
+    "noise": None,
+    "dropout": 0.0,
+    "share_statistics": False,
+    "weight_norm": False,
+}
 
 
 class TrainingRuns(Results):
     """Results of training runs, in the order of their seeds; other jobs are left out.
 
-    ``M`` stands for ``statistics_batch_size``. Runs are without penalty, partial noise, dropout and shared statistics unless
-    these are asked for.
+    ``M`` stands for ``statistics_batch_size``. Runs are without penalty, partial noise, dropout, shared statistics and weight
+    normalization unless these are asked for.
 
     Attributes:
         data: the name of what they were trained on.
