@@ -102,28 +102,61 @@ def test_batch_sizes(plain, held, train, verdicts):
     assert len(finding.rows) == 10
 
 
-def noisy(both, mean, std, none, *, neurons=((0.1, 1.0, 0.2),) * 4):
+def noisy(both, mean, std, none, *, neurons=((0.1, 1.0, 0.2),) * 4, wn=(1.4, 1.3, 1.3)):
+    """Losses of nets with BN layers, and test losses with weight normalization alone, the mean's noise, and the other's."""
     kinds = ({"M": 8}, {"M": 8, "noise": "mean"}, {"M": 8, "noise": "std"}, {})
     losses = zip(kinds, (both, mean, std, none), neurons, strict=True)
-    return runs([{**kind, "train": pair[0], "test": pair[1], "neurons": of} for kind, pair, of in losses])
+    of_bn = [{**kind, "train": pair[0], "test": pair[1], "neurons": of} for kind, pair, of in losses]
+    kinds = ({}, {"M": 8, "noise": "mean"}, {"M": 8, "noise": "std"})
+    return runs(
+        of_bn
+        + [{**kind, "weight_norm": True, "train": 0.2, "test": test} for kind, test in zip(kinds, wn, strict=True)]
+    )
+
+
+BN_LAYERS = ((0.5, 1.1), (0.35, 1.25), (0.35, 1.25), (0.2, 1.4))
 
 
 @pytest.mark.parametrize(
-    ("both", "mean", "std", "verdict"),
+    ("wn", "verdicts"),
     [
-        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.25), HOLDS),
-        ((0.6, 1.1), (0.35, 1.25), (0.35, 1.25), ROUGHLY),
-        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.3999), ROUGHLY),
-        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.45), NOT),
-        ((0.5, 1.1), (0.35, 1.25), (0.2, 1.25), NOT),
+        ((1.4, 1.3, 1.3), (HOLDS, HOLDS, HOLDS)),
+        ((1.4, 1.3, 1.3992), (ROUGHLY, HOLDS, ROUGHLY)),
+        ((1.4, 1.3975, 1.3992), (ROUGHLY, ROUGHLY, ROUGHLY)),
+        ((1.4, 1.3, 1.4), (NOT, HOLDS, NOT)),
+        ((1.4, 1.5, 1.3), (NOT, NOT, HOLDS)),
     ],
 )
-def test_two_noises(both, mean, std, verdict):
-    finding = judged("E3", noisy(both, mean, std, (0.2, 1.4)), verdict)
-    assert finding.measured == pytest.approx((mean[0] + std[0] - 0.4) / (both[0] - 0.2), abs=0.03)
+def test_two_noises(wn, verdicts):
+    finding = judged("E3", noisy(*BN_LAYERS, wn=wn), verdicts[0])
+    assert (finding.parts["WN, mean's noise"], finding.parts["WN, standard deviation's noise"]) == verdicts[1:]
+    assert [row["net"] for row in finding.rows] == ["WN"] * 3 + ["BN layers"] * 7
+    change = finding.rows[1]["test loss less that without noise"]
+    assert change == pytest.approx(wn[1] - wn[0], abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("both", "mean", "std", "verdicts"),
+    [
+        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.25), (HOLDS, HOLDS, HOLDS)),
+        ((0.6, 1.1), (0.35, 1.25), (0.35, 1.25), (HOLDS, HOLDS, NOT)),
+        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.3999), (HOLDS, ROUGHLY, HOLDS)),
+        ((0.5, 1.1), (0.35, 1.25), (0.35, 1.45), (HOLDS, NOT, HOLDS)),
+        ((0.35, 1.1), (0.35, 1.25), (0.2, 1.25), (HOLDS, NOT, HOLDS)),
+    ],
+)
+def test_two_noises_of_bn_layers(both, mean, std, verdicts):
+    finding = judged("E3", noisy(both, mean, std, (0.2, 1.4)), HOLDS)
+    assert tuple(finding.parts.values()) == (HOLDS, HOLDS, *verdicts)
     last = finding.rows[-1]
     assert last["noise of"] == "effect: interaction"
     assert last["train loss"] == pytest.approx(both[0] - mean[0] - std[0] + 0.2, abs=0.01)
+
+
+def test_where_bn_does_not_regularise_its_noises_are_not_judged():
+    finding = judged("E3", noisy((0.5, 1.4), *BN_LAYERS[1:]), "premise not met")
+    assert set(finding.parts.values()) == {"premise not met"}
+    assert "both (BN) +0.300 train, +0.000(0.002) test" in finding.summary
 
 
 @pytest.mark.parametrize(
@@ -280,10 +313,9 @@ def test_plans_follow_the_parameters(claim):
 
 def test_claims_share_what_they_have_in_common():
     keys = {name: {job_key(job) for job in claim.plan()} for name, claim in CLAIMS.items()}
-    assert keys["E3"] == keys["E4"]
-    assert len(keys["E3"] & keys["E1"]) == 8  # BN at M = 4 and PN, four seeds
-    assert len(keys["E5"] & keys["E1"]) == 4  # PN
-    assert len(keys["E7"] & keys["E1"]) == 12
+    assert keys["E3"] > keys["E4"]
+    assert len(keys["E3"] - keys["E4"]) == 12  # three kinds with weight normalization, four seeds
+    assert len(keys["E7"] & keys["E1"]) == 12  # PN and M = 4 and 16 in the residual net, four seeds
 
 
 def test_the_learning_rate_goes_with_the_batch():
@@ -306,6 +338,8 @@ def test_the_learning_rate_goes_with_the_batch():
         ("E1", {"lr": 0.0}, "'lr' must be a number above 0"),
         ("E2", {"batch_sizes": [64]}, "needs at least two sizes"),
         ("E3", {"M": 256}, "leaves no groups in a batch of 256"),
+        ("E3", {"net": "resnet14"}, "'net', 'resnet14': .* weight normalization cannot take their place"),
+        ("E3", {"wn_lr": 0.0}, "'wn_lr' must be a number above 0"),
         ("E5", {"rates": [0.5]}, "needs at least two learning rates"),
         ("E6", {"batch_size": 512}, "must be below 'large_batch', 512"),
         ("E6", {"M": 512}, "needs a size below the large batch"),

@@ -15,7 +15,7 @@ from bnlens.claims._losses import sizes_of
 from bnlens.claims._results import TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["EFFECTS", "LABELS", "effects", "jobs_of", "kinds_of", "parameters"]
+__all__ = ["EFFECTS", "LABELS", "check_setup", "effects", "jobs_of", "kinds_of", "parameters"]
 
 LABELS = {"both": "both (BN)", "mean": "mean alone", "std": "standard deviation alone", "none": "none (PN)"}
 """The statistics that carry noise, with their names in tables."""
@@ -25,20 +25,24 @@ EFFECTS = {"mean": "mean's noise", "std": "standard deviation's noise", "interac
 
 
 def parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    """Return the parameters of E3 and E4: the common ones, and M."""
+    """Return the parameters of E3 and E4: the common ones, for the net with two linear layers, and M."""
     seeds = {"digits": 4, "quick": 2, "full": 12}  # effects on single neurons are small
     return plans.parameters_where_bn_helps(scale, data, M={"digits": 4, "quick": 8, "full": 8}, seeds=seeds)
 
 
 def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:
     """Return the jobs of two by two kinds: noise in the mean or not, in the standard deviation or not."""
-    plans.check_setup(claim, setup)
+    check_setup(claim, setup)
     M = setup.parameters["M"]
-    if setup.parameters["batch_size"] <= M:
-        raise UsageError(
-            f"{claim}: M = {M} leaves no groups in a batch of {setup.parameters['batch_size']}; give a smaller parameter 'M'"
-        )
     return [plans.network_job(setup, seed, **kind) for kind in _kinds(M).values() for seed in plans.seeds_of(setup)]
+
+
+def check_setup(claim: str, setup: Setup) -> None:
+    """Raise where the parameters cannot give a judgement, see `bnlens.claims._plans.check_setup`, or M leaves no groups."""
+    plans.check_setup(claim, setup)
+    M, batch = setup.parameters["M"], setup.parameters["batch_size"]
+    if batch <= M:
+        raise UsageError(f"{claim}: M = {M} leaves no groups in a batch of {batch}; give a smaller parameter 'M'")
 
 
 def kinds_of(runs: TrainingRuns) -> dict[str, dict[str, Any]]:

@@ -31,7 +31,7 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
     "full": {"seeds": 3, "net": "cnn", "samples": 10_000, "epochs": 10, "batch_size": 256},
 }
 _WHERE_BN_HELPS: Mapping[str, Mapping[str, Any]] = {
-    net: {"net": net, "samples": samples, "epochs": epochs, "seeds": 5}
+    net: {"samples": samples, "epochs": epochs, "seeds": 5}
     for net, samples, epochs in (("resnet", 10_000, 20), ("cnn-fc", 2000, 50))
 }
 # Seconds on one core for 256 images of CIFAR-10, forward and backward; of the digits a twelfth.
@@ -64,12 +64,12 @@ def parameters(scale: Scale, data: Path | None, **own: Any) -> dict[str, Any]:
 
 
 def parameters_where_bn_helps(scale: Scale, data: Path | None, *, net: str = "cnn-fc", **own: Any) -> dict[str, Any]:
-    """`parameters` of a claim that compares regularisers: at scale full, a setting in which BN lowers the test loss.
+    """`parameters` of a claim that compares regularisers in a net: at scale full, in a setting in which BN lowers the test loss.
 
-    For each net it was found, before any of the claims ran there, by the rule in ``benchmarks/premise_search.py``.
+    It was found, before any of the claims ran there, by the rule in ``benchmarks/premise_search.py``.
     """
     found = _WHERE_BN_HELPS[net] if data is not None and scale == "full" else {}
-    return parameters(scale, data, **{**found, **own})
+    return parameters(scale, data, **{"net": net, **found, **own})
 
 
 def source_of(setup: Setup) -> str:
@@ -143,6 +143,7 @@ def network_job(
     noise: str | None = None,
     dropout: float = 0.0,
     steps: int | None = None,
+    weight_norm: bool = False,
     **changes: Any,
 ) -> Job:
     """The job of one run; claims that ask for the same run share its result.
@@ -157,6 +158,7 @@ def network_job(
         noise: likewise.
         dropout: likewise.
         steps: of the optimizer, in place of the parameter ``epochs``.
+        weight_norm: whether to train with weight normalization, whose learning rate is the parameter ``wn_lr``, in place of BN.
         **changes: in place of the parameters ``net``, ``samples``, ``epochs``, ``batch_size``.
     """
     given = {**setup.parameters, **changes}
@@ -164,12 +166,14 @@ def network_job(
     device = batch if M != POPULATION and int(M) > _LARGEST_PASS else min(batch, _LARGEST_PASS)
     if batch % device:
         device = batch
-    lr = given["lr"] * batch / _REFERENCE_BATCH
+    lr = given["wn_lr" if weight_norm else "lr"] * batch / _REFERENCE_BATCH
     config = {"net": given["net"], "data": source_of(setup), "samples": given["samples"], "epochs": given["epochs"]}
     config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
     config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
     config |= {"dropout": float(dropout), "seed": seed} | ({} if steps is None else {"steps": steps})
     function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
+    if weight_norm:
+        config["weight_norm"], function = True, networks.train_network_with_weight_norm
     return Job(_name(config), function, config, cost=_cost(config))
 
 
@@ -177,6 +181,7 @@ def _name(config: Mapping[str, Any]) -> str:
     length = f"steps{config['steps']}" if "steps" in config else f"epochs{config['epochs']}"
     parts = [config["net"], config["samples"], length, f"batch{config['batch_size']}"]
     parts += [f"M{config['statistics_batch_size']}"]
+    parts += ["wn"] if "weight_norm" in config else []
     parts += [part for part in (config["regulariser"], config["noise"] and f"{config['noise']}-noise") if part]
     parts += [f"dropout{config['dropout']:g}"] if config["dropout"] else []
     return "-".join(str(part) for part in (*parts, f"seed{config['seed']}"))

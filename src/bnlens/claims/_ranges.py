@@ -41,6 +41,7 @@ _RANGES: Mapping[str, _Range] = {
     "batch_sizes": _whole(2),
     "large_batch": _whole(2),
     "lr": _between(1e6),
+    "wn_lr": _between(1e6),
     "rates": _between(1e6),
     "dropout": _between(1),
     "M": _SIZE,

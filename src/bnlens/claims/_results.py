@@ -59,14 +59,15 @@ _PLAIN: Mapping[str, Any] = {
     "dropout": 0.0,
     "share_statistics": False,
     "steps": None,
+    "weight_norm": False,
 }
 
 
 class TrainingRuns(Results):
     """Results of training runs, in the order of their seeds; other jobs are left out.
 
-    ``M`` stands for ``statistics_batch_size``. Runs are without penalty, partial noise, dropout, shared statistics and a
-    given number of steps unless these are asked for.
+    ``M`` stands for ``statistics_batch_size``. Runs are without penalty, partial noise, dropout, shared statistics, a given
+    number of steps and weight normalization unless these are asked for.
 
     Attributes:
         data: the name of what they were trained on.

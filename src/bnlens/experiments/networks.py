@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from bnlens.experiments._training import Penalty
 
 __all__ = [
+    "check_weight_norm",
     "train_network",
     "train_network_with_curvature_penalty",
     "train_network_with_gamma_decay",
     "train_network_with_noise",
+    "train_network_with_weight_norm",
 ]
 
 _CURVE_IMAGES = 2000  # test images of the curves; the final numbers are over all
@@ -70,6 +72,80 @@ def train_network_with_noise(*, noise: str, scratch: Path | None = None, **confi
         return use_partial_noise(model, noise)  # type: ignore[arg-type]  # JSON has no literal types
 
     return _trained(scratch, prepare=prepare, noise=noise, **config)
+
+
+def train_network_with_weight_norm(
+    *,
+    scratch: Path | None = None,
+    net: str,
+    data: str,
+    samples: int,
+    weight_norm: bool,
+    statistics_batch_size: int | str,
+    device_batch_size: int,
+    regulariser: None,
+    noise: str | None,
+    dropout: float,
+    seed: int,
+    **recipe: Any,
+) -> dict[str, Any]:
+    """Train as `train_network` does, with weight normalization in place of BN, alone or with noise in one batch statistic.
+
+    Runs start from the directions of the weights of the BN net of the same seed, see `bnlens.experiments._weight_norm`, and
+    are evaluated by the population's statistics at the final weights, as its are.
+
+    Args:
+        scratch: as there.
+        net: one whose BN layers follow a convolution or linear layer.
+        data: as there.
+        samples: as there.
+        weight_norm: True.
+        statistics_batch_size: M of the noise; ``"inf"`` without noise.
+        device_batch_size: images per forward pass, M or more.
+        regulariser: None.
+        noise: None, ``"mean"`` (mean-only batch normalization) or ``"std"`` (variance-only).
+        dropout: as there.
+        seed: as there.
+        **recipe: as there.
+
+    Returns:
+        As there, with the gains as ``gamma``, and without ``neurons`` and ``gap``.
+    """
+    # the plan names what the function does
+    assert weight_norm and (noise is None) == (statistics_batch_size == "inf") and regulariser is None  # noqa: S101, PT018
+    from bnlens.experiments._training import build, losses, train
+    from bnlens.experiments._weight_norm import WeightNormGain, settle_statistics, use_weight_norm
+    from bnlens.train import load_data
+
+    images, test = load_data(data, samples=samples, seed=seed), load_data(data, split="test")
+    M = None if noise is None else int(statistics_batch_size)
+    model = build(images, net, seed=seed, dropout=dropout, prepare=lambda model: use_weight_norm(model, noise, M))
+    settle_statistics(model, images, start=True)
+    curve = _Curve(test, scratch)
+    observe = curve.observer(len(images) // recipe["batch_size"])
+    checkpoint = None if scratch is None else scratch / "run.pt"
+    recipe |= {"statistics_batch_size": device_batch_size, "seed": seed, "checkpoint": checkpoint, "observe": observe}
+    history = train(model, images, **recipe)
+    settle_statistics(model, images)
+    gains = [module.weight.detach() for module in model.modules() if isinstance(module, WeightNormGain)]
+    return {
+        **losses(model, images, test),
+        "gamma": [float(gain.square().mean().sqrt()) for gain in gains],
+        "steps": history.steps,
+        "curve": curve.rows(history.loss, history.learning_rate),
+    }
+
+
+def check_weight_norm(net: str) -> None:
+    """Raise where `train_network_with_weight_norm` cannot train that net.
+
+    Raises:
+        UsageError: there is no such net, or it has BN layers that do not follow a convolution or linear layer.
+    """
+    from bnlens.experiments._weight_norm import use_weight_norm
+    from bnlens.train import build_net
+
+    use_weight_norm(build_net(net, input_shape=(3, 32, 32), num_classes=10), None, None)
 
 
 def _trained(
