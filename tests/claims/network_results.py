@@ -1,6 +1,6 @@
-"""Results of training runs and of `try_rates` made by hand, for the judges of claims N1 to N4 and E1 to E7."""
+"""Results of training runs, of `try_rates` and of `train_on_folded` made by hand, for the judges of N1 to N4 and E1 to E8."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,3 +70,24 @@ def trials(normalisation: str, seed: int, rates: Sequence[float], largest: float
     ]
     config = {"normalisation": normalisation, "seed": seed, "rates": list(rates)}
     return config, {**config, "data": "made up", "images": 1000, "batch_size": 256, "chance": 2.3, "trials": found}
+
+
+def folded(
+    seed: int, changes: Mapping[str, Sequence[float]], rates: Sequence[float] = (0.1,), stable: float = 0.1
+) -> Job:
+    """A job of `train_on_folded`: changes of train loss, test loss and norms by net; all rates above ``stable`` diverge."""
+    further = []
+    for rate in rates:
+        nets = {}
+        for net, (train, test, growth) in changes.items():
+            off = float(NOISE[seed]) * (1 if net == "folded" else -1)
+            curve = [
+                {"epoch": epoch, "train_loss": 0.2 + epoch * (train + off) / 2, "test_loss": 1.4 + epoch * (test + off) / 2,
+                 "test_accuracy": 0.5, "weight_norm": [3.0 * grown, 5.0 * grown]}
+                for epoch in (0, 1, 2)
+                if (grown := 1 + epoch * (growth + off) / 2)
+            ]  # fmt: skip
+            nets[net] = {"diverged": rate > stable, "curve": curve[: 1 if rate > stable else 3]}
+        further.append({"lr": rate, **nets})
+    config = {"statistics_batch_size": 8, "further_epochs": 2, "seed": seed}
+    return config, {"data": "made up", "images": 1000, "test_images": 500, "difference": 1e-6, "further": further}

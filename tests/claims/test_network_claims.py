@@ -1,19 +1,19 @@
-"""Claims E1 to E7: their judges on results made by hand, each verdict reached; the plans of N1 to N4 and E1 to E7."""
+"""Claims E1 to E8: their judges on results made by hand, each verdict reached; the plans of N1 to N4 and E1 to E8."""
 
 import math
 
 import numpy as np
 import pytest
-from network_results import runs, trials
+from network_results import folded, runs, trials
 
-from bnlens.claims import get_claims
+from bnlens.claims import Results, get_claims
 from bnlens.claims._noises import effects
 from bnlens.claims.e5_learning_rates import bracket
 from bnlens.claims.e7_gap_and_generalization import correlation
 from bnlens.errors import DataError, UsageError
 from bnlens.runs.key import job_key
 
-CLAIMS = {claim.id: claim for claim in get_claims(["E1", "E2", "E3", "E4", "E5", "E6", "E7"])}
+CLAIMS = {claim.id: claim for claim in get_claims(["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8"])}
 HOLDS, ROUGHLY, NOT, UNMET = "holds", "holds approximately", "does not hold here", "premise not met"
 
 
@@ -288,6 +288,40 @@ def test_correlation_without_variation_is_nan():
     assert math.isnan(correlation(np.ones(3), np.arange(3.0)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "verdict", "parts"),
+    [
+        ((-0.1, 0.3, 0.05), HOLDS, (HOLDS, HOLDS, HOLDS)),
+        ((-0.1, 0.3, -0.05), ROUGHLY, (HOLDS, HOLDS, NOT)),
+        ((0.0, 0.3, 0.05), ROUGHLY, (NOT, HOLDS, HOLDS)),
+        ((0.1, 0.3, -0.05), NOT, (NOT, HOLDS, NOT)),
+        ((-0.1, -0.3, 0.05), NOT, (HOLDS, NOT, HOLDS)),
+    ],
+)
+def test_folded(changes, verdict, parts):
+    ways = {"folded": changes, "kept": (-0.02, 0.1, 0.01)}
+    finding = judged("E8", Results(folded(seed, ways) for seed in range(4)), verdict)
+    assert tuple(finding.parts.values()) == parts
+    of_folded, of_kept, less = finding.rows
+    for index, name in enumerate(("train loss", "test loss", "norms")):
+        assert of_folded[f"change of {name}"] == pytest.approx(changes[index])
+        assert of_kept[f"change of {name}"] == pytest.approx(ways["kept"][index])
+        assert less[f"change of {name}"] == pytest.approx(changes[index] - ways["kept"][index])
+
+
+@pytest.mark.parametrize(("stable", "judged_at"), [(0.1, 0.1), (0.03, 0.03), (0.001, None)])
+def test_the_largest_rate_at_which_no_net_diverges_is_judged(stable, judged_at):
+    ways = {"folded": (-0.1, 0.3, 0.05), "kept": (-0.02, 0.1, 0.01)}
+    results = Results(
+        folded(seed, ways, (0.1, 0.03, 0.01), stable if seed == 1 else 0.1)  # one seed decides
+        for seed in range(4)
+    )
+    finding = judged("E8", results, HOLDS if judged_at else "premise not met")
+    assert {row["lr"] for row in finding.rows if row["judged"] == "yes"} == ({judged_at} if judged_at else set())
+    if judged_at is None:
+        assert "diverges in 1 of 4 seeds" in finding.summary
+
+
 @pytest.mark.parametrize("claim", get_claims(["N1", "N2", "N3", "N4", *CLAIMS]), ids=lambda claim: claim.id)
 def test_plans(claim, tmp_path):
     jobs = claim.plan()
@@ -319,6 +353,8 @@ def test_claims_share_what_they_have_in_common():
 
 
 def test_the_learning_rate_goes_with_the_batch():
+    changes = {"batch_size": 64, "further_rates": [0.01, 0.1, 0.1]}
+    assert [job.config["further_rates"] for job in CLAIMS["E8"].plan(changes=changes)] == [[0.025, 0.0025]] * 4
     for job in CLAIMS["E2"].plan():
         assert job.config["lr"] == pytest.approx(0.3 * job.config["batch_size"] / 256)
         assert job.config["batch_size"] % job.config["device_batch_size"] == 0
@@ -344,6 +380,8 @@ def test_the_learning_rate_goes_with_the_batch():
         ("E6", {"batch_size": 512}, "must be below 'large_batch', 512"),
         ("E6", {"M": 512}, "needs a size below the large batch"),
         ("E6", {"dropout": [1.0]}, "must be a number above 0 and below 1, got 1.0"),
+        ("E8", {"further_rates": [0.0]}, "must be a number above 0"),
+        ("E8", {"further_epochs": 0}, "must be a whole number from 1 "),
         ("E7", {"other_nets": ["cnn"]}, "at least three pairs"),
         ("E7", {"M": [8, 2000]}, "2000 images are of more than the 1000 training images"),
         ("E7", {"other_samples": [200]}, "200 training images do not fill a batch of 256"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ __all__ = [
     "check_full_scale",
     "check_setup",
     "finite_sizes",
+    "learning_rate",
     "network_job",
     "parameters",
     "parameters_where_bn_helps",
+    "related_job",
     "seeds_of",
     "source_of",
 ]
@@ -166,7 +168,7 @@ def network_job(
     device = batch if M != POPULATION and int(M) > _LARGEST_PASS else min(batch, _LARGEST_PASS)
     if batch % device:
         device = batch
-    lr = given["wn_lr" if weight_norm else "lr"] * batch / _REFERENCE_BATCH
+    lr = learning_rate(given["wn_lr" if weight_norm else "lr"], batch)
     config = {"net": given["net"], "data": source_of(setup), "samples": given["samples"], "epochs": given["epochs"]}
     config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
     config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
@@ -175,6 +177,37 @@ def network_job(
     if weight_norm:
         config["weight_norm"], function = True, networks.train_network_with_weight_norm
     return Job(_name(config), function, config, cost=_cost(config))
+
+
+def learning_rate(lr: float, batch_size: int) -> float:
+    """The rate at that batch in proportion to ``lr``, the one at a batch of 256."""
+    return lr * batch_size / _REFERENCE_BATCH
+
+
+def related_job(
+    setup: Setup,
+    seed: int,
+    function: Callable[..., dict[str, Any]],
+    name: str,
+    *,
+    M: int | str,
+    cost: float = 1.0,
+    **own: Any,
+) -> Job:
+    """The job of another function with the recipe by which `network_job` trains a net with BN over M.
+
+    Args:
+        setup: of the claim.
+        seed: of the run.
+        function: takes the recipe, without regulariser, noise and dropout, and ``own``.
+        name: goes before that of the training.
+        M: statistics batch size.
+        cost: in times that of the training.
+        **own: further configuration, or in place of the recipe's.
+    """
+    trained = network_job(setup, seed, M=M)
+    recipe = {key: value for key, value in trained.config.items() if key not in ("regulariser", "noise", "dropout")}
+    return Job(f"{name}-{trained.name}", function, {**recipe, **own}, cost=cost * trained.cost)
 
 
 def _name(config: Mapping[str, Any]) -> str:

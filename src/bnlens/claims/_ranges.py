@@ -36,6 +36,7 @@ _RANGES: Mapping[str, _Range] = {
     "samples": _whole(2, 100_000_000),
     "other_samples": _whole(2, 100_000_000),
     "epochs": _whole(1),
+    "further_epochs": _whole(1),
     "steps": _whole(1),
     "batch_size": _whole(2),
     "batch_sizes": _whole(2),
@@ -43,6 +44,7 @@ _RANGES: Mapping[str, _Range] = {
     "lr": _between(1e6),
     "wn_lr": _between(1e6),
     "rates": _between(1e6),
+    "further_rates": _between(1e6),
     "dropout": _between(1),
     "M": _SIZE,
 }
