@@ -359,7 +359,7 @@ def test_the_learning_rate_goes_with_the_batch():
         assert job.config["lr"] == pytest.approx(0.3 * job.config["batch_size"] / 256)
         assert job.config["batch_size"] % job.config["device_batch_size"] == 0
     plain = CLAIMS["E6"].plan()[0]
-    assert plain.name == "cnn-1000-steps300-batch512-M512-seed0"
+    assert plain.name == "cnn-fc-1000-steps300-batch512-M512-seed0"
     assert plain.config["device_batch_size"] == 512
     assert plain.config["lr"] == pytest.approx(0.6)
 

@@ -66,7 +66,7 @@ def parameters(scale: Scale, data: Path | None, **own: Any) -> dict[str, Any]:
 
 
 def parameters_where_bn_helps(scale: Scale, data: Path | None, *, net: str = "cnn-fc", **own: Any) -> dict[str, Any]:
-    """`parameters` of a claim that compares regularisers in a net: at scale full, in a setting in which BN lowers the test loss.
+    """`parameters` of a claim that compares regularisers in a net; at scale full in a setting where BN lowers the test loss.
 
     It was found, before any of the claims ran there, by the rule in ``benchmarks/premise_search.py``.
     """
@@ -173,7 +173,7 @@ def network_job(
     config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
     config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
     config |= {"dropout": float(dropout), "seed": seed} | ({} if steps is None else {"steps": steps})
-    function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
+    function: Callable[..., dict[str, Any]] = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
     if weight_norm:
         config["weight_norm"], function = True, networks.train_network_with_weight_norm
     return Job(_name(config), function, config, cost=_cost(config))
