@@ -15,8 +15,8 @@ import pytest
 
 from bnlens.errors import UsageError
 from bnlens.web import worker
-from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
-from bnlens.web.labs import LABS
+from bnlens.web.labs.answers import Answers, GoneError, Limits, OverloadedError
+from bnlens.web.labs.lab import LABS
 from bnlens.web.worker import Process, Tell
 
 DYNAMICS = next(lab for lab in LABS if lab.id == "dynamics")

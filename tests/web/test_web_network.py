@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from bnlens.paper import MOST_NODES, Citation, bundled_network, works
 from bnlens.web import create_app
-from bnlens.web.networks import NetworkLibrary
+from bnlens.web.network.drawing import NetworkLibrary
 from web.readers import URL, send_file
 
 ARXIV = "1809.00846"

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from bnlens.web import create_app
-from bnlens.web.notes import MAX_AUTHOR, MAX_ID, MAX_TEXT
+from bnlens.web.notes.store import MAX_AUTHOR, MAX_ID, MAX_TEXT
 from bnlens.web.security import MAX_BODY
 from web.readers import URL
 

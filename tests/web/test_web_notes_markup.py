@@ -6,9 +6,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from bnlens.web import create_app
-from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import guarded_mathml
-from bnlens.web.notes import Draft
+from bnlens.web.notes.markdown import render_markdown
+from bnlens.web.notes.store import Draft
 from web.markup import Page, scheme
 from web.payloads import PAYLOADS
 from web.readers import URL

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 from bnlens.measure import Report
 from bnlens.web import create_app
 from bnlens.web.library import ReportLibrary
-from bnlens.web.notes import Draft
+from bnlens.web.notes.store import Draft
 from web.readers import URL, send_file
 
 SEND = "/labs/network/send"

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens.paper import Citation
-from bnlens.web.labs import Lab
+from bnlens.web.labs.lab import Lab
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Site
 

@@ -17,15 +17,18 @@ import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
 from bnlens.labs.network import make_lab
-from bnlens.web import api, assets, claims_api, notes_api, paper_api
-from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
-from bnlens.web.labs import LABS, Lab, NotFoundError
+from bnlens.web import api, assets
+from bnlens.web.claims import api as claims_api
+from bnlens.web.claims.results import Register, Results
+from bnlens.web.claims.runs import BusyError, Runs
+from bnlens.web.labs.answers import Answers, GoneError, Limits, OverloadedError
+from bnlens.web.labs.lab import LABS, Lab, NotFoundError
 from bnlens.web.library import ReportLibrary
-from bnlens.web.networks import NetworkLibrary
-from bnlens.web.notes import ConflictError, Notes
+from bnlens.web.network.drawing import NetworkLibrary
+from bnlens.web.notes import api as notes_api
+from bnlens.web.notes.store import ConflictError, Notes
 from bnlens.web.pages import PAGES
-from bnlens.web.results import Register, Results
-from bnlens.web.runs import BusyError, Runs
+from bnlens.web.paper import api as paper_api
 from bnlens.web.security import Guard, allowed_names
 from bnlens.web.site import Site
 

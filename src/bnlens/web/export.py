@@ -23,7 +23,7 @@ from bnlens.errors import StoreError, UsageError
 from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.app import create_app
 from bnlens.web.assets import assets
-from bnlens.web.jobs import Limits
+from bnlens.web.labs.answers import Limits
 from bnlens.web.site import Site
 
 __all__ = ["export_site"]

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from bnlens.errors import UsageError
-from bnlens.web.labs import LABS
+from bnlens.web.labs.lab import LABS
 from bnlens.web.site import Site
 
 __all__ = ["serve"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,17 +17,17 @@ from starlette.responses import HTMLResponse, Response
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
-from bnlens.web.assets import assets
-from bnlens.web.entries import run_entry
-from bnlens.web.jobs import Answers
-from bnlens.web.labs import Lab, value_text
+from bnlens.web.assets import assets, folders
+from bnlens.web.claims.entries import run_entry
+from bnlens.web.claims.results import Results, Snapshot
+from bnlens.web.claims.runs import Runs
+from bnlens.web.labs.answers import Answers
+from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
-from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
-from bnlens.web.networks import NetworkLibrary
-from bnlens.web.notes import Notes
-from bnlens.web.results import Results, Snapshot
-from bnlens.web.runs import Runs
+from bnlens.web.network.drawing import NetworkLibrary
+from bnlens.web.notes.markdown import render_markdown
+from bnlens.web.notes.store import Notes
 
 __all__ = ["Page", "Site"]
 
@@ -106,7 +106,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.templates = Environment(
-            loader=PackageLoader("bnlens.web"),
+            loader=FileSystemLoader(folders()),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

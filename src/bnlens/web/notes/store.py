@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bnlens._sqlite import Database
 from bnlens.errors import BnlensError, UsageError
-from bnlens.web.labs import NotFoundError
+from bnlens.web.labs.lab import NotFoundError
 
 __all__ = ["MAX_AUTHOR", "MAX_ID", "MAX_TEXT", "SCHEMA_VERSION", "ConflictError", "Draft", "Note", "Notes"]
 

@@ -8,9 +8,9 @@ from typing import Any
 from bnlens.citing import cite
 from bnlens.paper import record
 from bnlens.web.api import CITATION_FORMATS
-from bnlens.web.pages.findings import standings
-from bnlens.web.paper_api import paper_answer
-from bnlens.web.results import Snapshot
+from bnlens.web.claims.findings_page import standings
+from bnlens.web.claims.results import Snapshot
+from bnlens.web.paper.api import paper_answer
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]

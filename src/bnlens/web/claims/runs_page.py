@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from bnlens.web.entries import run_entry
+from bnlens.web.claims.entries import run_entry
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]

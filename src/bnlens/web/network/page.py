@@ -11,8 +11,8 @@ from starlette.responses import Response
 from bnlens.errors import BnlensError
 from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.library import add_sending
-from bnlens.web.networks import HEIGHT, ROLE_WORDS, WIDTH, NetworkLibrary, graph
-from bnlens.web.paper_api import network_page
+from bnlens.web.network.drawing import HEIGHT, ROLE_WORDS, WIDTH, NetworkLibrary, graph
+from bnlens.web.paper.api import network_page
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]

@@ -15,7 +15,7 @@ from typing import Literal
 
 from bnlens.claims import Verdict
 from bnlens.render import Tone
-from bnlens.web.results import Snapshot
+from bnlens.web.claims.results import Snapshot
 
 __all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "facets", "outcome", "standing"]
 
@@ -72,7 +72,7 @@ class Facet:
 @functools.cache
 def facets() -> tuple[Facet, ...]:
     """Return all facets in the order of the page."""
-    text = files("bnlens.web").joinpath("data", "findings.json").read_text(encoding="utf-8")
+    text = files("bnlens.web.claims").joinpath("findings.json").read_text(encoding="utf-8")
     return tuple(
         Facet(**{**entry, "findings": tuple(Finding(**found) for found in entry["findings"])})
         for entry in json.loads(text)["facets"]

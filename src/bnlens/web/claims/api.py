@@ -29,7 +29,7 @@ from bnlens.web.api import (
     citation_response,
     errors,
 )
-from bnlens.web.entries import (
+from bnlens.web.claims.entries import (
     ClaimAnswer,
     ClaimEntry,
     FacetEntry,
@@ -39,9 +39,9 @@ from bnlens.web.entries import (
     facet_entry,
     run_entry,
 )
-from bnlens.web.findings import facets
-from bnlens.web.labs import NotFoundError
-from bnlens.web.results import Snapshot
+from bnlens.web.claims.findings import facets
+from bnlens.web.claims.results import Snapshot
+from bnlens.web.labs.lab import NotFoundError
 from bnlens.web.site import Site
 
 __all__ = ["find_claim", "router"]

@@ -15,9 +15,9 @@ from bnlens.citing import cite
 from bnlens.claims import Claim, StoredRun
 from bnlens.render import Html
 from bnlens.web.api import CITATION_FORMATS
-from bnlens.web.claims_api import find_claim
-from bnlens.web.entries import claim_entry
-from bnlens.web.results import Snapshot
+from bnlens.web.claims.api import find_claim
+from bnlens.web.claims.entries import claim_entry
+from bnlens.web.claims.results import Snapshot
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]

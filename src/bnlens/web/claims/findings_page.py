@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from bnlens.web.entries import facet_entry
-from bnlens.web.findings import STANDINGS, facets
-from bnlens.web.results import Snapshot
+from bnlens.web.claims.entries import facet_entry
+from bnlens.web.claims.findings import STANDINGS, facets
+from bnlens.web.claims.results import Snapshot
 from bnlens.web.site import Page
 
 __all__ = ["PAGE", "standings"]

@@ -19,7 +19,7 @@ from functools import partial
 from anyio import CapacityLimiter, to_thread
 
 from bnlens.errors import BnlensError, UsageError
-from bnlens.web.labs import LABS, Lab, Result, State
+from bnlens.web.labs.lab import LABS, Lab, Result, State
 from bnlens.web.worker import Process, Tell
 
 __all__ = ["Answer", "Answers", "GoneError", "Limits", "OverloadedError", "Workers"]

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from bnlens.claims import Claim, reproduce
 from bnlens.errors import BnlensError
 from bnlens.runs import Job, Record
-from bnlens.web.results import Register
+from bnlens.web.claims.results import Register
 from bnlens.web.worker import Kind, Process, Tell
 
 __all__ = ["BusyError", "Progress", "Run", "Runs", "Status"]

@@ -12,9 +12,9 @@ from bnlens import render
 from bnlens._plain import plain
 from bnlens.citing import cite
 from bnlens.claims import TONES, Claim, Known, StoredRun, seeds_text
-from bnlens.web.findings import Facet, Finding, Standing, outcome, standing
-from bnlens.web.results import Snapshot
-from bnlens.web.runs import Progress, Run, Status
+from bnlens.web.claims.findings import Facet, Finding, Standing, outcome, standing
+from bnlens.web.claims.results import Snapshot
+from bnlens.web.claims.runs import Progress, Run, Status
 
 __all__ = [
     "ClaimAnswer",
