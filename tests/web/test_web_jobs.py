@@ -15,7 +15,8 @@ import pytest
 
 from bnlens.errors import UsageError
 from bnlens.web import worker
-from bnlens.web.labs.answers import Answers, GoneError, Limits, OverloadedError
+from bnlens.web.errors import GoneError, OverloadedError
+from bnlens.web.labs.answers import Answers, Limits
 from bnlens.web.labs.lab import LABS
 from bnlens.web.worker import Process, Tell
 

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 
 from bnlens.errors import StoreError, UsageError
 from bnlens.web import create_app, export
-from bnlens.web.labs.lab import Lab, NotFoundError
+from bnlens.web.errors import NotFoundError
+from bnlens.web.labs.lab import Lab
 from bnlens.web.notes.store import MAX_AUTHOR, MAX_TEXT, SCHEMA_VERSION, ConflictError, Draft, Notes
 from web.markup import Page
 from web.readers import URL

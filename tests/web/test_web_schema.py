@@ -12,7 +12,7 @@ from schemathesis.specs.openapi import checks
 
 from bnlens.claims import Claim
 from bnlens.web import create_app
-from bnlens.web.claims.runs import BusyError
+from bnlens.web.errors import BusyError
 from web.fake_claims import register
 
 _CONFORMANCE = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]

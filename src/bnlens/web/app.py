@@ -20,21 +20,19 @@ from bnlens.labs.network import make_lab
 from bnlens.web import api, assets
 from bnlens.web.claims import api as claims_api
 from bnlens.web.claims.results import Register, Results
-from bnlens.web.claims.runs import BusyError, Runs
-from bnlens.web.labs.answers import Answers, GoneError, Limits, OverloadedError
-from bnlens.web.labs.lab import LABS, Lab, NotFoundError
+from bnlens.web.claims.runs import Runs
+from bnlens.web.labs.answers import Answers, Limits
+from bnlens.web.labs.lab import LABS, Lab
 from bnlens.web.library import ReportLibrary
 from bnlens.web.network.drawing import NetworkLibrary
 from bnlens.web.notes import api as notes_api
-from bnlens.web.notes.store import ConflictError, Notes
+from bnlens.web.notes.store import Notes
 from bnlens.web.pages import PAGES
 from bnlens.web.paper import api as paper_api
 from bnlens.web.security import Guard, allowed_names
 from bnlens.web.site import Site
 
 __all__ = ["create_app"]
-
-_CLIENT_CLOSED = 499  # as nginx logs it; nobody reads the answer
 
 
 def create_app(
@@ -105,9 +103,7 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(BnlensError)
     def own(request: Request, error: BnlensError) -> Response:
-        if isinstance(error, GoneError):
-            return Response(status_code=_CLIENT_CLOSED)
-        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
+        status = getattr(error, "status", 422)
         return answer(request, status, str(error), {"Retry-After": "30"} if status == 503 else None)
 
     @app.exception_handler(RequestValidationError)
@@ -130,6 +126,5 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
         return answer(request, 500, "This is a fault of bnlens, not yours; the terminal that runs it says more.")
 
 
-_STATUS = {NotFoundError: 404, BusyError: 409, ConflictError: 409, OverloadedError: 503}
 _REFUSED = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
 _TITLES = {**_REFUSED, 500: "A fault", 503: "Too busy"}

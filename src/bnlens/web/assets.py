@@ -12,7 +12,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 
 __all__ = ["Asset", "assets", "folders", "router"]
 

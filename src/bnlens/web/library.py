@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import StoreError, UsageError
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 from bnlens.web.security import check_length
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ from bnlens.web.claims.entries import (
 )
 from bnlens.web.claims.findings import facets
 from bnlens.web.claims.results import Snapshot
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 from bnlens.web.site import Site
 
 __all__ = ["find_claim", "router"]

@@ -20,22 +20,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from bnlens.claims import Claim, reproduce
-from bnlens.errors import BnlensError
 from bnlens.runs import Job, Record
 from bnlens.web.claims.results import Register
+from bnlens.web.errors import BusyError
 from bnlens.web.worker import Kind, Process, Tell
 
-__all__ = ["BusyError", "Progress", "Run", "Runs", "Status"]
+__all__ = ["Progress", "Run", "Runs", "Status"]
 
 Status = Literal["running", "done", "failed", "cancelled"]
 _KEPT = 20
 _LINES = 8
 _PATIENCE = 5.0  # seconds that a cancelled run gets to end its workers itself
 _log = logging.getLogger("bnlens.web")
-
-
-class BusyError(BnlensError):
-    """Another run is going on; the status is 409."""
 
 
 class Progress(BaseModel):

@@ -19,10 +19,11 @@ from functools import partial
 from anyio import CapacityLimiter, to_thread
 
 from bnlens.errors import BnlensError, UsageError
+from bnlens.web.errors import GoneError, OverloadedError
 from bnlens.web.labs.lab import LABS, Lab, Result, State
 from bnlens.web.worker import Process, Tell
 
-__all__ = ["Answer", "Answers", "GoneError", "Limits", "OverloadedError", "Workers"]
+__all__ = ["Answer", "Answers", "Limits", "Workers"]
 
 _THREADS = 2  # closed forms at a time: more only take turns
 
@@ -78,14 +79,6 @@ class Answers:
 
 _POLL = 0.2  # seconds between looks at whether the reader is still there
 _log = logging.getLogger("bnlens.web")
-
-
-class OverloadedError(BnlensError):
-    """The server cannot answer now: the queue is full or the time is up; the status is 503."""
-
-
-class GoneError(BnlensError):
-    """The reader has gone."""
 
 
 @dataclass(frozen=True)

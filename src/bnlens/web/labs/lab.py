@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from bnlens import labs
-from bnlens.errors import UsageError
 from bnlens.labs import (
     Choice,
     IncompleteError,
@@ -26,11 +25,7 @@ from bnlens.labs import (
     value_text,
 )
 
-__all__ = ["LABS", "IncompleteError", "Lab", "NotFoundError", "Result", "State", "StateError", "value_text"]
-
-
-class NotFoundError(UsageError):
-    """A name stands for nothing that the server holds."""
+__all__ = ["LABS", "IncompleteError", "Lab", "Result", "State", "StateError", "value_text"]
 
 
 class Lab(labs.Lab):

@@ -12,8 +12,9 @@ from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
 from bnlens.render import Html
-from bnlens.web.labs.answers import Answer, OverloadedError
-from bnlens.web.labs.lab import IncompleteError, Lab, NotFoundError, StateError
+from bnlens.web.errors import NotFoundError, OverloadedError
+from bnlens.web.labs.answers import Answer
+from bnlens.web.labs.lab import IncompleteError, Lab, StateError
 from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
 

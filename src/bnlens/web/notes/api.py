@@ -11,7 +11,7 @@ from fastapi import Path as ApiPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from bnlens.web.api import BODY, FORBIDDEN, INVALID, BoundedRoute, errors
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 from bnlens.web.notes.store import MAX_AUTHOR, MAX_ID, MAX_TEXT, Draft, Note
 from bnlens.web.site import Site
 

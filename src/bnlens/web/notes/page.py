@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import BnlensError, StoreError
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 from bnlens.web.notes.api import NoteId, discussion_page, find_subject
 from bnlens.web.notes.store import MAX_AUTHOR, MAX_ID, MAX_TEXT, ConflictError, Draft, Note
 from bnlens.web.security import MAX_BODY, check_length

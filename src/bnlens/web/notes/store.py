@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bnlens._sqlite import Database
 from bnlens.errors import BnlensError, UsageError
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 
 __all__ = ["MAX_AUTHOR", "MAX_ID", "MAX_TEXT", "SCHEMA_VERSION", "ConflictError", "Draft", "Note", "Notes"]
 
@@ -43,6 +43,8 @@ class ConflictError(BnlensError):
     Attributes:
         note: as it is by now.
     """
+
+    status = 409
 
     def __init__(self, note: Note) -> None:
         super().__init__(f"Someone has changed note {note.id} meanwhile: read it again before you change it.")

@@ -17,7 +17,7 @@ from bnlens._plain import plain
 from bnlens.citing import cite
 from bnlens.paper import Citation, compare_terms, record, term_weights, works
 from bnlens.web.api import CitationFormat, FileEntry, citation_response, errors
-from bnlens.web.labs.lab import NotFoundError
+from bnlens.web.errors import NotFoundError
 from bnlens.web.network.drawing import Drawing
 from bnlens.web.site import Site
 
