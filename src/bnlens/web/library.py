@@ -82,6 +82,10 @@ class Library(ABC, Generic[T]):
             sent = {name: f"{label} (sent)" for name, (label, _) in reversed(self._sent.items())}
         return sent | {name: name for name in self._files()}
 
+    def listed(self, page: Callable[[str], str]) -> list[dict[str, str]]:
+        """Return the names with labels, each with the address of the page that shows it."""
+        return [{"name": name, "label": label, "page": page(name)} for name, label in self.names().items()]
+
     def stamp(self, name: str) -> Hashable:
         """Return a value that changes when the file of that name does; None if there is none."""
         if name in self._sent:

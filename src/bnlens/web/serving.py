@@ -57,8 +57,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
-        self._site.answers.workers.stopping = True
-        self._site.runs.stopping = True
+        self._site.answers.slow.stopping = True
         super().handle_exit(sig, frame)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,7 +19,6 @@ import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
 from bnlens.web.assets import assets, folders
-from bnlens.web.claims.entries import run_entry
 from bnlens.web.claims.results import Results, Snapshot
 from bnlens.web.claims.runs import Runs
 from bnlens.web.labs.answers import Answers
@@ -54,7 +54,7 @@ class Page:
     path: str
     summary: str = ""
     context: Callable[[Snapshot], Mapping[str, Any]] | None = None
-    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter(include_in_schema=False))
+    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter())
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
     exported_path: bool = True
     listed: bool = True
@@ -66,9 +66,12 @@ class Page:
     def router(self, site: Site) -> APIRouter:
         """Return all routes of the page."""
         routes, context = self.routes(site), self.context
+        for route in routes.routes:
+            if isinstance(route, APIRoute):
+                route.include_in_schema = route.path.startswith("/api/")
         if context is not None:
 
-            @routes.get(self.path)
+            @routes.get(self.path, include_in_schema=False)
             async def show(request: Request) -> Response:
                 return await site.show(request, f"{self.id}.html", context)
 
@@ -115,7 +118,7 @@ class Site:
         )
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
-            current_run=lambda: None if self.runs.current is None else run_entry(self.runs.current),
+            current_run=self.runs.current,
             mathml=mathml,
             note_count=self._note_count,
             site=self,

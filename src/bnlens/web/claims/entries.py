@@ -14,17 +14,14 @@ from bnlens.citing import cite
 from bnlens.claims import TONES, Claim, Known, StoredRun, seeds_text
 from bnlens.web.claims.findings import Facet, Finding, Standing, outcome, standing
 from bnlens.web.claims.results import Snapshot
-from bnlens.web.claims.runs import Progress, Run, Status
 
 __all__ = [
     "ClaimAnswer",
     "ClaimEntry",
     "FacetEntry",
-    "RunEntry",
     "claim_answer",
     "claim_entry",
     "facet_entry",
-    "run_entry",
 ]
 
 VerdictText = Literal["holds", "holds approximately", "does not hold here", "premise not met", "not judged"]
@@ -113,21 +110,6 @@ class FacetEntry(BaseModel):
     findings: list[FindingEntry]
 
 
-class RunEntry(Progress):
-    """A run that a reader started."""
-
-    id: int
-    claim: str
-    title: str
-    status: Status
-    started: str
-    ended: str
-    seconds: float
-    remaining: float | None = Field(description="Seconds left, from what is done so far; null if not known.")
-    errors: list[str]
-    page: str
-
-
 def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
     """Return a claim with its newest run."""
     stored = snapshot.runs.get(claim.id)
@@ -152,22 +134,6 @@ def facet_entry(facet: Facet, snapshot: Snapshot) -> FacetEntry:
     """Return a facet with the standing of its findings."""
     findings = [_finding(finding, snapshot) for finding in facet.findings]
     return FacetEntry(id=facet.id, title=facet.title, question=facet.question, findings=findings)
-
-
-def run_entry(run: Run) -> RunEntry:
-    """Return how a run stands."""
-    fraction, seconds = run.progress.fraction, run.seconds
-    left = seconds * (1 - fraction) / fraction if run.status == "running" and fraction > 0 else None
-    return RunEntry(
-        **{name: getattr(run, name) for name in ("id", "status", "started", "ended")},
-        claim=run.claim.id,
-        title=run.claim.title,
-        seconds=round(seconds, 1),
-        remaining=None if left is None else round(left, 1),
-        errors=list(run.errors),
-        page=f"/claims/{run.claim.id}",
-        **run.progress.model_dump(),
-    )
 
 
 def _finding(finding: Finding, snapshot: Snapshot) -> FindingEntry:

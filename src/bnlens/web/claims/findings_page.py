@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from bnlens.web.claims.entries import facet_entry
+from fastapi import APIRouter
+
+from bnlens.web.claims.entries import FacetEntry, facet_entry
 from bnlens.web.claims.findings import STANDINGS, facets
 from bnlens.web.claims.results import Snapshot
-from bnlens.web.site import Page
+from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE", "standings"]
 
@@ -34,11 +36,23 @@ def standings(snapshot: Snapshot) -> dict[str, Any]:
     return {"facets": entries, "tally": tally, "standings": STANDINGS}
 
 
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/api/findings", summary="Findings of the paper in seven facets", tags=["findings"])
+    async def listed() -> list[FacetEntry]:
+        snapshot = await site.results.get()
+        return [facet_entry(facet, snapshot) for facet in facets()]
+
+    return routes
+
+
 PAGE = Page(
     id="findings",
     title="Findings",
     path="/findings",
     summary=_SUMMARY,
     context=_findings,
+    routes=_routes,
     export=lambda site: ("/api/findings",),
 )

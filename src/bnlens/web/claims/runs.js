@@ -6,13 +6,20 @@
   const detail = bar.querySelector(".run-detail");
   const progress = bar.querySelector("progress");
   const cancel = bar.querySelector("form[data-cancel]");
-  let stream = null;
+  let following = false;
 
-  const ask = async (address, options) => {
-    const answer = await fetch(address, { ...options, headers: { "Content-Type": "application/json" } });
+  const ask = async (address) => {
+    const answer = await fetch(address);
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.error);
     return content;
+  };
+
+  const send = async (form) => {
+    const answer = await fetch(form.action, { method: "POST" });
+    if (answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    throw new Error(page.querySelector('[data-testid="error"]')?.textContent ?? page.body.textContent);
   };
 
   const tell = (sentence, link) => {
@@ -26,7 +33,7 @@
   const problem = (error) => {
     bar.hidden = false;
     tell(error instanceof TypeError ? "The server does not answer: is bnlens serve still running?" : error.message);
-    if (!stream) progress.hidden = cancel.hidden = true;
+    if (!following) progress.hidden = cancel.hidden = true;
   };
 
   const seconds = (count) => (count < 90 ? `${Math.max(1, Math.round(count))} s` : `${Math.round(count / 60)} min`);
@@ -35,12 +42,14 @@
     bar.hidden = false;
     bar.toggleAttribute("data-running", running);
     progress.hidden = cancel.hidden = !running;
-    if (run.jobs) progress.value = run.fraction;
+    cancel.querySelector("button").hidden = false;
+    const { jobs: all, done, fraction } = run;
+    if (all) progress.value = fraction;
     else progress.removeAttribute("value");
-    const jobs = run.jobs ? `${run.done} of ${run.jobs} jobs` : "planning";
-    const left = run.remaining === null ? "" : `, about ${seconds(run.remaining)} left`;
+    const jobs = all ? `${done} of ${all} jobs` : "planning";
+    const left = fraction ? `, about ${seconds((run.seconds * (1 - fraction)) / fraction)} left` : "";
     detail.textContent = running ? `${jobs}${left}` : run.errors.join(" ") || `${jobs}, ${seconds(run.seconds)}`;
-    if (running) tell(`${run.claim} is being computed`, "/runs");
+    if (running) tell(`${run.claim} is being computed`, run.page);
     document.querySelectorAll("form[data-run] button").forEach((button) => (button.disabled = running));
   };
 
@@ -58,37 +67,38 @@
     tell(`${run.claim} ${words[run.status]}${run.status === "done" && verdict ? `: ${verdict}` : ""}.`, run.page);
   };
 
-  const follow = () => {
-    stream?.close();
-    stream = new EventSource("/api/runs/events");
-    stream.addEventListener("run", (event) => {
-      const run = JSON.parse(event.data);
-      show(run);
-      if (run.status === "running") return;
-      stream.close();
-      stream = null;
-      ended(run).catch(problem);
-    });
+  const follow = async () => {
+    following = true;
+    try {
+      for (;;) {
+        const run = await ask("/api/runs/current");
+        show(run);
+        if (run.status !== "running") {
+          await ended(run);
+          break;
+        }
+        await new Promise((go) => setTimeout(go, 1000));
+      }
+    } catch (error) {
+      problem(error);
+    }
+    following = false;
   };
 
   document.addEventListener("submit", async (event) => {
     const form = event.target;
-    if (form === cancel) {
-      event.preventDefault();
-      cancel.querySelector("button").disabled = true;
-      await ask("/api/runs/current", { method: "DELETE" }).catch(problem);
-      cancel.querySelector("button").disabled = false;
-    } else if (form.dataset.run) {
-      event.preventDefault();
-      form.querySelector("button").disabled = true;
-      try {
-        show(await ask("/api/runs", { method: "POST", body: JSON.stringify({ claim: form.dataset.run }) }));
-        follow();
-      } catch (error) {
-        form.querySelector("button").disabled = false;
-        problem(error);
-      }
+    if (form !== cancel && !form.dataset.run) return;
+    event.preventDefault();
+    const button = form.querySelector("button");
+    button.disabled = true;
+    try {
+      await send(form);
+      if (!following) follow();
+    } catch (error) {
+      problem(error);
+      button.disabled = false;
     }
+    if (form === cancel) button.disabled = false;
   });
 
   if (bar.hasAttribute("data-running")) follow();

@@ -6,200 +6,130 @@ finished; the next one goes on from there.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field
+from anyio import CapacityLimiter
+from pydantic import BaseModel
 
+from bnlens._files import write_atomic
 from bnlens.claims import Claim, reproduce
+from bnlens.errors import BnlensError
 from bnlens.runs import Job, Record
 from bnlens.web.claims.results import Register
 from bnlens.web.errors import BusyError
-from bnlens.web.worker import Kind, Process, Tell
+from bnlens.web.slow import in_process
 
-__all__ = ["Progress", "Run", "Runs", "Status"]
+__all__ = ["Progress", "Run", "Runs"]
 
-Status = Literal["running", "done", "failed", "cancelled"]
-_KEPT = 20
-_LINES = 8
-_PATIENCE = 5.0  # seconds that a cancelled run gets to end its workers itself
 _log = logging.getLogger("bnlens.web")
 
 
 class Progress(BaseModel):
-    """How far a run has come."""
+    """How far a run has come: its jobs (0 until they are planned), those stored now, the share of the work that is done."""
 
-    jobs: int = Field(default=0, description="Jobs of the claim; 0 until it is planned.")
-    stored: int = Field(default=0, description="Jobs that were stored before it began.")
-    done: int = Field(default=0, description="Jobs that are stored now, the ones before included.")
-    running: list[str] = Field(default=[], description="Names of the jobs at work.")
-    fraction: float = Field(default=0.0, ge=0, le=1, description="Share of the expected work that is done.")
-    recent: list[str] = Field(default=[], description="The last jobs that ended, one line each.")
+    jobs: int = 0
+    done: int = 0
+    fraction: float = 0.0
 
 
-@dataclass(kw_only=True)
-class Run:
-    """One run, with an id counted from 1 since the server began and one sentence per failure.
+class Run(Progress):
+    """One run, with one sentence per failure."""
 
-    ``started`` and ``ended`` are in ISO 8601, UTC; the latter is empty while it runs.
-    """
-
-    id: int
-    claim: Claim
-    status: Status = "running"
-    started: str = field(default_factory=lambda: _now())
-    ended: str = ""
-    progress: Progress = field(default_factory=Progress)
-    errors: list[str] = field(default_factory=list)
-    begun: float = field(default_factory=time.monotonic)
-    spent: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Time since it began, until it ended."""
-        return time.monotonic() - self.begun if self.status == "running" else self.spent
+    claim: str
+    page: str
+    status: Literal["running", "done", "failed", "cancelled"] = "running"
+    seconds: float = 0.0
+    errors: list[str] = []
 
 
 class Runs:
-    """Starts, watches and ends runs.
-
-    Streams of progress end when ``stopping`` is set; ``version`` grows with every change of the current run.
-    """
+    """Starts, watches and ends runs, one at a time; all from the server's event loop."""
 
     def __init__(self, folder: Path, register: Register) -> None:
         self._folder = folder
         self._register = register
-        self._lock = threading.Lock()
-        self._runs: deque[Run] = deque(maxlen=_KEPT)
-        self._process = Process()
-        self._follower = threading.Thread()
-        self._cancelled = False
-        self._count = 0
-        self.stopping = False
-        self.version = 0
+        self._told = folder / "run.progress"
+        self._run: Run | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._begun = 0.0
 
-    @property
     def current(self) -> Run | None:
-        """The run that goes on, else the last one."""
-        return self._runs[0] if self._runs else None
+        """Return the run that goes on, else the last one."""
+        if self._run is not None and self._run.status == "running":
+            told = Progress()
+            with contextlib.suppress(OSError, ValueError):  # nothing was told yet
+                told = Progress.model_validate_json(self._told.read_text(encoding="utf-8"))
+            self._run = self._run.model_copy(update={**dict(told), "seconds": round(time.monotonic() - self._begun, 1)})
+        return self._run
 
-    @property
-    def all(self) -> list[Run]:
-        """The last runs, newest first."""
-        return list(self._runs)
-
-    def start(self, claim: Claim) -> Run:
+    async def start(self, claim: Claim) -> None:
         """Start a run of a claim at scale quick.
 
         Raises:
             BusyError: one goes on already.
         """
-        with self._lock:
-            current = self.current
-            if current is not None and current.status == "running":
-                rule = "and one claim runs at a time: wait until it has ended, or cancel it."
-                raise BusyError(f"{current.claim.id} is being computed, {rule}")
-            self._count += 1
-            self._cancelled, self._process = False, Process()
-            self._process.start()
-            run = Run(id=self._count, claim=claim)
-            self._runs.appendleft(run)
-            self.version += 1
-            self._follower = threading.Thread(target=self._follow, args=(run, self._process), daemon=True)
-            self._follower.start()
-            return run
+        current = self.current()
+        if current is not None and current.status == "running":
+            rule = "and one claim runs at a time: wait until it has ended, or cancel it."
+            raise BusyError(f"{current.claim} is being computed, {rule}")
+        self._told.unlink(missing_ok=True)  # of a server that was killed
+        self._run, self._begun = Run(claim=claim.id, page=f"/claims/{claim.id}"), time.monotonic()
+        self._task = asyncio.create_task(self._follow(claim.id))
 
-    def cancel(self) -> Run | None:
+    async def cancel(self) -> None:
         """End the run that goes on, if any, with its workers; return when it has ended."""
-        with self._lock:
-            run, process, follower = self.current, self._process, self._follower
-            if run is None or run.status != "running":
-                return run
-            self._cancelled = True
-        process.interrupt()
-        follower.join(_PATIENCE)
-        if follower.is_alive():
-            process.kill()
-            follower.join(_PATIENCE)
-        return run
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
-    def close(self) -> None:
-        """End the run that goes on, and all streams."""
-        self.stopping = True
-        self.cancel()
-
-    def _follow(self, run: Run, process: Process) -> None:
-        kind, content = process.ask(_compute, self._register, run.claim.id, self._folder, tell=partial(self._note, run))
-        code = process.end()
-        errors = _errors(run, kind, content, code)
-        with self._lock:
-            run.spent, run.ended, run.progress.running = time.monotonic() - run.begun, _now(), []
-            if errors and self._cancelled:
-                run.status = "cancelled"
-            else:
-                run.status, run.errors = "failed" if errors else "done", errors
-            if run.status == "done":
-                run.progress.fraction = 1.0
-            self.version += 1
-
-    def _note(self, run: Run, progress: Progress) -> None:
-        with self._lock:
-            run.progress = progress
-            self.version += 1
+    async def _follow(self, claim_id: str) -> None:
+        status, errors = "done", []
+        try:
+            errors = await in_process(CapacityLimiter(1), _compute, self._register, claim_id, self._folder, self._told)
+        except asyncio.CancelledError:
+            status = "cancelled"
+        except BnlensError as error:
+            errors = [str(error)]
+        except RuntimeError as error:
+            _log.error("a run of %s failed: %s", claim_id, error)
+            errors = ["It ended before it had finished; the terminal that runs this page says more."]
+        run = self.current()
+        assert run is not None  # noqa: S101 - for the type checker
+        self._run = run.model_copy(update={"status": "failed" if errors else status, "errors": errors})
+        self._told.unlink(missing_ok=True)
 
 
-def _errors(run: Run, kind: Kind, content: Any, code: int | None) -> list[str]:
-    """Return the reasons why a run did not reach its end, one sentence each."""
-    if kind == "result":
-        return list(content)
-    if kind == "sentence":
-        return [content]
-    if kind == "traceback":
-        _log.error("a run of %s failed:\n%s", run.claim.id, content)
-        return ["This is a fault of bnlens, not yours; the terminal that runs it says more."]
-    return [f"Its process ended before it had finished (exit code {code}); run it again."]
-
-
-def _compute(tell: Tell, register: Register, claim_id: str, folder: Path) -> Sequence[str]:
+def _compute(register: Register, claim_id: str, folder: Path, told: Path) -> list[str]:
     """Run one claim at scale quick in the process of the run, and return its errors."""
-    return reproduce([register()[claim_id]], out=folder, scale="quick", observer=_Teller(tell)).runs[0].errors
+    return list(reproduce([register()[claim_id]], out=folder, scale="quick", observer=_Teller(told)).runs[0].errors)
 
 
 class _Teller:
-    """A `bnlens.runs.Observer` that tells the server how far the run has come."""
+    """A `bnlens.runs.Observer` that writes to a file how far the run has come."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, told: Path) -> None:
+        self._path = told
         self._progress = Progress()
         self._cost = self._total = 0.0
 
     def planned(self, jobs: Sequence[tuple[str, Job]], stored: int) -> None:
         self._total = sum(job.cost for _, job in jobs)
-        self._progress = Progress(jobs=stored + len(jobs), stored=stored, done=stored)
-        self._tell(self._progress)
+        self._progress = Progress(jobs=stored + len(jobs), done=stored)
+        self._tell()
 
-    def started(self, owner: str, job: Job) -> None:
-        self._progress.running.append(job.name)
-        self._tell(self._progress)
+    def started(self, owner: str, job: Job) -> None: ...
 
     def finished(self, owner: str, job: Job, record: Record) -> None:
-        progress, is_done = self._progress, record.status == "done"
-        progress.running = [name for name in progress.running if name != job.name]
-        progress.done += is_done
+        self._progress.done += record.status == "done"
         self._cost += job.cost
-        progress.fraction = min(self._cost / self._total, 1.0) if self._total else 1.0
-        line = f"{job.name}, {record.seconds:.1f} s" if is_done else f"{job.name} failed"
-        progress.recent = [*progress.recent, line][-_LINES:]
-        self._tell(progress)
+        self._progress.fraction = min(self._cost / self._total, 1.0) if self._total else 1.0
+        self._tell()
 
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    def _tell(self) -> None:
+        write_atomic(self._path, self._progress.model_dump_json())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
 from bnlens.render import Html
+from bnlens.web.downloads import attachment
 from bnlens.web.errors import NotFoundError, OverloadedError
 from bnlens.web.labs.answers import Answer
 from bnlens.web.labs.lab import IncompleteError, Lab, StateError
@@ -24,7 +25,7 @@ _SUMMARY = "Turn the knobs of the theory and see curve and simulation side by si
 
 
 def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter()
 
     @routes.get("/labs")
     def labs(request: Request) -> Response:
@@ -37,9 +38,52 @@ def _routes(site: Site) -> APIRouter:
             raise NotFoundError(f"There is no lab {name[:60]!r}; there are {', '.join(site.labs)}.")
         return await _answer(site, site.labs[name], request)
 
+    @routes.get("/api/labs", summary="The labs, each with the JSON schema of its parameters", tags=["labs"])
+    def listed() -> list[dict[str, Any]]:
+        return [
+            {
+                **{name: getattr(lab, name) for name in ("id", "title", "question")},
+                "page": lab.path(),
+                "data": lab.data_path(lab.defaults),
+                "parameters": lab.model.model_json_schema(),
+            }
+            for lab in site.labs.values()
+        ]
+
+    for each in site.labs.values():
+        _add_numbers(routes, site, each)
+
+    @routes.get("/api/reports", summary="Saved reports", tags=["reports"])
+    def saved() -> list[dict[str, str]]:
+        return site.reports.listed(lambda name: reports.path(reports.read({"report": name})))
+
+    @routes.get("/api/reports/{name:path}", summary="One report, as it was saved", tags=["reports"])
+    def report(name: str) -> Response:
+        site.reports.load(name)  # only what is a report is handed out
+        return Response(site.reports.text(name), media_type="application/json")
+
     reports = site.labs["network"]
     add_sending(routes, "/labs/network/send", site.reports, lambda name: reports.path(reports.read({"report": name})))
     return routes
+
+
+def _add_numbers(routes: APIRouter, site: Site, lab: Lab) -> None:
+    model: Any = lab.model
+
+    async def numbers(state: Any, request: Request) -> dict[str, Any]:
+        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
+        return {"lab": lab.id, "state": dict(answer.state), "page": lab.path(answer.state), **answer.result.data()}
+
+    async def table(state: Any, request: Request) -> Response:
+        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
+        return attachment(answer.result.csv(), f"bnlens-{lab.id}.csv")
+
+    for function in (numbers, table):
+        function.__annotations__["state"] = Annotated[model, Query()]
+    about: dict[str, Any] = {"description": lab.question, "tags": ["labs"]}
+    routes.get(f"/api/labs/{lab.id}", summary=lab.title, name=lab.id, **about)(numbers)
+    csv: dict[str, Any] = {"response_class": Response, "name": f"{lab.id}_csv", **about}
+    routes.get(f"/api/labs/{lab.id}.csv", summary=f"{lab.title}, CSV", **csv)(table)
 
 
 async def _answer(site: Site, lab: Lab, request: Request) -> Response:

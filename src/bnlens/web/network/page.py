@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens.errors import BnlensError
-from bnlens.web.api import CITATION_FORMATS
+from bnlens.paper import Citation, works
+from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, citation_response
+from bnlens.web.errors import NotFoundError
 from bnlens.web.library import add_sending
-from bnlens.web.network.drawing import HEIGHT, ROLE_WORDS, WIDTH, NetworkLibrary, graph
-from bnlens.web.paper.api import network_page
+from bnlens.web.network.drawing import HEIGHT, ROLE_WORDS, WIDTH, Drawing, NetworkLibrary, graph
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
@@ -20,8 +25,13 @@ __all__ = ["PAGE"]
 _SUMMARY = "The works that the paper cites and that cite it, as a graph to search and turn."
 
 
+def network_page(name: str = "") -> str:
+    """Return the address of a network's page."""
+    return f"/network?{urlencode({'file': name})}" if name else "/network"
+
+
 def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter()
 
     @routes.get("/network")
     def network(request: Request, file: str = "") -> Response:
@@ -43,8 +53,39 @@ def _routes(site: Site) -> APIRouter:
             max_mib=NetworkLibrary.max_bytes // 2**20,
         )
 
+    @routes.get("/api/networks", summary="Files with citation networks", tags=["network"])
+    def networks() -> list[dict[str, str]]:
+        return site.networks.listed(network_page)
+
+    @routes.get("/api/network", summary="The citation network of the paper, or of a file", tags=["network"])
+    def numbers(
+        file: Annotated[str, Query(max_length=200, description="As /api/networks lists it.")] = "",
+    ) -> dict[str, Any]:
+        return {"file": file, **_data(site.networks.draw(file))}
+
+    @routes.get(
+        "/api/works/{work_id}/citation/{form}", summary="A work, to cite", tags=["network"], response_class=Response
+    )
+    def citation(work_id: Annotated[str, InPath(max_length=100)], form: CitationFormat) -> Response:
+        if work_id not in works():
+            raise NotFoundError(f"There is no work {work_id!r} in the table.")
+        return citation_response(Citation([works()[work_id]]), form, work_id)
+
     add_sending(routes, "/network/send", site.networks, network_page)
     return routes
+
+
+def _data(drawing: Drawing) -> dict[str, Any]:
+    network, places = drawing.network, drawing.places or {}
+    placed = ((node, *places.get(node.id, (None, None))) for node in network.nodes)
+    return {
+        "origin": network.origin,
+        **asdict(network.counts),
+        "roles": network.roles(),
+        "notes": [*network.notes, *([drawing.problem] if drawing.problem else [])],
+        "nodes": [{**asdict(node), "x": x, "y": y} for node, x, y in placed],
+        "edges": [{**edge._asdict(), "source": network.sources.get(edge.source, "")} for edge in network.edges],
+    }
 
 
 def _export(site: Site) -> Iterable[str]:

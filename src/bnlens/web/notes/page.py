@@ -2,116 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterable
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
+from fastapi import Path as InPath
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import BnlensError, StoreError
+from bnlens.web.downloads import attachment
 from bnlens.web.errors import NotFoundError
-from bnlens.web.notes.api import NoteId, discussion_page, find_subject
-from bnlens.web.notes.store import MAX_AUTHOR, MAX_ID, MAX_TEXT, ConflictError, Draft, Note
+from bnlens.web.notes.store import MAX_ID, MAX_TEXT, Note, NoteNotFoundError
 from bnlens.web.security import MAX_BODY, check_length
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
 _SUMMARY = "Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine."
-
-_SHOWN = 50
-_FIELDS = ("text", "author", "subject", "version")
+_FIELDS = ("text", "subject")
 
 
-async def _sent(request: Request) -> dict[str, str]:
+async def _sent(request: Request) -> tuple[str, str]:
     check_length(request, MAX_BODY, f"The form is larger than {MAX_BODY // 2**10} KiB: shorten the note.")
-    async with request.form(max_files=0, max_fields=2 * len(_FIELDS)) as form:
-        return {name: value if isinstance(value := form.get(name), str) else "" for name in _FIELDS}
+    async with request.form(max_files=0, max_fields=8) as form:
+        text, subject = (value if isinstance(value := form.get(name), str) else "" for name in _FIELDS)
+    return text.replace("\r\n", "\n"), subject
 
 
-_Sent = Annotated[dict[str, str], Depends(_sent)]
+_Sent = Annotated[tuple[str, str], Depends(_sent)]
+_Id = Annotated[int, InPath(ge=1, le=MAX_ID)]
 
 
 def _routes(site: Site) -> APIRouter:
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter()
 
     @routes.get("/discussion")
-    def discussion(
-        request: Request, subject: str | None = None, before: Annotated[int, Query(ge=1, le=MAX_ID + 1)] = MAX_ID + 1
-    ) -> Response:
-        return _list(site, request, subject, before)
+    def discussion(request: Request, subject: str | None = None) -> Response:
+        return _list(site, request, subject)
 
     @routes.post("/discussion")
     def add(request: Request, sent: _Sent) -> Response:
-        draft, problems = _looked_at(site, _draft(sent))
-        problem = ""
-        try:
-            if not problems:
-                return RedirectResponse(_place(site, site.notes.add(draft)), 303)
-        except BnlensError as error:
-            problem = str(error)
-        return _form(site, request, draft, 422, problems=problems, problem=problem)
-
-    @routes.get("/discussion/{note_id}/edit")
-    def edit(note_id: NoteId, request: Request) -> Response:
-        note = site.notes.get(note_id)
-        draft = Draft(note.text, note.author, note.subject)
-        return _form(site, request, draft, note_id=note_id, note_version=note.version)
+        return _keep(site, request, *sent)
 
     @routes.post("/discussion/{note_id}/edit")
-    def change(note_id: NoteId, request: Request, sent: _Sent) -> Response:
-        draft, version, status = _draft(sent), _version(sent), 422
-        shown: dict[str, Any] = {}
-        try:
-            draft, problems = _looked_at(site, draft, [site.notes.get(note_id).subject])
-            if not problems:
-                return RedirectResponse(_place(site, site.notes.change(note_id, version, draft)), 303)
-            shown["problems"] = problems
-        except NotFoundError:
-            problem = f"Note {note_id} was deleted meanwhile: send your text again to keep it as a new note."
-            return _form(site, request, draft, 409, problem=problem)
-        except ConflictError as error:
-            problem = (
-                "Someone has changed this note meanwhile: join the two texts, or send yours again to replace theirs."
-            )
-            shown, status, version = {"problem": problem, "theirs": error.note}, 409, error.note.version
-        except BnlensError as error:
-            shown["problem"] = str(error)
-        return _form(site, request, draft, status, note_id=note_id, note_version=version, **shown)
+    def change(note_id: _Id, request: Request, sent: _Sent) -> Response:
+        return _keep(site, request, *sent, note_id)
+
+    @routes.get("/discussion/{note_id}/edit")
+    def edit(note_id: _Id, request: Request) -> Response:
+        note = site.notes.get(note_id)
+        return _form(site, request, note.text, note.subject, note_id)
 
     @routes.get("/discussion/{note_id}/delete")
-    def confirm(note_id: NoteId, request: Request) -> Response:
-        return _confirm(site, request, site.notes.get(note_id))
+    def confirm(note_id: _Id, request: Request) -> Response:
+        note = site.notes.get(note_id)
+        return site.render(
+            request, "note_delete.html", title=f"Delete note {note.id}?", note=note, **_words(site, note.subject)
+        )
 
     @routes.post("/discussion/{note_id}/delete")
-    def delete(note_id: NoteId, request: Request, sent: _Sent) -> Response:
-        try:
-            note = site.notes.remove(note_id, _version(sent))
-        except ConflictError as error:
-            problem = "Someone has changed this note meanwhile: read it again before you delete it."
-            return _confirm(site, request, error.note, problem, 409)
-        return RedirectResponse(discussion_page(note.subject), 303)
+    def delete(note_id: _Id) -> Response:
+        return RedirectResponse(_address(site.notes.remove(note_id).subject), 303)
+
+    @routes.get("/api/notes", summary="The notes, newest last", tags=["notes"])
+    def notes() -> list[Note]:
+        return site.notes.all()
+
+    @routes.get("/api/notes.md", summary="The notes as one Markdown file", tags=["notes"], response_class=Response)
+    def markdown() -> Response:
+        return attachment("\n".join(map(_markdown, site.notes.all())), "bnlens-notes.md", "text/markdown")
 
     return routes
 
 
-def _list(site: Site, request: Request, subject: str | None, before: int) -> Response:
-    problem, notes, counts = "", [], {}
+def _list(site: Site, request: Request, given: str | None) -> Response:
+    subject, problem, notes, counts = None, "", [], {}
     try:
         counts = site.notes.counts()
+        subject = None if given is None else _subject(site, given, counts)
+        notes = site.notes.all(subject)
     except StoreError as error:
         problem = str(error)
-    if subject is not None:
-        subject = find_subject(site, subject, counts)
-    if not problem:
-        try:
-            notes = site.notes.all(subject, before=before, limit=-1 if site.static else _SHOWN + 1)
-        except StoreError as error:
-            problem = str(error)
-    is_cut = not site.static and len(notes) > _SHOWN
-    notes = notes[1:] if is_cut else notes
     where = "" if site.static else " They stay on this machine, in notes.sqlite of the served folder."
     return site.render(
         request,
@@ -121,72 +95,70 @@ def _list(site: Site, request: Request, subject: str | None, before: int) -> Res
         notes=notes,
         counts=counts,
         subject=subject,
+        text="",
         problem=problem,
-        earlier=discussion_page(subject, before=notes[0].id) if is_cut else None,
-        newest=discussion_page(subject) if before <= MAX_ID else None,
-        draft=Draft("", subject=subject or ""),
-        problems={},
         **_words(site, subject or ""),
     )
 
 
-def _form(
-    site: Site, request: Request, draft: Draft, status: int = 200, *, note_id: int | None = None, **shown: Any
-) -> Response:
-    """Return the form alone: to change a version of a note, or to write one; ``theirs`` is the note as changed meanwhile."""
+def _keep(site: Site, request: Request, text: str, subject: str, note_id: int | None = None) -> Response:
+    """Store what a form has sent and lead to it, or show the form again with the problem."""
+    try:
+        if note_id is None:
+            note = site.notes.add(text, _subject(site, subject))
+        else:
+            note = site.notes.change(note_id, text, _subject(site, subject, [site.notes.get(note_id).subject]))
+    except NoteNotFoundError as error:
+        return _form(site, request, text, subject, None, f"{error} Send your text again to keep it as a new note.")
+    except BnlensError as error:
+        return _form(site, request, text, subject, note_id, str(error))
+    return RedirectResponse(_address(note.subject, note.id), 303)
+
+
+def _form(site: Site, request: Request, text: str, subject: str, note_id: int | None, problem: str = "") -> Response:
+    """Return the form alone, to change a note or to write one."""
+    shown = {"text": text, "subject": subject, "note_id": note_id, "problem": problem, **_words(site, subject)}
     title = f"Change note {note_id}" if note_id else "Write a note"
-    shown = {"note_version": 0, "theirs": None, "problems": {}, **shown, **_words(site, draft.subject)}
-    return site.render(request, "note_form.html", title=title, status=status, note_id=note_id, draft=draft, **shown)
-
-
-def _confirm(site: Site, request: Request, note: Note, problem: str = "", status: int = 200) -> Response:
-    shown = {"note": note, "problem": problem, **_words(site, note.subject)}
-    return site.render(request, "note_delete.html", title=f"Delete note {note.id}?", status=status, **shown)
+    return site.render(request, "note_form.html", title=title, status=422 if problem else 200, **shown)
 
 
 def _words(site: Site, subject: str) -> dict[str, Any]:
-    """Return the context of every page with notes: addresses, limits, the subjects of the form."""
+    """Return the context of every page with notes: addresses, the longest text, the subjects of the form."""
     claims = site.results.register().values()
     subjects = {"": "The paper"} | {claim.id: f"{claim.id}. {claim.title}" for claim in claims}
-    if subject and subject not in subjects:  # of a claim that has left the register
-        subjects[subject] = subject
-    return {"address": discussion_page, "subjects": subjects, "max_text": MAX_TEXT, "max_author": MAX_AUTHOR}
+    subjects.setdefault(subject, subject)  # of a claim that has left the register
+    return {"address": _address, "subjects": subjects, "max_text": MAX_TEXT}
 
 
-def _draft(sent: Mapping[str, str]) -> Draft:
-    return Draft(sent["text"].replace("\r\n", "\n"), sent["author"], sent["subject"])
+def _subject(site: Site, given: str, known: Iterable[str] = ()) -> str:
+    """Return a subject of notes: empty for the paper, else the id of a claim; upper and lower case are the same.
+
+    The ``known`` subjects are good although the register does not have them any more.
+    """
+    if not given or given in known:
+        return given
+    claims = {name.upper(): name for name in site.results.register()}
+    if given.upper() not in claims:
+        raise NotFoundError(f"There is no claim {given[:20]!r} to write about; there are {', '.join(claims.values())}.")
+    return claims[given.upper()]
 
 
-def _looked_at(site: Site, draft: Draft, known: Iterable[str] = ()) -> tuple[Draft, dict[str, str]]:
-    """Return the draft with its subject as the register spells it, and its problems by field."""
-    problems = draft.tidied().problems()
-    try:
-        draft = replace(draft, subject=find_subject(site, draft.subject, known))
-    except NotFoundError as error:
-        problems["subject"] = str(error)
-    return draft, problems
+def _address(subject: str | None = None, note_id: int | None = None) -> str:
+    """Return the address of the notes, or of those on a subject, to be scrolled to one of them."""
+    query = "" if subject is None else f"?{urlencode({'subject': subject})}"
+    return f"/discussion{query}{f'#note-{note_id}' if note_id else ''}"
 
 
-def _version(sent: Mapping[str, str]) -> int:
-    """Return the version that the form was made for; 0, which no note has, if it does not say."""
-    text = sent["version"]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
-
-
-def _place(site: Site, note: Note) -> str:
-    """Return the address that shows a note: the newest notes on its subject, or those up to it."""
-    newest = site.notes.all(note.subject, limit=_SHOWN)
-    is_among = any(other.id == note.id for other in newest)
-    return discussion_page(note.subject, before=None if is_among else note.id + 1, note=note.id)
+def _markdown(note: Note) -> str:
+    subject, edited = note.subject or "the paper", f", changed {note.edited}" if note.edited else ""
+    by = f" by {note.author}" if note.author else ""
+    return f"<!-- note {note.id} on {subject}{by}, {note.created}{edited} -->\n\n{note.text}\n"
 
 
 def _export(site: Site) -> Iterable[str]:
-    yield "/api/notes"
-    try:
-        counts = site.notes.counts()
-    except StoreError:  # the page says so
-        return
-    yield from map(discussion_page, counts)
+    yield from ("/api/notes", "/api/notes.md")
+    with contextlib.suppress(StoreError):  # the page says so
+        yield from map(_address, site.notes.counts())
 
 
 PAGE = Page(id="discussion", title="Discussion", path="/discussion", summary=_SUMMARY, routes=_routes, export=_export)

@@ -1,28 +1,25 @@
-"""The local notes: one SQLite file in the served folder, shared by all servers on it; made with the first note."""
+"""The local notes: one SQLite file in the served folder, made with the first note."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from bnlens._sqlite import Database
-from bnlens.errors import BnlensError, UsageError
+from bnlens.errors import UsageError
 from bnlens.web.errors import NotFoundError
 
-__all__ = ["MAX_AUTHOR", "MAX_ID", "MAX_TEXT", "SCHEMA_VERSION", "ConflictError", "Draft", "Note", "Notes"]
+__all__ = ["MAX_ID", "MAX_TEXT", "Note", "NoteNotFoundError", "Notes", "tidied"]
 
 MAX_TEXT = 20_000
-MAX_AUTHOR = 80
 MAX_ID = 2**53 - 1  # what every JSON reader keeps exact
-SCHEMA_VERSION = 1
-_FILE = "notes.sqlite"
+_COLUMNS = "id, subject, author, text, created, edited"
+# Authors and versions were those of earlier notes; the columns stay, so that their file needs no change.
 _SCHEMA = """
 CREATE TABLE notes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,150 +31,77 @@ CREATE TABLE notes (
     version INTEGER NOT NULL CHECK (typeof(version) = 'integer')
 )
 """
-_WAIT = 5.0  # seconds that a page waits for another process that writes
-
-
-class ConflictError(BnlensError):
-    """Someone has changed the note meanwhile; the status is 409.
-
-    Attributes:
-        note: as it is by now.
-    """
-
-    status = 409
-
-    def __init__(self, note: Note) -> None:
-        super().__init__(f"Someone has changed note {note.id} meanwhile: read it again before you change it.")
-        self.note = note
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A note that a reader has written, before it is stored.
+class Note:
+    """A note.
 
     Attributes:
-        text: Markdown, 1 to `MAX_TEXT` characters once it is `tidied`.
-        author: a name of at most `MAX_AUTHOR` characters, or empty.
+        id: counted from 1; never given twice.
         subject: id of a claim; empty for the paper.
+        author: a name that an earlier bnlens asked for; empty now.
+        text: Markdown.
+        created: in ISO 8601, UTC.
+        edited: likewise; None if it never was.
     """
 
+    id: int
+    subject: str
+    author: str
     text: str
-    author: str = ""
-    subject: str = ""
-
-    def tidied(self) -> Draft:
-        """Return it with plain line ends and without control characters and space around it; the name in one line."""
-        text = self.text.replace("\r\n", "\n").replace("\r", "\n")
-        author = " ".join("".join(" " if _is_control(mark) else mark for mark in self.author).split())
-        text = "".join(mark for mark in text if mark in "\n\t" or not _is_control(mark))
-        lines = text.rstrip().split("\n")
-        while lines and not lines[0].strip():  # the first line's indent is code in Markdown
-            del lines[0]
-        return Draft("\n".join(lines), author, self.subject)
-
-    def problems(self) -> dict[str, str]:
-        """Return one sentence for each field that cannot be stored; the subject is not looked at."""
-        found = {}
-        if not self.text.strip():
-            found["text"] = "Write something: the note is empty."
-        elif len(self.text) > MAX_TEXT:
-            found["text"] = f"The note has {len(self.text):,} characters; shorten it to {MAX_TEXT:,}."
-        if len(self.author) > MAX_AUTHOR:
-            found["author"] = f"The name has {len(self.author):,} characters; shorten it to {MAX_AUTHOR}."
-        return found
+    created: str
+    edited: str | None
 
 
-class Note(BaseModel):
-    """A note as it is stored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: int = Field(description="Counted from 1; never given twice.")
-    subject: str = Field(description="Id of a claim; empty for the paper.")
-    author: str = Field(description="A name; empty if none was given.")
-    text: str = Field(description="Markdown.")
-    created: str = Field(description="ISO 8601, UTC.")
-    edited: str | None = Field(description="Likewise; null if it never was.")
-    version: int = Field(description="Grows by one with every change.")
+class NoteNotFoundError(NotFoundError):
+    """There is no note of that id."""
 
 
 class Notes:
-    """The notes of a folder. Each call opens the file, so nothing is kept between them and any process may write.
+    """The notes of a folder. Each call opens the file, so any process may write.
 
     Every method raises `StoreError` if the file is damaged, locked, of another program or a newer bnlens, or, for those that
-    write, cannot be written.
+    write, cannot be written; those that take an id raise `NoteNotFoundError` if there is no such note.
     """
 
-    def __init__(self, folder: Path, *, wait: float = _WAIT) -> None:
-        self._path = folder / _FILE
-        self._database = Database(
-            self._path, _SCHEMA, SCHEMA_VERSION, "choose another folder", "load the page again", wait
-        )
+    def __init__(self, folder: Path, *, wait: float = 5.0) -> None:
+        self._path = folder / "notes.sqlite"
+        self._database = Database(self._path, _SCHEMA, 1, "choose another folder", "load the page again", wait)
 
-    def all(self, subject: str | None = None, *, before: int = MAX_ID + 1, limit: int = -1) -> list[Note]:
-        """Return notes, newest last.
-
-        Args:
-            subject: only those on this subject.
-            before: only those with a smaller id.
-            limit: the newest so many of these; all if negative.
-        """
-        query = "SELECT * FROM notes WHERE id < ? AND (? IS NULL OR subject = ?) ORDER BY id DESC LIMIT ?"
-        return [Note(**dict(row)) for row in reversed(self._read(query, before, subject, subject, limit))]
+    def all(self, subject: str | None = None) -> list[Note]:
+        """Return the notes, or those on a subject, newest last."""
+        query = f"SELECT {_COLUMNS} FROM notes WHERE ? IS NULL OR subject = ? ORDER BY id"  # noqa: S608 - our own names
+        return [Note(*row) for row in self._read(query, subject, subject)]
 
     def counts(self) -> dict[str, int]:
         """Return how many notes there are by subject; subjects without any are left out."""
-        rows = self._read("SELECT subject, count(*) AS count FROM notes GROUP BY subject ORDER BY subject")
-        return {row["subject"]: row["count"] for row in rows}
+        rows = self._read("SELECT subject, count(*) FROM notes GROUP BY subject ORDER BY subject")
+        return dict(map(tuple, rows))
 
     def get(self, note_id: int) -> Note:
-        """Return a note.
+        """Return a note."""
+        for row in self._read(f"SELECT {_COLUMNS} FROM notes WHERE id = ?", note_id):  # noqa: S608 - our own names
+            return Note(*row)
+        raise NoteNotFoundError(f"There is no note {note_id}; it may have been deleted.")
 
-        Raises:
-            NotFoundError: there is none of that id.
-        """
-        rows = self._read("SELECT * FROM notes WHERE id = ?", note_id)
-        return _note(rows[0] if rows else None, note_id)
+    def add(self, text: str, subject: str = "") -> Note:
+        """Store a new note; raises UsageError if its text is empty or longer than `MAX_TEXT` characters."""
+        query = "INSERT INTO notes (subject, author, text, created, version) VALUES (?, '', ?, ?, 1)"
+        return self.get(self._write(query, subject, _checked(text), _now()))
 
-    def add(self, draft: Draft) -> Note:
-        """Store a new note.
+    def change(self, note_id: int, text: str, subject: str = "") -> Note:
+        """Put a text into the place of a note's; raises as `add` does."""
+        text = _checked(text)
+        self.get(note_id)  # no file is made for a note that is not there
+        self._write("UPDATE notes SET subject = ?, text = ?, edited = ? WHERE id = ?", subject, text, _now(), note_id)
+        return self.get(note_id)
 
-        Raises:
-            UsageError: the draft has problems.
-        """
-        draft = _checked(draft)
-        with self._writing() as connection:
-            values = (draft.subject, draft.author, draft.text, _now())
-            query = "INSERT INTO notes (subject, author, text, created, version) VALUES (?, ?, ?, ?, 1)"
-            return _find(connection, connection.execute(query, values).lastrowid or 0)
-
-    def change(self, note_id: int, version: int, draft: Draft) -> Note:
-        """Put a draft in the place of a note that still has this version.
-
-        Raises:
-            UsageError: the draft has problems.
-            ConflictError: the note has another version.
-            NotFoundError: there is none of that id.
-        """
-        draft = _checked(draft)
-        with self._writing(note_id) as connection:
-            _find(connection, note_id, version)
-            values = (draft.subject, draft.author, draft.text, _now(), note_id)
-            query = "UPDATE notes SET subject = ?, author = ?, text = ?, edited = ?, version = version + 1 WHERE id = ?"
-            connection.execute(query, values)
-            return _find(connection, note_id)
-
-    def remove(self, note_id: int, version: int | None = None) -> Note:
-        """Delete a note, if a version is given only in that one, and return it.
-
-        Raises:
-            ConflictError: the note has another version.
-            NotFoundError: there is none of that id.
-        """
-        with self._writing(note_id) as connection:
-            note = _find(connection, note_id, version)
-            connection.execute("DELETE FROM notes WHERE id = ?", (note_id,))
-            return note
+    def remove(self, note_id: int) -> Note:
+        """Delete a note, and return it."""
+        note = self.get(note_id)
+        self._write("DELETE FROM notes WHERE id = ?", note_id)
+        return note
 
     def _read(self, query: str, *values: object) -> Sequence[sqlite3.Row]:
         if not self._path.exists():
@@ -187,41 +111,28 @@ class Notes:
                 return []
             return connection.execute(query, values).fetchall()
 
-    @contextlib.contextmanager
-    def _writing(self, note_id: int | None = None) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction, which is stored whole or not at all."""
-        if note_id is not None:
-            self.get(note_id)  # no file is made for a note that is not there
+    def _write(self, query: str, *values: object) -> int:
         with contextlib.closing(self._database.open()) as connection, self._database.errors():
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
+            return connection.execute(query, values).lastrowid or 0
 
 
-def _find(connection: sqlite3.Connection, note_id: int, version: int | None = None) -> Note:
-    note = _note(connection.execute("SELECT * FROM notes WHERE id = ?", (note_id,)).fetchone(), note_id)
-    if version is not None and note.version != version:
-        raise ConflictError(note)
-    return note
+def tidied(text: str) -> str:
+    """Return a text with plain line ends, without control characters, halves of characters and space around it."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = "".join(mark for mark in text if mark in "\n\t" or unicodedata.category(mark) not in ("Cc", "Cs"))
+    lines = text.rstrip().split("\n")
+    while lines and not lines[0].strip():  # the first line's indent is code in Markdown
+        del lines[0]
+    return "\n".join(lines)
 
 
-def _note(row: sqlite3.Row | None, note_id: int) -> Note:
-    if row is None:
-        raise NotFoundError(f"There is no note {note_id}; it may have been deleted.")
-    return Note(**dict(row))
-
-
-def _checked(draft: Draft) -> Draft:
-    draft = draft.tidied()
-    problems = draft.problems()
-    if problems:
-        raise UsageError(" ".join(problems.values()))
-    return draft
-
-
-def _is_control(mark: str) -> bool:
-    """Whether a character is a control or half of a surrogate pair, which no file can hold."""
-    return unicodedata.category(mark) in ("Cc", "Cs")
+def _checked(text: str) -> str:
+    text = tidied(text)
+    if not text:
+        raise UsageError("Write something: the note is empty.")
+    if len(text) > MAX_TEXT:
+        raise UsageError(f"The note has {len(text):,} characters; shorten it to {MAX_TEXT:,}.")
+    return text
 
 
 def _now() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bnlens.web.claims import findings_page, runs_page
+from bnlens.web.claims import findings_page
 from bnlens.web.claims import page as claims
 from bnlens.web.labs import page as labs
 from bnlens.web.network import page as network
 from bnlens.web.notes import page as notes
-from bnlens.web.pages import api, home
+from bnlens.web.pages import home
 from bnlens.web.paper import page as paper
 from bnlens.web.site import Page
 
@@ -19,9 +19,7 @@ PAGES: tuple[Page, ...] = (
     findings_page.PAGE,
     network.PAGE,
     claims.PAGE,
-    runs_page.PAGE,
     labs.PAGE,
     notes.PAGE,
-    api.PAGE,
 )
 """In the order of the navigation."""
