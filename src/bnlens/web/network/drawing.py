@@ -20,7 +20,7 @@ _MARGIN_X, _MARGIN_Y = 90, 60
 _LABELLED = 40
 _MOST_DRAWN = 500  # a browser still turns these smoothly, and a reader can still tell them apart
 _MOST_KEPT = 16
-_MARKS = re.compile(rb'"https://openalex\.org/W|"(?:paperId|citedPaper|citingPaper|referenced_works)"\s*:')
+_MARKS = re.compile(rb'"https://openalex\.org/W|"referenced_works"\s*:')
 _CSL = re.compile(rb'\A\s*(?:\[\s*)?\{(?=[^{]*"type"\s*:\s*"[a-z_-]+")(?=[\s\S]*"(?:title|author|DOI)"\s*:)')
 
 
@@ -41,7 +41,7 @@ class NetworkLibrary(Library[Network]):
     """Networks by name; the empty name is the one that comes with bnlens."""
 
     kind = "a citation network"
-    advice = "export works of OpenAlex, a paper of Semantic Scholar, or CSL-JSON"
+    advice = "export works of OpenAlex, or CSL-JSON"
     max_bytes = 64 * 2**20
     patterns = ("*.json", "*.jsonl")
 

@@ -5,20 +5,19 @@ import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import CapacityLimiter
 
 from bnlens.errors import UsageError
-from bnlens.web import worker
 from bnlens.web.errors import GoneError, OverloadedError
-from bnlens.web.labs.answers import Answers, Limits
+from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import LABS
-from bnlens.web.worker import Process, Tell
+from bnlens.web.slow import Limits, in_process
 
 DYNAMICS = next(lab for lab in LABS if lab.id == "dynamics")
 GAP = LABS[0]
@@ -36,16 +35,15 @@ def play(act: Callable[[Answers], Awaitable[None]], **limits: Any) -> None:
     async def go() -> None:
         answers = Answers(Limits(**limits))
         await act(answers)
-        assert not running(answers)
-        assert answers.workers.asked == 0
-        answers.workers.close()
+        assert answers.slow.asked == 0
 
     asyncio.run(go())
 
 
-def running(answers: Answers) -> list:
-    """Live worker processes that are at work."""
-    return [process for process in answers.workers.busy if process.is_alive]
+async def at_work(answers: Answers) -> None:
+    """Wait until a computation has begun."""
+    while not answers.slow.asked:
+        await asyncio.sleep(0.01)
 
 
 def test_time_is_limited_and_the_process_ends():
@@ -64,12 +62,10 @@ def test_a_reader_who_leaves_stops_the_computation():
             return left.is_set()
 
         task = asyncio.create_task(answers.find(DYNAMICS, ENDLESS, gone=gone))
-        while not running(answers):
-            await asyncio.sleep(0.01)
+        await at_work(answers)
         left.set()
         with pytest.raises(GoneError):
             await task
-        assert not running(answers)
         result = await answers.find(GAP, SHORT, gone=stays)  # the place is free again
         assert result.result.rows
 
@@ -79,8 +75,7 @@ def test_a_reader_who_leaves_stops_the_computation():
 def test_cheap_answers_do_not_wait_for_simulations():
     async def act(answers: Answers) -> None:
         long = [asyncio.create_task(answers.find(DYNAMICS, ENDLESS, gone=stays)) for _ in range(2)]
-        while not running(answers):
-            await asyncio.sleep(0.01)
+        await at_work(answers)
         for batch_size in range(4, 40):
             await answers.find(GAP, GAP.read({"batch_size": str(batch_size)}), gone=stays)
         assert not any(task.done() for task in long)
@@ -116,71 +111,82 @@ def test_library_errors_cross_the_process():
     play(act, workers=1)
 
 
-def count(tell: Tell, end: int) -> int:
-    for number in range(end):
-        tell(number)
-    sys.stdout.write("this is no answer")
-    return end
-
-
-def die(tell: Tell, code: int) -> None:
-    os._exit(code)
-
-
-def fail(tell: Tell) -> None:
-    raise ZeroDivisionError("of nothing")
-
-
-def refuse(tell: Tell) -> None:
+def refuse() -> None:
     raise UsageError("That cannot be.")
 
 
-def wait(tell: Tell, pipe: Path) -> None:
-    """Have a process of its own hold the pipe."""
-    subprocess.Popen([sys.executable, "-c", f"pipe = open({str(pipe)!r}, 'w'); import time; time.sleep(600)"])
-    tell("waiting")
-    time.sleep(600)
+def fail() -> None:
+    raise ZeroDivisionError("of nothing")
 
 
-def test_a_process_answers_orders_until_it_ends(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker, "_PATIENCE", 600.0)  # a busy machine may need more than a server waits
-    process, told = Process(), []
-    assert process.ask(count, 3, tell=told.append) == ("result", 3)
-    assert told == [0, 1, 2]
-    assert process.ask(refuse) == ("sentence", "That cannot be.")
-    kind, content = process.ask(fail)
-    assert (kind, content.splitlines()[-1]) == ("traceback", "ZeroDivisionError: of nothing")
-    assert process.ask(count, 1) == ("result", 1)
-    assert process.end() == 0
-    assert process.ask(count, 1) == ("died", None)
+def die() -> None:
+    os._exit(3)
 
 
-def test_the_death_of_a_process_is_told():
-    process = Process()
-    assert process.ask(die, 3) == ("died", None)
-    assert process.end() == 3
+def wait(pipe: Path) -> None:
+    """Hold the pipe until the process ends."""
+    with pipe.open("w"):
+        time.sleep(600)
 
 
-@pytest.mark.parametrize(
-    ("stop", "kind"),
-    [
-        (Process.interrupt, "interrupted"),
-        (Process.kill, "died"),
-        (lambda process: process.start().stdin.close(), "died"),  # as when the server has gone
-    ],
-    ids=["interrupt", "kill", "gone"],
-)
-def test_an_order_is_stopped(tmp_path: Path, stop, kind: str):
+def priority() -> int:
+    return os.nice(0)
+
+
+def in_turn(*functions: Callable[[], Any]) -> list[Any]:
+    """Results of functions in one worker process, or what they raised."""
+
+    async def go() -> list[Any]:
+        return await asyncio.gather(*(in_process(one, function) for function in functions), return_exceptions=True)
+
+    one = CapacityLimiter(1)
+    return asyncio.run(go())
+
+
+def test_a_process_answers_again_whatever_happened_before():
+    first, refused, failed, died, last = in_turn(os.getpid, refuse, fail, die, os.getpid)
+    assert (type(refused), str(refused)) == (UsageError, "That cannot be.")
+    assert str(failed).splitlines()[-1] == "ZeroDivisionError: of nothing"
+    assert "ended before" in str(died)
+    assert len({os.getpid(), first, last}) == 3
+
+
+def test_a_worker_makes_way_for_pages():
+    assert in_turn(priority)[0] > os.nice(0)
+
+
+def test_a_cancelled_caller_ends_the_process(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    process, waiting, found = Process(), threading.Event(), []
-    order = threading.Thread(
-        target=lambda: found.append(process.ask(wait, tmp_path / "pipe", tell=lambda told: waiting.set()))
-    )
-    order.start()
-    with (tmp_path / "pipe").open() as pipe:  # opens when the other side does
-        assert waiting.wait(60)
-        stop(process)
-        order.join()
-        assert found == [(kind, None)]
-        process.kill()
-        assert pipe.read() == ""  # nobody holds it any more
+
+    async def go() -> None:
+        task = asyncio.create_task(in_process(CapacityLimiter(1), wait, tmp_path / "pipe"))
+        with await asyncio.to_thread((tmp_path / "pipe").open) as pipe:  # opens when the other side does
+            task.cancel()
+            assert await asyncio.to_thread(pipe.read) == ""  # nobody holds it any more
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(go())
+
+
+SERVER = """
+import asyncio, sys
+sys.path[:0] = {path!r}
+from anyio import CapacityLimiter
+from bnlens.web.slow import in_process
+from web.test_web_slow import wait
+from pathlib import Path
+if __name__ == "__main__":
+    asyncio.run(in_process(CapacityLimiter(1), wait, Path({pipe!r})))
+"""
+
+
+def test_a_server_that_is_killed_leaves_no_process(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    script = tmp_path / "server.py"
+    script.write_text(SERVER.format(path=sys.path, pipe=str(tmp_path / "pipe")))
+    server = subprocess.Popen([sys.executable, script])
+    with (tmp_path / "pipe").open() as pipe:
+        server.kill()
+        server.wait()
+        assert pipe.read() == ""

@@ -1,4 +1,4 @@
-"""CSL-JSON with citations: Crossref's ``reference`` lists, or ids in ``custom.references``."""
+"""CSL-JSON with citations: ``reference`` lists, as DOI registrars hand them out, or ids in ``custom.references``."""
 
 from __future__ import annotations
 
