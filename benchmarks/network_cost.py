@@ -44,16 +44,6 @@ def openalex(number: int, cited: list[int]) -> dict[str, Any]:
     }
 
 
-def scholar(number: int) -> dict[str, Any]:
-    return {
-        "paperId": f"{number:040x}",
-        "externalIds": {"DOI": f"10.1000/{number}"} if number else {"ArXiv": record().arxiv},
-        "title": f"Work {number}" if number else record().title,
-        "year": 2000 + number % 25,
-        "authors": [{"authorId": str(number), "name": f"Ada Nummer {number}"}],
-    }
-
-
 def crossref(number: int, cited: list[int]) -> dict[str, Any]:
     def doi(work: int) -> str:
         return f"10.1000/{work}" if work else f"10.48550/arXiv.{record().arxiv}"
@@ -72,12 +62,8 @@ def crossref(number: int, cited: list[int]) -> dict[str, Any]:
 def exports(seed: int) -> dict[str, str]:
     """The same network in each format."""
     cited = citations(WORKS, CITATIONS, seed)
-    plain = [scholar(number) for number in range(WORKS)]
     return {
         "OpenAlex": json.dumps({"results": [openalex(*entry) for entry in enumerate(cited)]}),
-        "Semantic Scholar": json.dumps(
-            [{**plain[n], "references": [plain[other] for other in entry]} for n, entry in enumerate(cited)]
-        ),
         "CSL-JSON": json.dumps([crossref(*entry) for entry in enumerate(cited)]),
     }
 

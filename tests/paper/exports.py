@@ -22,16 +22,6 @@ def openalex_paper(number: int, cites: list[int], **fields: Any) -> dict[str, An
     return openalex(number, cites, title=TITLE, doi=f"https://doi.org/10.48550/arxiv.{ARXIV}", **fields)
 
 
-def scholar(number: int, **fields: Any) -> dict[str, Any]:
-    authors = [{"authorId": str(number), "name": f"Ada Nummer {number}"}]
-    known = {"paperId": f"{number:040x}", "externalIds": {"DOI": f"10.1000/{number}"}, "title": f"Work {number}"}
-    return {**known, "year": 2000 + number % 25, "authors": authors, **fields}
-
-
-def scholar_paper(**fields: Any) -> dict[str, Any]:
-    return {"paperId": "b" * 40, "externalIds": {"ArXiv": ARXIV}, "title": TITLE, "year": 2018, **fields}
-
-
 def crossref(number: int, cites: list[int], **fields: Any) -> dict[str, Any]:
     doi = f"10.1000/{number}"
     return {

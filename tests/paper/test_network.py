@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import TITLE, crossref, openalex, openalex_paper, scholar, scholar_paper
+from exports import TITLE, crossref, openalex, openalex_paper
 
 from bnlens.errors import DataError, UsageError
 from bnlens.paper import Edge, Network, bundled_network, layout, parse_network, read_network, record, works
@@ -76,32 +76,7 @@ def test_preprint_and_publication_become_one_paper() -> None:
     assert roles(network) == {"paper": {"paper"}, "reference": {"Work 3"}, "citation": {"Work 4"}}
 
 
-def test_semantic_scholar_paper_with_references_and_citations() -> None:
-    references = [scholar(1), scholar(2), {"paperId": None, "title": "Without a number"}]
-    counts = {"referenceCount": 46, "citationCount": 120, "influentialCitationCount": 4}
-    citations = [scholar(3, references=[scholar(1)])]
-    network = read(scholar_paper(references=references, citations=citations, **counts))
-    assert network.origin == "Semantic Scholar"
-    cited = {"Work 1", "Work 2", "Without a number"}
-    assert roles(network) == {"paper": {"paper"}, "reference": cited, "citation": {"Work 3"}}
-    assert Edge(f"{3:040x}", f"{1:040x}") in network.edges
-    assert len(network.edges) == 5
-    assert (network.counts.references, network.counts.citations, network.counts.influential) == (46, 120, 4)
-    assert {node.url for node in network.nodes if node.title == "Without a number"} == {""}
-
-
-def test_semantic_scholar_answers_of_references_and_citations() -> None:
-    cited = {"data": [{"isInfluential": n == 2, "citedPaper": scholar(n)} for n in (1, 2)]}
-    citing = {"data": [{"isInfluential": n < 5, "citingPaper": scholar(n)} for n in (3, 4, 5)]}
-    network = read([cited, citing])
-    around = {"reference": {"Work 1", "Work 2"}, "citation": {"Work 3", "Work 4", "Work 5"}}
-    assert roles(network) == {"paper": {"paper"}, **around}
-    assert network.counts.influential == 2
-    assert read(cited).counts.influential is None
-    assert read([scholar_paper(), *cited["data"]]).paper.id == "b" * 40
-
-
-def test_csl_with_the_reference_lists_of_crossref() -> None:
+def test_csl_with_reference_lists() -> None:
     paper = crossref(0, [1, 9], title=TITLE, DOI="10.48550/arXiv.1809.00846", **{"is-referenced-by-count": 12})
     book = {"key": "u", "unstructured": "Someone, Some book, 1990.", "year": "1990a", "author": "Someone"}
     paper["reference"].append(book)
@@ -187,7 +162,7 @@ def test_a_limit_of_nothing_is_refused() -> None:
         (b"3", "holds a number, not works"),
         (b"null", "holds nothing, not works"),
         (b"[1, 2]", "entry 1 of .* is a number, not a work"),
-        (b'[{"paperId": "a"}, "b"]', "entry 2 of .* is text, not a work"),
+        (b'[{"id": "https://openalex.org/W1"}, "b"]', "entry 2 of .* is text, not a work"),
         (b'{"kind": "bnlens report"}', "is not a citation network that bnlens knows"),
         (b"[" * 200_000, "nested too deeply|is not JSON"),
     ],
@@ -217,25 +192,16 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 ODD: list[Any] = [None, 3, -1.5, "text", [], {}, [None], [3], {"a": 1}, True, math.inf, 10**30, "\ud800"]
 
 
-@pytest.mark.parametrize(
-    "base", [openalex_paper(1, [2]), scholar_paper(), crossref(1, [2])], ids=["openalex", "scholar", "csl"]
-)
+@pytest.mark.parametrize("base", [openalex_paper(1, [2]), crossref(1, [2])], ids=["openalex", "csl"])
 def test_fields_of_an_odd_type_do_no_harm(base: dict[str, Any]) -> None:
-    fields = {*base, "ids", "references", "citations", "reference", "custom", "DOI", "URL", "referenceCount"}
-    for name in (fields | {"externalIds"}) - {"type"}:
+    fields = {*base, "ids", "references", "citations", "reference", "custom", "DOI", "URL"}
+    for name in fields - {"type"}:
         for value in ODD:
             network = parse_network(json.dumps([{**base, name: value}, base]), "file.json")
             assert network.paper.role == "paper"
             for node in network.nodes:
                 assert node.year is None or 1000 <= node.year < 3000
                 assert node.url == "" or re.match(r"https?://\S+$", node.url)
-
-
-def test_semantic_scholar_files_that_nest_deeply() -> None:
-    paper = scholar(100)
-    for number in range(99, 0, -1):
-        paper = scholar(number, references=[paper])
-    assert len(read(paper).nodes) == 1 + 4
 
 
 def test_the_layout_is_the_same_every_time_and_has_the_paper_at_the_origin() -> None:

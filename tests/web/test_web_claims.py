@@ -15,7 +15,7 @@ from bnlens.citing import cite
 from bnlens.claims import Reproduction, claims, reproduce
 from bnlens.render import number
 from bnlens.web import create_app
-from bnlens.web.findings import STANDINGS, facets
+from bnlens.web.claims.findings import STANDINGS, facets
 from web import fake_claims
 from web.readers import URL
 

@@ -10,7 +10,7 @@ import pytest
 from bnlens.errors import StoreError
 from bnlens.theory import gap_law
 from bnlens.web import export, labs
-from bnlens.web.labs import Lab
+from bnlens.web.labs.lab import Lab
 
 
 @pytest.fixture(scope="module")

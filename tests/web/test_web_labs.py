@@ -11,7 +11,7 @@ from bnlens.labs import Choice, Real, StateError, Whole
 from bnlens.measure import Report
 from bnlens.render import number
 from bnlens.theory import gap_law
-from bnlens.web.labs import LABS, Lab
+from bnlens.web.labs.lab import LABS, Lab
 from python_lines import run
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,29 @@ from starlette.testclient import TestClient
 
 from bnlens.paper import MOST_NODES, Citation, bundled_network, works
 from bnlens.web import create_app
-from bnlens.web.networks import NetworkLibrary
+from bnlens.web.network.drawing import NetworkLibrary
 from web.readers import URL, send_file
 
 ARXIV = "1809.00846"
 SEND = "/network/send"
 
 
-def scholar(number: int, **fields: Any) -> dict[str, Any]:
-    """A paper as Semantic Scholar writes it; number 0 is the paper."""
+def work(number: int, cites: Iterable[int] = (), **fields: Any) -> dict[str, Any]:
+    """A work as OpenAlex writes it; number 0 is the paper."""
     return {
-        "paperId": f"{number:040x}",
-        "externalIds": {"DOI": f"10.1000/{number}"} if number else {"ArXiv": ARXIV},
+        "id": f"https://openalex.org/W{number}",
+        "doi": f"https://doi.org/{f'10.1000/{number}' if number else f'10.48550/arxiv.{ARXIV}'}",
         "title": f"Work {number}" if number else "Towards Understanding Regularization in Batch Normalization",
-        "year": 2000 + number % 25,
-        "authors": [{"authorId": str(number), "name": f"Ada Nummer {number}"}],
+        "publication_year": 2000 + number % 25,
+        "authorships": [{"author": {"display_name": f"Ada Nummer {number}"}}],
+        "referenced_works": [f"https://openalex.org/W{other}" for other in cites],
         **fields,
     }
 
 
 def star(count: int) -> bytes:
     """The paper with ``count`` works that cite it, and the first of them cited by the rest."""
-    others = [scholar(number) for number in range(1, count + 1)]
-    paper = scholar(0, citations=others, references=[])
-    return json.dumps([paper, *({**other, "references": others[:1]} for other in others[1:])]).encode()
+    return json.dumps([work(0), work(1, [0]), *(work(number, [0, 1]) for number in range(2, count + 1))]).encode()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a network, a damaged one, and files that are none."""
     folder = tmp_path_factory.mktemp("networks") / "out"
     (folder / "exports").mkdir(parents=True)
-    (folder / "exports" / "scholar.json").write_bytes(star(3))
+    (folder / "exports" / "works.json").write_bytes(star(3))
     (folder / "cut.json").write_bytes(star(3)[:-20])
     (folder / "other.json").write_text('{"kind": "something else"}')
     (folder.parent / "secret.json").write_bytes(star(2))
@@ -102,11 +101,11 @@ def test_works_of_the_table_can_be_cited(client: TestClient):
 
 def test_files_of_the_folder_are_listed_and_opened(client: TestClient):
     names = {entry["name"]: entry["page"] for entry in client.get("/api/networks").json()}
-    assert {"exports/scholar.json", "cut.json"} <= set(names)
+    assert {"exports/works.json", "cut.json"} <= set(names)
     assert "other.json" not in names
-    assert len(listed(client.get(names["exports/scholar.json"]).text)) == 4
-    found = client.get("/api/network", params={"file": "exports/scholar.json"}).json()
-    assert found["origin"] == "Semantic Scholar"
+    assert len(listed(client.get(names["exports/works.json"]).text)) == 4
+    found = client.get("/api/network", params={"file": "exports/works.json"}).json()
+    assert found["origin"] == "OpenAlex"
     assert found["roles"] == {"paper": 1, "reference": 0, "citation": 3, "other": 0}
 
 
@@ -154,15 +153,15 @@ def test_what_is_no_network_is_refused_in_a_sentence(client: TestClient, content
 
 
 def test_a_network_without_the_paper_is_shown_and_says_so(client: TestClient):
-    page = send_file(client, SEND, json.dumps([scholar(1, references=[scholar(2)])]).encode()).text
+    page = send_file(client, SEND, json.dumps([work(1, [2]), work(2)]).encode()).text
     assert len(listed(page)) == 3
     assert any(note.startswith("The paper is not among the works of the file") for note in notes(page))
 
 
 def test_text_of_a_file_is_text(client: TestClient):
-    other = scholar(1, title="<script>alert(1)</script>", authors=[{"name": '"><img src=x onerror=alert(1)>'}])
-    other["externalIds"] = {"DOI": '10.1/"><script>alert(2)</script>'}
-    page = send_file(client, SEND, json.dumps(scholar(0, citations=[other])).encode()).text
+    author = {"author": {"display_name": '"><img src=x onerror=alert(1)>'}}
+    bad = {"title": "<script>alert(1)</script>", "authorships": [author], "doi": '10.1/"><script>alert(2)</script>'}
+    page = send_file(client, SEND, json.dumps([work(0), work(1, [0], **bad)]).encode()).text
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -174,25 +173,23 @@ def test_above_the_limit_the_nearest_works_are_drawn_and_a_note_says_so(client: 
     page = send_file(client, SEND, star(600)).text
     assert len(marks(page)) == len(listed(page)) == 500
     assert any(note.startswith("Limited to 500 of 601 works") for note in notes(page))
-    assert f"{scholar(1)['paperId']}" in marks(page)  # the most connected of them
+    assert "W1" in marks(page)  # the most connected of them
 
 
 @pytest.fixture(scope="module")
 def large() -> bytes:
-    """An export of Semantic Scholar with 20,000 works and 100,000 citations, about 22 MiB."""
-    works, each, papers = 20_000, 5, []
-    plain = [scholar(number) for number in range(works)]
-    for number, paper in enumerate(plain):
-        others = (
-            [(number * 7 + step * step) % number for step in range(1, each + 1)] if number > each else range(number)
-        )
-        papers.append({**paper, "references": [plain[other] for other in others]})
-    return json.dumps(papers).encode()
+    """An export of OpenAlex with 20,000 works and 100,000 citations."""
+    each = 5
+    cited = [
+        [(number * 7 + step * step) % number for step in range(1, each + 1)] if number > each else range(number)
+        for number in range(20_000)
+    ]
+    return json.dumps([work(number, others) for number, others in enumerate(cited)]).encode()
 
 
 @pytest.mark.slow
 def test_an_export_with_a_hundred_thousand_citations_can_be_sent(client: TestClient, large: bytes):
-    assert 20 * 2**20 < len(large) < NetworkLibrary.max_bytes
+    assert len(large) < NetworkLibrary.max_bytes
     response = send_file(client, SEND, large, name="large.json")
     assert response.status_code == 200
     assert len(marks(response.text)) == 500

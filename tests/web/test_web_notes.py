@@ -1,5 +1,6 @@
-"""The local notes: forms, file, conflicts, limits, what is refused, and the export."""
+"""The local notes: forms, file, limits, what is refused, and the export."""
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from starlette.testclient import TestClient
 
 from bnlens.errors import StoreError, UsageError
 from bnlens.web import create_app, export
-from bnlens.web.labs import Lab, NotFoundError
-from bnlens.web.notes import MAX_AUTHOR, MAX_TEXT, SCHEMA_VERSION, ConflictError, Draft, Notes
+from bnlens.web.errors import NotFoundError
+from bnlens.web.labs.lab import Lab
+from bnlens.web.notes.store import MAX_TEXT, Notes
 from web.markup import Page
 from web.readers import URL
 
@@ -94,13 +96,12 @@ def test_a_folder_is_made_with_the_first_note(reader: Reader, place: Path):
 
 
 def test_a_note_is_written_changed_and_deleted_by_forms(reader: Reader):
-    assert reader.write("**One**", author=" Ada \n Lovelace ", subject="") == "/discussion?subject=#note-1"
+    assert reader.write("**One**", subject="") == "/discussion?subject=#note-1"
     assert reader.write("Two", subject="d1") == "/discussion?subject=D1#note-2"
     page = reader.page()
     assert texts(page) == ["One", "Two"]
-    assert page.one("b", class_="author").text == "Ada Lovelace"
     assert [found.text for found in page.find("strong")] == ["One"]
-    changed = reader.send("/discussion/1/edit", text="Changed", subject="D1", author="")
+    changed = reader.send("/discussion/1/edit", text="Changed", subject="D1")
     assert changed.headers["location"] == "/discussion?subject=D1#note-1"
     page = reader.page()
     assert texts(page) == ["Changed", "Two"]
@@ -115,12 +116,11 @@ def test_a_note_is_written_changed_and_deleted_by_forms(reader: Reader):
 
 def test_the_form_to_change_a_note_shows_what_is_stored(reader: Reader):
     text = '    code first\n\n<b>&amp; "quoted"\n\ttab\n\n- end'
-    reader.write(f"\r\n\r\n{text}\r\n".replace("\n", "\r\n").replace("\r\r", "\r"), author="O'Hara <x>", subject="G1")
+    reader.write(f"\r\n\r\n{text}\r\n".replace("\n", "\r\n").replace("\r\r", "\r"), subject="G1")
     page = reader.page("/discussion/1/edit")
     assert page.one("textarea").text.removeprefix("\n") == text
-    assert page.one(id="note-author").attributes["value"] == "O'Hara <x>"
     assert [option.attributes["value"] for option in page.find("option") if "selected" in option.attributes] == ["G1"]
-    assert reader.get("/api/notes/1").json()["text"] == text
+    assert reader.get("/api/notes").json()[0]["text"] == text
 
 
 def test_notes_are_listed_by_subject_and_counted_on_its_page(reader: Reader):
@@ -137,20 +137,6 @@ def test_notes_are_listed_by_subject_and_counted_on_its_page(reader: Reader):
     assert len(texts(reader.page(links["/claims/D1"].attributes["href"]))) == 2
     shown = [found.text for found in reader.page().find("a") if found.is_in(data_testid="subjects")]
     assert shown == ["All (4)", "The paper (1)", "D1 (2)", "G1 (1)"]
-
-
-def test_many_notes_are_shown_in_parts_without_losing_one(reader: Reader, app: FastAPI):
-    for number in range(1, 121):
-        app.state.site.notes.add(Draft(f"note {number}"))
-    found: list[str] = []
-    address = "/discussion"
-    while address:
-        page = reader.page(address)
-        found = texts(page) + found
-        address = next((link.attributes["href"] for link in page.find("a", data_testid="earlier")), "")
-    assert found == [f"note {number}" for number in range(1, 121)]
-    location = reader.send("/discussion/3/edit", text="changed").headers["location"]
-    assert "changed" in texts(reader.page(location.partition("#")[0]))
 
 
 def test_two_servers_on_one_folder_lose_nothing(place: Path):
@@ -179,76 +165,46 @@ def test_many_writers_may_make_the_file_at_once(tmp_path: Path):
         def write(number: int, folder: Path = tmp_path / str(attempt), barrier: Barrier = barrier) -> int:
             notes = Notes(folder)
             barrier.wait()
-            return notes.add(Draft(f"note {number}")).id
+            return notes.add(f"note {number}").id
 
         with ThreadPoolExecutor(6) as threads:
             assert sorted(threads.map(write, range(6))) == list(range(1, 7))
 
 
-def test_a_change_on_top_of_another_is_refused_and_keeps_what_was_typed(reader: Reader, app: FastAPI):
-    reader.write("original")
-    note = app.state.site.notes.get(1)
-    app.state.site.notes.change(1, note.version, Draft("theirs <b>"))
-    form = {"version": "1", "text": "mine", "author": "Me", "subject": "D1"}
-    page = refused(reader.post("/discussion/1/edit", data=form), 409, "meanwhile", "mine")
-    assert page.one(id="note-author").attributes["value"] == "Me"
-    assert "theirs <b>" in page.one(data_testid="theirs").text
-    assert app.state.site.notes.get(1).text == "theirs <b>"
-    form["version"] = page.one("input", name="version").attributes["value"]  # they have read it now
-    assert reader.post("/discussion/1/edit", data=form).status_code == 303
-    assert app.state.site.notes.get(1).text == "mine"
-    assert reader.post("/discussion/1/edit", data={**form, "version": "nonsense"}).status_code == 409
-
-
 def test_a_note_deleted_meanwhile_can_be_kept_as_a_new_one(reader: Reader, app: FastAPI):
     reader.write("original")
     app.state.site.notes.remove(1)
-    form = {"version": "1", "text": "mine", "author": "", "subject": "D1"}
-    page = refused(reader.post("/discussion/1/edit", data=form), 409, "was deleted", "mine")
+    page = refused(reader.post("/discussion/1/edit", data={"text": "mine", "subject": "D1"}), 422, "deleted", "mine")
     assert page.one("form").attributes["action"] == "/discussion"
 
 
-def test_a_note_changed_meanwhile_is_not_deleted(reader: Reader, app: FastAPI):
-    reader.write("original")
-    app.state.site.notes.change(1, 1, Draft("theirs"))
-    answer = reader.post("/discussion/1/delete", data={"version": "1"})
-    assert (answer.status_code, texts(Page(answer.text))) == (409, ["theirs"])
-    assert app.state.site.notes.get(1).text == "theirs"
-
-
 @pytest.mark.parametrize(
-    ("values", "field", "sentence"),
+    ("values", "sentence"),
     [
-        ({"text": ""}, "text", "empty"),
-        ({"text": " \r\n\t\x07 "}, "text", "empty"),
-        ({"text": "é" * (MAX_TEXT + 1)}, "text", "20,001 characters"),
-        ({"text": "kept", "author": "n" * (MAX_AUTHOR + 1)}, "author", "81 characters"),
-        ({"text": "kept", "subject": "Q9"}, "subject", "no claim 'Q9'"),
+        ({"text": ""}, "empty"),
+        ({"text": " \r\n\t\x07 "}, "empty"),
+        ({"text": "é" * (MAX_TEXT + 1)}, "20,001 characters"),
+        ({"text": "kept", "subject": "Q9"}, "no claim 'Q9'"),
     ],
 )
 @pytest.mark.parametrize("address", ["/discussion", "/discussion/1/edit"])
-def test_an_error_stands_beside_its_field_and_keeps_the_rest(
-    reader: Reader, address: str, values: dict[str, str], field: str, sentence: str
+def test_a_form_that_is_refused_keeps_what_was_typed(
+    reader: Reader, address: str, values: dict[str, str], sentence: str
 ):
     reader.write("original")
     response = reader.send(address, **values)
     assert response.status_code == 422
     page = Page(response.text)
-    problem = page.one(data_testid=f"note-{field}-problem")
-    assert sentence in problem.text
-    marked = page.one(id=f"note-{field}")
-    assert marked.attributes["aria-invalid"] == "true"
-    assert problem.attributes["id"] in marked.attributes["aria-describedby"].split()
+    assert sentence in page.one(data_testid="problem").text
     assert page.one("textarea").text.removeprefix("\n").replace("\r", "") == values["text"].replace("\r", "")
-    assert page.one(id="note-author").attributes["value"] == values.get("author", "")
+    assert page.one("form").attributes["action"] == address
     assert [note["text"] for note in reader.get("/api/notes").json()] == ["original"]
 
 
 def test_the_longest_note_is_taken_in_any_writing(reader: Reader):
     reader.write("\U0001f600" * MAX_TEXT)
     reader.write("\r\n".join("a" * (MAX_TEXT // 2)))  # line ends count once
-    reader.write("x", author="é" * MAX_AUTHOR)
-    assert len(reader.get("/api/notes/1").json()["text"]) == MAX_TEXT
+    assert len(reader.get("/api/notes").json()[0]["text"]) == MAX_TEXT
 
 
 def test_forms_that_are_too_large_are_refused_unread(reader: Reader):
@@ -275,7 +231,7 @@ def spoil(path: Path, how: str) -> None:
     else:
         with sqlite3.connect(path) as connection:
             if how == "newer":
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+                connection.execute("PRAGMA user_version = 2")
             elif how == "other tables":
                 connection.execute("DROP TABLE notes")
                 connection.execute("CREATE TABLE notes (something)")
@@ -296,9 +252,9 @@ def test_pages_open_and_say_that_the_file_is_damaged(reader: Reader, place: Path
     assert page.find(data_testid="note-form") == []
     for path in ("/paper", "/claims/D1"):
         assert reader.page(path).one(data_testid="notes-link").text
-    for path in ("/api/notes", "/api/notes/1", "/discussion/1/edit", "/discussion/1/delete"):
+    for path in ("/api/notes", "/api/notes.md", "/discussion/1/edit", "/discussion/1/delete"):
         assert reader.get(path).status_code == 422
-    form = {"version": "1", "text": "typed", "author": "", "subject": ""}
+    form = {"text": "typed", "subject": ""}
     changed = refused(reader.post("/discussion/1/edit", data=form), 422, "notes.sqlite")
     assert changed.one("form").attributes["action"] == "/discussion/1/edit"
     if how != "no text":  # of one note; others can still be written then
@@ -353,20 +309,60 @@ def test_a_file_that_another_program_holds(reader: Reader, place: Path):
 
 def test_what_the_store_refuses(tmp_path: Path):
     notes = Notes(tmp_path)
-    for draft in (Draft(""), Draft("a" * (MAX_TEXT + 1)), Draft("a", "b" * (MAX_AUTHOR + 1))):
+    for text in ("", " \n\x07", "a" * (MAX_TEXT + 1)):
         with pytest.raises(UsageError):
-            notes.add(draft)
+            notes.add(text)
     assert list(tmp_path.iterdir()) == []
-    note = notes.add(Draft("a\ud800\x07b", "c\u0000d"))
-    assert (note.text, note.author) == ("ab", "c d")
-    notes.change(note.id, 1, Draft("x"))
-    with pytest.raises(ConflictError) as caught:
-        notes.change(note.id, 1, Draft("y"))
-    assert caught.value.note == notes.get(note.id)
-    with pytest.raises(NotFoundError):
-        notes.remove(7)
+    assert notes.add("a\ud800\x07b").text == "ab"
+    for act in (notes.get, notes.remove, partial(notes.change, text="x")):
+        with pytest.raises(NotFoundError):
+            act(7)
     with pytest.raises(StoreError, match="cannot write"):
-        Notes(tmp_path / "notes.sqlite").add(Draft("x"))
+        Notes(tmp_path / "notes.sqlite").add("x")
+
+
+# As the version before wrote it, with authors and versions.
+BEFORE = """
+CREATE TABLE notes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL CHECK (typeof(subject) = 'text'),
+    author TEXT NOT NULL CHECK (typeof(author) = 'text'),
+    text TEXT NOT NULL CHECK (typeof(text) = 'text'),
+    created TEXT NOT NULL CHECK (typeof(created) = 'text'),
+    edited TEXT CHECK (typeof(edited) IN ('text', 'null')),
+    version INTEGER NOT NULL CHECK (typeof(version) = 'integer')
+);
+INSERT INTO notes VALUES (1, 'D1', 'Ada', 'first', '2026-01-02T03:04:05+00:00', NULL, 1);
+INSERT INTO notes VALUES (4, '', '', 'second', '2026-01-03T03:04:05+00:00', '2026-01-04T03:04:05+00:00', 7);
+PRAGMA user_version = 1;
+"""
+
+
+def test_notes_of_the_version_before_are_shown_and_changed(reader: Reader, place: Path):
+    place.mkdir()
+    with contextlib.closing(sqlite3.connect(place / "notes.sqlite")) as connection:
+        connection.executescript(BEFORE)
+    page = reader.page()
+    assert texts(page) == ["first", "second"]
+    assert "Ada" in page.one(data_testid="note-1").text
+    assert reader.send("/discussion/4/edit", text="changed").status_code == 303
+    assert reader.write("new").endswith("#note-5")
+    assert texts(reader.page()) == ["first", "changed", "new"]
+    assert texts(reader.page("/discussion?subject=D1")) == ["first"]
+
+
+def test_notes_can_be_taken_away(reader: Reader):
+    reader.write("**One** $x$", subject="D1")
+    reader.write("Two")
+    page = reader.page()
+    links = [page.one("a", data_testid=f"notes-{kind}").attributes["href"] for kind in ("md", "json")]
+    text, data = reader.get(links[0]), reader.get(links[1]).json()
+    assert text.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert re.findall(r"^<!-- note (\d) on ([^,]+), .*-->\n\n(.*)\n$", text.text, re.MULTILINE) == [
+        ("1", "D1", "**One** $x$"),
+        ("2", "the paper", "Two"),
+    ]
+    assert [(note["id"], note["subject"], note["text"]) for note in data] == [(1, "D1", "**One** $x$"), (2, "", "Two")]
 
 
 @pytest.fixture
@@ -394,7 +390,7 @@ def test_the_export_has_the_notes_and_no_way_to_change_them(exported: Path):
     [link] = links["D1"].find("a", data_testid="notes-link")
     assert (exported / "claims" / "D1" / link.attributes["href"].replace("%20", " ")).resolve() == only.resolve()
     assert links["L1"].find("a", data_testid="notes-link") == []
-    assert (exported / "api" / "notes.json").is_file()
+    assert all((exported / "api" / name).is_file() for name in ("notes.json", "notes.md"))
 
 
 def test_the_export_goes_on_where_the_notes_are_damaged(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

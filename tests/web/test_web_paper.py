@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from bnlens.citing import cite
 from bnlens.paper import record
-from bnlens.web.api import CITATION_FORMATS, CitationFormat
+from bnlens.web.downloads import CITATION_FORMATS, CitationFormat
 
 TITLE = "Towards Understanding Regularization in Batch Normalization"
 AUTHORS = ["Ping Luo", "Xinjiang Wang", "Wenqi Shao", "Zhanglin Peng"]

@@ -1,4 +1,4 @@
-"""Networks from files: exports of OpenAlex and Semantic Scholar, and CSL-JSON."""
+"""Networks from files: works of OpenAlex, and CSL-JSON."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 
 from bnlens._arguments import Count, checked
 from bnlens.errors import DataError
-from bnlens.paper._crossref import read_csl
+from bnlens.paper._csl_network import read_csl
 from bnlens.paper._network import Network
 from bnlens.paper._openalex import read_openalex
-from bnlens.paper._semantic_scholar import read_semantic_scholar
 
 __all__ = ["MOST_NODES", "parse_network", "read_network"]
 
 MOST_NODES = 5000
 _MOST_BYTES = 256 * 2**20
-_HOW = "export works of OpenAlex, a paper of Semantic Scholar, or CSL-JSON"
-_LISTS = ("results", "data", "items")
+_HOW = "export works of OpenAlex, or CSL-JSON"
+_LISTS = ("results", "items")
 
 _Item = Mapping[str, Any]
 _READERS: tuple[tuple[Callable[[_Item], bool], Callable[[Sequence[_Item]], Network]], ...] = (
@@ -28,7 +27,6 @@ _READERS: tuple[tuple[Callable[[_Item], bool], Callable[[Sequence[_Item]], Netwo
         lambda item: str(item.get("id", "")).startswith("https://openalex.org/") or "referenced_works" in item,
         read_openalex,
     ),
-    (lambda item: not item.keys().isdisjoint({"paperId", "citedPaper", "citingPaper"}), read_semantic_scholar),
     (
         lambda item: isinstance(item.get("type"), str) and not item.keys().isdisjoint({"title", "author", "DOI"}),
         read_csl,
@@ -40,9 +38,8 @@ _READERS: tuple[tuple[Callable[[_Item], bool], Callable[[Sequence[_Item]], Netwo
 def read_network(path: str | os.PathLike[str], limit: Count = MOST_NODES) -> Network:
     """Read the network around the paper from an export; what kind of export it is, its content says.
 
-    OpenAlex: works as the API gives them (a list, an answer with ``results``, or one work per line). Semantic Scholar: a
-    paper with ``references`` and ``citations``, a list of papers, or the answers of ``/references`` and ``/citations``.
-    CSL-JSON: records with Crossref's ``reference`` lists, or ``custom.references``, a list of ids.
+    OpenAlex: works as the API gives them (a list, an answer with ``results``, or one work per line).
+    CSL-JSON: records with ``reference`` lists, as DOI registrars hand them out, or ``custom.references``, a list of ids.
 
     Args:
         path: the file, UTF-8, at most 256 MiB.

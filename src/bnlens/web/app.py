@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 import bnlens
 from bnlens.claims import claims
 from bnlens.errors import BnlensError
 from bnlens.labs.network import make_lab
-from bnlens.web import api, assets, claims_api, notes_api, paper_api
-from bnlens.web.jobs import Answers, GoneError, Limits, OverloadedError
-from bnlens.web.labs import LABS, Lab, NotFoundError
+from bnlens.web import assets
+from bnlens.web.claims.results import Register, Results
+from bnlens.web.claims.runs import Runs
+from bnlens.web.labs.answers import Answers
+from bnlens.web.labs.lab import LABS, Lab
 from bnlens.web.library import ReportLibrary
-from bnlens.web.networks import NetworkLibrary
-from bnlens.web.notes import ConflictError, Notes
+from bnlens.web.network.drawing import NetworkLibrary
+from bnlens.web.notes.store import Notes
 from bnlens.web.pages import PAGES
-from bnlens.web.results import Register, Results
-from bnlens.web.runs import BusyError, Runs
 from bnlens.web.security import Guard, allowed_names
 from bnlens.web.site import Site
+from bnlens.web.slow import Limits
 
 __all__ = ["create_app"]
-
-_CLIENT_CLOSED = 499  # as nginx logs it; nobody reads the answer
 
 
 def create_app(
@@ -70,24 +69,23 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        site.answers.workers.close()
-        await run_in_threadpool(site.runs.close)
+        await site.runs.cancel()
 
     app = FastAPI(
         title="bnlens",
         version=bnlens.__version__,
-        description="The paper, its citation network, findings and claims, runs, notes, and the labs as JSON and CSV.",
+        description="The paper, its citation network, findings and claims, runs, notes, and the labs, to read as JSON and CSV.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        responses=_ERRORS,
         lifespan=lifespan,
     )
     app.state.site = site
     app.include_router(assets.router())
-    for module in (api, paper_api, claims_api, notes_api):
-        app.include_router(module.router(site))
     for page in site.pages:
         app.include_router(page.router(site))
+    app.get("/api/docs", include_in_schema=False)(lambda: RedirectResponse("/api/openapi.json"))
     _handle_errors(app, site)
     app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
     return app
@@ -102,9 +100,7 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(BnlensError)
     def own(request: Request, error: BnlensError) -> Response:
-        if isinstance(error, GoneError):
-            return Response(status_code=_CLIENT_CLOSED)
-        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)
+        status = getattr(error, "status", 422)
         return answer(request, status, str(error), {"Retry-After": "30"} if status == 503 else None)
 
     @app.exception_handler(RequestValidationError)
@@ -127,6 +123,9 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
         return answer(request, 500, "This is a fault of bnlens, not yours; the terminal that runs it says more.")
 
 
-_STATUS = {NotFoundError: 404, BusyError: 409, ConflictError: 409, OverloadedError: 503}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
+    for status, text in {404: "Not there.", 422: "That cannot be.", 503: "Too busy."}.items()
+}
 _REFUSED = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
 _TITLES = {**_REFUSED, 500: "A fault", 503: "Too busy"}

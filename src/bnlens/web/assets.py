@@ -7,13 +7,14 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from bnlens.web.labs import NotFoundError
+from bnlens.web.errors import NotFoundError
 
-__all__ = ["Asset", "assets", "router"]
+__all__ = ["Asset", "assets", "folders", "router"]
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 
@@ -47,12 +48,17 @@ class Asset:
         return gzip.compress(self.content, mtime=0)
 
 
+def folders() -> list[Path]:
+    """Return the folders that hold templates, styles and scripts: one for each subject, and those that all share."""
+    return sorted(path for path in Path(__file__).parent.iterdir() if path.is_dir())
+
+
 @lru_cache(maxsize=1)
 def assets() -> dict[str, Asset]:
     """Return every asset by name."""
-    own = files("bnlens.web").joinpath("static")
     look = files("bnlens.render")
-    contents = {entry.name: entry.read_bytes() for entry in own.iterdir() if entry.name.rpartition(".")[2] in _TYPES}
+    entries = (entry for folder in folders() for entry in folder.iterdir())
+    contents = {entry.name: entry.read_bytes() for entry in entries if entry.suffix.removeprefix(".") in _TYPES}
     contents |= {name: look.joinpath(name).read_bytes() for name in ("page.css", "page.js")}
     contents["plotly.js"] = look.joinpath("plotly", "plotly-basic.min.js").read_bytes()
     return {name: Asset(name, content) for name, content in contents.items()}

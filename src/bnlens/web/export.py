@@ -20,11 +20,11 @@ from fastapi import FastAPI
 
 from bnlens._files import check_writable, write_atomic
 from bnlens.errors import StoreError, UsageError
-from bnlens.web.api import CITATION_FORMATS
 from bnlens.web.app import create_app
 from bnlens.web.assets import assets
-from bnlens.web.jobs import Limits
+from bnlens.web.downloads import CITATION_FORMATS
 from bnlens.web.site import Site
+from bnlens.web.slow import Limits
 
 __all__ = ["export_site"]
 
@@ -75,17 +75,14 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
     addresses += [asset.path for asset in assets().values()]
     addresses = list(dict.fromkeys(addresses))
     files = {}
-    try:
-        for done, address in enumerate(addresses):
-            progress(done, len(addresses))
-            status, content, media_type = await _ask(app, address)
-            if status == 200:
-                files[address] = content, media_type
-            elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
-                raise UsageError(f"cannot write the page {address}: it answered with status {status}")
-        progress(len(addresses), len(addresses))
-    finally:
-        site.answers.workers.close()
+    for done, address in enumerate(addresses):
+        progress(done, len(addresses))
+        status, content, media_type = await _ask(app, address)
+        if status == 200:
+            files[address] = content, media_type
+        elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
+            raise UsageError(f"cannot write the page {address}: it answered with status {status}")
+    progress(len(addresses), len(addresses))
     return files
 
 

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import StoreError, UsageError
-from bnlens.web.labs import NotFoundError
+from bnlens.web.errors import NotFoundError
 from bnlens.web.security import check_length
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class Library(ABC, Generic[T]):
         with self._lock:
             sent = {name: f"{label} (sent)" for name, (label, _) in reversed(self._sent.items())}
         return sent | {name: name for name in self._files()}
+
+    def listed(self, page: Callable[[str], str]) -> list[dict[str, str]]:
+        """Return the names with labels, each with the address of the page that shows it."""
+        return [{"name": name, "label": label, "page": page(name)} for name, label in self.names().items()]
 
     def stamp(self, name: str) -> Hashable:
         """Return a value that changes when the file of that name does; None if there is none."""

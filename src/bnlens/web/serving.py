@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from bnlens.errors import UsageError
-from bnlens.web.labs import LABS
+from bnlens.web.labs.lab import LABS
 from bnlens.web.site import Site
 
 __all__ = ["serve"]
@@ -57,8 +57,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
-        self._site.answers.workers.stopping = True
-        self._site.runs.stopping = True
+        self._site.answers.slow.stopping = True
         super().handle_exit(sig, frame)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,17 +18,16 @@ from starlette.responses import HTMLResponse, Response
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
-from bnlens.web.assets import assets
-from bnlens.web.entries import run_entry
-from bnlens.web.jobs import Answers
-from bnlens.web.labs import Lab, value_text
+from bnlens.web.assets import assets, folders
+from bnlens.web.claims.results import Results, Snapshot
+from bnlens.web.claims.runs import Runs
+from bnlens.web.labs.answers import Answers
+from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
-from bnlens.web.markdown import render_markdown
 from bnlens.web.maths import mathml
-from bnlens.web.networks import NetworkLibrary
-from bnlens.web.notes import Notes
-from bnlens.web.results import Results, Snapshot
-from bnlens.web.runs import Runs
+from bnlens.web.network.drawing import NetworkLibrary
+from bnlens.web.notes.markdown import render_markdown
+from bnlens.web.notes.store import Notes
 
 __all__ = ["Page", "Site"]
 
@@ -54,7 +54,7 @@ class Page:
     path: str
     summary: str = ""
     context: Callable[[Snapshot], Mapping[str, Any]] | None = None
-    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter(include_in_schema=False))
+    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter())
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
     exported_path: bool = True
     listed: bool = True
@@ -66,9 +66,12 @@ class Page:
     def router(self, site: Site) -> APIRouter:
         """Return all routes of the page."""
         routes, context = self.routes(site), self.context
+        for route in routes.routes:
+            if isinstance(route, APIRoute):
+                route.include_in_schema = route.path.startswith("/api/")
         if context is not None:
 
-            @routes.get(self.path)
+            @routes.get(self.path, include_in_schema=False)
             async def show(request: Request) -> Response:
                 return await site.show(request, f"{self.id}.html", context)
 
@@ -106,7 +109,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.templates = Environment(
-            loader=PackageLoader("bnlens.web"),
+            loader=FileSystemLoader(folders()),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -115,7 +118,7 @@ class Site:
         )
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
-            current_run=lambda: None if self.runs.current is None else run_entry(self.runs.current),
+            current_run=self.runs.current,
             mathml=mathml,
             note_count=self._note_count,
             site=self,

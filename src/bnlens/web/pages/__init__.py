@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from bnlens.web.pages import api, claims, discussion, findings, home, labs, network, paper, runs
+from bnlens.web.claims import findings_page
+from bnlens.web.claims import page as claims
+from bnlens.web.labs import page as labs
+from bnlens.web.network import page as network
+from bnlens.web.notes import page as notes
+from bnlens.web.pages import home
+from bnlens.web.paper import page as paper
 from bnlens.web.site import Page
 
 __all__ = ["PAGES"]
@@ -10,12 +16,10 @@ __all__ = ["PAGES"]
 PAGES: tuple[Page, ...] = (
     home.PAGE,
     paper.PAGE,
-    findings.PAGE,
+    findings_page.PAGE,
     network.PAGE,
     claims.PAGE,
-    runs.PAGE,
     labs.PAGE,
-    discussion.PAGE,
-    api.PAGE,
+    notes.PAGE,
 )
 """In the order of the navigation."""

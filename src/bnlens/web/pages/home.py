@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from bnlens.claims import TONES
-from bnlens.web.entries import claim_entry
-from bnlens.web.results import Snapshot
+from bnlens.web.claims.entries import claim_entry
+from bnlens.web.claims.results import Snapshot
 from bnlens.web.site import Page
 
 __all__ = ["PAGE"]

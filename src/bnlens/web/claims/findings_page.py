@@ -1,0 +1,58 @@
+"""The key findings in seven facets, each with the verdicts behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from fastapi import APIRouter
+
+from bnlens.web.claims.entries import FacetEntry, facet_entry
+from bnlens.web.claims.findings import STANDINGS, facets
+from bnlens.web.claims.results import Snapshot
+from bnlens.web.site import Page, Site
+
+__all__ = ["PAGE", "standings"]
+
+_SUMMARY = "Seven facets of the paper; every sentence with the number, error and verdict that back it or do not."
+
+
+def _findings(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "title": "Key findings",
+        "description": (
+            "What the paper says, sentence by sentence, beside what came out when it was computed. The sentences are ours; the "
+            "verdicts are those of the newest run in the served folder."
+        ),
+        **standings(snapshot),
+    }
+
+
+def standings(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the facets with the standing of each finding, how many have which, and the tone of each standing."""
+    entries = [facet_entry(facet, snapshot) for facet in facets()]
+    counts = Counter(finding.standing for facet in entries for finding in facet.findings)
+    tally = {standing: counts[standing] for standing in STANDINGS if counts[standing]}
+    return {"facets": entries, "tally": tally, "standings": STANDINGS}
+
+
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/api/findings", summary="Findings of the paper in seven facets", tags=["findings"])
+    async def listed() -> list[FacetEntry]:
+        snapshot = await site.results.get()
+        return [facet_entry(facet, snapshot) for facet in facets()]
+
+    return routes
+
+
+PAGE = Page(
+    id="findings",
+    title="Findings",
+    path="/findings",
+    summary=_SUMMARY,
+    context=_findings,
+    routes=_routes,
+    export=lambda site: ("/api/findings",),
+)

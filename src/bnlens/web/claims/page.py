@@ -1,0 +1,141 @@
+"""The claims: a list of them, each in full, and the form that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi import Path as InPath
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from bnlens import render
+from bnlens._plain import csv_text
+from bnlens.citing import cite
+from bnlens.claims import Claim, StoredRun, named_claims
+from bnlens.render import Html
+from bnlens.web.claims.entries import ClaimAnswer, ClaimEntry, claim_answer, claim_entry
+from bnlens.web.claims.results import Snapshot
+from bnlens.web.claims.runs import Run
+from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, attachment, citation_response
+from bnlens.web.errors import NotFoundError
+from bnlens.web.site import Page, Site
+
+__all__ = ["PAGE"]
+
+_SUMMARY = "The statements behind the findings: figure, table, verdict, and what agreement means."
+_Id = Annotated[
+    str, InPath(max_length=20, pattern=r"^[A-Za-z]+\d+[A-Za-z]?$", description="Id of a claim, such as D1.")
+]
+
+
+def _routes(site: Site) -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/claims/{claim_id}")
+    async def page(claim_id: str, request: Request) -> Response:
+        return await site.show(request, "claim.html", lambda snapshot: _claim(_find(snapshot, claim_id), snapshot))
+
+    @routes.post("/claims/{claim_id}/run")
+    async def run(claim_id: str) -> Response:
+        found = _find(await site.results.get(), claim_id)
+        await site.runs.start(found)
+        return RedirectResponse(f"/claims/{found.id}", 303)
+
+    @routes.get("/runs")
+    @routes.post("/runs/cancel")
+    async def cancel(request: Request) -> Response:
+        """Cancel the run, or lead to it, as the address of all runs did once."""
+        if request.method == "POST":
+            await site.runs.cancel()
+        run = site.runs.current()
+        return RedirectResponse(run.page if run else "/claims", 303)
+
+    @routes.get("/api/runs/current", summary="The run that goes on, else the last one", tags=["runs"])
+    async def current() -> Run:
+        run = site.runs.current()
+        if run is None:
+            raise NotFoundError("No run was started yet.")
+        return run
+
+    @routes.get("/api/claims", summary="The claims, each with its newest run", tags=["claims"])
+    async def listed() -> list[ClaimEntry]:
+        snapshot = await site.results.get()
+        return [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
+
+    @routes.get("/api/claims/{claim_id}", summary="One claim in full", tags=["claims"])
+    async def claim(claim_id: _Id) -> ClaimAnswer:
+        snapshot = await site.results.get()
+        return claim_answer(_find(snapshot, claim_id), snapshot)
+
+    @routes.get("/api/claims/{claim_id}/table.csv", summary="Its table, CSV", tags=["claims"], response_class=Response)
+    async def table(claim_id: _Id) -> Response:
+        snapshot = await site.results.get()
+        found = _find(snapshot, claim_id)
+        stored = snapshot.runs.get(found.id)
+        if stored is None or stored.run.finding is None:
+            raise NotFoundError(f"{found.id} has not been judged in this folder: run it first.")
+        return attachment(csv_text(stored.run.finding.rows), f"bnlens-{found.id.lower()}.csv")
+
+    @routes.get(
+        "/api/claims/{claim_id}/citation/{form}", summary="Its works, to cite", tags=["claims"], response_class=Response
+    )
+    async def citation(claim_id: _Id, form: CitationFormat) -> Response:
+        found = _find(await site.results.get(), claim_id)
+        return citation_response(cite(found), form, f"bnlens-{found.id.lower()}")
+
+    return routes
+
+
+def _find(snapshot: Snapshot, claim_id: str) -> Claim:
+    """Return a claim; upper and lower case are the same."""
+    named = named_claims(claim_id, snapshot.claims.values())
+    if len(named) != 1:
+        near = f"its parts {' and '.join(claim.id for claim in named)}" if named else ", ".join(snapshot.claims)
+        raise NotFoundError(f"There is no claim {claim_id[:20]!r}; there are {near}.")
+    return named[0]
+
+
+def _claims(snapshot: Snapshot) -> dict[str, Any]:
+    lead = (
+        "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
+        "was looked at."
+    )
+    entries = [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
+    return {"title": "Claims", "description": lead, "entries": entries}
+
+
+def _claim(claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
+    stored = snapshot.runs.get(claim.id)
+    return {
+        "title": f"{claim.id}. {claim.title}",
+        "figures": True,
+        "entry": claim_entry(claim, snapshot),
+        "finding": stored.run.finding if stored else None,
+        "figure": _figure(stored) if stored else None,
+        "works": cite(claim),
+        "formats": CITATION_FORMATS,
+    }
+
+
+def _figure(stored: StoredRun) -> Html | None:
+    claim, finding, figure = stored.run.claim, stored.run.finding, stored.run.figure
+    if finding is None or figure is None:
+        return None
+    caption = f"Figure {claim.id}. {claim.title}, computed at scale {stored.scale}."
+    return render.figure(figure, caption=caption, label=f"Figure {claim.id}, {claim.title}. {finding.summary}")
+
+
+def _export(site: Site) -> Iterable[str]:
+    yield "/api/claims"
+    for claim in site.results.register().values():
+        yield f"/claims/{claim.id}"
+        yield f"/api/claims/{claim.id}"
+        yield f"/api/claims/{claim.id}/table.csv"
+        yield from (f"/api/claims/{claim.id}/citation/{form.value}" for form in CITATION_FORMATS)
+
+
+PAGE = Page(
+    id="claims", title="Claims", path="/claims", summary=_SUMMARY, context=_claims, routes=_routes, export=_export
+)

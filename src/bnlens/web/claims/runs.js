@@ -1,0 +1,105 @@
+// Runs of claims: starts one in place, shows its progress, and puts the new verdict into the page when it has ended.
+(() => {
+  const bar = document.getElementById("run");
+  if (!bar) return;
+  const text = bar.querySelector(".run-text");
+  const detail = bar.querySelector(".run-detail");
+  const progress = bar.querySelector("progress");
+  const cancel = bar.querySelector("form[data-cancel]");
+  let following = false;
+
+  const ask = async (address) => {
+    const answer = await fetch(address);
+    const content = await answer.json();
+    if (!answer.ok) throw new Error(content.error);
+    return content;
+  };
+
+  const send = async (form) => {
+    const answer = await fetch(form.action, { method: "POST" });
+    if (answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    throw new Error(page.querySelector('[data-testid="error"]')?.textContent ?? page.body.textContent);
+  };
+
+  const tell = (sentence, link) => {
+    if (text.textContent === sentence) return; // spoken once
+    const shown = document.createElement(link ? "a" : "span");
+    if (link) shown.href = link;
+    shown.textContent = sentence;
+    text.replaceChildren(shown);
+  };
+
+  const problem = (error) => {
+    bar.hidden = false;
+    tell(error instanceof TypeError ? "The server does not answer: is bnlens serve still running?" : error.message);
+    if (!following) progress.hidden = cancel.hidden = true;
+  };
+
+  const seconds = (count) => (count < 90 ? `${Math.max(1, Math.round(count))} s` : `${Math.round(count / 60)} min`);
+  const show = (run) => {
+    const running = run.status === "running";
+    bar.hidden = false;
+    bar.toggleAttribute("data-running", running);
+    progress.hidden = cancel.hidden = !running;
+    cancel.querySelector("button").hidden = false;
+    const { jobs: all, done, fraction } = run;
+    if (all) progress.value = fraction;
+    else progress.removeAttribute("value");
+    const jobs = all ? `${done} of ${all} jobs` : "planning";
+    const left = fraction ? `, about ${seconds((run.seconds * (1 - fraction)) / fraction)} left` : "";
+    detail.textContent = running ? `${jobs}${left}` : run.errors.join(" ") || `${jobs}, ${seconds(run.seconds)}`;
+    if (running) tell(`${run.claim} is being computed`, run.page);
+    document.querySelectorAll("form[data-run] button").forEach((button) => (button.disabled = running));
+  };
+
+  const ended = async (run) => {
+    const words = { done: "was computed", failed: "could not be computed", cancelled: "was cancelled; finished jobs are kept" };
+    const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+    document.querySelectorAll("[data-live]").forEach((part) => {
+      const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+      if (!found) return;
+      part.querySelectorAll(".plot").forEach((plot) => window.Plotly?.purge(plot));
+      part.replaceChildren(...found.childNodes);
+      window.bnlens?.drawFigures(part);
+    });
+    const verdict = fresh.querySelector(`[data-testid="verdict-${run.claim}"], [data-live=claim] .badge`)?.textContent;
+    tell(`${run.claim} ${words[run.status]}${run.status === "done" && verdict ? `: ${verdict}` : ""}.`, run.page);
+  };
+
+  const follow = async () => {
+    following = true;
+    try {
+      for (;;) {
+        const run = await ask("/api/runs/current");
+        show(run);
+        if (run.status !== "running") {
+          await ended(run);
+          break;
+        }
+        await new Promise((go) => setTimeout(go, 1000));
+      }
+    } catch (error) {
+      problem(error);
+    }
+    following = false;
+  };
+
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (form !== cancel && !form.dataset.run) return;
+    event.preventDefault();
+    const button = form.querySelector("button");
+    button.disabled = true;
+    try {
+      await send(form);
+      if (!following) follow();
+    } catch (error) {
+      problem(error);
+      button.disabled = false;
+    }
+    if (form === cancel) button.disabled = false;
+  });
+
+  if (bar.hasAttribute("data-running")) follow();
+})();

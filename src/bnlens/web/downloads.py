@@ -1,0 +1,43 @@
+"""Files that a browser saves, and works to cite among them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from starlette.responses import Response
+
+from bnlens.paper import Citation
+
+__all__ = ["CITATION_FORMATS", "CitationFormat", "attachment", "citation_response"]
+
+
+class CitationFormat(str, Enum):
+    """How works are written."""
+
+    text = "text"
+    ris = "ris"
+    endnote = "endnote"
+    bibtex = "bibtex"
+    csl = "csl"
+
+
+CITATION_FORMATS: dict[CitationFormat, tuple[str, str, str]] = {
+    CitationFormat.ris: ("RIS", "ris", "application/x-research-info-systems"),
+    CitationFormat.endnote: ("EndNote", "enw", "application/x-endnote-refer"),
+    CitationFormat.bibtex: ("BibTeX", "bib", "application/x-bibtex"),
+    CitationFormat.csl: ("CSL-JSON", "json", "application/vnd.citationstyles.csl+json"),
+    CitationFormat.text: ("Text", "txt", "text/plain"),
+}
+"""Name, ending of the file and media type of each format, in the order of the page."""
+
+
+def attachment(text: str, filename: str, media_type: str = "text/csv") -> Response:
+    """Return a text as a file that a browser saves."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(text, media_type=f"{media_type}; charset=utf-8", headers=headers)
+
+
+def citation_response(citation: Citation, form: CitationFormat, stem: str) -> Response:
+    """Return works as a file named ``stem`` that a browser saves."""
+    _, ending, media_type = CITATION_FORMATS[form]
+    return attachment(citation.to_format(form.value), f"{stem}.{ending}", media_type)

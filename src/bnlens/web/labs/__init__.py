@@ -1,0 +1,1 @@
+"""The labs: forms whose address is their state, and where they are computed."""

@@ -1,0 +1,1 @@
+"""The citation network as a graph and a list."""

@@ -1,0 +1,188 @@
+"""Citation networks, that of bnlens, exports in the served folder and those a reader has sent, and how a page draws them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from bnlens.errors import UsageError
+from bnlens.paper import MOST_NODES, ROLES, Network, Node, Role, bundled_network, layout, parse_network
+from bnlens.web.library import Library
+
+__all__ = ["HEIGHT", "ROLE_WORDS", "WIDTH", "Drawing", "Graph", "Mark", "NetworkLibrary", "graph"]
+
+WIDTH, HEIGHT = 1000, 700
+_MARGIN_X, _MARGIN_Y = 90, 60
+_LABELLED = 40
+_MOST_DRAWN = 500  # a browser still turns these smoothly, and a reader can still tell them apart
+_MOST_KEPT = 16
+_MARKS = re.compile(rb'"https://openalex\.org/W|"referenced_works"\s*:')
+_CSL = re.compile(rb'\A\s*(?:\[\s*)?\{(?=[^{]*"type"\s*:\s*"[a-z_-]+")(?=[\s\S]*"(?:title|author|DOI)"\s*:)')
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A network as it is shown, with works few enough to draw.
+
+    ``places`` has their positions by id, in the square from -1 to 1 with the paper at the origin, or is None, and
+    ``problem`` says why it cannot be laid out.
+    """
+
+    network: Network
+    places: dict[str, tuple[float, float]] | None
+    problem: str = ""
+
+
+class NetworkLibrary(Library[Network]):
+    """Networks by name; the empty name is the one that comes with bnlens."""
+
+    kind = "a citation network"
+    advice = "export works of OpenAlex, or CSL-JSON"
+    max_bytes = 64 * 2**20
+    patterns = ("*.json", "*.jsonl")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._drawn = lru_cache(_MOST_KEPT)(self._draw)
+        self._drawing = threading.Lock()
+
+    def has_mark(self, head: bytes) -> bool:
+        """Whether it looks like an export that can be read; its content is judged when it is opened."""
+        return b'"bnlens' not in head and bool(_MARKS.search(head) or _CSL.search(head))
+
+    def parse(self, text: str, name: str) -> Network:
+        """Return the network.
+
+        Raises:
+            DataError: it is none.
+        """
+        return parse_network(text.removeprefix("\ufeff"), name, MOST_NODES)
+
+    def draw(self, name: str) -> Drawing:
+        """Return a network with its layout; raises as `load` does, and a DataError if the file is no network."""
+        with self._drawing:  # one at a time: a second reader of the same network waits for the first one's
+            return self._drawn(name, self.stamp(name) if name else None)
+
+    def _draw(self, name: str, stamp: Hashable) -> Drawing:
+        shown = (self.load(name) if name else bundled_network()).limited(_MOST_DRAWN)
+        try:
+            return Drawing(shown, layout(shown))
+        except UsageError as error:
+            return Drawing(shown, None, str(error))
+
+
+ROLE_WORDS: Mapping[Role, tuple[str, str]] = {
+    "paper": ("The paper", "This paper"),
+    "reference": ("Reference", "References"),
+    "citation": ("Citation", "Citations"),
+    "other": ("Other work", "Other works"),
+}
+"""One work of a role, and all of them."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A work in the graph and in the list.
+
+    Attributes:
+        index: of its node; what the script calls it.
+        label: authors and year, short.
+        x: place in the graph, from 0 to `WIDTH`.
+        y: from 0 to `HEIGHT`.
+        cites: indices of works.
+        cited_by: likewise.
+    """
+
+    index: int
+    node: Node
+    label: str
+    x: float
+    y: float
+    cites: tuple[int, ...]
+    cited_by: tuple[int, ...]
+
+    @property
+    def title(self) -> str:
+        """Its title, or its id if it has none."""
+        return self.node.title or f"{self.node.id} (the file has no record of it)"
+
+    @property
+    def text(self) -> str:
+        """The words that a search looks through, in lower case."""
+        return " ".join((self.title, *self.node.authors, str(self.node.year or ""), self.node.id)).lower()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The works and citations that are drawn and listed.
+
+    Attributes:
+        marks: in the order of the list: by role, then year and title.
+        near: SVG path of the citations of and by the paper.
+        far: SVG path of all others.
+        labelled: whether there is room for labels.
+        sources: index -> where it was found that the paper and this work cite each other.
+    """
+
+    marks: tuple[Mark, ...]
+    near: str
+    far: str
+    labelled: bool
+    sources: Mapping[int, str]
+
+
+def graph(drawing: Drawing) -> Graph:
+    """Return the graph of a drawing; without places all marks lie in the middle and are only listed."""
+    network = drawing.network
+    index = {node.id: number for number, node in enumerate(network.nodes)}
+    places = _fitted(drawing.places or {})
+    cites: dict[str, list[int]] = {}
+    cited_by: dict[str, list[int]] = {}
+    sources: dict[int, str] = {}
+    for edge in network.edges:
+        cites.setdefault(edge.citing, []).append(index[edge.cited])
+        cited_by.setdefault(edge.cited, []).append(index[edge.citing])
+        if edge.source and network.paper.id in edge[:2]:
+            other = edge.cited if edge.citing == network.paper.id else edge.citing
+            sources[index[other]] = network.sources[edge.source]
+    marks = []
+    for node in network.nodes:
+        x, y = places.get(node.id, (WIDTH / 2, HEIGHT / 2))
+        mine, others = tuple(cites.get(node.id, ())), tuple(cited_by.get(node.id, ()))
+        marks.append(Mark(index[node.id], node, _label(node), x, y, mine, others))
+    ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges] if places else []
+    return Graph(
+        marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
+        near=_lines(places, (pair for pair, is_near in ends if is_near)),
+        far=_lines(places, (pair for pair, is_near in ends if not is_near)),
+        labelled=len(marks) <= _LABELLED,
+        sources=sources,
+    )
+
+
+def _fitted(places: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    def axis(values: list[float], size: float, margin: float) -> list[float]:
+        low, high = min(values), max(values)
+        if high == low:
+            return [size / 2] * len(values)
+        return [round(margin + (value - low) / (high - low) * (size - 2 * margin), 1) for value in values]
+
+    if not places:
+        return {}
+    xs = axis([x for x, _ in places.values()], WIDTH, _MARGIN_X)
+    ys = axis([y for _, y in places.values()], HEIGHT, _MARGIN_Y)
+    return dict(zip(places, zip(xs, ys, strict=True), strict=True))
+
+
+def _lines(places: Mapping[str, tuple[float, float]], pairs: Iterable[tuple[str, str]]) -> str:
+    return "".join("M{:g} {:g}L{:g} {:g}".format(*places[citing], *places[cited]) for citing, cited in pairs)
+
+
+def _label(node: Node) -> str:
+    families = [name.split()[-1] for name in node.authors if name.split()]
+    people = f"{families[0]} et al." if len(families) > 2 else " & ".join(families)
+    return " ".join(part for part in (people or node.title[:24] or node.id[:16], str(node.year or "")) if part)

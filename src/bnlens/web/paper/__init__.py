@@ -1,0 +1,1 @@
+"""The paper: its record, key terms and citations."""
