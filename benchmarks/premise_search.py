@@ -57,12 +57,12 @@ def run(folder: str, net: str, samples: int, epochs: int, size: float, seed: int
     }
 
 
-def judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def judged(rows: list[dict[str, Any]], nets: list[str]) -> list[dict[str, Any]]:
     """One row per setting: losses of PN and BN, and BN's test loss less PN's with its standard error."""
     found = []
-    for net, settings in SETTINGS.items():
+    for net in nets:
         of_net = []
-        for samples, epochs in settings:
+        for samples, epochs in SETTINGS[net]:
             kinds = [
                 [
                     row
@@ -94,19 +94,20 @@ def main() -> None:
     arguments = parser(__file__, __doc__, threads=1)
     arguments.add_argument("--data", required=True, help="folder with CIFAR-10")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102], help="(default %(default)s)")
+    arguments.add_argument("--nets", nargs="+", default=[*SETTINGS], choices=[*SETTINGS], help="(default: all)")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     rows = json.loads(options.out.read_text())["runs"] if options.out.exists() else []
     config = {"M": M, "batch": BATCH, "lr": LR, "seeds": options.seeds, "data": "CIFAR-10"}
-    for net, settings in SETTINGS.items():
-        for samples, epochs in settings:
+    for net in options.nets:
+        for samples, epochs in SETTINGS[net]:
             for size in (math.inf, float(M)):
                 for seed in options.seeds:
                     name = {"net": net, "images": samples, "epochs": epochs, "M": "inf" if math.isinf(size) else M}
                     if not any(row.items() >= {**name, "seed": seed}.items() for row in rows):
                         rows.append(run(options.data, net, samples, epochs, size, seed))
                         save(options.out, {"machine": machine_facts(), "config": config, "runs": rows})
-    settings = judged(rows)
+    settings = judged(rows, options.nets)
     save(options.out, {"machine": machine_facts(), "config": config, "settings": settings, "runs": rows})
     shown = table("net", "images", "epochs", "PN train / test", "BN train / test", "BN less PN, test", "chosen")
     for row in settings:
