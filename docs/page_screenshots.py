@@ -64,7 +64,7 @@ def main() -> None:
                 shoot(browser, url + path, IMAGES / f"{name}.png", theme="light", width=1280, whole=False)
         else:
             for address in dict.fromkeys(address for page in site.pages for address in page.exported(site)):
-                if address.startswith("/api/") and address != "/api/docs":
+                if address.startswith("/api/"):
                     continue
                 name = address.strip("/").replace("/", "_").replace("?", "_") or "home"
                 for view, (theme, width) in _VIEWS.items():

@@ -10,9 +10,8 @@ from web.payloads import PAYLOADS
 NOTE = "**Why** is $\\gamma^2$ here?\n\n$$\n\\frac{\\rho + 2}{8M}\n$$\n\n| M | gap |\n|--:|--:|\n| 8 | 0.03 |\n\n- one"
 
 
-def write(page: Page, text: str, author: str = "") -> None:
+def write(page: Page, text: str) -> None:
     page.get_by_test_id("note-text").fill(text)
-    page.get_by_test_id("note-author").fill(author)
     page.get_by_test_id("note-send").click()
 
 
@@ -23,19 +22,18 @@ def test_a_note_from_the_first_word_to_its_end(browser: Browser, empty: Server, 
     page = reader.open(f"{empty.url}claims/D1")
     page.get_by_test_id("notes-link").click()
     expect(page.get_by_test_id("empty")).to_contain_text("no notes on D1 yet")
-    write(page, NOTE, "Ada")
+    write(page, NOTE)
     note = page.get_by_test_id("note-1")
     expect(note.locator("strong")).to_have_text("Why")
     expect(note.locator("math")).to_have_count(2)
     expect(note.locator("td.number")).to_have_count(2)
-    expect(note.locator(".author")).to_have_text("Ada")
     assert page.url.endswith("/discussion?subject=D1#note-1")
     page.reload()  # sends nothing again
     expect(page.locator("article")).to_have_count(1)
 
     note.get_by_test_id("edit").click()
     expect(page.get_by_test_id("note-text")).to_have_value(NOTE)
-    write(page, f"{NOTE}\n\nchanged", "Ada")
+    write(page, f"{NOTE}\n\nchanged")
     expect(note).to_contain_text("changed")
 
     port = int(empty.url.rstrip("/").rpartition(":")[2])
@@ -54,25 +52,6 @@ def test_a_note_from_the_first_word_to_its_end(browser: Browser, empty: Server, 
     context.close()
 
 
-def test_two_readers_change_one_note(browser: Browser, empty: Server) -> None:
-    contexts = [browser.new_context(), browser.new_context()]
-    pages = [context.new_page() for context in contexts]
-    pages[0].goto(f"{empty.url}discussion")
-    write(pages[0], "original")
-    for page in pages:
-        page.goto(f"{empty.url}discussion/1/edit")
-    write(pages[0], "theirs")
-    write(pages[1], "mine", "Me")
-    expect(pages[1].get_by_test_id("problem")).to_contain_text("meanwhile")
-    expect(pages[1].get_by_test_id("note-text")).to_have_value("mine")
-    expect(pages[1].get_by_test_id("note-author")).to_have_value("Me")
-    expect(pages[1].get_by_test_id("theirs")).to_contain_text("theirs")
-    pages[1].get_by_test_id("note-send").click()
-    expect(pages[1].get_by_test_id("note-1")).to_contain_text("mine")
-    for context in contexts:
-        context.close()
-
-
 def test_no_note_runs_a_script(browser: Browser, empty: Server) -> None:
     """With the content security policy switched off: the notes themselves hold nothing that could run."""
     context = browser.new_context(bypass_csp=True)
@@ -85,23 +64,20 @@ def test_no_note_runs_a_script(browser: Browser, empty: Server) -> None:
     page.on("request", lambda request: asked.append(request.url))
     for payload in PAYLOADS:
         page.goto(f"{empty.url}discussion")
-        write(page, payload, payload[:80])
+        write(page, payload)
         assert page.evaluate("window.pwned") is None, payload
     count = len(PAYLOADS)
-    shown = 0
-    for address in ("discussion", f"discussion?before={count - 40}"):
-        reader.open(empty.url + address)
-        shown += page.locator("article").count()
-        page.mouse.move(200, 400)
-        for link in page.locator(".written a").all():
-            link.dispatch_event("mouseover")
-            link.focus()
-            assert link.evaluate("a => a.protocol") in ("http:", "https:", "mailto:")
-        for part in page.locator(".written *").all():
-            part.dispatch_event("pointerenter")
-        assert page.locator("article script, article img, article svg, article iframe, article style").count() == 0
-        assert page.evaluate("window.pwned") is None
-    assert shown >= count
+    reader.open(f"{empty.url}discussion")
+    assert page.locator("article").count() == count
+    page.mouse.move(200, 400)
+    for link in page.locator(".written a").all():
+        link.dispatch_event("mouseover")
+        link.focus()
+        assert link.evaluate("a => a.protocol") in ("http:", "https:", "mailto:")
+    for part in page.locator(".written *").all():
+        part.dispatch_event("pointerenter")
+    assert page.locator("article script, article img, article svg, article iframe, article style").count() == 0
+    assert page.evaluate("window.pwned") is None
     for number in range(1, count + 1):
         page.goto(f"{empty.url}discussion/{number}/edit")
         assert page.evaluate("window.pwned") is None
@@ -123,7 +99,7 @@ def test_the_notes_fit_and_axe_finds_nothing_serious(
     wide = "|".join("column" * 12) + "\n" + "|".join("-" * 12 * 6)
     for text in (NOTE, long, wide, "$" + "a+" * 150 + "b$", "![](https://example.org/x.png) [](/claims/D1)"):
         reader.open(f"{empty.url}discussion")
-        write(page, text, "n" * 80)
+        write(page, text)
     for address in ("discussion", "discussion?subject=", "discussion/1/edit", "discussion/2/delete"):
         reader.open(empty.url + address)
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -134,6 +110,6 @@ def test_the_notes_fit_and_axe_finds_nothing_serious(
     page.get_by_test_id("delete-button").click()
     page.goto(f"{empty.url}discussion/1/edit")
     write(page, " ")
-    expect(page.get_by_test_id("note-text-problem")).to_be_visible()
+    expect(page.get_by_test_id("problem")).to_be_visible()
     assert serious(page) == []
     context.close()

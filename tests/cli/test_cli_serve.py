@@ -41,7 +41,7 @@ def test_serves_and_ends_cleanly(tmp_path: Path):
         status: list[int] = []
         reader = threading.Thread(target=lambda: status.append(httpx.get(endless, timeout=None).status_code))  # noqa: S113
         reader.start()
-        while process.poll() is None and not any("bnlens.web.worker" in child for child in children(process.pid)):
+        while process.poll() is None and not any("anyio.to_process" in child for child in children(process.pid)):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=600)
