@@ -26,7 +26,7 @@ EFFECTS = {"mean": "mean's noise", "std": "standard deviation's noise", "interac
 
 def parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
     """Return the parameters of E3 and E4: the common ones, for the net with two linear layers, and M."""
-    return plans.parameters(scale, data, net="cnn-fc", M={"digits": 4, "quick": 8, "full": 8})
+    return plans.parameters(scale, data, net="cnn-fc", M=8)
 
 
 def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def network_job(
     config |= {"batch_size": batch, "lr": lr, "augment": given["augment"], "statistics_batch_size": M}
     config |= {"device_batch_size": device, "regulariser": regulariser, "noise": noise}
     config |= {"dropout": float(dropout), "seed": seed}
-    function = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
+    function: Callable[..., Any] = networks.train_network_with_noise if noise else _FUNCTIONS[regulariser]
     if weight_norm:
         config["weight_norm"], function = True, networks.train_network_with_weight_norm
     return Job(_name(config), function, config, cost=_cost(config))

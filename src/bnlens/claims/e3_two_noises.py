@@ -53,9 +53,13 @@ def _parts(
         bn: by noise, the changes of train and test loss with BN layers.
         interaction: of the two noises in train loss, with BN layers.
     """
-    parts = {f"WN, {_noises.EFFECTS[noise]}": _weight_norm.judge_fall(change) for noise, change in wn.items()}
+    parts: dict[str, Verdict] = {
+        f"WN, {_noises.EFFECTS[noise]}": _weight_norm.judge_fall(change) for noise, change in wn.items()
+    }
     for noise, (train, test) in bn.items():
-        fall = "holds" if test.in_errors <= -2 else "holds approximately" if test.value < 0 else "does not hold here"
+        fall: Verdict = (
+            "holds" if test.in_errors <= -2 else "holds approximately" if test.value < 0 else "does not hold here"
+        )
         parts[f"BN layers, {_noises.EFFECTS[noise]}"] = fall if train.in_errors >= 2 else "does not hold here"
     parts["BN layers, the two add up"] = "holds" if abs(interaction.in_errors) <= 2 else "does not hold here"
     return parts if premise.in_errors <= -2 else dict.fromkeys(parts, "premise not met")
@@ -73,7 +77,7 @@ def _judge(results: Results) -> Finding:
     parts = _parts(test["both"], of_wn, of_bn, estimate(effects["train_loss"]["interaction"]))
     rows = [_row(runs, noise) for net in nets.values() for noise in net.values()]
     for effect, label in _noises.EFFECTS.items():
-        row = {"net": "BN layers", "noise of": f"effect: {label}"}
+        row: dict[str, Any] = {"net": "BN layers", "noise of": f"effect: {label}"}
         for what, measure in MEASURES.items():
             row |= estimate(effects[what][effect]).columns(measure)
         rows.append(row)
@@ -95,7 +99,12 @@ def _judge(results: Results) -> Finding:
 
 
 def _row(runs: TrainingRuns, noise: _Noise) -> dict[str, Any]:
-    row = {"net": noise.net, "noise of": noise.label, "M": noise.kind["M"], **losses_of(runs, **noise.kind).columns}
+    row: dict[str, Any] = {
+        "net": noise.net,
+        "noise of": noise.label,
+        "M": noise.kind["M"],
+        **losses_of(runs, **noise.kind).columns,
+    }
     if noise.kind != noise.without:
         for what, measure in MEASURES.items():
             row |= noise.change(runs, what).columns(f"{measure} less that without noise")
