@@ -349,6 +349,8 @@ def test_claims_share_what_they_have_in_common():
     keys = {name: {job_key(job) for job in claim.plan()} for name, claim in CLAIMS.items()}
     assert keys["E3"] > keys["E4"]
     assert len(keys["E3"] - keys["E4"]) == 12  # three kinds with weight normalization, four seeds
+    in_its_net = {job_key(job) for job in CLAIMS["E1"].plan(changes={"net": "cnn-fc", "M": [8]})}
+    assert len(keys["E3"] & in_its_net) == 8  # BN at M = 8 and PN, four seeds
     assert len(keys["E7"] & keys["E1"]) == 12  # PN and M = 4 and 16 in the residual net, four seeds
 
 

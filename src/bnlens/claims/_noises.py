@@ -27,7 +27,7 @@ EFFECTS = {"mean": "mean's noise", "std": "standard deviation's noise", "interac
 def parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
     """Return the parameters of E3 and E4: the common ones, for the net with two linear layers, and M."""
     seeds = {"digits": 4, "quick": 2, "full": 12}  # effects on single neurons are small
-    return plans.parameters_where_bn_helps(scale, data, M={"digits": 4, "quick": 8, "full": 8}, seeds=seeds)
+    return plans.parameters_where_bn_helps(scale, data, M=8, seeds=seeds)
 
 
 def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:

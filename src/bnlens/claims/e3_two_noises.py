@@ -53,7 +53,9 @@ def _parts(
         bn: by noise, the changes of train and test loss with BN layers.
         interaction: of the two noises in train loss, with BN layers.
     """
-    parts = {f"WN, {_noises.EFFECTS[noise]}": _weight_norm.judge_fall(change) for noise, change in wn.items()}
+    parts: dict[str, Verdict] = {
+        f"WN, {_noises.EFFECTS[noise]}": _weight_norm.judge_fall(change) for noise, change in wn.items()
+    }
     for noise, (train, test) in bn.items():
         fall: Verdict = (
             "holds" if test.in_errors <= -2 else "holds approximately" if test.value < 0 else "does not hold here"
@@ -97,7 +99,12 @@ def _judge(results: Results) -> Finding:
 
 
 def _row(runs: TrainingRuns, noise: _Noise) -> dict[str, Any]:
-    row = {"net": noise.net, "noise of": noise.label, "M": noise.kind["M"], **losses_of(runs, **noise.kind).columns}
+    row: dict[str, Any] = {
+        "net": noise.net,
+        "noise of": noise.label,
+        "M": noise.kind["M"],
+        **losses_of(runs, **noise.kind).columns,
+    }
     if noise.kind != noise.without:
         for what, measure in MEASURES.items():
             row |= noise.change(runs, what).columns(f"{measure} less that without noise")

@@ -5,11 +5,13 @@ A layer of directions v, (C, ...), with gain g and bias b, (C,), computes per ch
 
 - y = g h + b: weight normalization;
 - y = g (h - mu_B) + b with noise ``"mean"``: their mean-only batch normalization;
-- y = g h / sqrt(sigma_B^2 + eps) + b with noise ``"std"``: variance-only batch normalization.
+- y = g (h + b) / sqrt(sigma_B^2 + eps) with noise ``"std"``: variance-only batch normalization.
 
 In training mu_B and sigma_B^2 (biased, around mu_B) are over the pixels of a group of M samples and carry their gradient, in
 evaluation they are the population's. With both at once it would be batch normalization over M, which is blind to the norm of v.
-The gain comes after the statistic, where sigma_B cannot divide it out, and like gamma it is not decayed.
+The gain comes after the statistic, where sigma_B cannot divide it out, and like gamma it is not decayed. The bias comes after
+mu_B, which would take it away, and before sigma_B: the noise then scales the deviation from a centre, as that of batch
+normalization does, and not the mean of h, which can be many standard deviations.
 """
 
 from __future__ import annotations
@@ -66,19 +68,23 @@ class WeightNormGain(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return y."""
-        values = h.reshape(*h.shape[:2], -1)  # (N, C, pixels)
+        gain: Tensor = self.weight
+        bias: Tensor = self.bias
         if self.noise is not None:
-            mean, variance = self._of_groups(values) if self.training else (self.running_mean, self.running_var)
+            mean, variance = self._of_groups(h) if self.training else (self.running_mean, self.running_var)
             if self.noise == "mean":
-                values = values - mean.unsqueeze(-1)
+                bias = bias - gain * mean
             else:
-                values = values / (variance + self.eps).sqrt().unsqueeze(-1)
-        return (self.weight.unsqueeze(-1) * values + self.bias.unsqueeze(-1)).reshape(h.shape)
+                gain = gain / (variance + self.eps).sqrt()
+                bias = gain * bias
+        values = h.reshape(*h.shape[:2], -1)
+        return (gain.unsqueeze(-1) * values + bias.unsqueeze(-1)).reshape(h.shape)
 
-    def _of_groups(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_groups(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and variance of each sample's group, (N, C), and update the running statistics."""
         assert self.M is not None  # noqa: S101 - noise has an M
-        groups = max(1, (2 * len(values) + self.M) // (2 * self.M))
+        values = h.reshape(*h.shape[:2], -1)  # (N, C, pixels)
+        groups = max(1, (2 * len(h) + self.M) // (2 * self.M))
         mean = _group_means(values.mean(2), groups)
         variance = _group_means((values - mean.unsqueeze(2)).square().mean(2), groups)
         with torch.no_grad():
@@ -90,9 +96,11 @@ class WeightNormGain(nn.Module):
     def start(self) -> None:
         """Set gain and bias so that y is h normalised by the running statistics."""
         std = (self.running_var + self.eps).sqrt()
-        if self.noise != "std":
+        if self.noise == "std":
+            self.bias.copy_(-self.running_mean)
+        else:
             self.weight.copy_(1 / std)
-        if self.noise != "mean":
+        if self.noise is None:
             self.bias.copy_(-self.running_mean / std)
 
     def extra_repr(self) -> str:
