@@ -167,7 +167,7 @@ def _figure(results: Results) -> Figure:
     others = list(dict.fromkeys(layer.others for layer in layers))
     M = layers[0].sizes[-1]
     titles = [[f"{label}, {_name(one)}" for label in ("γ² of the layer", "Test loss")] for one in others]
-    less = (f"mean γ² less that at M = {M}", f"less that at M = {M} (nats per image)")
+    less = (f"mean γ² less that at M = {M}", f"less that at M = {M} (nats)")
     axes = [[("M of the layer", label) for label in less] for _ in others]
     figure = panels(titles, axes, height=380 * len(others))
     numbers = list(dict.fromkeys(layer.number for layer in layers))
