@@ -1,4 +1,4 @@
-"""Results of training runs, of `try_rates` and of `train_on_folded` made by hand, for the judges of N1 to N4 and E1 to E8."""
+"""Results of training runs, of `try_rates` and of `train_on_folded` made by hand, for judges of claims on networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def run(
              "test_accuracy": 0.5, "weight_norm": [1.0 + off, 2.0 * epoch]}
             for epoch in (1, 2)
         ],
-        "gamma": [gamma, gamma, 1.4],
+        "gamma": [gamma + off, gamma + off, 1.4],
         "neurons": {
             "layers": [{"layer": "a", **layer}, {"layer": "b", **layer}],
             "together": [{"share": 0.25, "loss": 2.0 + off, "accuracy": 0.4 + off}],

@@ -1,4 +1,4 @@
-"""Claims E1 to E8: their judges on results made by hand, each verdict reached; the plans of N1 to N4 and E1 to E8."""
+"""Claims D8 and E1 to E8: their judges on results made by hand, each verdict reached; their plans and those of N1 to N4."""
 
 import math
 
@@ -13,7 +13,7 @@ from bnlens.claims.e7_gap_and_generalization import correlation
 from bnlens.errors import DataError, UsageError
 from bnlens.runs.key import job_key
 
-CLAIMS = {claim.id: claim for claim in get_claims(["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8"])}
+CLAIMS = {claim.id: claim for claim in get_claims(["D8", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8"])}
 HOLDS, ROUGHLY, NOT, UNMET = "holds", "holds approximately", "does not hold here", "premise not met"
 
 
@@ -322,6 +322,58 @@ def test_the_largest_rate_at_which_no_net_diverges_is_judged(stable, judged_at):
         assert "diverges in 1 of 4 seeds" in finding.summary
 
 
+def by_layer(gamma, test, population=None):
+    """Two layers whose gamma^2 and test loss change by so much per doubling of M, with the others at M = 16 or PN."""
+    kinds = []
+    for others, slopes in ((16, (gamma, test)), ("inf", population)):
+        for M in (16, 4, 8) if slopes else ():
+            if others == M:
+                kinds.append({"M": M, "others": others, "layer": None, "gamma": 1.0, "train": 0.2, "test": 1.4})
+                continue
+            for layer, (of_gamma, of_test) in enumerate(zip(*slopes, strict=True)):
+                doublings = math.log2(M / 16)
+                kind = {"gamma": math.sqrt(1 + doublings * of_gamma), "train": 0.2, "test": 1.4 + doublings * of_test}
+                kinds.append({**kind, "M": M, "others": others, "layer": layer})
+    return runs(kinds)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "test", "verdict", "parts"),
+    [
+        ((0.1, 0.2), (0.1, 0.05), HOLDS, (HOLDS, HOLDS)),
+        ((0.1, 0.2), (0.1, 0.0), ROUGHLY, (HOLDS, ROUGHLY)),
+        ((0.1, -0.2), (0.1, 0.05), NOT, (NOT, HOLDS)),
+        ((0.1, 0.2), (0.0, 0.0), NOT, (HOLDS, NOT)),
+    ],
+)
+def test_one_layer(gamma, test, verdict, parts):
+    finding = judged("D8", by_layer(gamma, test), verdict)
+    assert tuple(finding.parts.values()) == parts
+    slopes = finding.rows[-2:]
+    assert [row["gamma^2"] for row in slopes] == pytest.approx(gamma, abs=0.01)
+    assert [row["test loss"] for row in slopes] == pytest.approx(test, abs=0.002)
+
+
+def test_layers_beside_population_layers_are_told_and_do_not_count():
+    rising, falling = (0.1, 0.1), (-0.1, -0.1)
+    finding = judged("D8", by_layer(rising, rising, (falling, rising)), HOLDS)
+    assert tuple(finding.parts.values()) == (HOLDS, HOLDS, NOT, HOLDS)
+    assert len(CLAIMS["D8"].figure(by_layer(rising, rising, (falling, rising))).data) == 8
+
+
+def test_layers_to_vary_are_spread_over_the_net():
+    def varied(**changes):
+        jobs = CLAIMS["D8"].plan(changes={"seeds": 2, **changes})
+        assert len(jobs) == len({job_key(job) for job in jobs})
+        return sorted({job.config["layer"] for job in jobs if job.config["layer"] is not None}), len(jobs)
+
+    assert varied() == ([0, 1, 2, 3], 2 * (4 * 2 + 1))  # all layers at the largest M are one kind of run
+    assert varied(layers=2) == ([0, 3], 2 * (2 * 2 + 1))
+    assert varied(net="mlp") == ([0, 1, 2], 2 * (3 * 2 + 1))
+    assert varied(net="resnet20", layers=3)[0] == [0, 9, 18]
+    assert varied(population=True)[1] == 2 * (4 * 2 + 1 + 4 * 3)
+
+
 @pytest.mark.parametrize("claim", get_claims(["N1", "N2", "N3", "N4", *CLAIMS]), ids=lambda claim: claim.id)
 def test_plans(claim, tmp_path):
     jobs = claim.plan()
@@ -382,6 +434,9 @@ def test_the_learning_rate_goes_with_the_batch():
         ("E6", {"batch_size": 512}, "must be below 'large_batch', 512"),
         ("E6", {"M": 512}, "needs a size below the large batch"),
         ("E6", {"dropout": [1.0]}, "must be a number above 0 and below 1, got 1.0"),
+        ("D8", {"M": [8, "inf"]}, "at least two finite sizes"),
+        ("D8", {"M": [8, 512]}, "M = 512 is more than a batch of 256"),
+        ("D8", {"layers": 0}, "must be a whole number from 1 "),
         ("E8", {"further_rates": [0.0]}, "must be a number above 0"),
         ("E8", {"further_epochs": 0}, "must be a whole number from 1 "),
         ("E7", {"other_nets": ["cnn"]}, "at least three pairs"),

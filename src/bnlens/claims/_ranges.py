@@ -38,6 +38,7 @@ _RANGES: Mapping[str, _Range] = {
     "epochs": _whole(1),
     "further_epochs": _whole(1),
     "steps": _whole(1),
+    "layers": _whole(1),
     "batch_size": _whole(2),
     "batch_sizes": _whole(2),
     "large_batch": _whole(2),
