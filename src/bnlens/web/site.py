@@ -24,7 +24,6 @@ from bnlens.web.claims.runs import Runs
 from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
-from bnlens.web.maths import mathml
 from bnlens.web.network.drawing import NetworkLibrary
 from bnlens.web.notes.markdown import render_markdown
 from bnlens.web.notes.store import Notes
@@ -119,7 +118,7 @@ class Site:
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
             current_run=self.runs.current,
-            mathml=mathml,
+            mathml=render.mathml,
             note_count=self._note_count,
             site=self,
             table=render.table,
