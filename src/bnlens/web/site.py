@@ -21,6 +21,7 @@ from bnlens.errors import StoreError
 from bnlens.web.assets import assets, folders
 from bnlens.web.claims.results import Results, Snapshot
 from bnlens.web.claims.runs import Runs
+from bnlens.web.derivation.sheet import linked
 from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
@@ -124,7 +125,9 @@ class Site:
             table=render.table,
             version=bnlens.__version__,
         )
-        self.templates.filters.update(markdown=render_markdown, moment=_moment, value_text=value_text)
+        self.templates.filters.update(
+            linked=linked, markdown=render_markdown, mathematics=render.MathText, moment=_moment, value_text=value_text
+        )
 
     def render(
         self,
