@@ -29,6 +29,7 @@ _ATTRIBUTES = (
     "movablelimits notation rspace scriptlevel separator stretchy symmetric xmlns"
 )
 _VALUE = re.compile(r"[\w .%:/-]{0,64}")
+_SPACE = re.compile(r"-?(?:\d|\d?\.\d{1,3})em")
 
 
 class FormulaError(ValueError):
@@ -135,8 +136,10 @@ def _written(element: Element) -> str:
     attributes = "".join(
         f' {name}="{html.escape(value)}"'
         for name, value in element.attrib.items()
-        if name in _ATTRIBUTES.split() and _VALUE.fullmatch(value)
+        if (name in _ATTRIBUTES.split() and _VALUE.fullmatch(value)) or (name == "width" and _SPACE.fullmatch(value))
     )
+    if tag == "mi" and len(inner) == 1 and "Α" <= inner <= "Ω":
+        attributes = ' mathvariant="normal"'  # capitals stand upright, as in print
     return f"<{tag}{attributes}>{inner}</{tag}>"
 
 

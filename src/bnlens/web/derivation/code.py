@@ -61,9 +61,10 @@ def _tree(file: Path) -> ast.Module:
 
 def _inside(file: Path, scope: ast.AST, name: str) -> tuple[Path, ast.AST] | None:
     """Return the definition that a name has in a module or class, in whichever file it is, or the module of that name."""
+    defined = [node for node in getattr(scope, "body", ()) if isinstance(node, _DEFINITION) and node.name == name]
+    if defined:
+        return file, defined[-1]  # those before it are overloads
     for node in ast.walk(scope):
-        if isinstance(node, _DEFINITION) and node.name == name:
-            return file, node
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == _ROOT.name:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

@@ -65,15 +65,17 @@ def introduction() -> Html:
 
 
 def places() -> dict[Place, list[Section]]:
-    """Return all places in the code that the sheet names, each with the sections that do."""
-    found: dict[Place, list[Section]] = {}
+    """Return all places in the code that the sheet names, each with the sections that do; the introduction is none."""
+    found: dict[Place, list[Section]] = {place: [] for place in _places(_read("introduction"))}
     for part in parts().values():
         for section in part.sections:
-            for name in re.findall(r"`(bnlens[./][^`\n]*)`", section.text):
-                place = place_of(name)
-                if place and section not in found.setdefault(place, []):
-                    found[place].append(section)
+            for place in _places(section.text):
+                found.setdefault(place, []).append(section)
     return found
+
+
+def _places(text: str) -> set[Place]:
+    return {place for name in re.findall(r"`(bnlens[./][^`\n]*)`", text) if (place := place_of(name))}
 
 
 def mentioned(source: str) -> list[str]:
@@ -94,11 +96,14 @@ def mentioned(source: str) -> list[str]:
 
 def linked(source: str) -> Html:
     """Return the source of a claim or lab as HTML, with what it names of the sheet as links."""
-
-    def link(cited: re.Match[str]) -> str:
-        return re.sub(r"\b[A-D](?:\.\d)?\b", lambda name: f'<a href="{_path(name[0])}">{name[0]}</a>', cited[0])
-
-    return Html(_CITED.sub(link, escape(source)))
+    written, place = "", 0
+    for cited in _CITED.finditer(source):
+        written += escape(source[place : cited.start()])
+        written += re.sub(
+            r"\b[A-D](?:\.\d)?\b", lambda name: f'<a href="{_path(name[0])}">{name[0]}</a>', escape(cited[0])
+        )
+        place = cited.end()
+    return Html(written + escape(source[place:]))
 
 
 def _path(name: str) -> str:
