@@ -29,6 +29,7 @@ extensions = [
 exclude_patterns = ["_build", "gallery"]
 default_role = "py:obj"  # docstrings write names in single backticks
 
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 
 autodoc_preserve_defaults = True

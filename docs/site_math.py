@@ -1,22 +1,23 @@
-"""Formulas as MathML, which browsers draw themselves: a page loads nothing from elsewhere."""
+"""Formulas as MathML, as bnlens writes them, which browsers draw themselves: a page loads nothing from elsewhere."""
 
 from typing import Any
 
 from docutils.nodes import Element, SkipNode
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
+
+from bnlens.render import mathml
 
 
 def inline(writer: HTML5Translator, node: Element) -> None:
     """Write a formula in a line."""
-    writer.body.append(convert(node.astext()))
+    writer.body.append(mathml(node.astext(), display=False))
     raise SkipNode
 
 
 def block(writer: HTML5Translator, node: Element) -> None:
     """Write a formula on lines of its own."""
-    writer.body.append(convert(node.astext(), display="block"))
+    writer.body.append(mathml(node.astext()))
     raise SkipNode
 
 

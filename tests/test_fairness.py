@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from bnlens.claims import claims
-from bnlens.render import number
+from bnlens.render import MathText, number
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "fairness.md").read_text(encoding="utf-8")
@@ -31,7 +31,8 @@ def test_every_claim_is_restated_as_the_register_has_it() -> None:
     for claim in claims().values():
         paper = claim.paper
         words = ["(ours)", "–"] if paper is None else [paper.words, f"{paper.section}; {paper.known}"]
-        assert found[claim.id] == [[*words, claim.statement, (paper and paper.differs) or "–"]]
+        texts = [*words, claim.statement, (paper and paper.differs) or "–"]
+        assert found[claim.id] == [[MathText(text).source for text in texts]]
 
 
 def test_verdicts_and_numbers_are_those_stored() -> None:

@@ -61,7 +61,7 @@ def test_d1_judges_the_two_term_value():
     }
     # A.4 says .3325 for the linear unit under the paper's noise, .4200 with the batch's own statistics.
     linear = next(row for row in found.rows if (row["unit"], row["at"]) == ("linear", "away from it"))
-    assert (linear["M x gap, paper's noise"], linear["M x gap"]) == pytest.approx((0.3325, 0.42), abs=1e-4)
+    assert (linear["M × gap, paper's noise"], linear["M × gap"]) == pytest.approx((0.3325, 0.42), abs=1e-4)
     # Theory sheet A.4: the paper's unit, Gaussian.
     assert (found.measured, found.predicted) == pytest.approx((0.6776, 0.5583), abs=1e-4)
 

@@ -82,11 +82,11 @@ def test_l2_judges_whether_a_student_stays():
     found = L2.judge(results(L2))
     assert found.verdict == "holds approximately"
     assert list(found.parts.values()) == ["holds", "holds", "does not hold here", "holds"]
-    assert "1 - R = O(zeta^2)" in found.corrects_paper
+    assert "1 − R = O(ζ²)" in found.corrects_paper
     assert (found.measured, found.predicted) == (pytest.approx(1 - 1.52e-5, abs=1e-7), 1.0)
     for row in found.rows:
         assert row["R, simulated"] == pytest.approx(row["R, equations"], abs=2e-4)
-        assert row["gamma, simulated"] == pytest.approx(row["gamma, equations"], abs=2e-4)
+        assert row["γ, simulated"] == pytest.approx(row["γ, equations"], abs=2e-4)
 
 
 def test_l2_tells_a_loss_of_first_order():
@@ -95,8 +95,8 @@ def test_l2_tells_a_loss_of_first_order():
 
     found = L2.judge(results(L2, turned))
     assert found.verdict == "does not hold here"
-    assert found.parts["to first order in zeta"] == "does not hold here"
-    assert "is 1.00 +-" in found.summary
+    assert found.parts["to first order in ζ"] == "does not hold here"
+    assert "is 1.00 ±" in found.summary
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_l3_on_the_equations():
     # Theory sheet B.2 and B.3: eta_max for M = 8, 32, 128
     model, true = (claim.judge(results(claim)) for claim in (L3A, L3B))
     assert (model.verdict, model.corrects_paper) == ("holds", None)
-    assert [row["eta_max"] for row in model.rows] == pytest.approx([22.9, 70.2, 262.1] * 2, abs=0.06)
+    assert [row["η_max"] for row in model.rows] == pytest.approx([22.9, 70.2, 262.1] * 2, abs=0.06)
     assert true.verdict == "does not hold here"
-    assert [row["eta_max"] for row in true.rows[:3]] == pytest.approx([13.3, 61.9, 254.0], abs=0.06)
+    assert [row["η_max"] for row in true.rows[:3]] == pytest.approx([13.3, 61.9, 254.0], abs=0.06)
     assert [part for part, verdict in true.parts.items() if verdict == "holds"] == ["ReLU unit, M = 128"]
     assert "holds for ReLU unit, M = 128." in true.corrects_paper
 
@@ -145,7 +145,7 @@ def test_l4_judges_the_effective_rate():
     found = L4.judge(results(L4))
     assert found.verdict == "does not hold here"
     assert found.measured < found.predicted
-    assert "because gamma is smaller" in found.corrects_paper
+    assert "because γ is smaller" in found.corrects_paper
     assert set(found.parts.values()) == {"does not hold here"}
     assert "of 108 settings" in found.summary
     assert "reaches the rate of WN in 0 and the decay model in 0; true BN has 0.95 to 0.95 times" in found.summary

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnlens.claims._paper import PaperStatement
+from bnlens.claims._paper import PaperStatement, with_formulas
 from bnlens.claims._results import Results
 from bnlens.claims._setup import Scale, Setup, resolve
 from bnlens.runs import Job
@@ -32,7 +32,7 @@ class Finding:
         measured: the headline number.
         predicted: what the claim says that number is.
         stderr: standard error of ``measured``.
-        summary: one or two sentences with the numbers.
+        summary: one or two sentences with the numbers. Like all texts here it may have formulas (`bnlens.render.MathText`).
         rows: the table of the report, one mapping of column name to value per row. A column named ``"X stderr"`` holds
             the standard errors of column ``"X"`` and is shown with it.
         corrects_paper: a sentence or two when the result corrects the paper, else None. Where the statement tested is not the
@@ -48,6 +48,9 @@ class Finding:
     rows: Sequence[Mapping[str, Any]] = ()
     corrects_paper: str | None = None
     parts: Mapping[str, Verdict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        with_formulas(self, "summary", "corrects_paper")
 
     @property
     def ratio(self) -> float:
@@ -92,6 +95,9 @@ class Claim:
     parameters: Callable[[Scale, Path | None], Mapping[str, Any]] | None = None
     works: Sequence[str] = ()
     paper: PaperStatement | None = None
+
+    def __post_init__(self) -> None:
+        with_formulas(self, "statement", "agreement")
 
     @property
     def premise(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnlens._plain import plain
 from bnlens.claims._claim import Claim, Finding, PaperStatement
-from bnlens.render import Tone
+from bnlens.render import MathText, Tone
 from bnlens.runs import Record
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def _face(claim: Claim) -> dict[str, Any]:
     return {**face, "paper": None if claim.paper is None else asdict(claim.paper)}
 
 
-def paper_text(paper: PaperStatement) -> str:
+def paper_text(paper: PaperStatement) -> MathText:
     """Return what the paper says, where, how surely we know it, and where it is not what is tested."""
-    differs = f" Tested is another statement: {paper.differs}" if paper.differs else ""
-    return f"{paper.words} ({paper.section}; {paper.known}.){differs}"
+    differs = f" Tested is another statement: {MathText(paper.differs).source}" if paper.differs else ""
+    return MathText(f"{MathText(paper.words).source} ({paper.section}; {paper.known}.){differs}")
 
 
 def parts_text(finding: Finding) -> str:

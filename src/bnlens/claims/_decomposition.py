@@ -127,7 +127,7 @@ class Point(NamedTuple):
 
     def columns(self, measured: str, paper: str, short: str) -> dict[str, float]:
         """Return the columns of a table; ``short`` stands for the paper's prediction in the heading of its ratio."""
-        columns = {**self.simulated.columns(f"M x {measured}"), "own-batch law": self.law, paper: self.paper}
+        columns = {**self.simulated.columns(f"M × {measured}"), "own-batch law": self.law, paper: self.paper}
         ratios = self.law_ratio.columns(f"law / {measured}"), self.paper_ratio.columns(f"{short} / {measured}")
         return columns | ratios[0] | ratios[1]
 

@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
     @property
     def text(self) -> str:
         """The value with its standard error, for a sentence."""
-        return f"{self.value:.3g} +- {self.stderr:.1g}"
+        return f"{self.value:.3g} ± {self.stderr:.1g}"
 
     def columns(self, name: str) -> dict[str, float]:
         """Return the estimate as two columns of a table."""

@@ -26,7 +26,7 @@ FINITE_SIZE = 2.0
 
 NAMES: Mapping[str, str] = {"SGD": "SGD", "WeightNorm": "WN", "GammaDecay": "WN + gamma decay", "BatchNorm": "BN"}
 UNITS: Mapping[str, str] = {"linear": "linear", "relu": "ReLU"}
-LETTERS: Mapping[str, str] = {"gamma": "gamma", "R": "R", "L": "L", "generalization_error": "error"}
+LETTERS: Mapping[str, str] = {"gamma": "γ", "R": "R", "L": "L", "generalization_error": "error"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Case:
             "trained by": NAMES[self.kind],
             "unit": UNITS[self.unit],
             "M": self.batch_size,
-            "eta": self.learning_rate,
+            "η": self.learning_rate,
             "norm": f"{self.L:g}, frozen" if self.freeze_norm else "free",
         }
 

@@ -82,8 +82,8 @@ class Maximum(NamedTuple):
     def row(self) -> dict[str, Any]:
         """The row of a table."""
         row = {"unit": common.UNITS[self.unit], "M": self.M, "from": "students" if self.M in SIZES[:1] else "equations"}
-        row |= {**self.rate.columns("eta_max"), **self.plain.columns("eta_max of WN"), "claimed at least": self.bound}
-        return {**row, "eta_max, equations": self.by_equations, "verdict": self.verdict}
+        row |= {**self.rate.columns("η_max"), **self.plain.columns("η_max of WN"), "claimed at least": self.bound}
+        return {**row, "η_max, equations": self.by_equations, "verdict": self.verdict}
 
 
 def maxima_of(kind: str, results: Results) -> list[Maximum]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Known", "PaperStatement"]
+from bnlens.render import MathText
+
+__all__ = ["Known", "PaperStatement", "with_formulas"]
 
 Known = Literal["abstract", "introduction", "figure caption", "as remembered"]
 
@@ -29,3 +31,13 @@ class PaperStatement:
     section: str
     known: Known
     differs: str | None = None
+
+    def __post_init__(self) -> None:
+        with_formulas(self, "words", "differs")
+
+
+def with_formulas(owner: object, *names: str) -> None:
+    """Make texts of a frozen dataclass `MathText`, in place; None stays."""
+    for name in names:
+        text = getattr(owner, name)
+        object.__setattr__(owner, name, None if text is None else MathText(text))

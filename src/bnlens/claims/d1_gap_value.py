@@ -35,19 +35,19 @@ def _judge(results: Results) -> Finding:
     law_error = farthest(point.law_ratio.less(1) for point in points.values())
     headline = points[common.PAPER_CASE]
     correction = (
-        f"Away from a well-specified optimum the two-term value is {away} times the gap; the bias of sigma_B, "
-        f"the correlation of mu_B and sigma_B and each sample's part in its own statistics are of the same order, and with "
+        rf"Away from a well-specified optimum the two-term value is {away} times the gap; the bias of $\sigma_B$, the "
+        r"correlation of $\mu_B$ and $\sigma_B$ and each sample's part in its own statistics are of the same order, and with "
         f"them the own-batch law is within {law_error:.0%} of the gap in all {len(points)} cases."
     )
     summary = (
-        f"Two-term value over simulated gap at M = {common.BATCH_SIZE}: {away} away from the optimum, "
+        f"Two-term value over simulated gap at $M = {common.BATCH_SIZE}$: {away} away from the optimum, "
         f"{plain} at the optimum for pre-activations without skew. The own-batch law is within "
         f"{law_error:.1%} in every case. Headline: the paper's softplus unit on Gaussian pre-activations."
     )
     rows = [{**case.columns, **point.columns("gap", "two-term value", "two-term")} for case, point in points.items()]
     for case, row in zip(points, rows, strict=True):
         if case in common.noise_cases():
-            row |= common.gap_of(case, results, "paper").columns("M x gap, paper's noise")
+            row |= common.gap_of(case, results, "paper").columns("M × gap, paper's noise")
     skewed = {case: case.distribution == "exponential" for case in _CASES}
     parts = {
         name: grade(ratios[case].less(1) for case in _CASES if (case.at_optimum, skewed[case]) in where)
@@ -79,19 +79,20 @@ CLAIM = Claim(
     title="Value of the gap",
     statement=(
         "At fixed weights the loss with batch statistics exceeds the loss with population statistics by the two-term value "
-        "zeta gamma^2, zeta = [(rho + 2)/8 H_gg + 1/2 H_bb]/M."
+        r"$\zeta\gamma^2$, $\zeta = \frac{1}{M}\left[\frac{\rho + 2}{8} H_{\gamma\gamma} + \frac{1}{2} H_{\beta\beta}\right]$."
     ),
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2, A.4, A.5",
     paper=PaperStatement(
         words=(
-            "The loss averaged over batches is the loss with population normalization plus zeta gamma^2, with zeta = "
-            "(rho + 2)/(8M) I(gamma) + mean sigmoid/(2M): the first term from sigma_B, the second from mu_B."
+            r"The loss averaged over batches is the loss with population normalization plus $\zeta\gamma^2$, with $\zeta = "
+            r"\frac{\rho + 2}{8M} I(\gamma) + \frac{1}{2M} \mathbb{E}[\text{sigmoid}]$: the first term from $\sigma_B$, the "
+            r"second from $\mu_B$."
         ),
         section="A probabilistic interpretation of BN, Theorem 1",
         known="as remembered",
     ),
     agreement=(
-        "Two-term value against the simulated gap of five units on three distributions at M = 64, at the optimum and away "
+        "Two-term value against the simulated gap of five units on three distributions at $M = 64$, at the optimum and away "
         "from it. Holds: within 5% in every case, two standard errors forgiven; approximately: within 15%; else it does not."
     ),
     works=("ioffe2015batch",),

@@ -47,12 +47,12 @@ def _judge(results: Results) -> Finding:
         row: dict[str, Any] = {"unit": common.UNIT_NAMES[case.unit], "pre-activations": case.distribution}
         row |= slopes[case].columns("slope")
         for M, scaled in zip(_SIZES, curve, strict=True):
-            row |= scaled.columns(f"M x gap, M = {M}")
+            row |= scaled.columns(f"M × gap, M = {M}")
         rows.append(row | {"own-batch law": case.law().coefficient("own")})
     summary = (
-        f"Slope of log gap over log M on M = {_SIZES[0]} to {_SIZES[-1]}: {gaussian} for Gaussian "
+        rf"Slope of log gap over $\log M$ on $M = {_SIZES[0]}$ to {_SIZES[-1]}: {gaussian} for Gaussian "
         f"pre-activations, {span(slope.value for slope in slopes.values())} over all {len(rows)} cases; heavy tails "
-        "and skew bring corrections of order 1/M^2. Headline: the paper's softplus unit on Gaussian pre-activations."
+        r"and skew bring corrections of order $1/M^2$. Headline: the paper's softplus unit on Gaussian pre-activations."
     )
     return finding(grade(slope.less(-1) for slope in slopes.values()), headline, -1.0, summary, rows)
 
@@ -77,16 +77,16 @@ def _figure(results: Results) -> Figure:
 CLAIM = Claim(
     id="D2",
     title="Scaling of the gap with the batch size",
-    statement="The gap falls as 1/M with the statistics batch size M.",
+    statement="The gap falls as $1/M$ with the statistics batch size $M$.",
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2, A.4",
     paper=PaperStatement(
-        words="The strength zeta of the regularization falls in proportion to 1/M.",
+        words=r"The strength $\zeta$ of the regularization falls in proportion to $1/M$.",
         section="A probabilistic interpretation of BN, after Theorem 1",
         known="as remembered",
     ),
     agreement=(
-        "Slope of log gap over log M on M = 16 to 128, five units on three distributions away from the optimum. Holds: "
-        "within 0.05 of -1 in every case, two standard errors forgiven; approximately: within 0.15; else it does not."
+        "Slope of log gap over $\\log M$ on $M = 16$ to 128, five units on three distributions away from the optimum. Holds: "
+        "within 0.05 of $-1$ in every case, two standard errors forgiven; approximately: within 0.15; else it does not."
     ),
     works=("ioffe2015batch",),
     core=True,

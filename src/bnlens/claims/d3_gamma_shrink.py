@@ -49,14 +49,14 @@ def _judge(results: Results) -> Finding:
     law_error = farthest(point.law_ratio.less(1) for point in points.values())
     headline = points[_HEADLINE]
     correction = (
-        f"Gamma decay predicts {halved} times the shrink of gamma under batch normalization for linear, ReLU and "
-        "softplus units without skew, because the penalty of batch normalization is not quadratic in gamma: its slope at the "
-        "optimum is half that of zeta gamma^2."
+        rf"Gamma decay predicts {halved} times the shrink of $\gamma$ under batch normalization for linear, ReLU and "
+        r"softplus units without skew, because the penalty of batch normalization is not quadratic in $\gamma$: its slope at "
+        r"the optimum is half that of $\zeta\gamma^2$."
     )
     summary = (
-        f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink "
-        f"M (1 - gamma_BN/gamma*) at M = {_BATCH_SIZE}, {halved} for linear, ReLU and softplus units without skew. The "
-        f"slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
+        f"Gamma decay predicts {span(ratio.value for ratio in ratios.values())} times the simulated shrink $M (1 - "
+        rf"\gamma_\text{{BN}}/\gamma^*)$ at $M = {_BATCH_SIZE}$, {halved} for linear, ReLU and softplus units without skew. "
+        f"The slope of the own-batch law is within {law_error:.0%} in every case. Headline: the paper's softplus unit on "
         "Gaussian pre-activations."
     )
     rows = [
@@ -76,10 +76,10 @@ def _figure(results: Results) -> Figure:
 
 CLAIM = Claim(
     id="D3",
-    title="Shrink of gamma",
+    title="Shrink of γ",
     statement=(
-        "Batch normalization shrinks gamma as gamma decay does: gamma_BN minimises the population loss plus zeta gamma^2, so "
-        "that 1 - gamma_BN/gamma* = 2 zeta/H_gg."
+        r"Batch normalization shrinks $\gamma$ as gamma decay does: $\gamma_\text{BN}$ minimises the population loss plus "
+        r"$\zeta\gamma^2$, so that $1 - \gamma_\text{BN}/\gamma^* = 2\zeta/H_{\gamma\gamma}$."
     ),
     source="arXiv 1809.00846, gamma decay; theory sheet A.3 (c) to (e), A.5",
     paper=PaperStatement(
@@ -87,12 +87,12 @@ CLAIM = Claim(
         section="Abstract; A probabilistic interpretation of BN, Theorem 1",
         known="abstract",
         differs=(
-            "the paper says that BN decays gamma; how far it then shrinks gamma at an optimum is what follows from "
+            r"the paper says that BN decays $\gamma$; how far it then shrinks $\gamma$ at an optimum is what follows from "
             "that, worked out by us."
         ),
     ),
     agreement=(
-        "Gamma decay with constant zeta against the simulated minimiser over gamma at M = 128, five units on three "
+        r"Gamma decay with constant $\zeta$ against the simulated minimiser over $\gamma$ at $M = 128$, five units on three "
         "distributions at a well-specified optimum. Holds: within 5% in every case, two standard errors forgiven; "
         "approximately: within 15%; else it does not."
     ),

@@ -76,7 +76,7 @@ def _judge(results: Results) -> Finding:
             **share.case.columns,
             "statistics": "own batch" if share.statistics == "own" else "fresh batch",
             "random": _LABELS[share.noise],
-            **share.point.simulated.columns("M x gap"),
+            **share.point.simulated.columns("M × gap"),
             "law": share.point.law,
             "two-term share": share.point.paper,
         }
@@ -85,16 +85,16 @@ def _judge(results: Results) -> Finding:
     paper_away = farthest(share.paper_miss for share in away)
     correction = (
         "Away from a well-specified optimum the shares are not the two terms: each sample's part in its own statistics moves "
-        f"-gamma G_g into the share of mu_B and gamma (G_g - T3)/2 into that of sigma_B, and the bias of sigma_B adds to its "
-        f"share; the two terms miss the shares by up to {paper_away:.0%} of the gap, the own-batch law by up to "
-        f"{farthest(share.law_miss for share in away):.0%}."
+        r"$-\gamma G_\gamma$ into the share of $\mu_B$ and $\gamma (G_\gamma - T_3)/2$ into that of $\sigma_B$, and the bias "
+        rf"of $\sigma_B$ adds to its share; the two terms miss the shares by up to {paper_away:.0%} of the gap, the "
+        f"own-batch law by up to {farthest(share.law_miss for share in away):.0%}."
     )
     summary = (
-        f"With only mu_B, only sigma_B or both random, the two terms miss the simulated own-batch shares by up to "
+        rf"With only $\mu_B$, only $\sigma_B$ or both random, the two terms miss the simulated own-batch shares by up to "
         f"{farthest(share.paper_miss for share in plain):.0%} of the gap at the optimum of Gaussian pre-activations and by "
         f"up to {paper_away:.0%} away from it; the law misses them by up to "
         f"{farthest(share.law_miss for share in own):.0%}. Skew adds a cross term that neither statistic makes alone. "
-        "Headline: the share of mu_B for the paper's softplus unit on Gaussian pre-activations."
+        r"Headline: the share of $\mu_B$ for the paper's softplus unit on Gaussian pre-activations."
     )
     return finding(verdict, headline.simulated, headline.paper, summary, rows, correction)
 
@@ -114,24 +114,24 @@ def _figure(results: Results) -> Figure:
 
 CLAIM = Claim(
     id="D4",
-    title="Shares of mu_B and sigma_B in the gap",
+    title="Shares of batch mean and deviation in the gap",
     statement=(
-        "The noise of mu_B contributes gamma^2 H_bb/(2M) to the gap and the noise of sigma_B gamma^2 (rho + 2) H_gg/(8M), and "
-        "the two add up."
+        r"The noise of $\mu_B$ contributes $\frac{1}{2M} \gamma^2 H_{\beta\beta}$ to the gap and the noise of $\sigma_B$ "
+        r"$\frac{\rho + 2}{8M} \gamma^2 H_{\gamma\gamma}$, and the two add up."
     ),
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2",
     paper=PaperStatement(
         words=(
-            "Of the two terms of zeta the one with the Fisher information comes from the noise of sigma_B and the "
-            "other from that of mu_B, the two being independent."
+            r"Of the two terms of $\zeta$ the one with the Fisher information comes from the noise of $\sigma_B$ and the "
+            r"other from that of $\mu_B$, the two being independent."
         ),
         section="A probabilistic interpretation of BN, Theorem 1",
         known="as remembered",
     ),
     agreement=(
-        "Two terms against gaps simulated with one statistic random and the other at its population value, own batch, M = 64, "
-        "five units on two distributions, at the optimum and away from it. Holds: each share and their sum within 5% of the "
-        "gap in every case, two standard errors forgiven; approximately: within 15%; else it does not."
+        "Two terms against gaps simulated with one statistic random and the other at its population value, own batch, $M = "
+        "64$, five units on two distributions, at the optimum and away from it. Holds: each share and their sum within 5% of "
+        "the gap in every case, two standard errors forgiven; approximately: within 15%; else it does not."
     ),
     works=("ioffe2015batch",),
     core=True,

@@ -77,9 +77,9 @@ def _judge(results: Results) -> Finding:
     first = next(gap for gap in networks if gap.M == _HEADLINE)
     data = next(iter(results)).result["data"]
     correction = (
-        "The paper's value, the sum over channels and layers of zeta gamma^2, is "
+        r"The paper's value, the sum over channels and layers of $\zeta\gamma^2$, is "
         f"{_range(two_term)} of the measured gap: it leaves out the covariance between channels and "
-        "between gamma and beta, each image's share in its own batch, and what later layers cancel."
+        r"between $\gamma$ and $\beta$, each image's share in its own batch, and what later layers cancel."
     )
     summary = (
         f"On {data}, whole-network prediction over measurement is {_range(whole)} by the first-order law, {_range(fisher)} "
@@ -154,7 +154,7 @@ CLAIM = Claim(
     title="The gap of trained networks",
     statement=(
         "In a trained convolutional network, the gap of each BN layer and of the whole network follows from per-image "
-        "gradients of gamma and beta and from the statistics of groups of another size."
+        r"gradients of $\gamma$ and $\beta$ and from the statistics of groups of another size."
     ),
     source="theory sheet D.1 and D.2; extends arXiv 1809.00846, Theorem 1, from one unit to networks",
     paper=PaperStatement(
@@ -162,7 +162,7 @@ CLAIM = Claim(
         section="Abstract; A probabilistic interpretation of BN, Theorem 1",
         known="abstract",
         differs=(
-            "the paper has no formula for a network; to sum zeta gamma^2 over its channels and layers is our reading, "
+            r"the paper has no formula for a network; to sum $\zeta\gamma^2$ over its channels and layers is our reading, "
             "and the law that is judged is ours."
         ),
     ),

@@ -34,7 +34,7 @@ class _Point(NamedTuple):
 
     @property
     def row(self) -> dict[str, Any]:
-        row = {**self.case.columns, **self.simulated.columns("M x gap"), "expansion": self.law}
+        row = {**self.case.columns, **self.simulated.columns("M × gap"), "expansion": self.law}
         row |= {"two terms, Hessian": self.hessian, "two terms, squared gradients": self.squared_gradient}
         return row | self.ratio("hessian").columns("two-term / gap")
 
@@ -73,15 +73,16 @@ def _judge(results: Results) -> Finding:
     headline = next(one for one in points if one.case == common.PAPER_CASE)
     expansion = span(one.simulated.under(one.law).value for one in points)
     correction = (
-        "Under its own noise Theorem 1 is exact to order 1/M where the gradient of gamma vanishes; elsewhere the mean of "
-        f"1/sigma_B adds gamma (rho + 2)/4 times that gradient, and its value is {ranges[False, 'hessian']} times the gap."
+        r"Under its own noise Theorem 1 is exact to order $1/M$ where the gradient of $\gamma$ vanishes; elsewhere the mean "
+        rf"of $1/\sigma_B$ adds $\gamma (\rho + 2)/4$ times that gradient, and its value is {ranges[False, 'hessian']} times "
+        "the gap."
     )
     summary = (
-        f"Two terms over the gap simulated with independent Gaussian mu_B and sigma_B, M = {common.LARGE}: with the Hessian "
-        f"{ranges[True, 'hessian']} at the optimum and {ranges[False, 'hessian']} away from it; with the average squared "
-        f"gradient, for likelihoods, {ranges[True, 'squared_gradient']} and {ranges[False, 'squared_gradient']}. The two agree "
-        f"at the optimum alone. The whole expansion for this noise is {expansion} times the gap. Headline: the paper's "
-        "softplus unit on Gaussian pre-activations, away from the optimum."
+        rf"Two terms over the gap simulated with independent Gaussian $\mu_B$ and $\sigma_B$, $M = {common.LARGE}$: with the "
+        f"Hessian {ranges[True, 'hessian']} at the optimum and {ranges[False, 'hessian']} away from it; with the average "
+        f"squared gradient, for likelihoods, {ranges[True, 'squared_gradient']} and {ranges[False, 'squared_gradient']}. The "
+        f"two agree at the optimum alone. The whole expansion for this noise is {expansion} times the gap. Headline: the "
+        "paper's softplus unit on Gaussian pre-activations, away from the optimum."
     )
     rows = [one.row for one in points]
     return finding(verdict, headline.simulated, headline.hessian, summary, rows, correction, parts)
@@ -103,20 +104,22 @@ CLAIM = Claim(
     id="D6",
     title="Theorem 1 under its own noise",
     statement=(
-        "With mu_B and sigma_B independent and Gaussian about the population's, of variances 1/M and (rho + 2)/(4M), the loss "
-        "rises by zeta gamma^2 with I(gamma) the average squared gradient, or the Hessian."
+        r"With $\mu_B$ and $\sigma_B$ independent and Gaussian about the population's, of variances $\frac{1}{M}$ and "
+        r"$\frac{\rho + 2}{4M}$, the loss rises by $\zeta\gamma^2$ with $I(\gamma)$ the average squared gradient, or the "
+        "Hessian."
     ),
     source="arXiv 1809.00846, Theorem 1; theory sheet A.2, A.3",
     paper=PaperStatement(
         words=(
-            "mu_B and sigma_B are independent and Gaussian about the population's; averaged over them the loss is that with "
-            "population normalization plus zeta gamma^2, with I(gamma) a Fisher information estimated by squared gradients."
+            r"$\mu_B$ and $\sigma_B$ are independent and Gaussian about the population's; averaged over them the loss is "
+            r"that with population normalization plus $\zeta\gamma^2$, with $I(\gamma)$ a Fisher information estimated by "
+            "squared gradients."
         ),
         section="A probabilistic interpretation of BN, Theorem 1",
         known="as remembered",
     ),
     agreement=(
-        "Two terms against gaps simulated with that noise, five units on two distributions at M = 256, with the Hessian and, "
+        "Two terms against gaps simulated with that noise, five units on two distributions at $M = 256$, with the Hessian and, "
         "for the three units whose loss is a likelihood, with squared gradients. Holds: within 5% everywhere, two standard "
         "errors forgiven; approximately: within 5% at a well-specified optimum, in both readings; else it does not."
     ),

@@ -14,7 +14,7 @@ from bnlens.experiments.neuron_pair import simulate_pair_gap
 _M, _SEED = 64, 970
 _CORRELATIONS = (-0.8, -0.4, 0.0, 0.4, 0.8)
 _SIGNS = {"same sign": (1.0, 1.0), "opposite signs": (1.0, -1.0)}
-_NOISES = {"mean": "mu_B", "std": "sigma_B"}
+_NOISES = {"mean": "batch mean", "std": "batch deviation"}
 _BATCHES: Mapping[Scale, int] = {"quick": 20_000, "full": 300_000}
 
 
@@ -72,7 +72,7 @@ class _Pair(NamedTuple):
         row = {"output weights": self.signs, "correlation": self.correlation, "noise of": _NOISES[self.noise]}
         return {
             **row,
-            **self.whole.columns("M x gap"),
+            **self.whole.columns("M × gap"),
             **self.added.columns("by correlation"),
             "off-diagonal": self.predicted,
         }
@@ -107,12 +107,13 @@ def _judge(results: Results) -> Finding:
     headline = next(one for one in pairs if (one.signs, one.correlation, one.noise) == ("same sign", 0.8, "std"))
     correction = (
         "The off-diagonal Fisher penalises correlation only between neurons whose outputs add; where they cancel it rewards "
-        f"it, by {span(-one.added.value for one in opposed)}/M nats here."
+        f"it, by {span(-one.added.value for one in opposed)}$/M$ nats here."
     )
     summary = (
-        f"Correlation of two neurons adds {span(one.added.value for one in alike)}/M to the gap where their outputs add and "
-        f"{span(one.added.value for one in opposed)}/M where they cancel; the off-diagonal terms of the expansion are within "
-        f"{worst:.2f}/M of that. Headline: M times what a correlation of 0.8 adds by the noise of sigma_B."
+        f"Correlation of two neurons adds {span(one.added.value for one in alike)}$/M$ to the gap where their outputs "
+        f"add and {span(one.added.value for one in opposed)}$/M$ where they cancel; the off-diagonal terms of the "
+        f"expansion are within {worst:.2f}$/M$ of that. Headline: $M$ times what a correlation of 0.8 adds by the noise "
+        r"of $\sigma_B$."
     )
     rows = [one.row for one in _pairs(results)]
     return finding(verdict, headline.added, headline.predicted, summary, rows, correction, parts)
@@ -142,14 +143,14 @@ CLAIM = Claim(
     ),
     source="arXiv 1809.00846, reading of Theorem 1 for several neurons; theory sheet D.1",
     paper=PaperStatement(
-        words="With several neurons the term of sigma_B, by the off-diagonal Fisher information, penalises correlation.",
+        words=r"With several neurons the term of $\sigma_B$, by the off-diagonal Fisher information, penalises correlation.",
         section="A probabilistic interpretation of BN, reading of Theorem 1",
         known="as remembered",
     ),
     agreement=(
-        "Two linear neurons, outputs added or subtracted, correlations of -0.8 to 0.8, M = 64: the gap of the pair above that "
-        "of the two apart, for the noise of mu_B and of sigma_B. Holds: above by two standard errors in every case; "
-        "approximately: below by two in none; else it does not."
+        "Two linear neurons, outputs added or subtracted, correlations of $-0.8$ to 0.8, $M = 64$: the gap of the pair above "
+        r"that of the two apart, for the noise of $\mu_B$ and of $\sigma_B$. Holds: above by two standard errors in every "
+        "case; approximately: below by two in none; else it does not."
     ),
     works=("ioffe2015batch",),
     core=True,

@@ -22,7 +22,7 @@ _MEASURES = {"gamma": "gamma^2", "test_loss": "test loss"}
 
 
 def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters(
+    return plans.parameters_where_bn_helps(
         scale, data, M=[4, 16, 64], layers=4, population={"digits": False, "quick": False, "full": True}
     )
 

@@ -119,8 +119,8 @@ def _judge(results: Results) -> Finding:
     equal = [value for method in judged for value in method.strength.values()]
     parts["equal train and test losses (ours)"] = grade_strengths(equal) if equal else "premise not met"
     headline = next(iter(recovered.values()), Estimate(float("nan"), float("nan")))
-    helps = ", ".join(f"{-value.value:+.3f}({value.stderr:.3f}) at M = {M}" for M, value in bn.items())
-    shares = ", ".join(f"{value.value:.2f}({value.stderr:.2f}) at M = {M}" for M, value in recovered.items())
+    helps = ", ".join(f"{-value.value:+.3f}({value.stderr:.3f}) at $M = {M}$" for M, value in bn.items())
+    shares = ", ".join(f"{value.value:.2f}({value.stderr:.2f}) at $M = {M}$" for M, value in recovered.items())
     smallest = methods[0].M
     losses = {"PN": pn, **{method.label: method.losses for method in methods[: len(labels)]}}
     at_smallest = "; ".join(
@@ -129,7 +129,7 @@ def _judge(results: Results) -> Finding:
     )
     told = f"Of that {label} recovers {shares}" if shares else "So there is nothing that a penalty could recover"
     summary = (
-        f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at M = {smallest}: {at_smallest}. BN "
+        f"On {runs.data} ({runs.images} images), train loss / test loss / test accuracy at $M = {smallest}$: {at_smallest}. BN "
         f"lowers PN's test loss by {helps}. {told}; {pn.seeds} paired seeds."
     )
     rows = [{"method": "PN", **pn.columns}, *(method.row for method in methods)]
@@ -168,14 +168,14 @@ CLAIM = Claim(
     id="E1",
     title="BN, PN and gamma decay in a convolutional network",
     statement=(
-        "In a convolutional network population normalization with gamma decay, zeta from the formula, recovers the test loss "
-        "of BN over M, where that is below the one of population normalization alone. Judged apart, and ours: trained with "
-        "either, a network has the same train and test loss. Beside it stands this library's curvature penalty."
+        r"In a convolutional network population normalization with gamma decay, $\zeta$ from the formula, recovers the test "
+        "loss of BN over M, where that is below the one of population normalization alone. Judged apart, and ours: trained "
+        "with either, a network has the same train and test loss. Beside it stands this library's curvature penalty."
     ),
-    source="arXiv 1809.00846, experiments on BN as PN with gamma decay; theory sheet D and E",
+    source="arXiv 1809.00846, experiments on BN as PN with gamma decay; theory sheet D",
     paper=PaperStatement(
         words=(
-            "In a residual net PN with gamma decay recovers the validation result of BN over M = 128 and 1024, and PN "
+            "In a residual net PN with gamma decay recovers the validation result of BN over $M = 128$ and 1024, and PN "
             "alone does not."
         ),
         section="Experiments in CNNs, on BN as PN with gamma decay",

@@ -136,7 +136,7 @@ def _judge(results: Results) -> Finding:
             )
     told = "; ".join(
         f"{length.label}: {_told(estimate(length.first))} at batch {length.batches[0]}, {_told(estimate(length.last))} at "
-        f"batch {length.batches[-1]}, there {_told(estimate(length.kept))} more with M = {length.held}"
+        f"batch {length.batches[-1]}, there {_told(estimate(length.kept))} more with $M = {length.held}$"
         for length in lengths
     )
     headline = estimate(lengths[0].first - lengths[0].last)

@@ -90,7 +90,7 @@ def _judge(results: Results) -> Finding:
         for noise in ("both", *alone)
     )
     summary = (
-        f"On {runs.data} ({runs.images} images) at M = {M}, test loss less that of WN alone, "
+        f"On {runs.data} ({runs.images} images) at $M = {M}$, test loss less that of WN alone, "
         f"{losses_of(runs, **wn['none'].kind).test_loss.text}: {told}. With BN layers, loss less that of PN: {beside}. "
         f"Headline: the weaker of the two falls with WN, in its standard errors; {runs.seeds(**wn['none'].kind)} paired seeds."
     )
@@ -139,10 +139,10 @@ CLAIM = Claim(
     source="arXiv 1809.00846, Theorem 1 and the experiments on its two terms; theory sheet A.2",
     paper=PaperStatement(
         words=(
-            "In a net with weight normalization the noise of mu_B alone, and that of sigma_B alone, lower the "
+            r"In a net with weight normalization the noise of $\mu_B$ alone, and that of $\sigma_B$ alone, lower the "
             "validation loss."
         ),
-        section="Experiments in CNNs, on mu_B and sigma_B",
+        section="Experiments in CNNs, on the two noises",
         known="as remembered",
         differs="the parts on BN layers, and that the two effects add up, are our conclusions from Theorem 1.",
     ),

@@ -91,7 +91,7 @@ def _judge(results: Results) -> Finding:
         for (what, noise), effect in claimed.items()
     )
     summary = (
-        f"On {runs.data} ({runs.images} images) at M = {both['M']}, noise changes {told}. Headline: the weakest of the "
+        f"On {runs.data} ({runs.images} images) at $M = {both['M']}$, noise changes {told}. Headline: the weakest of the "
         f"three falls that are claimed, in its standard errors, over {runs.seeds(**both)} paired seeds."
     )
     return finding(_verdict(lowers), Estimate(weakest.in_errors, 1.0), 2.0, summary, _rows(runs, found))
@@ -139,7 +139,7 @@ CLAIM = Claim(
     source="arXiv 1809.00846, reading of the two terms of Theorem 1 and its experiments; the nets are those of E3",
     paper=PaperStatement(
         words=(
-            "The noise of mu_B keeps a net from relying on single neurons; that of sigma_B lowers the kurtosis of what"
+            r"The noise of $\mu_B$ keeps a net from relying on single neurons; that of $\sigma_B$ lowers the kurtosis of what"
             " neurons get and, for several neurons, the correlation between them."
         ),
         section="A probabilistic interpretation of BN, reading of Theorem 1",

@@ -162,7 +162,7 @@ def _norm_rows(runs: TrainingRuns) -> list[dict[str, Any]]:
             for layer in range(rates.shape[2]):
                 row = {"what": "norm", "normalization": label, "epoch": epoch + 1, "weight": layer + 1}
                 row |= estimate(norms[:, epoch, layer]).columns("weight norm")
-                rows.append(row | estimate(rates[:, epoch, layer]).columns("lr / norm^2"))
+                rows.append(row | estimate(rates[:, epoch, layer]).columns("lr / norm²"))
     return rows
 
 

@@ -145,7 +145,7 @@ CLAIM = Claim(
     ),
     source="arXiv 1809.00846, experiments on large batches; this library's dial",
     paper=PaperStatement(
-        words="At M = 1024 BN regularises little, and dropout of 0.1 behind it helps.",
+        words="At $M = 1024$ BN regularises little, and dropout of 0.1 behind it helps.",
         section="Experiments in CNNs, on large batches",
         known="as remembered",
         differs="that a smaller M restores what is lost is our conclusion, and needs this library's dial.",

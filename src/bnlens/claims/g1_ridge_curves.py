@@ -66,9 +66,10 @@ def _judge(results: Results) -> Finding:
         for title, point in zip(titles, points, strict=True)
     ]
     summary = (
-        f"{inside} of {len(points)} simulated errors lie within two standard errors of the closed forms for N → ∞, the "
-        f"farthest {farthest(deviations):.1%} away. Ridge at λ = 0.1 has at least {excess:.2f} times the error of ridge at "
-        "λ = S at every load. Headline: ridge at λ = 0.1 and α = 1, where least squares diverges."
+        rf"{inside} of {len(points)} simulated errors lie within two standard errors of the closed forms for $N \to \infty$, "
+        rf"the farthest {farthest(deviations):.1%} away. Ridge at $\lambda = 0.1$ has at least {excess:.2f} times the error "
+        r"of ridge at $\lambda = S$ at every load. Headline: ridge at $\lambda = 0.1$ and $\alpha = 1$, where least squares "
+        "diverges."
     )
     return finding(grade(deviations), headline.error, headline.theory, summary, rows)
 
@@ -95,9 +96,9 @@ CLAIM = Claim(
     id="G1",
     title="Learning curves of least squares and ridge",
     statement=(
-        "A linear student trained on P = α N noisy labels of a linear teacher has, in the limit of many inputs, a "
-        "generalization error in closed form: with least squares it diverges at α = 1, ridge removes the peak, and is best "
-        "with λ equal to the variance of the label noise, at every load."
+        r"A linear student trained on $P = \alpha N$ noisy labels of a linear teacher has, in the limit of many inputs, a "
+        r"generalization error in closed form: with least squares it diverges at $\alpha = 1$, ridge removes the peak, and "
+        r"is best with $\lambda$ equal to the variance of the label noise, at every load."
     ),
     source="arXiv 1809.00846, generalization; theory sheet C.1, C.2",
     paper=PaperStatement(
@@ -109,8 +110,8 @@ CLAIM = Claim(
         known="as remembered",
     ),
     agreement=(
-        "Closed forms for N → ∞ against training sets with label noise 0.25 at loads from 0.5 to 4. Holds: within 5% at "
-        "every load, two standard errors forgiven; approximately: within 15%; else it does not."
+        r"Closed forms for $N \to \infty$ against training sets with label noise 0.25 at loads from 0.5 to 4. Holds: within "
+        "5% at every load, two standard errors forgiven; approximately: within 15%; else it does not."
     ),
     works=("hoerl1970ridge", "krogh1992generalization", "hastie2022surprises", "advani2020high"),
     core=True,

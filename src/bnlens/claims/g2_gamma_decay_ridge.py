@@ -9,6 +9,7 @@ from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Se
 from bnlens.claims._estimate import finding
 from bnlens.claims._results import Results
 from bnlens.experiments.generalization import compare_gamma_decay
+from bnlens.render import number
 
 _LOADS = (0.5, 1.0, 1.5, 4.0)
 _ZETAS = (0.01, 0.1)
@@ -38,9 +39,9 @@ def _judge(results: Results) -> Finding:
     headline = points[_HEADLINE]
     rows = [
         {
-            "zeta": zeta,
+            "ζ": zeta,
             "load": load,
-            "ridge λ = 2 α ζ": 2 * load * zeta,
+            "ridge, λ = 2αζ": 2 * load * zeta,
             "distance to ridge": distances[zeta, load],
             **point.error.columns("error"),
             "curve of ridge": point.theory,
@@ -48,9 +49,9 @@ def _judge(results: Results) -> Finding:
         for (zeta, load), point in points.items()
     ]
     summary = (
-        f"Descended in its own parameters (w, gamma), gamma decay ends at most {farthest:.0e} of the length of the ridge "
-        f"solution away from it, on every training set at every load. Headline: its error at ζ = {_HEADLINE[0]:g} and "
-        f"α = {_HEADLINE[1]:g} against the curve of ridge."
+        rf"Descended in its own parameters $(w, \gamma)$, gamma decay ends at most {number(farthest)} of the length of the "
+        r"ridge solution away from it, on every training set at every load. Headline: its error at $\zeta = "
+        rf"{_HEADLINE[0]:g}$ and $\alpha = {_HEADLINE[1]:g}$ against the curve of ridge."
     )
     return finding(verdict, headline.error, headline.theory, summary, rows)
 
@@ -74,8 +75,8 @@ CLAIM = Claim(
     id="G2",
     title="Gamma decay is ridge",
     statement=(
-        "A linear student with weight normalization and gamma decay ζγ² added to the mean loss is ridge regression with "
-        "λ = 2αζ for the sum over samples."
+        r"A linear student with weight normalization and gamma decay $\zeta\gamma^2$ added to the mean loss is ridge "
+        r"regression with $\lambda = 2\alpha\zeta$ for the sum over samples."
     ),
     source="arXiv 1809.00846, generalization; theory sheet C.2",
     paper=PaperStatement(
@@ -88,8 +89,8 @@ CLAIM = Claim(
         differs="that the student is ridge regression's, weight by weight, is our sharper form.",
     ),
     agreement=(
-        "Weights descended in (w, gamma) against ridge on the same training sets, as a fraction of the length of the ridge "
-        "solution. Holds: at most 1e-6 apart on every training set; approximately: 1e-2; else it does not."
+        r"Weights descended in $(w, \gamma)$ against ridge on the same training sets, as a fraction of the length of the ridge "
+        "solution. Holds: at most $10^{-6}$ apart on every training set; approximately: $10^{-2}$; else it does not."
     ),
     works=("salimans2016weight", "hoerl1970ridge"),
     core=True,

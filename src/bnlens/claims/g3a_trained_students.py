@@ -132,11 +132,11 @@ def _judge(results: Results) -> Finding:
     longer = {name: _longer(results, name)[1].mean(-1) for name in ("BN", "SGD", "decay")}
     grown = " and ".join(f"{values[-1]:.2f} with {_NAMES[name]}" for name, values in longer.items() if name != "decay")
     summary = (
-        f"After {_EPOCHS} epochs a linear student at α = 1 has an error of {headline.text} with BN over {_M}, "
+        rf"After {_EPOCHS} epochs a linear student at $\alpha = 1$ has an error of {headline.text} with BN over {_M}, "
         f"{estimate(at_one.errors['SGD']).text} with plain SGD; the closed curve of gamma decay has {curve:.3f}, students "
-        f"trained alike with it {estimate(at_one.errors['decay']).text}. The error of SGD at α = 1 is above both neighbours by "
-        f"{peaks['SGD'].text}, that of BN by {peaks['BN'].text}. After {_LONGER[-1]} epochs the errors at α = 1 are {grown}, "
-        f"and {longer['decay'][-1]:.2f} with gamma decay. Headline: the linear student with BN."
+        rf"trained alike with it {estimate(at_one.errors['decay']).text}. The error of SGD at $\alpha = 1$ is above both "
+        f"neighbours by {peaks['SGD'].text}, that of BN by {peaks['BN'].text}. After {_LONGER[-1]} epochs the errors at "
+        rf"$\alpha = 1$ are {grown}, and {longer['decay'][-1]:.2f} with gamma decay. Headline: the linear student with BN."
     )
     rows = [load.row for one in loads.values() for load in one]
     return finding(worst(parts.values()), headline, curve, summary, rows, parts=parts)
@@ -170,14 +170,15 @@ CLAIM = Claim(
     id="G3a",
     title="Students trained for a finite time",
     statement=(
-        "Trained by SGD for a finite time on a fixed training set, a student with BN over 32 samples generalises nearly as one "
-        "with weight normalization and gamma decay of zeta = 1/(2M), and better than with plain SGD, without its peak at P = N."
+        "Trained by SGD for a finite time on a fixed training set, a student with BN over 32 samples generalises nearly as "
+        r"one with weight normalization and gamma decay of $\zeta = 1/(2M)$, and better than with plain SGD, without its "
+        "peak at $P = N$."
     ),
     source="arXiv 1809.00846, generalization and first figure; theory sheet C.2, C.3",
     paper=PaperStatement(
         words=(
-            "Over the load, linear and ReLU students trained with BN over M = 32 lie near those of WN with gamma decay of "
-            "zeta = 1/(2M), beside zeta = 0.25, and below vanilla SGD."
+            "Over the load, linear and ReLU students trained with BN over $M = 32$ lie near those of WN with gamma decay of "
+            r"$\zeta = 1/(2M)$, beside $\zeta = 0.25$, and below vanilla SGD."
         ),
         section="Generalization analysis; the curves are those that the caption of the first figure names",
         known="as remembered",

@@ -92,15 +92,15 @@ def _judge(results: Results) -> Finding:
     away = [fit for fit in fits if fit.load >= 1.5]
     cosines = span((fit.cosine_with_least_squares for fit in away), 4)
     shrink_error = max(abs(fit.norm_ratio / fit.shrink - 1) for fit in away)
-    heights = " and ".join(f"{fit.batch_norm:.3g} at M = {fit.M}" for fit in peak)
+    heights = " and ".join(f"{fit.batch_norm:.3g} at $M = {fit.M}$" for fit in peak)
     ridges = " and ".join(f"{fit.ridge:.2f}" for fit in peak)
     headline = next(fit for fit in fits if (fit.M, fit.load) == _HEADLINE)
     summary = (
-        f"Trained to the stationary point of its loss, batch normalization has at α = 1 an error of {heights} (ridge: "
-        f"{ridges}). From α = 1.5 its weights have a cosine of {cosines} with least squares and its norm is that of least "
-        f"squares times c_M/c_P within {shrink_error:.1%}. The loss depends on the weights through "
-        "the normalised training fields alone and cannot see the small eigenvalues that make the peak. Headline: error at "
-        f"M = {_HEADLINE[0]} and α = {_HEADLINE[1]}."
+        rf"Trained to the stationary point of its loss, batch normalization has at $\alpha = 1$ an error of {heights} "
+        rf"(ridge: {ridges}). From $\alpha = 1.5$ its weights have a cosine of {cosines} with least squares and its norm is "
+        f"that of least squares times $c_M/c_P$ within {shrink_error:.1%}. The loss depends on the weights through the "
+        "normalised training fields alone and cannot see the small eigenvalues that make the peak. Headline: error at $M = "
+        rf"{_HEADLINE[0]}$ and $\alpha = {_HEADLINE[1]}$."
     )
     return finding(verdict, headline.error, headline.shrunken_least_squares, summary, [fit.row for fit in fits])
 
@@ -133,7 +133,7 @@ CLAIM = Claim(
     title="Where batch norm ends on a fixed training set",
     statement=(
         "Trained to the stationary point of its loss on a fixed training set, batch normalization with a linear unit is least "
-        "squares shrunk by c_M/c_P, with its peak of the error at P = N, and not the ridge of gamma decay."
+        r"squares shrunk by $c_M/c_P$, with its peak of the error at $P = N$, and not the ridge of gamma decay."
     ),
     source="theory sheet C.3; follows arXiv 1809.00846, generalization",
     paper=PaperStatement(
@@ -144,7 +144,7 @@ CLAIM = Claim(
     ),
     agreement=(
         "Shrunken least squares against true batch normalization descended to the stationary point of its expected loss over "
-        "shuffled batches, M = 8 and 32, loads 0.5 to 4; medians over training sets. Holds: errors within 5% at every load, "
+        "shuffled batches, $M = 8$ and 32, loads 0.5 to 4; medians over training sets. Holds: errors within 5% at every load, "
         "two standard errors forgiven; approximately: within 15%; else it does not. Ridge stands beside."
     ),
     works=("ioffe2015batch", "hoerl1970ridge", "krogh1992generalization", "hastie2022surprises"),

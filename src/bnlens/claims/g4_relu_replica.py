@@ -67,9 +67,10 @@ def _judge(results: Results) -> Finding:
         for (teacher, decay, load), (point, other) in found.items()
     ]
     summary = (
-        f"Replica-symmetric error over that of descent from small weights: {strong} at λ ≥ 0.25, {weak} at λ = 0.05. "
-        f"Descent from the teacher ends in other minima, of {others} times the error: the loss is not convex and replica "
-        f"symmetry is an approximation. Headline: ReLU teacher, λ = {_HEADLINE[1]:g}, α = {_HEADLINE[2]:g}."
+        rf"Replica-symmetric error over that of descent from small weights: {strong} at $\lambda \ge 0.25$, {weak} at "
+        rf"$\lambda = 0.05$. Descent from the teacher ends in other minima, of {others} times the error: the loss is not "
+        rf"convex and replica symmetry is an approximation. Headline: ReLU teacher, $\lambda = {_HEADLINE[1]:g}$, $\alpha = "
+        f"{_HEADLINE[2]:g}$."
     )
     verdict = grade(point.ratio.less(1) for point, _ in found.values())
     return finding(verdict, headline.error, headline.theory, summary, rows)
@@ -107,7 +108,7 @@ CLAIM = Claim(
     ),
     agreement=(
         "Replica-symmetric error against descent from small weights on training sets with label noise 0.25, ReLU and linear "
-        "teachers, λ from 0.05 to 1, loads 0.5 to 8. Holds: within 5% in every case, two standard errors forgiven; "
+        r"teachers, $\lambda$ from 0.05 to 1, loads 0.5 to 8. Holds: within 5% in every case, two standard errors forgiven; "
         "approximately: within 15%; else it does not."
     ),
     works=("seung1992statistical", "bos1998statistical", "engel2001statistical", "cho2009kernel"),

@@ -96,11 +96,11 @@ def _judge(results: Results) -> Finding:
     error = common.last(headline.result, "generalization_error")
     summary = (
         f"{sum(inside)} of {len(inside)} simulated points ({share:.1%}) of {len(_CASES)} configurations are within 3 "
-        f"standard errors and {common.FINITE_SIZE:g}/N of the equations. Where the distance is largest, N times it is "
-        f"{far.value:.2f} +- {far.stderr:.2f} at N = {_SIZES[0]} and {near.value:.2f} +- {near.stderr:.2f} at "
-        f"N = {_SIZES[1]}: it falls as {'1/N' if falls else 'something other than 1/N'}. For true BN the decay model "
+        f"standard errors and ${common.FINITE_SIZE:g}/N$ of the equations. Where the distance is largest, $N$ times it is "
+        f"{far.value:.2f} ± {far.stderr:.2f} at $N = {_SIZES[0]}$ and {near.value:.2f} ± {near.stderr:.2f} at "
+        f"$N = {_SIZES[1]}$: it falls as {'' if falls else 'something other than '}$1/N$. For true BN the decay model "
         f"accounts for {sum(of_model)} of {len(of_model)} points. Headline: generalization error of a ReLU unit with true "
-        f"BN, M = 8, at tau = {_TIMES[-1]:g}."
+        f"BN, $M = 8$, at $\\tau = {_TIMES[-1]:g}$."
     )
     predicted = float(headline.path.generalization_error[-1])
     return finding(verdict, error, predicted, summary, [one.row for one in compared])
@@ -109,7 +109,7 @@ def _judge(results: Results) -> Finding:
 def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
 
-    figure = new_figure(x="tau = steps / N", y="overlap R of student and teacher", height=480)
+    figure = new_figure(x="τ = steps / N", y="overlap R of student and teacher", height=480)
     shown = [case for case in _CASES if case.unit == "relu" and case.learning_rate == 1 and case.batch_size < 32]
     for case, color in zip(shown, PALETTE, strict=False):
         result, look = common.result_of(case, results), {"name": common.NAMES[case.kind], "color": color}
@@ -123,23 +123,23 @@ CLAIM = Claim(
     id="L1",
     title="Order parameters of training",
     statement=(
-        "Online learning of one normalised unit follows closed differential equations for gamma, the overlap R and the norm L "
-        "as the number N of weights grows."
+        r"Online learning of one normalised unit follows closed differential equations for $\gamma$, the overlap $R$ and the "
+        "norm $L$ as the number $N$ of weights grows."
     ),
     source="arXiv 1809.00846, section on dynamics; theory sheet B.0 to B.3",
     paper=PaperStatement(
         words=(
-            "As the number of weights grows, learning follows differential equations for gamma, the overlap R and the "
-            "norm L, with SGD, WN, and WN with gamma decay as the model of BN."
+            r"As the number of weights grows, learning follows differential equations for $\gamma$, the overlap $R$ and the "
+            "norm $L$, with SGD, WN, and WN with gamma decay as the model of BN."
         ),
         section="Optimization with regularization",
         known="as remembered",
         differs="the equations of true BN are ours.",
     ),
     agreement=(
-        "Equations against students of N weights under SGD, WN, WN + gamma decay and true BN, linear and ReLU, at six times. "
-        "Holds: 95% of the points within 3 standard errors and 2/N, and the distance falls as 1/N; approximately: 85%; else it "
-        "does not."
+        "Equations against students of $N$ weights under SGD, WN, WN + gamma decay and true BN, linear and ReLU, at six "
+        "times. Holds: 95% of the points within 3 standard errors and $2/N$, and the distance falls as $1/N$; approximately: "
+        "85%; else it does not."
     ),
     works=("ioffe2015batch", "salimans2016weight", "saad1995exact", "saad1995online"),
     core=True,

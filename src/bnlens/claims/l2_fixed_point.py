@@ -12,6 +12,7 @@ from bnlens.claims import _learning as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, finding
 from bnlens.claims._results import Results
+from bnlens.render import number
 
 if TYPE_CHECKING:
     from bnlens.theory.learning_rate import StationaryState
@@ -57,11 +58,11 @@ class _Settled(NamedTuple):
 
     @property
     def row(self) -> dict[str, Any]:
-        row = {**self.case.columns, "zeta": self.case.zeta}
-        for name, claimed in (("R", 1.0), ("gamma", self.case.gamma)):
+        row = {**self.case.columns, "ζ": self.case.zeta}
+        for name, symbol, claimed in (("R", "R", 1.0), ("gamma", "γ", self.case.gamma)):
             found: Estimate = getattr(self, name)
-            row |= {f"{name}, claimed": claimed, **found.columns(f"{name}, simulated")}
-            row[f"{name}, equations"] = getattr(self.state, name)
+            row |= {f"{symbol}, claimed": claimed, **found.columns(f"{symbol}, simulated")}
+            row[f"{symbol}, equations"] = getattr(self.state, name)
         return row
 
 
@@ -102,10 +103,10 @@ def _judge(results: Results) -> Finding:
     first_order = all(abs(power.value - 2) - 2 * power.stderr <= 0.2 for power in powers.values())
     at_own = _stays(own)
     parts: dict[str, Verdict] = {
-        f"zeta of M = {_M}, batches of {_M}": at_own,
-        f"zeta of M = {_M}, single samples": _stays(single),
-        f"zeta = {_ZETA:g}, single samples": _stays(decay),
-        "to first order in zeta": "holds" if first_order else "does not hold here",
+        f"ζ of M = {_M}, batches of {_M}": at_own,
+        f"ζ of M = {_M}, single samples": _stays(single),
+        f"ζ = {_ZETA:g}, single samples": _stays(decay),
+        "to first order in ζ": "holds" if first_order else "does not hold here",
     }
     verdict: Verdict = "does not hold here"
     if set(parts.values()) == {"holds"}:
@@ -113,21 +114,23 @@ def _judge(results: Results) -> Finding:
     elif first_order and at_own == "holds":
         verdict = "holds approximately"
     relu = decay[len(_NORMS) :]
-    falls = ", ".join(f"{point.lost:.4f} at L = {point.case.L:g}" for point in relu)
+    falls = ", ".join(f"{point.lost:.4f} at $L = {point.case.L:g}$" for point in relu)
     told = " and ".join(
-        f"{power.value:.2f} +- {power.stderr:.2f} ({common.UNITS[unit]})" for unit, power in powers.items()
+        f"{power.value:.2f} ± {power.stderr:.2f} ({common.UNITS[unit]})" for unit, power in powers.items()
     )
     correction = (
-        "(gamma0, R = 1) is a fixed point to first order in zeta, not exactly, at any finite norm: the errors that the shrunk "
-        f"gamma leaves keep turning the weights, and 1 - R = O(zeta^2). At zeta = {_ZETA:g} it settles at {falls} for a ReLU "
-        "unit. True BN without label noise does have a fixed point for a linear unit, at gamma = c_M."
+        r"The point $(\gamma_0, 1)$ is a fixed point to first order in $\zeta$, not exactly, at any finite norm: the errors "
+        rf"that the shrunk $\gamma$ leaves keep turning the weights, and $1 - R = O(\zeta^2)$. At $\zeta = {_ZETA:g}$ it "
+        f"settles at {falls} for a ReLU unit. True BN without label noise does have a fixed point for a linear unit, at "
+        r"$\gamma = c_M$."
     )
     summary = (
-        f"Started at the claimed point, frozen norm, 1 - R settles at {own[0].lost:.1e} (linear) and {own[1].lost:.1e} (ReLU) "
-        f"with the zeta of M = {_M} and batches of {_M}, at {single[0].lost:.1e} and {single[1].lost:.1e} with single samples, "
-        f"and at zeta = {_ZETA:g} at {falls} for a ReLU unit. The power of zeta in 1 - R, fitted over zeta = "
-        f"{min(_SMALLER):g} to {_ZETA:g}, is {told}. A linear unit with true BN, M = {_TRUE.batch_size}, stays at "
-        f"1 - R = {settled[_TRUE].lost:.1e}. Headline: R of the ReLU student at M = {_M}."
+        f"Started at the claimed point, frozen norm, $1 - R$ settles at {number(own[0].lost)} (linear) and "
+        rf"{number(own[1].lost)} (ReLU) with the $\zeta$ of $M = {_M}$ and batches of {_M}, at {number(single[0].lost)} and "
+        rf"{number(single[1].lost)} with single samples, and at $\zeta = {_ZETA:g}$ at {falls} for a ReLU unit. The power of "
+        rf"$\zeta$ in $1 - R$, fitted over $\zeta = {min(_SMALLER):g}$ to {_ZETA:g}, is {told}. A linear unit with true BN, "
+        f"$M = {_TRUE.batch_size}$, has $1 - R$ at {number(settled[_TRUE].lost)}. Headline: $R$ of the ReLU student at $M = "
+        f"{_M}$."
     )
     return finding(verdict, own[1].R, 1.0, summary, [point.row for point in settled.values()], correction, parts)
 
@@ -137,7 +140,7 @@ def _figure(results: Results) -> Figure:
     from bnlens.theory.learning_rate import stationary_state
 
     between = np.geomspace(min(_SMALLER), _ZETA, 40).tolist()
-    figure = new_figure(x="zeta", y="1 − R, stationary", xaxis_type="log", yaxis_type="log", height=480)
+    figure = new_figure(x="ζ", y="1 − R, stationary", xaxis_type="log", yaxis_type="log", height=480)
     for (unit, label), color in zip(common.UNITS.items(), cycle(PALETTE), strict=False):
         points, look = [_settled(case, results) for case in _FITTED[unit]], {"name": label, "color": color}
         lost = [Estimate(point.lost, point.R.stderr) for point in points]
@@ -151,23 +154,23 @@ CLAIM = Claim(
     id="L2",
     title="Fixed point under gamma decay",
     statement=(
-        "Learning with WN and gamma decay has the fixed point R = 1, gamma0 = 1/(1 + 2 zeta) for a linear and 1/(1 + 4 zeta) "
-        "for a ReLU unit."
+        r"Learning with WN and gamma decay has the fixed point $R = 1$, $\gamma_0 = \frac{1}{1 + 2\zeta}$ for a linear and "
+        r"$\frac{1}{1 + 4\zeta}$ for a ReLU unit."
     ),
     source="arXiv 1809.00846, section on dynamics; theory sheet B.2",
     paper=PaperStatement(
         words=(
-            "In a table of fixed points WN with gamma decay has R = 1 with gamma0 = 1/(1 + 2 zeta) for a linear unit and "
-            "1/(1 + 4 zeta) for a ReLU unit; M = 32 is its example."
+            r"In a table of fixed points WN with gamma decay has $R = 1$ with $\gamma_0 = \frac{1}{1 + 2\zeta}$ for a linear "
+            r"unit and $\frac{1}{1 + 4\zeta}$ for a ReLU unit; $M = 32$ is its example."
         ),
         section="Optimization with regularization, table of fixed points",
         known="as remembered",
     ),
     agreement=(
-        "Students put at the claimed point, no label noise: zeta of M = 32 with batches of 32 and with single samples, and "
-        "zeta = 0.1 with single samples and norms frozen at 1, 2 and 4; a power of zeta fitted to 1 - R. Holds: 1 - R stays "
-        "below 0.001 everywhere, two standard errors forgiven; approximately: with the zeta of M = 32 and batches of 32, and "
-        "the power is within 0.2 of 2, so that it holds to first order in zeta; else it does not."
+        r"Students put at the claimed point, no label noise: $\zeta$ of $M = 32$ with batches of 32 and with single samples, "
+        r"and $\zeta = 0.1$ with single samples and norms frozen at 1, 2 and 4; a power of $\zeta$ fitted to $1 - R$. Holds: "
+        r"$1 - R$ stays below 0.001 everywhere, two standard errors forgiven; approximately: with the $\zeta$ of $M = 32$ "
+        r"and batches of 32, and the power is within 0.2 of 2, so that it holds to first order in $\zeta$; else it does not."
     ),
     works=("salimans2016weight", "saad1995online"),
     core=True,

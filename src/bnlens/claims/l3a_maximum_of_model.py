@@ -37,18 +37,21 @@ CLAIM = Claim(
     title="Maximum learning rate of the model of BN",
     statement=(
         "WN with gamma decay, the model of BN, trains at larger learning rates than WN and SGD: at frozen norm its maximum "
-        "exceeds theirs by at least 2 zeta, for linear and ReLU units."
+        r"exceeds theirs by at least $2\zeta$, for linear and ReLU units."
     ),
     source="arXiv 1809.00846, section on dynamics; theory sheet B.2",
     paper=PaperStatement(
-        words="In the model of BN, WN with gamma decay, the maximum learning rate is at least that of WN and SGD plus 2 zeta.",
+        words=(
+            r"In the model of BN, WN with gamma decay, the maximum learning rate is at least that of WN and SGD plus "
+            r"$2\zeta$."
+        ),
         section="Optimization with regularization, on maximum and effective learning rates",
         known="as remembered",
     ),
     agreement=(
-        "Maximum of WN with gamma decay against that of WN plus 2 zeta, linear and ReLU, each of M = 8, 32 and 128: at M = 8 "
-        "from where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere below, two "
-        "standard errors forgiven; approximately: nowhere below that of WN; else it does not."
+        r"Maximum of WN with gamma decay against that of WN plus $2\zeta$, linear and ReLU, each of $M = 8$, 32 and 128: at "
+        "$M = 8$ from where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere "
+        "below, two standard errors forgiven; approximately: nowhere below that of WN; else it does not."
     ),
     works=("salimans2016weight", "saad1995online"),
     core=True,

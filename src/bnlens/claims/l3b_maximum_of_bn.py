@@ -25,7 +25,7 @@ def _judge(results: Results) -> Finding:
     )
     correction = (
         "The ordering of the model is not that of BN, whose own noise turns the weights away from the teacher sooner: it "
-        f"holds for {', '.join(one.name for one in maxima if one.verdict == 'holds') or 'no unit and M tried'}."
+        f"holds for {', '.join(one.name for one in maxima if one.verdict == 'holds') or 'no unit and $M$ tried'}."
     )
     parts = {one.name: one.verdict for one in maxima}
     rows = [one.row for one in maxima]
@@ -40,7 +40,7 @@ CLAIM = Claim(
     id="L3b",
     title="Maximum learning rate of BN itself",
     statement=(
-        "True BN trains at larger learning rates: at frozen norm its maximum exceeds that of WN and SGD by at least 2 zeta, "
+        r"True BN trains at larger learning rates: at frozen norm its maximum exceeds that of WN and SGD by at least $2\zeta$, "
         "for linear and ReLU units."
     ),
     source="arXiv 1809.00846, section on dynamics; theory sheet B.2, B.3",
@@ -51,8 +51,8 @@ CLAIM = Claim(
         differs="the paper proves its ordering for the model of BN (L3a); that BN itself obeys it is what we test.",
     ),
     agreement=(
-        "Maximum of true BN against that of WN plus 2 zeta, linear and ReLU, each of M = 8, 32 and 128: at M = 8 from where "
-        "students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere below, two "
+        r"Maximum of true BN against that of WN plus $2\zeta$, linear and ReLU, each of $M = 8$, 32 and 128: at $M = 8$ from "
+        "where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere below, two "
         "standard errors forgiven; approximately: nowhere below that of WN; else it does not."
     ),
     works=("ioffe2015batch", "salimans2016weight", "saad1995online"),

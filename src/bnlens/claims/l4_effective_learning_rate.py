@@ -73,14 +73,14 @@ def _judge(results: Results) -> Finding:
     bound = plain.value + _zeta(_HEADLINE[0])
     correction = (
         "At one learning rate and norm BN has a lower effective learning rate than WN, in the decay model and in truth, "
-        f"because gamma is smaller: {true.value:.3f} with true BN and {model.value:.3f} with gamma decay against "
-        f"{plain.value:.3f} (linear unit, M = {_M}, tau = {_TIMES[-1]:g})."
+        f"because $\\gamma$ is smaller: {true.value:.3f} with true BN and {model.value:.3f} with gamma decay against "
+        f"{plain.value:.3f} (linear unit, $M = {_M}$, $\\tau = {_TIMES[-1]:g}$)."
     )
     summary = (
-        f"eta gamma/L^2 at tau = {_TIMES[-1]:g}, frozen norm, linear unit, M = {_M}, eta = 1: {true.value:.3f} with "
-        f"true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for "
-        f"{bound:.3f}. By the equations at tau = {_TIMES[-1]:g}, of {len(_SCANNED)} settings (linear and ReLU, M = 8 to 128, "
-        f"eta = 0.5 to 4, label noise 0 to 1, norm frozen and free) true BN reaches the rate of WN in {reached['BatchNorm']} "
+        rf"$\eta\gamma/L^2$ at $\tau = {_TIMES[-1]:g}$, frozen norm, linear unit, $M = {_M}$, $\eta = 1$: {true.value:.3f} "
+        f"with true BN, {model.value:.3f} with gamma decay, {plain.value:.3f} with WN; the claim asks of BN for {bound:.3f}. "
+        rf"By the equations at $\tau = {_TIMES[-1]:g}$, of {len(_SCANNED)} settings (linear and ReLU, $M = 8$ to 128, $\eta "
+        f"= 0.5$ to 4, label noise 0 to 1, norm frozen and free) true BN reaches the rate of WN in {reached['BatchNorm']} "
         f"and the decay model in {reached['GammaDecay']}; true BN has {ratios} times that of WN. Headline: true BN."
     )
     return finding(verdict, true, bound, summary, [_row(key, rates) for key in _CASES], correction, parts)
@@ -103,8 +103,8 @@ def _row(key: tuple[str, bool, str], rates: Mapping[tuple[str, bool, str], Estim
     unit, frozen, kind = key
     return {
         **_CASES[key].columns,
-        **rates[key].columns("eta_eff, simulated"),
-        "eta_eff, equations": float(_CASES[key].solve().effective_learning_rate[-1]),
+        **rates[key].columns("η_eff, simulated"),
+        "η_eff, equations": float(_CASES[key].solve().effective_learning_rate[-1]),
         "claimed at least": None if kind == "WeightNorm" else rates[unit, frozen, "WeightNorm"].value + _zeta(unit),
     }
 
@@ -112,7 +112,7 @@ def _row(key: tuple[str, bool, str], rates: Mapping[tuple[str, bool, str], Estim
 def _figure(results: Results) -> Figure:
     from bnlens.render import PALETTE, new_figure
 
-    figure = new_figure(x="tau = steps / N", y="effective learning rate η γ / L²", height=480)
+    figure = new_figure(x="τ = steps / N", y="effective learning rate η γ / L²", height=480)
     for kind, color in zip(_KINDS, PALETTE, strict=False):
         case = _CASES[(*_HEADLINE, kind)]
         result, path = common.result_of(case, results), case.curve()
@@ -128,19 +128,19 @@ CLAIM = Claim(
     id="L4",
     title="Effective learning rate",
     statement=(
-        "BN raises the effective learning rate, eta gamma/L^2 at one eta, the rate at which the direction of the weights "
-        "moves, above that of WN and SGD by at least zeta."
+        r"BN raises the effective learning rate, $\eta\gamma/L^2$ at one $\eta$, the rate at which the direction of the "
+        r"weights moves, above that of WN and SGD by at least $\zeta$."
     ),
     source="arXiv 1809.00846, section on dynamics; theory sheet B.2",
     paper=PaperStatement(
-        words="With a ReLU unit the effective learning rate of BN is at least that of WN and SGD plus zeta.",
+        words=r"With a ReLU unit the effective learning rate of BN is at least that of WN and SGD plus $\zeta$.",
         section="Optimization with regularization, on maximum and effective learning rates",
         known="as remembered",
     ),
     agreement=(
-        "Simulated true BN, and the decay model apart, against WN plus zeta at one learning rate, M = 8, linear and ReLU, "
-        "frozen and free norm. Holds: not below in any case, two standard errors forgiven; approximately: not below WN; else "
-        "it does not. A scan of the equations stands beside."
+        r"Simulated true BN, and the decay model apart, against WN plus $\zeta$ at one learning rate, $M = 8$, linear and "
+        "ReLU, frozen and free norm. Holds: not below in any case, two standard errors forgiven; approximately: not below "
+        "WN; else it does not. A scan of the equations stands beside."
     ),
     works=("ioffe2015batch", "salimans2016weight", "vanlaarhoven2017l2", "hoffer2018norm"),
     core=True,

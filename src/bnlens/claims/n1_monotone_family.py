@@ -56,7 +56,7 @@ def _judge(results: Results) -> Finding:
         row |= estimate(runs.values("test_accuracy", M=M)).columns("test accuracy")
         rows.append(row)
     summary = (
-        f"On {runs.data}, from M = {_SIZES[0]} to {_SIZES[_JUDGED]} train loss goes from {train.at[0].value:.3f} to "
+        f"On {runs.data}, from $M = {_SIZES[0]}$ to {_SIZES[_JUDGED]} train loss goes from {train.at[0].value:.3f} to "
         f"{train.at[_JUDGED].value:.3f} and test loss from {test.at[0].value:.3f} to {test.at[_JUDGED].value:.3f} at "
         f"optimizer batch {_dial.BATCH}. Headline: the weakest of the four steps, in its standard errors, over "
         f"{runs.seeds(M=_SIZES[0])} paired seeds."
@@ -93,7 +93,7 @@ CLAIM = Claim(
     ),
     source="arXiv 1809.00846, sections 3 and 5; extends them by a batch size that changes nothing but the statistics",
     agreement=(
-        "Train loss falls and test loss rises from M = 4 to 16 and from 16 to 64, paired by seed. Holds: each of the four "
+        "Train loss falls and test loss rises from $M = 4$ to 16 and from 16 to 64, paired by seed. Holds: each of the four "
         "steps by two standard errors or more. Holds approximately: all four in that direction, or those of the train loss by "
         "two standard errors."
     ),

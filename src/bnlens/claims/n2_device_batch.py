@@ -119,7 +119,7 @@ def _judge(results: Results) -> Finding:
 
     same = [batch for batch, device in devices.items() if not device.told_apart]
     summary = (
-        f"On {runs.data} with M = {M}, of plain BN's distance in train loss shared statistics close {closed('shared')}; "
+        f"On {runs.data} with $M = {M}$, of plain BN's distance in train loss shared statistics close {closed('shared')}; "
         f"windows {closed('windows')}. With shared statistics train loss differs from that of BN over {M} by less than "
         f"two standard errors at device batch {', '.join(map(str, same)) or 'none'}. Headline: the share they close at "
         f"{M // 4}, over {runs.seeds(M=M, device_batch_size=M)} paired seeds. Plain BN at a device batch is run as ghost "

@@ -27,7 +27,7 @@ def _judge(results: Results) -> Finding:
     verdict, premise = common.judged(ways, ways[-len(_FACTORS)])
     at_M, at_twice = ([way.strength[what] for what in LOSSES] for way in ways[-len(_FACTORS) :])
     summary = (
-        f"On {runs.data} at M = {M}, the penalty covers {at_M[0].value:.2f} of the distance from PN to BN in train loss "
+        f"On {runs.data} at $M = {M}$, the penalty covers {at_M[0].value:.2f} of the distance from PN to BN in train loss "
         f"and {at_M[1].value:.2f} in test loss; the penalty of {2 * M} covers {at_twice[0].value:.2f} and "
         f"{at_twice[1].value:.2f}. The penalty has the value of the quadratic term of BN's gap; its slope is larger than "
         "the whole gap's, which an image's share in its own batch flattens (theory sheet A.3: by half for single units)."

@@ -48,7 +48,7 @@ class _Angle(NamedTuple):
 
     @property
     def row(self) -> dict[str, Any]:
-        named = dict(zip(("eta", "lambda", "momentum"), self.setting, strict=True))
+        named = dict(zip(("η", "λ", "momentum"), self.setting, strict=True))
         return {
             **named,
             **self.measured.columns("angle (rad)"),
@@ -68,7 +68,7 @@ def _judge(results: Results) -> Finding:
     first = angles[0]
     summary = (
         f"Over {len(angles)} settings of learning rate, weight decay and momentum the formula is {ratios} times the measured "
-        f"angle. Headline: eta = {first.setting[0]:g}, lambda = {first.setting[1]:g}, no momentum, radians."
+        f"angle. Headline: $\\eta = {first.setting[0]:g}$, $\\lambda = {first.setting[1]:g}$, no momentum, radians."
     )
     verdict = grade((one.ratio.less(1) for one in angles), close=0.02, near=0.1)
     return finding(verdict, first.measured, first.predicted, summary, [one.row for one in angles])
@@ -78,7 +78,7 @@ def _figure(results: Results) -> Figure:
     from bnlens.render import ROLES, new_figure
 
     angles = _angles(results)
-    figure = new_figure(x="sqrt(2 η λ / (1 + momentum))", y="angle of a step (rad)", xaxis_type="log", yaxis_type="log")
+    figure = new_figure(x="√(2ηλ/(1 + momentum))", y="angle of a step (rad)", xaxis_type="log", yaxis_type="log")
     x = sorted(one.predicted for one in angles)
     figure.add_scatter(x=x, y=x, mode="lines", name="formula", line={"color": ROLES["predicted"]["color"]})
     marker = {"color": ROLES["measured"]["color"], "symbol": ROLES["measured"]["symbol"]}
@@ -92,8 +92,8 @@ CLAIM = Claim(
     id="N5",
     title="Angular equilibrium under weight decay",
     statement=(
-        "Weight decay lambda and the steps of SGD hold the norm of weights before a BN layer in balance, where each step turns "
-        "them by sqrt(2 eta lambda/(1 + momentum)), whatever the loss."
+        r"Weight decay $\lambda$ and the steps of SGD hold the norm of weights before a BN layer in balance, where each step "
+        r"turns them by $\sqrt{2\eta\lambda/(1 + \text{momentum})}$, whatever the loss."
     ),
     source="known of scale-invariant weights; beside arXiv 1809.00846, whose effective learning rate is without weight decay",
     agreement=(

@@ -15,6 +15,7 @@ from bnlens.claims._html import report_page
 from bnlens.claims._results import Results
 from bnlens.claims._run import ClaimRun, Reproduction
 from bnlens.errors import BnlensError
+from bnlens.render import MathText
 from bnlens.runs import Done, Job, Observer, compute
 
 __all__ = ["judge", "reproduce"]
@@ -102,5 +103,6 @@ def _fair(claim: Claim, finding: Finding) -> Finding:
     if finding.verdict == "premise not met" and claim.premise is None:
         raise ValueError('agreement has no rule "Premise not met: "')
     if finding.corrects_paper and (claim.paper is None or claim.paper.differs):
-        return replace(finding, summary=f"{finding.summary} {finding.corrects_paper}", corrects_paper=None)
+        told = " ".join(MathText(text).source for text in (finding.summary, finding.corrects_paper))
+        return replace(finding, summary=told, corrects_paper=None)
     return finding

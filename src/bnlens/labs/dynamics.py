@@ -257,15 +257,18 @@ LAB = Lab(
         Step(
             "Weights learn with rate η, the scale with η/N, and every step sees M new samples; τ is steps over N. With the "
             "effective rate e = ηγ/L² and averages over batches, as N goes to infinity:",
-            r"\frac{d\gamma}{d\tau} = \eta \, gain, \quad \frac{dR}{d\tau} = e \, alignment - \frac{R e^2}{2} noise, \quad "
-            r"\frac{dL}{d\tau} = \frac{L e^2}{2} noise",
+            r"\frac{d\gamma}{d\tau} = \eta \, \text{gain}, \quad \frac{dR}{d\tau} = e \, \text{alignment} - \frac{R e^2}{2} "
+            r"\text{noise}, \quad \frac{dL}{d\tau} = \frac{L e^2}{2} \text{noise}",
         ),
         Step(
             "Batch normalization of a linear unit, exactly, with c and b the means of S and 1/S of a Gaussian batch:",
-            r"gain = R c_M - \gamma, \quad alignment = \frac{M-2}{M} b_M (1 - R^2), \quad "
-            r"noise = \frac{(M-2)(1 - R^2 + S)}{M (M-3)}",
+            r"\text{gain} = R c_M - \gamma, \quad \text{alignment} = \frac{M-2}{M} b_M (1 - R^2), \quad "
+            r"\text{noise} = \frac{(M-2)(1 - R^2 + S)}{M (M-3)}",
         ),
-        Step("Gamma decay adds to weight normalization", r"gain_{decay} = gain_{WN} - 2 \zeta \gamma"),
+        Step(
+            "Gamma decay adds to weight normalization",
+            r"\text{gain}_\text{decay} = \text{gain}_\text{WN} - 2 \zeta \gamma",
+        ),
     ),
     examples=(
         Example(

@@ -207,12 +207,12 @@ LAB = Lab(
         ),
         Step(
             "Own batch: each sample is one of the M that normalise it. This is batch normalization.",
-            r"M \, G_{own} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \frac{3K}{8} G_\gamma + "
+            r"M \, G_\text{own} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \frac{3K}{8} G_\gamma + "
             r"\frac{s}{2} G_\beta - \frac{1}{2} T_3 \right)",
         ),
         Step(
             "Fresh batch: statistics of M other samples.",
-            r"M \, G_{fresh} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \left( \frac{1}{2} + "
+            r"M \, G_\text{fresh} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \left( \frac{1}{2} + "
             r"\frac{3K}{8} \right) G_\gamma + \frac{s}{2} G_\beta \right)",
         ),
         Step(

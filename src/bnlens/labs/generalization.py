@@ -240,7 +240,7 @@ LAB = Lab(
     formulas=(
         Step(
             "Error against labels without noise of a student v of a teacher w*.",
-            r"\epsilon = \frac{1}{2} E \left[ (g(w^* \cdot x) - g(v \cdot x))^2 \right]",
+            r"\epsilon = \frac{1}{2} \mathbb{E} \left[ (g(w^* \cdot x) - g(v \cdot x))^2 \right]",
         ),
         Step(
             "Ridge, and weight normalization with gamma decay, which is ridge with λ = 2αζ:",
@@ -250,7 +250,7 @@ LAB = Lab(
         Step(
             "Batch normalization on a fixed training set is shrunken least squares, not ridge. Above α = 1, with c close to "
             "1 − 3/(4M):",
-            r"\epsilon_{BN} = \frac{1}{2} \left[ (1 - c)^2 + \frac{c^2 S}{\alpha - 1} \right]",
+            r"\epsilon_\text{BN} = \frac{1}{2} \left[ (1 - c)^2 + \frac{c^2 S}{\alpha - 1} \right]",
         ),
     ),
     examples=(

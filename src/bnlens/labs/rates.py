@@ -271,12 +271,12 @@ LAB = Lab(
         Step(
             "Above the maximum learning rate a student at frozen norm turns away from the teacher. Linear unit, for weight "
             "normalization, gamma decay and batch normalization:",
-            r"\frac{\eta_{max}}{L^2} = 2M, \quad \frac{2M (1 + 2\zeta)^3}{1 + 2\zeta - 2\zeta^2}, \quad "
+            r"\frac{\eta_\text{max}}{L^2} = 2M, \quad \frac{2M (1 + 2\zeta)^3}{1 + 2\zeta - 2\zeta^2}, \quad "
             r"\frac{2 (M-3) b_M}{c_M}",
         ),
         Step(
             "The effective rate is the one with which the direction moves near the teacher.",
-            r"\eta_{eff} = \frac{\eta \gamma_0}{L^2}, \quad \gamma_0 = 1, \quad \frac{1}{1 + 2\zeta}, \quad c_M",
+            r"\eta_\text{eff} = \frac{\eta \gamma_0}{L^2}, \quad \gamma_0 = 1, \quad \frac{1}{1 + 2\zeta}, \quad c_M",
         ),
     ),
     examples=(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bnlens.render._axes import dense, settle_log_axes
 from bnlens.render._figure import add_line, add_points, figure, figure_html
 from bnlens.render._look import PALETTE, ROLES, figure_or_new, new_figure, template
+from bnlens.render._maths import FormulaError, MathText, mathml
 from bnlens.render._number import number
 from bnlens.render._page import page
 from bnlens.render._picture import check_picture, save_picture
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "PALETTE",
     "ROLES",
+    "FormulaError",
     "Html",
+    "MathText",
     "Tone",
     "add_line",
     "add_points",
@@ -36,6 +39,7 @@ __all__ = [
     "figure",
     "figure_html",
     "figure_or_new",
+    "mathml",
     "new_figure",
     "number",
     "page",

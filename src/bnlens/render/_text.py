@@ -24,17 +24,17 @@ class Html(str):
 
 
 def escape(text: object) -> Html:
-    """Return ``text`` safe for an element or a quoted attribute; `Html` stays as it is.
+    """Return ``text`` safe for an element or a quoted attribute; `Html` stays as it is, `MathText` gets its formulas.
 
     >>> escape("a < b"), escape(Html("<b>bold</b>"))
     ('a &lt; b', '<b>bold</b>')
     """
-    return text if isinstance(text, Html) else Html(html.escape(str(text)))
+    return Html(text.__html__() if hasattr(text, "__html__") else html.escape(str(text)))
 
 
 def spoken(text: object) -> Html:
     """Return ``text`` without elements, safe for an attribute that is read out."""
-    return Html(re.sub(r"<[^>]*>", "", text).replace('"', "&quot;")) if isinstance(text, Html) else escape(text)
+    return Html(re.sub(r"<[^>]*>", "", text).replace('"', "&quot;")) if isinstance(text, Html) else escape(f"{text}")
 
 
 def framed(content: str, label: object) -> Html:

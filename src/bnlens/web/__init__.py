@@ -13,7 +13,6 @@ from bnlens.errors import UsageError, how_to_install
 _PACKAGES = {
     "fastapi": "fastapi",
     "jinja2": "jinja2",
-    "latex2mathml": "latex2mathml",
     "markdown_it": "markdown-it-py",
     "mdit_py_plugins": "mdit-py-plugins",
     "nh3": "nh3",

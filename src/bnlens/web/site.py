@@ -21,10 +21,10 @@ from bnlens.errors import StoreError
 from bnlens.web.assets import assets, folders
 from bnlens.web.claims.results import Results, Snapshot
 from bnlens.web.claims.runs import Runs
+from bnlens.web.derivation.sheet import linked
 from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
-from bnlens.web.maths import mathml
 from bnlens.web.network.drawing import NetworkLibrary
 from bnlens.web.notes.markdown import render_markdown
 from bnlens.web.notes.store import Notes
@@ -119,13 +119,15 @@ class Site:
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
             current_run=self.runs.current,
-            mathml=mathml,
+            mathml=render.mathml,
             note_count=self._note_count,
             site=self,
             table=render.table,
             version=bnlens.__version__,
         )
-        self.templates.filters.update(markdown=render_markdown, moment=_moment, value_text=value_text)
+        self.templates.filters.update(
+            linked=linked, markdown=render_markdown, mathematics=render.MathText, moment=_moment, value_text=value_text
+        )
 
     def render(
         self,

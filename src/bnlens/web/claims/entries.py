@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SkipValidation
 
 from bnlens import render
 from bnlens._plain import plain
@@ -24,6 +24,9 @@ __all__ = [
     "facet_entry",
 ]
 
+Told: TypeAlias = Annotated[str, SkipValidation]
+"""Text that stays `bnlens.render.MathText`: formulas on pages, plain text in JSON."""
+
 VerdictText = Literal["holds", "holds approximately", "does not hold here", "premise not met", "not judged"]
 
 
@@ -37,8 +40,8 @@ class ResultEntry(BaseModel):
     predicted: float | None = Field(description="What the claim says that number is.")
     number: str = Field(description="Headline number with its error, as text.")
     prediction: str
-    summary: str
-    corrects_paper: str | None
+    summary: Told
+    corrects_paper: Told | None
     scale: Literal["quick", "full"]
     data: str = Field(description="Images that were used, by name; empty if the jobs draw their own numbers.")
     seeds: str
@@ -59,10 +62,10 @@ class ResultEntry(BaseModel):
 class PaperEntry(BaseModel):
     """A statement of the paper, in our words."""
 
-    words: str
+    words: Told
     section: str
     known: Known = Field(description="How surely we know that it says so.")
-    differs: str | None = Field(description="Where the statement that is tested is not the paper's, and why.")
+    differs: Told | None = Field(description="Where the statement that is tested is not the paper's, and why.")
 
 
 class ClaimEntry(BaseModel):
@@ -71,9 +74,9 @@ class ClaimEntry(BaseModel):
     id: str
     title: str
     paper: PaperEntry | None = Field(description="Null for a claim that is ours.")
-    statement: str = Field(description="What is tested.")
+    statement: Told = Field(description="What is tested.")
     source: str
-    agreement: str
+    agreement: Told
     core: bool = Field(description="Whether `bnlens reproduce` without ids runs it.")
     page: str
     command: str = Field(description="The command line that computes it.")
@@ -91,7 +94,7 @@ class FindingEntry(BaseModel):
     """A sentence about the paper and whether the computations bear it out."""
 
     id: str
-    text: str
+    text: Told
     standing: Standing
     outcome: str = Field(description="Which of its claims, and which parts of them, came out how.")
     computed: int = Field(description="How many of its claims were judged.")

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Literal
 
 from bnlens.claims import Verdict
-from bnlens.render import Tone
+from bnlens.render import MathText, Tone
 from bnlens.web.claims.results import Snapshot
 
 __all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "facets", "outcome", "standing"]
@@ -42,6 +42,9 @@ class Finding:
     text: str
     claims: Mapping[str, Relation]
     parts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", MathText(self.text))
 
     def verdicts(self, snapshot: Snapshot) -> dict[tuple[str, str], Verdict]:
         """Return the verdicts of the newest runs by claim and part; the part is empty where there is one verdict alone."""

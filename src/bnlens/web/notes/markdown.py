@@ -1,7 +1,7 @@
 """Markdown that a reader has written, as HTML that can do nothing: no script, no picture, no style, no foreign scheme.
 
 Three layers: markdown-it-py takes all HTML as text and refuses links to other schemes; nh3 keeps only the tags and attributes
-listed here; formulas are put in afterwards, written by `bnlens.web.maths.guarded_mathml` from a list of its own.
+listed here; formulas are put in afterwards, written by `bnlens.render.mathml` from a list of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from bnlens.render import Html
-from bnlens.web.maths import guarded_mathml
+from bnlens.render import FormulaError, Html, mathml
 
 __all__ = ["render_markdown"]
 
@@ -104,8 +103,9 @@ def _text(content: str) -> Token:
 def _formula(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     token = tokens[index]
     is_block = token.type == "math_block"
-    formula = guarded_mathml(token.content.strip(), display=is_block)
-    if formula is None:  # it is shown as it was written
+    try:
+        formula = mathml(token.content.strip(), display=is_block)
+    except FormulaError:  # it is shown as it was written
         source = f"<code>{escape(f'{token.markup}{token.content}{token.markup}')}</code>"
         return f"<p>{source}</p>\n" if is_block else source
     if is_block or len(token.content) > _WIDE:

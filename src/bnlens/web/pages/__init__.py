@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bnlens.web.claims import findings_page
 from bnlens.web.claims import page as claims
+from bnlens.web.derivation import page as derivation
 from bnlens.web.labs import page as labs
 from bnlens.web.network import page as network
 from bnlens.web.notes import page as notes
@@ -20,6 +21,7 @@ PAGES: tuple[Page, ...] = (
     network.PAGE,
     claims.PAGE,
     labs.PAGE,
+    derivation.PAGE,
     notes.PAGE,
 )
 """In the order of the navigation."""
