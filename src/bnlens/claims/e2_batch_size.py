@@ -66,17 +66,17 @@ class _Length(NamedTuple):
 
     @property
     def first(self) -> NDArray[np.float64]:
-        """What plain BN gains at the smallest batch."""
+        """The fall of the test loss by plain BN at the smallest batch."""
         return self.gains[self.batches[0], self.batches[0]]
 
     @property
     def last(self) -> NDArray[np.float64]:
-        """What plain BN gains at the largest batch."""
+        """The same at the largest batch."""
         return self.gains[self.batches[-1], self.batches[-1]]
 
     @property
     def kept(self) -> NDArray[np.float64]:
-        """What BN over the M held gains at the largest batch beyond plain BN."""
+        """The further fall by BN over the M held at the largest batch."""
         return self.gains[self.batches[-1], self.held] - self.last
 
     @property

@@ -132,8 +132,8 @@ def _judge(results: Results) -> Finding:
     off = max(run.result["difference"] for run in runs)
     summary = (
         f"{where}, folding changes logits by {off:.0e} of their size, at a train / test loss of {start[0]:.3g} / "
-        f"{start[1]:.3g}. {config['further_epochs']} epochs at lr {judged.lr:g} with BN folded change {told}; norms as a share. Headline: the "
-        f"weakest of the three changes as claimed, in its standard errors, over {len(runs)} paired seeds."
+        f"{start[1]:.3g}. {config['further_epochs']} epochs at lr {judged.lr:g} with BN folded change {told}; norms as a "
+        f"share. Headline: the weakest of the three changes as claimed, in its standard errors, over {len(runs)} paired seeds."
     )
     parts: dict[str, Verdict] = {
         part: "holds" if change.in_errors >= 2 else "does not hold here" for part, change in claimed.items()
@@ -169,9 +169,9 @@ CLAIM = Claim(
     id="E8",
     title="Batch normalization folded away",
     statement=(
-        "The paper claims that a net trained with BN loses its regularisation when BN is folded into the weights: trained "
-        "on at a constant small rate, its train loss falls, its validation loss rises and the norms of its weights grow. "
-        "Beside it the same net trains on with BN kept, on the same batches."
+        "The paper claims that a net trained with BN loses its regularisation when BN is folded into the weights: trained on "
+        "at a constant small rate, its train loss falls, its validation loss rises and the norms of its weights grow. Beside "
+        "it the same net trains on with BN kept, on the same batches."
     ),
     source="arXiv 1809.00846, experiments with BN folded into the weights",
     paper=PaperStatement(
@@ -185,8 +185,8 @@ CLAIM = Claim(
         "from the folding to the end, paired by seed: the train loss falls, the test loss (the validation loss) rises, and "
         "the norms grow (root mean square of their ratio over the weights before the last), each by two standard errors. "
         "Holds: all three parts do. Holds approximately: the rise of the test loss and one other do. Does not hold: "
-        "otherwise. The net with BN kept is no part of the rule. Premise not met: at every rate given a net diverges in "
-        "some seed."
+        "otherwise. The net with BN kept is no part of the rule. Premise not met: at every rate given a net diverges in some "
+        "seed."
     ),
     core=False,
     jobs=_jobs,
