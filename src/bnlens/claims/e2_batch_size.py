@@ -28,7 +28,7 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
         M={"digits": 16, "quick": 16, "full": 16},
         batch_sizes=[16, 64, 256],
         steps={"digits": 400, "quick": 100, "full": 1000},
-        epochs={"digits": 60, "quick": 10, "full": 50},
+        epochs={"digits": 60, "quick": 10, "full": 40},
     )
 
 
