@@ -131,9 +131,9 @@ def _judge(results: Results) -> Finding:
     start = [judged.curves("folded", loss)[:, 0].mean() for loss in ("train_loss", "test_loss")]
     off = max(run.result["difference"] for run in runs)
     summary = (
-        f"{where}, folding changes logits by {off:.0e} of their size, at a train / test loss of {start[0]:.3g} / {start[1]:.3g}. "
-        f"{config['further_epochs']} epochs at lr {judged.lr:g} with BN folded change {told}; norms as a share. Headline: the "
-        f"weakest of the three changes as claimed, in its standard errors, over {len(runs)} paired seeds."
+        f"{where}, folding changes logits by {off:.0e} of their size, at a train / test loss of {start[0]:.3g} / "
+        f"{start[1]:.3g}. {config['further_epochs']} epochs at lr {judged.lr:g} with BN folded change {told}; norms as a "
+        f"share. Headline: the weakest of the three changes as claimed, in its standard errors, over {len(runs)} paired seeds."
     )
     parts: dict[str, Verdict] = {
         part: "holds" if change.in_errors >= 2 else "does not hold here" for part, change in claimed.items()
