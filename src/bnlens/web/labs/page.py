@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -58,7 +59,7 @@ def _routes(site: Site) -> APIRouter:
         return site.reports.listed(lambda name: reports.path(reports.read({"report": name})))
 
     @routes.get("/api/reports/{name:path}", summary="One report, as it was saved", tags=["reports"])
-    def report(name: str) -> Response:
+    def report(name: Annotated[str, InPath(max_length=200)]) -> Response:
         site.reports.load(name)  # only what is a report is handed out
         return Response(site.reports.text(name), media_type="application/json")
 
