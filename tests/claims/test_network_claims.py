@@ -350,7 +350,7 @@ def test_one_layer(gamma, test, verdict, parts):
     finding = judged("D8", by_layer(gamma, test), verdict)
     assert tuple(finding.parts.values()) == parts
     slopes = finding.rows[-2:]
-    assert [row["gamma^2"] for row in slopes] == pytest.approx(gamma, abs=0.01)
+    assert [row["γ²"] for row in slopes] == pytest.approx(gamma, abs=0.01)
     assert [row["test loss"] for row in slopes] == pytest.approx(test, abs=0.002)
 
 

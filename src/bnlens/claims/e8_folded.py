@@ -112,7 +112,7 @@ def _judge(results: Results) -> Finding:
     rates, judged = _rates(runs)
     rows = [row for rate in rates for row in rate.rows(rate is judged)]
     config = next(iter(runs)).config
-    where = f"On {runs.data} ({runs.images} images), trained at M = {config['statistics_batch_size']}"
+    where = f"On {runs.data} ({runs.images} images), trained at $M = {config['statistics_batch_size']}$"
     if judged is None:
         diverged = max(rates[-1].diverged.values())
         summary = f"{where}: at the smallest rate, {rates[-1].lr:g}, a net diverges in {diverged} of {len(runs)} seeds."

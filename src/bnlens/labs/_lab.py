@@ -38,7 +38,7 @@ class IncompleteError(UsageError):
 
 
 class Step(NamedTuple):
-    """One or two sentences with a formula in LaTeX, or alone."""
+    """One or two sentences, with formulas in LaTeX between dollar signs, and a formula of its own in LaTeX, or alone."""
 
     words: str
     latex: str = ""

@@ -255,13 +255,14 @@ LAB = Lab(
     check=_check,
     formulas=(
         Step(
-            "Weights learn with rate η, the scale with η/N, and every step sees M new samples; τ is steps over N. With the "
-            "effective rate e = ηγ/L² and averages over batches, as N goes to infinity:",
+            r"Weights learn with rate $\eta$, the scale with $\eta/N$, and every step sees $M$ new samples; $\tau$ is steps "
+            r"over $N$. With the effective rate $e = \eta\gamma/L^2$ and averages over batches, as $N$ goes to infinity:",
             r"\frac{d\gamma}{d\tau} = \eta \, \text{gain}, \quad \frac{dR}{d\tau} = e \, \text{alignment} - \frac{R e^2}{2} "
             r"\text{noise}, \quad \frac{dL}{d\tau} = \frac{L e^2}{2} \text{noise}",
         ),
         Step(
-            "Batch normalization of a linear unit, exactly, with c and b the means of S and 1/S of a Gaussian batch:",
+            "Batch normalization of a linear unit, exactly, with $c_M$ and $b_M$ the means of $S$ and $1/S$ of a Gaussian "
+            "batch:",
             r"\text{gain} = R c_M - \gamma, \quad \text{alignment} = \frac{M-2}{M} b_M (1 - R^2), \quad "
             r"\text{noise} = \frac{(M-2)(1 - R^2 + S)}{M (M-3)}",
         ),

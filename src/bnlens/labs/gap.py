@@ -206,18 +206,18 @@ LAB = Lab(
             r"\quad K = \rho + 2",
         ),
         Step(
-            "Own batch: each sample is one of the M that normalise it. This is batch normalization.",
+            "Own batch: each sample is one of the $M$ that normalise it. This is batch normalization.",
             r"M \, G_\text{own} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \frac{3K}{8} G_\gamma + "
             r"\frac{s}{2} G_\beta - \frac{1}{2} T_3 \right)",
         ),
         Step(
-            "Fresh batch: statistics of M other samples.",
+            "Fresh batch: statistics of $M$ other samples.",
             r"M \, G_\text{fresh} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \left( \frac{1}{2} + "
             r"\frac{3K}{8} \right) G_\gamma + \frac{s}{2} G_\beta \right)",
         ),
         Step(
-            "G and H are first and second derivatives of the mean loss in γ and β, T₃ = E[l′x³], s the skewness and ρ the "
-            "excess kurtosis of the pre-activation x."
+            r"$G$ and $H$ are first and second derivatives of the mean loss in $\gamma$ and $\beta$, $T_3 = \mathbb{E}[l' "
+            r"x^3]$, $s$ the skewness and $\rho$ the excess kurtosis of the pre-activation $x$."
         ),
     ),
     examples=(

@@ -239,17 +239,17 @@ LAB = Lab(
     command=Command(_HELP, _tabulate),
     formulas=(
         Step(
-            "Error against labels without noise of a student v of a teacher w*.",
+            "Error against labels without noise of a student $v$ of a teacher $w^*$.",
             r"\epsilon = \frac{1}{2} \mathbb{E} \left[ (g(w^* \cdot x) - g(v \cdot x))^2 \right]",
         ),
         Step(
-            "Ridge, and weight normalization with gamma decay, which is ridge with λ = 2αζ:",
+            r"Ridge, and weight normalization with gamma decay, which is ridge with $\lambda = 2\alpha\zeta$:",
             r"\epsilon = \frac{1}{2} \left[ -\lambda^2 m' + S (m + \lambda m') \right], \quad "
             r"\lambda m^2 + (\lambda + \alpha - 1) m = 1",
         ),
         Step(
-            "Batch normalization on a fixed training set is shrunken least squares, not ridge. Above α = 1, with c close to "
-            "1 − 3/(4M):",
+            r"Batch normalization on a fixed training set is shrunken least squares, not ridge. Above $\alpha = 1$, with $c$ "
+            r"close to $1 - \frac{3}{4M}$:",
             r"\epsilon_\text{BN} = \frac{1}{2} \left[ (1 - c)^2 + \frac{c^2 S}{\alpha - 1} \right]",
         ),
     ),
