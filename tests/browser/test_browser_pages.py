@@ -101,6 +101,11 @@ def test_the_export_opens_from_disk(reader: Reader, results: Path, tmp_path: Pat
         reader.page.goto(path.as_uri())
         assert reader.page.locator("h1").count() == 1
         assert reader.page.locator("form[method=post]").count() == 0
+    reader.open((tmp_path / "site/index.html").as_uri())
+    caption = reader.page.locator("#figure-noise figcaption")
+    before = caption.inner_text()
+    reader.page.get_by_label("Batch size M").first.press("ArrowRight")
+    expect(caption).not_to_have_text(before)
     reader.open((tmp_path / "site/network/index.html").as_uri())
     reader.page.get_by_test_id("mark-ioffe2015batch").locator("use").click()
     expect(reader.page.get_by_test_id("details-ioffe2015batch")).to_be_visible()
