@@ -1,4 +1,4 @@
-"""Results of training runs and of `try_rates` made by hand, for the judges of claims N1 to N4 and E1 to E7."""
+"""Results of training runs and of `try_rates` made by hand, for the judges of claims N1 to N4, E1 to E7 and E9."""
 
 from collections.abc import Sequence
 from typing import Any
