@@ -122,9 +122,9 @@ def test_rows_as_a_table(lab: Lab):
 @pytest.mark.parametrize(
     ("lab", "state", "name", "sentence"),
     [
-        ("dynamics", {"batch_size": 2}, "batch_size", "4 or more"),
+        ("dynamics", {"batch_size": 2}, "batch_size", "from 4 to 256"),
         ("dynamics", {"simulate": "yes", "size": "800", "runs": 64, "tau": 200.0}, "size", "too large for the page"),
-        ("rates", {"simulate": "yes", "batch_size": 128}, "batch_size", "64 or less"),
+        ("rates", {"simulate": "yes", "batch_size": 128}, "batch_size", "from 4 to 64"),
     ],
 )
 def test_parameters_that_do_not_go_together(lab: str, state: dict[str, Any], name: str, sentence: str):

@@ -108,7 +108,7 @@ def test_two_knobs_that_do_not_go_together(client: TestClient):
     response = client.get("/labs/dynamics?batch_size=2")
     assert response.status_code == 422
     assert 'data-testid="knob-batch_size-problem"' in response.text
-    assert "4 or more" in client.get("/api/labs/dynamics?batch_size=2").json()["error"]
+    assert "from 4 to 256" in client.get("/api/labs/dynamics?batch_size=2").json()["error"]
     assert client.get("/labs/dynamics?batch_size=2&system=sgd").status_code == 200
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnlens._progress import Counter
-from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
+from bnlens.labs._lab import Command, Example, Lab, State, Step
 from bnlens.labs._parameters import (
     BATCH_SIZE,
     RUNS,
@@ -187,21 +187,12 @@ def _code(state: State) -> str:
 
 
 def _check(state: State) -> Mapping[str, str]:
-    if state["system"] == "batch-norm" and state["batch_size"] < dynamics.BatchNorm.smallest_batch:
-        return {"batch_size": "Batch normalization needs a batch size M of 4 or more: below, E[1/σ²] is infinite."}
     if state["simulate"] == "yes":
         work = float(state["size"]) ** 2 * state["tau"] * state["batch_size"] * state["runs"]
         if work > _MOST_WORK:
             remedy = "take fewer weights N, runs or samples M, or end earlier."
             return {"size": f"This simulation is too large for the page: {remedy}"}
     return {}
-
-
-def _cost(state: State) -> Cost:
-    if state["simulate"] == "yes":
-        return "long"
-    # The ReLU unit's averages over batches are a table per M, half a second by quadrature.
-    return "short" if state["system"] == "batch-norm" and state["unit"] == "relu" else "instant"
 
 
 _HELP = "Order parameters along training: gamma, overlap R, norm L and generalization error over tau = steps / N."
@@ -214,6 +205,8 @@ _LABELS = {
 }
 _TRAINED = Option("What is trained.", argument=True)
 _RATE = Option("Learning rate.", "ETA")
+_SMALLEST = {"system": {"batch-norm": (dynamics.BatchNorm.smallest_batch, 256)}}
+_FOUR = "With batch normalization from 4: below, E[1/σ²] is infinite."
 _EMPTY = "Empty: 3/(4M) for linear, 3/(8M) for ReLU units."
 _ELSEWHERE = "is the coefficient of gamma-decay; leave it out for {}"
 _ZETA = Option(
@@ -236,7 +229,9 @@ LAB = Lab(
         Choice("system", "Trained by", "batch-norm", _LABELS, help=_MODEL, option=_TRAINED),
         UNIT,
         Real("learning_rate", "Learning rate", 1.0, 0.01, 50, symbol="η", log=True, option=_RATE),
-        Whole("batch_size", "Batch size", 8, 1, 256, symbol="M", log=True, option=BATCH_SIZE),
+        Whole(
+            "batch_size", "Batch size", 8, 1, 256, symbol="M", log=True, within=_SMALLEST, help=_FOUR, option=BATCH_SIZE
+        ),
         optional_zeta(0, when={"system": ("gamma-decay",)}, help=_EMPTY, option=_ZETA),
         switch("beside", "Paper's model beside it", default=True, when={"system": ("batch-norm",)}, help=_BESIDE),
         Real("label_noise", "Label noise, variance", 0.25, 0, 4, 0.05, symbol="S", option=_NOISE),
@@ -294,6 +289,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet B.0, B.1 and B.3",
-    cost=_cost,
     grid=("system", "unit"),
 )

@@ -238,6 +238,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet A.1 to A.4",
-    cost=lambda state: "instant" if state["simulate"] == "no" else "long",
     grid=("unit", "distribution"),
 )

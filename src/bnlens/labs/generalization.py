@@ -276,6 +276,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet C",
-    cost=lambda state: "long" if state["simulate"] == "yes" else "instant",
     grid=("estimator",),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnlens._progress import Counter
-from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
+from bnlens.labs._lab import Command, Example, Lab, State, Step
 from bnlens.labs._parameters import BATCH_SIZE, RUNS, UNIT, Option, Real, Whole, simulation, sizes, value_text
 from bnlens.labs._result import Headline, Result, Table, add_curve, add_simulated, call, simulated_records
 from bnlens.render import PALETTE, dense, new_figure, number
@@ -233,13 +233,8 @@ def _code(state: State, largest: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _cost(state: State) -> Cost:
-    if state["simulate"] == "yes":
-        return "long"
-    return "short" if state["unit"] == "relu" else "instant"
-
-
-_TOO_LARGE = {"batch_size": "For a simulation the batch size M must be 64 or less."}
+_DRAWN = {"simulate": {"yes": (4, 64)}}
+_MOST = "For a simulation at most 64."
 _BATCH_SIZE = replace(BATCH_SIZE, minimum=4)
 _RATES = Option("Learning rates, as 1,2,4 or START:STOP:STEP.", "LIST", "4:28:4", name="learning-rate", numbers=True)
 _EFFECTIVE = "For the effective rates."
@@ -253,7 +248,7 @@ LAB = Lab(
     question="Does batch normalization allow a larger learning rate, and how fast does it turn the weights?",
     parameters=(
         UNIT,
-        Whole("batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, option=_BATCH_SIZE),
+        Whole("batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, within=_DRAWN, help=_MOST, option=_BATCH_SIZE),
         Real("rate", "Learning rate", 1.0, 0.01, 100, symbol="η", log=True, help=_EFFECTIVE, option=_RATES),
         Real("norm", "Norm of the weights", 1.0, 0.2, 5, 0.1, symbol="L", option=_NORM),
         Real("label_noise", "Label noise, variance", 0.0, 0, 4, 0.05, symbol="S"),
@@ -266,7 +261,6 @@ LAB = Lab(
     ),
     compute=_compute,
     command=Command(_HELP, _tabulate),
-    check=lambda state: _TOO_LARGE if state["simulate"] == "yes" and state["batch_size"] > 64 else {},
     formulas=(
         Step(
             "Above the maximum learning rate a student at frozen norm turns away from the teacher. Linear unit, for weight "
@@ -297,6 +291,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet B.2 and B.3",
-    cost=_cost,
     grid=("unit",),
 )
