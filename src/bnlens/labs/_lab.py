@@ -17,6 +17,7 @@ __all__ = ["Command", "Example", "IncompleteError", "Lab", "State", "StateError"
 State = Mapping[str, Any]
 """The value of every parameter by name."""
 
+
 class StateError(UsageError):
     """Parameters have values that they cannot have; ``problems`` has one sentence for each, by name."""
 

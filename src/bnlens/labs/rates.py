@@ -248,7 +248,9 @@ LAB = Lab(
     question="Does batch normalization allow a larger learning rate, and how fast does it turn the weights?",
     parameters=(
         UNIT,
-        Whole("batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, within=_DRAWN, help=_MOST, option=_BATCH_SIZE),
+        Whole(
+            "batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, within=_DRAWN, help=_MOST, option=_BATCH_SIZE
+        ),
         Real("rate", "Learning rate", 1.0, 0.01, 100, symbol="η", log=True, help=_EFFECTIVE, option=_RATES),
         Real("norm", "Norm of the weights", 1.0, 0.2, 5, 0.1, symbol="L", option=_NORM),
         Real("label_noise", "Label noise, variance", 0.0, 0, 4, 0.05, symbol="S"),
