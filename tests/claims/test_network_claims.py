@@ -253,8 +253,8 @@ def with_dropout(wn, bn, tenth, fifth):
     [
         (1.2, 1.1, (HOLDS, HOLDS, HOLDS)),
         (1.2, 0.9, (HOLDS, HOLDS, HOLDS)),
-        (1.2, 1.16, (HOLDS, HOLDS, HOLDS)),  # four fifths of the way
-        (1.25, 1.3, (HOLDS, HOLDS, ROUGHLY)),
+        (1.2, 1.16, (HOLDS, HOLDS, ROUGHLY)),  # four fifths of the way
+        (1.24, 1.3, (HOLDS, HOLDS, ROUGHLY)),
         (1.35, 1.3, (HOLDS, HOLDS, NOT)),
         (1.2, 1.3975, (HOLDS, ROUGHLY, ROUGHLY)),
         (1.5, 1.1, (NOT, HOLDS, HOLDS)),
