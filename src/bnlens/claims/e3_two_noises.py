@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from bnlens.claims import _noises, _weight_norm
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding
-from bnlens.claims._losses import LOSSES, MEASURES, Kind, difference, losses_of, sizes_of
+from bnlens.claims._estimate import Estimate, estimate, finding, worst
+from bnlens.claims._losses import LOSSES, MEASURES, Kind, difference, grade_change, losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
 
 __all__ = ["CLAIM"]
@@ -67,7 +67,7 @@ def _parts(runs: TrainingRuns, wn: _Net, bn: _Net, interaction: Estimate) -> dic
     """
     parts: dict[str, Verdict] = {}
     for noise in _COUNT:
-        parts[f"WN, {_noises.EFFECTS[noise]}"] = _weight_norm.judge_fall(wn[noise].change(runs, "test_loss"))
+        parts[f"WN, {_noises.EFFECTS[noise]}"] = grade_change(wn[noise].change(runs, "test_loss").negated)
     for noise in _COUNT:
         train, test = (bn[noise].change(runs, what) for what in LOSSES)
         found: Verdict = "does not hold here"
@@ -99,7 +99,7 @@ def _judge(results: Results) -> Finding:
         f"{plain.train_loss.value:.3f} / {plain.test_loss.value:.3f}: {told}. With BN layers, less that of PN: {beside}. "
         f"Headline: the weaker of the two falls of test loss with WN, in its standard errors; {plain.seeds} paired seeds."
     )
-    verdict = _weight_norm.of_parts(list(parts.values())[: len(_COUNT)])
+    verdict = worst(list(parts.values())[: len(_COUNT)])
     return finding(verdict, Estimate(weakest, 1.0), 2.0, summary, rows, parts=parts)
 
 
