@@ -29,7 +29,7 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
         data,
         M=8,
         further_epochs={"digits": 10, "quick": 5, "full": 20},
-        further_rates={"digits": [0.1, 0.03], "quick": [0.1, 0.03], "full": [0.1, 0.03, 0.01]},
+        further_rates={"digits": [0.1, 0.03], "quick": [0.03, 0.01], "full": [0.03, 0.01, 0.003]},
     )
 
 
