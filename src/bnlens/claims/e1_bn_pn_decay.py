@@ -75,7 +75,7 @@ class _Method(NamedTuple):
             ):
                 if what in found:
                     row |= found[what].columns(name)
-        return {**row, "rms gamma": self.gamma}
+        return {**row, "rms γ": self.gamma}
 
 
 def _labels(runs: TrainingRuns) -> dict[str, str | None]:
