@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
@@ -81,6 +82,7 @@ class Knob(NamedTuple):
         return all(isinstance(value, int) for value in self.choices)
 
 
+@dataclass(frozen=True)
 class Figure:
     """A figure of the page.
 
@@ -92,10 +94,11 @@ class Figure:
         knobs: at most two.
     """
 
-    def __init__(
-        self, name: str, label: str, key: Mapping[str, str], draw: Callable[..., Drawing], knobs: Sequence[Knob] = ()
-    ) -> None:
-        self.id, self.label, self.key, self.draw, self.knobs = name, label, key, draw, knobs
+    id: str
+    label: str
+    key: Mapping[str, str]
+    draw: Callable[..., Drawing]
+    knobs: Sequence[Knob] = ()
 
     @cached_property
     def drawings(self) -> list[Drawing]:
@@ -257,23 +260,20 @@ def _network(net: str, M: int) -> Drawing:
     marks = panel.axes(ticks, {}, "gap, nats per image", "")
     gap, stderr = found["gap"]
     marks.append(panel.upright(gap, "plain thin"))
-    sums = [{"layer": "network", "share": found["gap"], "alone": None, "two_term": found["two_term"]}]
-    blank = {"layer": "", "share": None, "alone": None, "two_term": None}
-    for row, one in enumerate([*sums, *layers, *[blank] * (most - len(layers))]):
-        y = row - 0.5
-        marks.append(panel.note(_layer_name(one["layer"]), 0, panel.y(y) + 4, look="strong" if row == 0 else "label"))
-        share = [one["share"][0]] if one["share"] else []
-        marks.append(panel.line([0, *share] if share else [], [y - 0.1] * 2 if share else [], "batch thick"))
-        for value, look in ((one["alone"] and one["alone"][0], "law"), (one["two_term"], "paper square")):
-            known = [] if value is None else [value]
-            marks.append(panel.dots(known, [y + 0.22] * len(known), look))
-    last, alone = layers[-1], sum(one["alone"][0] for one in layers)
+    sums = {"layer": "network", "share": gap, "two_term": found["two_term"]}
+    for row, one in enumerate([sums, *layers, *[{"layer": ""}] * (most - len(layers))]):
+        y, look = row - 0.5, "label" if row else "strong"
+        marks.append(panel.note(_layer_name(one["layer"]), 0, panel.y(y) + 4, look=look))
+        marks.append(panel.line([0, one.get("share")], [y - 0.1] * 2, "batch thick"))
+        marks.append(panel.dots([one.get("alone")], [y + 0.22], "law"))
+        marks.append(panel.dots([one.get("two_term")], [y + 0.22], "paper square"))
+    last, alone = layers[-1], sum(one["alone"] for one in layers)
     return Drawing(
         bottom + 38,
         marks,
         f"{_NETS[net].capitalize()}, M = {M}: the shares of its {len(layers)} layers add up to the gap of "
         f"{number(gap, stderr)} nats; the layers alone add up to {alone / gap:.1f} times that. The last layer's share is "
-        f"{last['share'][0] / gap:.0%}; alone it has {last['alone'][0]:.2g} nats, and the formula gives it "
+        f"{last['share'] / gap:.0%}; alone it has {last['alone']:.2g} nats, and the formula gives it "
         f"{last['two_term']:.2g}.",
     )
 
