@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 
 from bnlens.web import create_app
 from bnlens.web.article.drawing import Drawing, Mark, Panel, Scale, patches
-from bnlens.web.article.figures import CELL, figures, states
+from bnlens.web.article.figures import figures
+from bnlens.web.article.states import CELL, states
 from web.markup import Page
 from web.readers import URL
 
@@ -288,3 +289,13 @@ def test_the_page_is_light_and_whole_without_scripts(page):
     hidden = [one for one in elements if one.tag == "div" and one.attributes.get("class") == "turn"]
     assert all("hidden" in one.attributes for one in hidden)
     assert all(any(outer in hidden for outer in knob.inside) for knob in knobs)
+
+
+@pytest.mark.parametrize("path", ["/", "/paper", "/claims", "/findings", "/derivation", "/labs"])
+def test_the_first_look_is_light(client: TestClient, path: str):
+    page = client.get(path).text
+    text = re.sub(r"<svg.*?</svg>|<script type=.*?</script>", "", page, flags=re.S)  # figures come on top
+    addresses = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+    files = [client.get(address, headers={"Accept-Encoding": "identity"}).content for address in addresses]
+    assert len(files) >= 4
+    assert len(text.encode()) + sum(map(len, files)) < 100_000
