@@ -1,7 +1,5 @@
 """The front page: its five questions, its numbers against computations of their own, its figures and colours."""
 
-import base64
-import io
 import json
 import math
 import re
@@ -19,7 +17,7 @@ from starlette.testclient import TestClient
 from bnlens.web import create_app
 from bnlens.web.article.drawing import Drawing, Mark, Panel, Scale, patches
 from bnlens.web.article.figures import figures
-from bnlens.web.article.states import CELL, states
+from bnlens.web.article.states import CELL, PICTURE, states
 from web.markup import Page
 from web.readers import URL
 
@@ -104,7 +102,7 @@ def test_pictures_show_the_batch_whose_numbers_are_told():
     h = digits.data @ (digits.data[even].mean(0) - digits.data[~even].mean(0))
     x = (h - h.mean()) / h.std()
     shades = {(image / 16 * 15).round().astype(np.uint8).tobytes(): place for place, image in enumerate(digits.data)}
-    sheet = np.array(Image.open(io.BytesIO(base64.b64decode(noise["images"]))))
+    sheet = np.array(Image.open(PICTURE))
     for M, (columns, down) in {4: (2, 2), 16: (4, 4), 64: (8, 8)}.items():
         cells = sheet[8 * CELL :][: CELL * down, : CELL * columns].reshape(down, CELL, columns, CELL).swapaxes(1, 2)
         chosen = [shades[np.ascontiguousarray(cell[1:-1, 1:-1]).tobytes()] for cell in cells.reshape(-1, CELL, CELL)]

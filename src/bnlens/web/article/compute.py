@@ -1,4 +1,4 @@
-"""Computes the states that the article's figures show and the numbers in its text: ``make article`` writes ``states.json``.
+"""Computes the states that the article's figures show and the numbers in its text: ``make article`` writes them.
 
 Core claims are run, or read where they have been run before; those on real images are read from the benchmarks' results.
 """
@@ -24,8 +24,8 @@ from bnlens.experiments.unit import make_unit, simulate_gaps
 from bnlens.runs import Job
 from bnlens.theory import dynamics, generalization
 from bnlens.theory.learning_rate import max_learning_rate, stationary_state
-from bnlens.web.article.digits import noise
-from bnlens.web.article.states import STATES
+from bnlens.web.article.digits import noise, picture
+from bnlens.web.article.states import PICTURE, STATES
 
 __all__ = ["compute"]
 
@@ -259,4 +259,5 @@ def _read(file: Path) -> Any:
 
 if __name__ == "__main__":
     states = compute(Path(sys.argv[1]), Path(sys.argv[2]))
+    PICTURE.write_bytes(picture())
     STATES.write_text(json.dumps(states, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from scipy.special import expit
 from bnlens import theory
 from bnlens.web.article.states import CELL
 
-__all__ = ["noise"]
+__all__ = ["noise", "picture"]
 
 _SIZES, _SHUFFLES, _BATCHES, _CLOUD = (4, 8, 16, 32, 64), 400, 8, 150
 _INKS = 16  # grey levels of a picture, four bits
@@ -76,7 +75,7 @@ def noise() -> dict[str, Any]:
     """Batches of digits: their statistics, and how much they raise the loss on average over shuffles of all digits."""
     digit, rng = digit_unit(), np.random.default_rng(0)
     P, law = len(digit.x), digit.law
-    shown = rng.permutation(P)[: _BATCHES * _SIZES[-1]].reshape(_BATCHES, -1)
+    shown = _shown(rng, P)
     states = []
     for M in _SIZES:
         epochs = [rng.permutation(P)[: P // M * M].reshape(-1, M) for _ in range(_SHUFFLES)]
@@ -96,24 +95,31 @@ def noise() -> dict[str, Any]:
             }
         )
     loss = digit.losses(digit.x, np.arange(P)).mean()
-    return {"images": _picture(digit.images[shown, :-1]), "population": P, "loss": loss, "states": states}
+    return {"population": P, "loss": loss, "states": states}
 
 
-def _picture(images: FloatArray) -> str:
-    """Return batches of images (B, 64, 64 pixels) as a PNG in base64, the batches below one another, each a square of 8 x 8.
+def _shown(rng: np.random.Generator, population: int) -> NDArray[np.intp]:
+    """Return the images of the batches that are shown, (batches, images); a smaller batch is the first part of a large one."""
+    return rng.permutation(population)[: _BATCHES * _SIZES[-1]].reshape(_BATCHES, -1)
+
+
+def picture() -> bytes:
+    """Return the batches that are shown as a PNG, below one another, each a square of 8 x 8 images.
 
     In a square the first 4, 8, 16, 32 images fill a rectangle of their own: image k has the even bits of k for its column and
     the odd ones for its row.
     """
     from PIL import Image
 
+    digit = digit_unit()
+    images = digit.images[_shown(np.random.default_rng(0), len(digit.x)), :-1]
     cells = np.zeros((len(images), 8, CELL, 8, CELL))
     for k in range(64):
         column, row = (sum((k >> 2 * bit + odd & 1) << bit for bit in range(3)) for odd in (0, 1))
         cells[:, row, 1:-1, column, 1:-1] = images[:, k].reshape(-1, 8, 8)
     ink = (cells.reshape(-1, 8 * CELL) / 16 * (_INKS - 1)).round().astype(np.uint8)
-    picture = Image.fromarray(ink, mode="P")
-    picture.putpalette([63, 118, 196] * _INKS)
+    sheet = Image.fromarray(ink, mode="P")
+    sheet.putpalette([63, 118, 196] * _INKS)
     file, alpha = io.BytesIO(), bytes(round(255 * ink / (_INKS - 1)) for ink in range(_INKS))
-    picture.save(file, "PNG", transparency=alpha, bits=4, optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    sheet.save(file, "PNG", transparency=alpha, bits=4, optimize=True)
+    return file.getvalue()

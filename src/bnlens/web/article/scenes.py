@@ -8,7 +8,8 @@ from typing import Any
 
 from bnlens.render import Html, number
 from bnlens.web.article.drawing import WIDTH, Drawing, Mark, Panel, Scale
-from bnlens.web.article.states import CELL, states
+from bnlens.web.article.states import CELL, PICTURE, states
+from bnlens.web.assets import assets
 
 __all__ = ["NETS", "RATIOS", "network", "noise", "rates", "ratios", "students", "theorem", "unit"]
 
@@ -77,7 +78,7 @@ def noise(M: int, batch: int) -> Drawing:
     box = f"0 {8 * CELL * (batch - 1)} {CELL * columns} {CELL * rows}"
     place = {"x": "0", "y": "24", "width": "150", "height": f"{150 * rows / columns:g}", "viewBox": box}
     height = 8 * CELL * len(state["batches"])
-    picture = f'<image href="data:image/png;base64,{found["images"]}" width="{8 * CELL}" height="{height}"/>'
+    picture = f'<image href="{assets()[PICTURE.name].path}" width="{8 * CELL}" height="{height}"/>'
     marks = [Mark("svg", {"class": "images", **place, "aria-hidden": "true"}, Html(picture))]
     marks.append(Panel.note(f"a batch of {M} pictures", 0, 12))
     cloud = Panel(Scale(-1.5, 1.5, 222, at), Scale(0.1, 1.7, 172, 22))

@@ -7,12 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CELL", "STATES", "states"]
+__all__ = ["CELL", "PICTURE", "STATES", "states"]
 
 STATES = Path(__file__).with_name("states.json")
+PICTURE = STATES.with_name("digits.png")
 
 CELL = 10
-"""Pixels of a picture of a digit, its margin included."""
+"""Pixels of a digit in the picture, its margin included."""
 
 
 @lru_cache(maxsize=1)
