@@ -14,9 +14,9 @@ from bnlens.web.assets import assets
 __all__ = ["NETS", "RATIOS", "network", "noise", "rates", "ratios", "students", "theorem", "unit"]
 
 RATIOS = {
-    "own noise": "Gap under the noise assumed",
-    "optimum": "Gap of a unit at its optimum",
-    "away": "Gap of a unit away from it",
+    "own noise": "Gap under the noise it assumes",
+    "optimum": "Gap at an optimum without skew",
+    "away": "Gap away from an optimum",
     "shrink": "Shrink of γ at the optimum",
     "networks": "Gap of trained networks",
     "layers": "Gap of their layers, one by one",
@@ -29,9 +29,9 @@ RATIOS = {
 
 NETS = {"cnn": "4-conv net", "resnet": "residual net"}
 _RATIOS = {
-    "own noise": "Gap under the noise assumed",
-    "optimum": "Gap of a unit at its optimum",
-    "away": "Gap of a unit away from it",
+    "own noise": "Gap under the noise it assumes",
+    "optimum": "Gap at an optimum without skew",
+    "away": "Gap away from an optimum",
     "shrink": "Shrink of γ at the optimum",
     "networks": "Gap of trained networks",
     "layers": "Gap of their layers, one by one",
