@@ -1,4 +1,4 @@
-"""The front page: figures stay in view and turn by keyboard; it reads without scripts, on paper, on a phone, in the dark."""
+"""The front page: its figures stay in view and turn by keyboard, and it reads without scripts, on paper, on a phone."""
 
 from collections.abc import Callable
 from pathlib import Path

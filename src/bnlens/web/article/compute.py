@@ -1,12 +1,10 @@
-"""Computes the states that the article's figures show and the numbers in its text: ``make article`` writes ``states.json``.
+"""Computes the states that the article's figures show and the numbers in its text: ``make article`` writes them.
 
 Core claims are run, or read where they have been run before; those on real images are read from the benchmarks' results.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,13 +12,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-from scipy.optimize import minimize_scalar, root
-from scipy.special import expit
+from scipy.optimize import minimize_scalar
 
 from bnlens import theory
 from bnlens.claims import get_claims, reproduce, run_data
@@ -28,115 +24,15 @@ from bnlens.experiments.unit import make_unit, simulate_gaps
 from bnlens.runs import Job
 from bnlens.theory import dynamics, generalization
 from bnlens.theory.learning_rate import max_learning_rate, stationary_state
-from bnlens.web.article.figures import CELL, STATES
+from bnlens.web.article.digits import noise, picture
+from bnlens.web.article.states import PICTURE, STATES
 
 __all__ = ["compute"]
 
-_NOISE_SIZES, _BATCHES, _CLOUD = (4, 8, 16, 32, 64), 8, 150
-_UNIT_SIZES = (8, 16, 32, 64, 128, 256)
+_UNIT_SIZES, _SAMPLES = [8, 16, 32, 64, 128, 256], 500_000
 _RATE_SIZES, _SIMULATED_SIZES = (8, 16, 32, 64, 128), (8, 16)
-_EPOCHS = (25, 50, 100, 200, 400, 800)
+_EPOCHS = [25, 50, 100, 200, 400, 800]
 _CORE = ("D1", "D2", "D3", "D4", "D6", "G2", "G3a", "G3b", "L1", "L3a", "L3b", "L4")
-_INKS = 16  # grey levels of a picture, four bits
-
-FloatArray = NDArray[np.float64]
-
-
-class DigitUnit(NamedTuple):
-    """One kernel on the embedded digits and a logistic output that tells even from odd, at the optimum of scale and shift."""
-
-    images: FloatArray
-    x: FloatArray
-    unit: theory.Unit
-    gamma: float
-    beta: float
-
-    @property
-    def law(self) -> theory.GapLaw:
-        """The expansion of its gap, the digits being the population."""
-        return theory.gap_law(self.unit, theory.Population(self.x), gamma=self.gamma, beta=self.beta)
-
-    def losses(self, x: FloatArray, chosen: NDArray[np.intp]) -> FloatArray:
-        """Return the losses of chosen images, nats, with ``x`` as their standardised pre-activations."""
-        y, labels = self.gamma * x + self.beta, self.images[chosen, -1]
-        return np.asarray(np.logaddexp(0, y) - labels * y)
-
-    def batches(self, chosen: NDArray[np.intp]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Return of batches (B, M) the means, the deviations, and the losses with population and with batch statistics."""
-        x = self.x[chosen]
-        mean, std = x.mean(1), x.std(1)
-        own = (x - mean[:, None]) / std[:, None]
-        return mean, std, self.losses(x, chosen).mean(1), self.losses(own, chosen).mean(1)
-
-
-def digit_unit() -> DigitUnit:
-    """Return the unit; its kernel is the difference of the mean even and the mean odd digit."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    even = (digits.target % 2 == 0).astype(float)
-    h = digits.data @ (digits.data[even == 1].mean(0) - digits.data[even == 0].mean(0))
-    unit = theory.Unit(
-        name="digit",
-        risk=lambda y, x: np.logaddexp(0, y) - even * y,
-        slope=lambda y, x: expit(y) - even,
-        curvature=lambda y, x: expit(y) * (1 - expit(y)),
-    )
-    population = theory.Population(h)
-
-    def gradient(point: FloatArray) -> list[float]:
-        law = theory.gap_law(unit, population, gamma=float(point[0]), beta=float(point[1]))
-        return [law.G_g, law.G_b]
-
-    gamma, beta = root(gradient, [1.0, 0.0], tol=1e-12).x
-    return DigitUnit(np.c_[digits.data, even], population.values, unit, float(gamma), float(beta))
-
-
-def noise(shuffles: int = 400, seed: int = 0) -> dict[str, Any]:
-    """Batches of digits: their statistics, and how much they raise the loss on average over shuffles of all digits."""
-    digit, rng = digit_unit(), np.random.default_rng(seed)
-    P, law = len(digit.x), digit.law
-    shown = rng.permutation(P)[: _BATCHES * _NOISE_SIZES[-1]].reshape(_BATCHES, -1)
-    states = []
-    for M in _NOISE_SIZES:
-        epochs = [rng.permutation(P)[: P // M * M].reshape(-1, M) for _ in range(shuffles)]
-        rises = np.array([np.subtract(*digit.batches(epoch)[:1:-1]).mean() for epoch in epochs])
-        spread = theory.BatchNoise(M, excess_kurtosis=law.excess_kurtosis, population=P)
-        mean, std, *_ = digit.batches(np.concatenate(epochs)[:_CLOUD])
-        states.append(
-            {
-                "M": M,
-                "gap": rises.mean(),
-                "stderr": rises.std(ddof=1) / shuffles**0.5,
-                "law": law.gap(M, "own", population=P),
-                "two_term": law.two_term * spread.scale,
-                "spread": [np.sqrt(spread.var_mean), np.sqrt(spread.var_std)],
-                "cloud": [mean, std],
-                "batches": np.transpose(digit.batches(shown[:, :M])),
-            }
-        )
-    loss = digit.losses(digit.x, np.arange(P)).mean()
-    return {"images": _picture(digit.images[shown, :-1]), "population": P, "loss": loss, "states": states}
-
-
-def _picture(images: FloatArray) -> str:
-    """Return batches of images (B, 64, 64 pixels) as a PNG in base64, the batches below one another, each a square of 8 x 8.
-
-    In a square the first 4, 8, 16, 32 images fill a rectangle of their own: image k has the even bits of k for its column and
-    the odd ones for its row.
-    """
-    from PIL import Image
-
-    cells = np.zeros((len(images), 8, CELL, 8, CELL))
-    for k in range(64):
-        column, row = (sum((k >> 2 * bit + odd & 1) << bit for bit in range(3)) for odd in (0, 1))
-        cells[:, row, 1:-1, column, 1:-1] = images[:, k].reshape(-1, 8, 8)
-    ink = (cells.reshape(-1, 8 * CELL) / 16 * (_INKS - 1)).round().astype(np.uint8)
-    picture = Image.fromarray(ink, mode="P")
-    picture.putpalette([63, 118, 196] * _INKS)
-    file, alpha = io.BytesIO(), bytes(round(255 * ink / (_INKS - 1)) for ink in range(_INKS))
-    picture.save(file, "PNG", transparency=alpha, bits=4, optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def theorem() -> list[dict[str, Any]]:
@@ -171,26 +67,23 @@ def _lowest(curve: Callable[[float], Any], start: float, end: float) -> float:
     return float(minimize_scalar(lambda place: float(curve(place)), bounds=(start, end)).x)
 
 
-def units(sizes: Sequence[int] = _UNIT_SIZES, samples: int = 500_000) -> list[dict[str, Any]]:
+def units() -> list[dict[str, Any]]:
     """The cases of claim D1: the gap of a unit simulated over M, beside the two-term value and the own-batch law."""
     found = []
     for job in _plan("D1"):
         config = dict(job.config)
         if "statistics" in config:
             continue
-        gaps = simulate_gaps(**{**config, "batch_sizes": sizes, "samples": samples})
-        place = {name: config[name] for name in ("unit", "distribution", "at_optimum", "gamma", "beta")}
-        law = theory.gap_law(
+        place = {name: config[name] for name in ("unit", "distribution", "at_optimum")}
+        unit, point = (
             make_unit(config["unit"], config["at_optimum"]),
-            config["distribution"],
-            gamma=config["gamma"],
-            beta=config["beta"],
+            {name: config[name] for name in ("gamma", "beta")},
         )
-        row = {**place, "law": law.coefficient("own"), "two_term": law.two_term, "M": sizes}
-        row |= {
-            name: [M * gaps[f"both-M{M}"][key] for M in sizes] for name, key in (("gap", "gap"), ("stderr", "stderr"))
-        }
-        found.append(row)
+        law = theory.gap_law(unit, config["distribution"], **point)
+        gaps = simulate_gaps(**config | {"batch_sizes": _UNIT_SIZES, "samples": _SAMPLES})
+        gap, stderr = ([M * gaps[f"both-M{M}"][key] for M in _UNIT_SIZES] for key in ("gap", "stderr"))
+        values = {"law": law.coefficient("own"), "two_term": law.two_term}
+        found.append({**place, **values, "M": _UNIT_SIZES, "gap": gap, "stderr": stderr})
     return found
 
 
@@ -200,47 +93,31 @@ def network(trained: Sequence[Mapping[str, Any]], reach: Sequence[Mapping[str, A
     for net in ("cnn", "resnet"):
         report = next(row for row in reach if row["case"] == f"d5 {net}")
         for M in (16, 64):
-            paper = {
-                row["layer"]: row for row in trained if row["network"] == f"{net}-seed0" and row["M"] == M
-            }  # the same net, reported once more with shares
-            columns = [report[f"{kind}{error} at {M}"] for kind in ("shares", "alone") for error in ("", " stderr")]
+            same = [row for row in trained if row["network"] == f"{net}-seed0" and row["M"] == M]
+            paper = {row["layer"]: row["two-term"] for row in same}
+            columns = (report[name] for name in ("names", f"shares at {M}", f"alone at {M}"))
             layers = [
-                {
-                    "layer": name,
-                    "share": [share, share_error],
-                    "alone": [alone, alone_error],
-                    "two_term": paper[name]["two-term"],
-                }
-                for name, share, share_error, alone, alone_error in zip(report["names"], *columns, strict=True)
+                {"layer": name, "share": share, "alone": alone, "two_term": paper[name]}
+                for name, share, alone in zip(*columns, strict=True)
             ]
             gap = [report[f"gap at {M}"], report[f"gap stderr at {M}"]]
-            whole = paper["(network)"]["two-term"]
-            found.append({"net": net, "M": M, "gap": gap, "two_term": whole, "layers": layers, "loss": report["loss"]})
+            found.append({"net": net, "M": M, "gap": gap, "two_term": paper["(network)"], "layers": layers})
     return found
 
 
-def rates(sizes: Sequence[int] = _SIMULATED_SIZES, runs: int = 12) -> list[dict[str, Any]]:
+def rates() -> list[dict[str, Any]]:
     """Where training at frozen norm ends over the learning rate, and gamma over time, for BN, its model and WN."""
     found = []
     for unit in ("linear", "relu"):
         for M in _RATE_SIZES:
-            batch_norm = dynamics.BatchNorm(unit=unit, learning_rate=1.0, batch_size=M)
-            systems = {
-                "batch_norm": batch_norm,
-                "gamma_decay": batch_norm.as_gamma_decay(),
-                "weight_norm": dynamics.WeightNorm(unit=unit, learning_rate=1.0, batch_size=M),
-            }
-            found.append(
-                {
-                    "unit": unit,
-                    "M": M,
-                    "systems": {name: _system(system, M in sizes, runs) for name, system in systems.items()},
-                }
-            )
+            arguments: dict[str, Any] = {"unit": unit, "learning_rate": 1.0, "batch_size": M}
+            batch_norm, weight_norm = dynamics.BatchNorm(**arguments), dynamics.WeightNorm(**arguments)
+            systems = {"batch_norm": batch_norm, "gamma_decay": batch_norm.as_gamma_decay(), "weight_norm": weight_norm}
+            found.append({"unit": unit, "M": M, "systems": {name: _system(one) for name, one in systems.items()}})
     return found
 
 
-def _system(system: dynamics.System, simulated: bool, runs: int) -> dict[str, Any]:
+def _system(system: dynamics.System) -> dict[str, Any]:
     from bnlens.simulate import simulate_dynamics
 
     largest, M = max_learning_rate(system), system.batch_size
@@ -248,39 +125,29 @@ def _system(system: dynamics.System, simulated: bool, runs: int) -> dict[str, An
     ends = [stationary_state(replace(system, learning_rate=2 * M * rate)).R for rate in relative]
     tau, times = np.linspace(0, 12, 25), [1.0, 2.0, 4.0, 6.0, 9.0, 12.0]
     start: dict[str, Any] = {"gamma": 0.3, "R": 0.2, "freeze_norm": True}
-    drawn: dict[str, Any] = {"size": 200, "runs": runs, "seed": 7}
+    drawn: dict[str, Any] = {"size": 200, "runs": 12, "seed": 7}
     path = system.solve(tau, **start)
     found = {"largest": largest, "rate": relative, "R": ends, "tau": tau, "gamma": path.gamma}
-    if simulated:
+    if M in _SIMULATED_SIZES:
         students = simulate_dynamics(system, times, **start, **drawn)
         found |= {"times": times, "simulated": students.gamma, "stderr": students.gamma_stderr}
-    if simulated and min(_SIMULATED_SIZES) == M:
+    if min(_SIMULATED_SIZES) == M:
         tried = [0.6, 0.8, 1.0, 1.2, 1.4, 1.7]
-        settled = [
-            simulate_dynamics(
-                replace(system, learning_rate=2 * M * rate), [20.0], gamma=1.0, R=0.9, freeze_norm=True, **drawn
-            )
-            for rate in tried
-        ]
-        found |= {"tried": tried, "settled": [one.R[0] for one in settled]}
+        start = {"gamma": 1.0, "R": 0.9, "freeze_norm": True}
+        fast = [replace(system, learning_rate=2 * M * rate) for rate in tried]
+        found |= {"tried": tried, "settled": [simulate_dynamics(one, [20.0], **start, **drawn).R[0] for one in fast]}
     return found
 
 
-def students(
-    ended: Sequence[Mapping[str, Any]], epochs: Sequence[int] = _EPOCHS, loads: Sequence[float] | None = None
-) -> dict[str, Any]:
+def students(ended: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The linear students of claim G3a after more and fewer epochs, and where training ends: closed curves and claim G3b."""
     jobs = {job.name: job for job in _plan("G3a")}
     trained = {}
     for name in ("BN", "decay", "SGD"):
         job = jobs[f"{name}-linear"]
-        config = {**job.config, "epochs": list(epochs), "alpha": list(loads or job.config["alpha"])}
-        errors = np.array(job.function(**config)["errors"])  # (loads, epochs, runs)
-        trained[name] = {
-            "error": errors.mean(-1).T,
-            "stderr": errors.std(-1, ddof=1).T / errors.shape[-1] ** 0.5,
-            "loads": config["alpha"],
-        }
+        errors = np.array(job.function(**{**job.config, "epochs": _EPOCHS})["errors"])  # (loads, epochs, runs)
+        stderr = errors.std(-1, ddof=1).T / errors.shape[-1] ** 0.5
+        trained[name] = {"error": errors.mean(-1).T, "stderr": stderr, "loads": job.config["alpha"]}
     config = jobs["decay-linear"].config["parameters"]
     noisy: dict[str, Any] = {"label_noise": 0.25}  # as the claims have it
     curves: dict[str, generalization.Estimator] = {
@@ -294,7 +161,7 @@ def students(
     last = [row for row in ended if row["M"] == config["batch_size"]]
     columns = {"loads": "load", "error": "batch norm", "stderr": "batch norm stderr"}
     return {
-        "epochs": epochs,
+        "epochs": _EPOCHS,
         "trained": trained,
         "alpha": alpha,
         "ends": ends,
@@ -392,4 +259,5 @@ def _read(file: Path) -> Any:
 
 if __name__ == "__main__":
     states = compute(Path(sys.argv[1]), Path(sys.argv[2]))
+    PICTURE.write_bytes(picture())
     STATES.write_text(json.dumps(states, separators=(",", ":"), ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ __all__ = ["WIDTH", "Drawing", "Mark", "Panel", "Scale", "patches"]
 WIDTH = 440
 """Units across a drawing; a phone shows nearly as many pixels, so text keeps its size."""
 
-Numbers = Iterable[float]
+Numbers = Iterable[float | None]
 
 
 class Mark(NamedTuple):
@@ -122,7 +122,9 @@ class Panel:
         return Mark("text", {"class": look, "x": _at(x), "y": _at(y), "text-anchor": anchor}, text)
 
     def _points(self, x: Numbers, y: Numbers) -> list[tuple[float, float]]:
-        return [(self.x(a), self.y(b)) for a, b in zip(x, y, strict=True) if self.x.low <= a <= self.x.high]
+        """Return the places of those points that are known and not beyond the sides."""
+        known = ((a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None)
+        return [(self.x(a), self.y(b)) for a, b in known if self.x.low <= a <= self.x.high]
 
 
 def patches(drawings: Sequence[Drawing]) -> dict[str, list[object]]:

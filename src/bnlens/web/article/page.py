@@ -9,7 +9,8 @@ from starlette.responses import Response
 from bnlens.claims import TONES, claims
 from bnlens.paper import record
 from bnlens.render import number
-from bnlens.web.article.figures import figures, states
+from bnlens.web.article.figures import figures
+from bnlens.web.article.states import states
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
