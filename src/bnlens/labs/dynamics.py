@@ -178,11 +178,18 @@ def _code(state: State) -> str:
         f"from bnlens.theory.dynamics import {kind}",
         "",
         f"system = {call(kind, **_arguments(state))}",
-        f"{call('system.solve', times, **start)}.to_frame()",
+        f"times = {times}",
+        f"trajectory = {call('system.solve', 'times', **start)}",
+        "print(trajectory.to_frame().to_string())",
+        'print("effective learning rate:", trajectory.effective_learning_rate[-1])',
     ]
+    if state["system"] == "batch-norm" and state["beside"] == "yes":
+        lines.append(f"model = {call('system.as_gamma_decay().solve', 'times', **start)}")
+        lines.append("print(model.to_frame().to_string())")
     if state["simulate"] == "yes":
         lines.insert(1, "from bnlens.simulate import simulate_dynamics")
-        lines.append(f"{call('simulate_dynamics', 'system', times, **start, **_drawn(state))}.to_frame()")
+        lines.append(f"students = {call('simulate_dynamics', 'system', 'times', **start, **_drawn(state))}")
+        lines.append("print(students.to_frame().to_string())")
     return "\n".join(lines)
 
 

@@ -163,7 +163,9 @@ def _pairs(M: int, nodes: int, products: int) -> Pairs:
     moved, points = _moved(np.outer(weight_S / S**2, np.ones(nodes)), np.outer(S, np.sin(alpha)), products)
     weights = np.array([moved @ (weight * factor) for factor in (1.0, left, right)]).reshape(3, -1)
     square = np.sum(weight_S / S**2) * np.sum(weight * left * right)
-    return Pairs(np.outer(points, middle - half).ravel(), np.outer(points, middle + half).ravel(), weights, float(square))
+    return Pairs(
+        np.outer(points, middle - half).ravel(), np.outer(points, middle + half).ravel(), weights, float(square)
+    )
 
 
 def _moved(weight: FloatArray, at: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
