@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -78,6 +78,7 @@ class Lab:
         grid: parameters whose choices a static export computes in advance.
         stamp: changes whenever the answer to the same state does, as for a state that names a file.
         options: the names that a `Reference` offers, with labels.
+        lacking: options by the name of their `Choice`, which a state that has an answer cannot be given.
         receives: whether readers may send it a report.
     """
 
@@ -94,6 +95,7 @@ class Lab:
     grid: Sequence[str] = ()
     stamp: Callable[[State], Hashable] = lambda state: None
     options: Callable[[], Mapping[str, str]] = field(default=dict)
+    lacking: Callable[[State], Mapping[str, Collection[str]]] = lambda state: {}
     receives: bool = False
 
     slow: ClassVar[Mapping[str, tuple[str, ...]]] = {"simulate": ("yes",)}

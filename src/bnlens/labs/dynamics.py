@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnlens._progress import Counter
+from bnlens.errors import UsageError
 from bnlens.labs._lab import Command, Example, Lab, State, Step
 from bnlens.labs._parameters import (
     BATCH_SIZE,
@@ -33,8 +34,10 @@ __all__ = ["LAB"]
 
 _POINTS = 201
 _TABLE_EVERY = 20  # eleven rows; simulated points lie on them
+_SHORTEST = 1e-9
 _MOST_WORK = 4e9  # size x steps x batch size x runs that a simulation may have
 _SHOWN = {"tau": "τ", "gamma": "γ", "R": "R", "L": "L", "generalization_error": "Generalization error"}
+_LINES = {**COLUMNS, "generalization_error": "error"}
 _HEADINGS = {
     **_SHOWN,
     **{f"model_{name}": f"{_SHOWN[name]}, paper's model" for name in ("gamma", "R")},
@@ -82,8 +85,8 @@ def _rows(
 def _compute(state: State) -> Result:
     state = {**state, "gamma": None} if state["system"] == "sgd" else state
     system = _KINDS[state["system"]](**_arguments(state))
-    times = np.linspace(0, state["tau"], _POINTS)
-    trajectory, model = system.solve(times, **_start(state)), None
+    state, trajectory = _solved(system, state)
+    times, model = trajectory.tau, None
     rows = _rows(trajectory, state, _TABLE_EVERY)
     if isinstance(system, dynamics.BatchNorm) and state["beside"] == "yes":
         model = system.as_gamma_decay().solve(times, **_start(state))
@@ -108,6 +111,16 @@ def _compute(state: State) -> Result:
     )
 
 
+def _solved(system: System, state: State) -> tuple[State, Trajectory]:
+    """Return the trajectory, and the state with the time at which it ends; half of its time or less of weights that diverge."""
+    try:
+        return state, system.solve(np.linspace(0, state["tau"], _POINTS), **_start(state))
+    except UsageError:
+        if state["tau"] < _SHORTEST:
+            raise
+        return _solved(system, {**state, "tau": float(f"{state['tau'] / 2:.3g}"), "diverges": True})
+
+
 def _tabulate(state: State, progress: Counter) -> Table:
     system = _KINDS[state["system"]](**_arguments(state))
     trajectory = system.solve(state["tau"], **_start(state))
@@ -128,13 +141,13 @@ def _figure(
     trajectory: Trajectory, rows: Sequence[Mapping[str, Any]], state: State, model: Trajectory | None = None
 ) -> Any:
     figure = new_figure(x="time τ = steps / N", y="order parameter", height=460)
-    for (name, label), color in zip(COLUMNS.items(), PALETTE, strict=False):
+    for (name, label), color in zip(_LINES.items(), PALETTE, strict=False):
         if trajectory.system.tied and name == "gamma":
             continue  # the same curve as L
         dash = "dot" if name == "generalization_error" else "solid"
         add_line(figure, label, trajectory.tau, getattr(trajectory, name), color=color, dash=dash)
         if model is not None and name in ("gamma", "R"):
-            beside = f"{label}, paper's model"
+            beside = f"{label}, model"
             add_line(figure, beside, model.tau, getattr(model, name), color=color, dash="dash", width=1.5)
         add_simulated(figure, f"{label}, N = {state['size']}", rows, "tau", name, color=color)
     return figure
@@ -157,6 +170,11 @@ def _headlines(last: Mapping[str, Any], trajectory: Trajectory) -> list[Headline
 
 def _notes(state: State) -> list[str]:
     notes = []
+    if state.get("diverges"):
+        notes.append(
+            f"With this learning rate the weights grow without bound: shown until τ = {number(state['tau'])}, and before twice "
+            "that time they diverge."
+        )
     if state["system"] == "gamma-decay":
         notes.append(
             "With gamma decay R = 1 is no fixed point: the shrunk γ leaves errors that keep the weights moving and growing."
@@ -178,11 +196,18 @@ def _code(state: State) -> str:
         f"from bnlens.theory.dynamics import {kind}",
         "",
         f"system = {call(kind, **_arguments(state))}",
-        f"{call('system.solve', times, **start)}.to_frame()",
+        f"times = {times}",
+        f"trajectory = {call('system.solve', 'times', **start)}",
+        "print(trajectory.to_frame().to_string())",
+        'print("effective learning rate:", trajectory.effective_learning_rate[-1])',
     ]
+    if state["system"] == "batch-norm" and state["beside"] == "yes":
+        lines.append(f"model = {call('system.as_gamma_decay().solve', 'times', **start)}")
+        lines.append("print(model.to_frame().to_string())")
     if state["simulate"] == "yes":
         lines.insert(1, "from bnlens.simulate import simulate_dynamics")
-        lines.append(f"{call('simulate_dynamics', 'system', times, **start, **_drawn(state))}.to_frame()")
+        lines.append(f"students = {call('simulate_dynamics', 'system', 'times', **start, **_drawn(state))}")
+        lines.append("print(students.to_frame().to_string())")
     return "\n".join(lines)
 
 
@@ -212,7 +237,7 @@ _ELSEWHERE = "is the coefficient of gamma-decay; leave it out for {}"
 _ZETA = Option(
     "Coefficient of gamma-decay.", "ZETA", shown="the paper's for M", only=("gamma-decay",), refusal=_ELSEWHERE
 )
-_BESIDE = "Gamma decay with the paper's ζ, dashed."
+_BESIDE = "Gamma decay with the paper's ζ, dashed: the model."
 _NOISE = Option("Variance of the noise on the labels.", "S", 0.0)
 _TIMES = Option("Times in steps per weight, as 0,1,10 or START:STOP:STEP.", "LIST", "0:10:0.5", numbers=True)
 _NORMALIZED = {"system": ("weight-norm", "gamma-decay", "batch-norm")}

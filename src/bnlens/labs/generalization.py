@@ -177,16 +177,24 @@ def _notes(curve: LearningCurve, state: State) -> list[str]:
 
 def _code(state: State) -> str:
     kind, arguments = _estimator(state)
-    alpha = value_text(state["alpha"])
+    alpha, beside = value_text(state["alpha"]), state["estimator"] not in ("least-squares", "relu")
+    names = dict.fromkeys((kind.__name__, *(["LeastSquares"] if beside else []), "learning_curve"))
     lines = [
-        f"from bnlens.theory.generalization import {kind.__name__}, learning_curve",
+        "import numpy as np",
+        f"from bnlens.theory.generalization import {', '.join(names)}",
         "",
         f"estimator = {call(kind.__name__, **arguments)}",
-        f"learning_curve(estimator, alpha=[0.5, 1, {alpha}]).to_frame()",
+        f"loads = sorted({{*np.linspace(0.1, 4, 40).round(2).tolist(), {alpha}, *{_SIMULATED}}})",
+        "print(learning_curve(estimator, loads).to_frame().to_string())",
     ]
+    if beside:
+        plain = call("LeastSquares", label_noise=state["label_noise"])
+        lines.append(f'print(learning_curve({plain}, loads).to_frame()["error"].to_string())')
     if state["simulate"] == "yes":
-        lines.insert(0, "from bnlens.simulate.generalization import simulate_learning_curve")
-        lines.append(f"{call('simulate_learning_curve', 'estimator', f'alpha=[{alpha}]', **_drawn(state))}.to_frame()")
+        lines.insert(1, "from bnlens.simulate.generalization import simulate_learning_curve")
+        loads = f"sorted({{*{_SIMULATED}, {alpha}}})"
+        lines.append(f"drawn = {call('simulate_learning_curve', 'estimator', loads, **_drawn(state))}")
+        lines.append("print(drawn.to_frame().to_string())")
     return "\n".join(lines)
 
 

@@ -213,23 +213,34 @@ def _notes(state: State) -> list[str]:
 
 def _code(state: State, largest: Mapping[str, float]) -> str:
     norm = f"norm={value_text(state['norm'])}"
-    rates = call("np.linspace", *map(value_text, _grid(state, largest)), str(_POINTS))
-    first = ("replace(system, learning_rate=rates[0])", f"[{value_text(state['tau'])}]")
+    grid = call("np.linspace", *map(value_text, _grid(state, largest)), str(_POINTS))
+    names = ("effective_learning_rate", "fixed_point", "max_learning_rate", "stationary_state")
     lines = [
         "from dataclasses import replace",
         "import numpy as np",
-        "from bnlens.theory.dynamics import BatchNorm",
-        "from bnlens.theory.learning_rate import effective_learning_rate, max_learning_rate, stationary_state",
+        "from bnlens.theory.dynamics import BatchNorm, WeightNorm",
+        f"from bnlens.theory.learning_rate import {', '.join(names)}",
         "",
-        f"system = {call('BatchNorm', **_arguments(state, state['rate']))}",
-        f"max_learning_rate(system, {norm}), effective_learning_rate(system, {norm})",
-        f"rates = {rates}",
-        f"[stationary_state(replace(system, learning_rate=rate), {norm}).R for rate in rates]",
-        "system.as_gamma_decay()  # the paper's model, to put in its place",
+        f"batch_norm = {call('BatchNorm', **_arguments(state, state['rate']))}",
+        f"weight_norm = {call('WeightNorm', **_arguments(state, state['rate']))}",
+        "systems = [weight_norm, batch_norm.as_gamma_decay(), batch_norm]",
+        f"grid = {grid}.tolist()",
+        f"largest = [max_learning_rate(system, {norm}) for system in systems]",
+        "for system, rate in zip(systems, largest):",
+        f"    print(type(system).__name__, rate, effective_learning_rate(system, {norm}), fixed_point(system).gamma)",
+        "for rate in sorted({*grid, *filter(np.isfinite, largest)}):",
+        f"    print(rate, *(stationary_state(replace(system, learning_rate=rate), {norm}).R for system in systems))",
     ]
     if state["simulate"] == "yes":
         lines.insert(2, "from bnlens.simulate import simulate_dynamics")
-        lines.insert(-1, f"{call('simulate_dynamics', *first, **_drawn(state))}.R")
+        drawn = call("simulate_dynamics", "student", f"[{value_text(state['tau'])}]", **_drawn(state))
+        lines += [
+            f"for rate in grid[::{_SIMULATED_EVERY}]:",
+            "    for system in systems:",
+            "        student = replace(system, learning_rate=rate)",
+            f"        drawn = {drawn}",
+            "        print(rate, type(system).__name__, drawn.R[0], drawn.R_stderr[0])",
+        ]
     return "\n".join(lines)
 
 
