@@ -132,7 +132,7 @@ def claim(
     *,
     core: bool = False,
 ) -> Claim:
-    texts = (f"Toy {name}", "Squares add up & more.", "theory sheet A.2", "Equal.")
+    texts = (f"Toy {name}", "Squares add up & more.", "theory sheet A.2", "Equal.", "sum of squares")
     paper = PaperStatement("Squares add up.", "On squares", "abstract")
     return Claim(name, *texts, core, jobs, judge, figure, paper=paper)
 

@@ -73,6 +73,7 @@ class Claim:
         source: section of the paper (arXiv 1809.00846) or of the theory sheet.
         agreement: in words, what *holds*, *holds approximately* and *does not hold here* mean for this claim, and *premise not
             met* if it has a premise: the rule, written before the run.
+        quantity: the headline number of its findings, ``measured`` and ``predicted``, in words, with its unit.
         core: whether ``bnlens reproduce`` without ids runs it.
         jobs: from the setup to the jobs to run.
         judge: from the results, each with its job's configuration, to the finding.
@@ -88,6 +89,7 @@ class Claim:
     statement: str
     source: str
     agreement: str
+    quantity: str
     core: bool
     jobs: Callable[[Setup], Sequence[Job]]
     judge: Callable[[Results], Finding]

@@ -52,7 +52,9 @@ def run_data(run: ClaimRun) -> dict[str, Any]:
 
 
 def _face(claim: Claim) -> dict[str, Any]:
-    face = {name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")}
+    face = {
+        name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "quantity", "core")
+    }
     return {**face, "paper": None if claim.paper is None else asdict(claim.paper)}
 
 

@@ -35,8 +35,7 @@ def _overview(runs: Sequence[ClaimRun]) -> Html:
     counts = [(verdict, sum(_verdict(run) == verdict for run in runs)) for verdict in TONES]
     text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
     rows = [
-        {"Claim": _link(run), "Verdict": _badge(run), **_numbers(run.finding), "Seconds": f"{run.seconds:.1f}"}
-        for run in runs
+        {"Claim": _link(run), "Verdict": _badge(run), **_numbers(run), "Seconds": f"{run.seconds:.1f}"} for run in runs
     ]
     noun = "claim" if len(runs) == 1 else "claims"
     everything = json.dumps({"claims": [run_data(run) for run in runs]}, indent=2)
@@ -68,7 +67,16 @@ def _claim(run: ClaimRun, scale: str) -> Html:
             render.table(finding.rows, caption="The numbers, ± one standard error.") if finding.rows else Html(""),
             _downloads(run, finding),
         ]
-    body.append(render.definitions({"Source": claim.source, "What agreement means": claim.agreement, **_effort(run)}))
+    body.append(
+        render.definitions(
+            {
+                "Measured and predicted": claim.quantity,
+                "Source": claim.source,
+                "What agreement means": claim.agreement,
+                **_effort(run),
+            }
+        )
+    )
     return render.section(f"{claim.id}. {claim.title}", "\n".join(body), anchor=_anchor(run))
 
 
@@ -145,9 +153,10 @@ def _badge(run: ClaimRun) -> Html:
     return render.badge(_verdict(run), TONES[_verdict(run)])
 
 
-def _numbers(finding: Finding | None) -> dict[str, str | None]:
+def _numbers(run: ClaimRun) -> dict[str, str | None]:
+    quantity, finding = {"Quantity": run.claim.quantity}, run.finding
     if finding is None:
-        return dict.fromkeys(("Measured ± s.e.", "Predicted", "Ratio"))
+        return quantity | dict.fromkeys(("Measured ± s.e.", "Predicted", "Ratio"))
     measured = render.number(finding.measured, finding.stderr)
     predicted, ratio = render.number(finding.predicted), render.number(finding.ratio)
-    return {"Measured ± s.e.": measured, "Predicted": predicted, "Ratio": ratio}
+    return quantity | {"Measured ± s.e.": measured, "Predicted": predicted, "Ratio": ratio}

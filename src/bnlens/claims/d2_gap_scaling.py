@@ -88,6 +88,7 @@ CLAIM = Claim(
         "Slope of log gap over $\\log M$ on $M = 16$ to 128, five units on three distributions away from the optimum. Holds: "
         "within 0.05 of $-1$ in every case, two standard errors forgiven; approximately: within 0.15; else it does not."
     ),
+    quantity="power of M in the gap, of the paper's softplus unit on Gaussian pre-activations",
     works=("ioffe2015batch",),
     core=True,
     jobs=_jobs,

@@ -96,6 +96,7 @@ CLAIM = Claim(
         "distributions at a well-specified optimum. Holds: within 5% in every case, two standard errors forgiven; "
         "approximately: within 15%; else it does not."
     ),
+    quantity="M × (1 − γ of BN / γ of PN), of the paper's softplus unit on Gaussian pre-activations",
     works=("ioffe2015batch",),
     core=True,
     jobs=_jobs,

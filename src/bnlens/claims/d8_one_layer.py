@@ -202,6 +202,7 @@ CLAIM = Claim(
         "below zero by two. Holds: both parts do. Holds approximately: neither fails. Does not hold: otherwise. With the "
         "others at population normalization, where that is asked for, the parts are told and do not count."
     ),
+    quantity="standard errors of the weakest of the slopes over log M; the claim is a lower bound",
     core=False,
     jobs=_jobs,
     judge=_judge,

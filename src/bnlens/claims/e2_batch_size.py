@@ -195,6 +195,7 @@ CLAIM = Claim(
         f"errors, or, of the runs to convergence, a train loss of PN is above {_FITTED} nats. The verdict is the worse of the "
         "two lengths."
     ),
+    quantity="nats per image that BN takes off the test loss at the smallest batch and no longer at the largest",
     core=False,
     jobs=_jobs,
     judge=_judge,

@@ -160,6 +160,7 @@ CLAIM = Claim(
         "and lowers the test loss of PN by two standard errors (approximately: the test loss at all), and the interaction in "
         "train loss is within two standard errors of zero."
     ),
+    quantity="standard errors of the weaker of the two falls in test loss; the claim is a lower bound",
     works=("salimans2016weight",),
     core=False,
     jobs=_jobs,

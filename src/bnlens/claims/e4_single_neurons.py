@@ -151,6 +151,7 @@ CLAIM = Claim(
         "absolute correlation. Holds: all three fall by two standard errors or more. Holds approximately: the loss increase "
         "and one of the others do. Does not hold: otherwise."
     ),
+    quantity="standard errors of the weakest of the three falls; the claim is a lower bound",
     core=False,
     jobs=_jobs,
     judge=_judge,

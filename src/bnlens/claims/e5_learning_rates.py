@@ -224,6 +224,7 @@ CLAIM = Claim(
         "Holds approximately: both are above that without, and BN's is not below PN's by more than a step. Does not hold: "
         "otherwise."
     ),
+    quantity="doublings from the largest stable learning rate of PN to that of BN; the claim is a lower bound",
     core=False,
     jobs=_jobs,
     judge=_judge,

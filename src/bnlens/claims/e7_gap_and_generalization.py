@@ -239,6 +239,7 @@ CLAIM = Claim(
         "above 0, and so that between nets at one M. Holds approximately: the interval over all points is above 0. Does not "
         "hold: otherwise."
     ),
+    quantity="correlation of the predicted gap with the fall of the test loss",
     core=False,
     jobs=_jobs,
     judge=_judge,

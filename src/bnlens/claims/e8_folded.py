@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def _judge(results: Results) -> Finding:
     if judged is None:
         diverged = max(rates[-1].diverged.values())
         summary = f"{where}: at the smallest rate, {rates[-1].lr:g}, a net diverges in {diverged} of {len(runs)} seeds."
-        return finding("premise not met", Estimate(diverged, 0.0), 0.0, summary, rows)
+        return finding("premise not met", Estimate(math.nan, math.nan), 2.0, summary, rows)
     found = {measure: estimate(judged.changes("folded", measure)) for measure in _MEASURES}
     control = {measure: estimate(judged.changes("kept", measure)) for measure in _MEASURES}
     claimed = {
@@ -188,6 +189,7 @@ CLAIM = Claim(
         "otherwise. The net with BN kept is no part of the rule. Premise not met: at every rate given a net diverges in some "
         "seed."
     ),
+    quantity="standard errors of the weakest of the three changes; the claim is a lower bound",
     core=False,
     jobs=_jobs,
     judge=_judge,

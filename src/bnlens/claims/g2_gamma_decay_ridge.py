@@ -92,6 +92,7 @@ CLAIM = Claim(
         r"Weights descended in $(w, \gamma)$ against ridge on the same training sets, as a fraction of the length of the ridge "
         "solution. Holds: at most $10^{-6}$ apart on every training set; approximately: $10^{-2}$; else it does not."
     ),
+    quantity="generalization error, half the mean squared error, with gamma decay at ζ = 0.1 and α = 1",
     works=("salimans2016weight", "hoerl1970ridge"),
     core=True,
     jobs=_jobs,

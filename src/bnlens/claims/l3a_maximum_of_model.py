@@ -53,6 +53,7 @@ CLAIM = Claim(
         "$M = 8$ from where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere "
         "below, two standard errors forgiven; approximately: nowhere below that of WN; else it does not."
     ),
+    quantity="maximum learning rate of WN with gamma decay, linear unit, ζ of M = 8; the claim is a lower bound",
     works=("salimans2016weight", "saad1995online"),
     core=True,
     jobs=_jobs,

@@ -55,6 +55,7 @@ CLAIM = Claim(
         "where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere below, two "
         "standard errors forgiven; approximately: nowhere below that of WN; else it does not."
     ),
+    quantity="maximum learning rate of BN, linear unit, M = 8; the claim is a lower bound",
     works=("ioffe2015batch", "salimans2016weight", "saad1995online"),
     core=True,
     jobs=_jobs,

@@ -142,6 +142,7 @@ CLAIM = Claim(
         "ReLU, frozen and free norm. Holds: not below in any case, two standard errors forgiven; approximately: not below "
         "WN; else it does not. A scan of the equations stands beside."
     ),
+    quantity="effective learning rate ηγ/L² of BN, linear unit; the claim is a lower bound",
     works=("ioffe2015batch", "salimans2016weight", "vanlaarhoven2017l2", "hoffer2018norm"),
     core=True,
     jobs=_jobs,

@@ -97,6 +97,7 @@ CLAIM = Claim(
         "steps by two standard errors or more. Holds approximately: all four in that direction, or those of the train loss by "
         "two standard errors."
     ),
+    quantity="standard errors of the weakest of the four steps; the claim is a lower bound",
     works=("ioffe2015batch", "hoffer2017train", *_dial.WORKS),
     core=True,
     jobs=_jobs,

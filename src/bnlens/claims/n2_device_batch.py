@@ -168,6 +168,7 @@ CLAIM = Claim(
         "down to M/4 (digits) or M/32 (CIFAR-10), differs by more than two standard errors. Holds approximately: that is so "
         "from M/2 up, and at M/4 they close at least 75%, at M/8 at least 60% of the distance that plain BN has there."
     ),
+    quantity="share of plain BN's distance in train loss that shared statistics close at a device batch of M/4",
     works=("ioffe2015batch", "hoffer2017train", "ioffe2017renormalization", "yan2020towards", *_dial.WORKS),
     core=True,
     jobs=_jobs,

@@ -100,6 +100,7 @@ CLAIM = Claim(
         "Root mean square angle of the steps of 16 neurons with BN, SGD of torch, labels without a rule, four settings. Holds: "
         "within 2% everywhere, two standard errors forgiven; approximately: within 10%; else it does not."
     ),
+    quantity="angle of a step in radians, at the first of the settings",
     works=("ioffe2015batch", "vanlaarhoven2017l2", "hoffer2018norm"),
     core=True,
     jobs=_jobs,

@@ -31,6 +31,7 @@ def reproduce(
     scheduler: str | None = None,
     data: Path | None = None,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    again: bool = False,
     observer: Observer | None = None,
 ) -> Reproduction:
     """Run claims and write ``report.html``; what is stored in ``out`` is not computed again.
@@ -48,6 +49,7 @@ def reproduce(
             ``out`` and ``data`` must have the same paths there for scratch folders and data.
         data: folder with CIFAR-10, for the claims that can use it. Its content counts, not its path.
         parameters: by claim id, values in place of defaults of the claim's parameters.
+        again: whether what is stored is computed again.
         observer: is told how the run goes.
 
     Raises:
@@ -60,7 +62,13 @@ def reproduce(
     data = None if data is None else data.absolute()  # a worker may stand elsewhere
     planned = _plan(claims, scale, data, parameters or {})
     jobs = [(claim.id, job) for claim, job in planned]
-    options: dict[str, Any] = {"workers": workers, "threads": threads, "scheduler": scheduler, "observer": observer}
+    options: dict[str, Any] = {
+        "workers": workers,
+        "threads": threads,
+        "scheduler": scheduler,
+        "again": again,
+        "observer": observer,
+    }
     done = compute(jobs, folder=out, data=data, **options)
     owned = [(claim, each) for (claim, _), each in zip(planned, done, strict=True)]
     runs = [judge(claim, [each for owner, each in owned if owner is claim]) for claim in claims]

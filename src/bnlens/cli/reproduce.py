@@ -198,7 +198,8 @@ def _print_runs(runs: Sequence[ClaimRun]) -> None:
             measured = number(finding.measured, finding.stderr)
             verdict, numbers = finding.verdict, (measured, number(finding.predicted), number(finding.ratio))
         style = _STYLES[verdict]
-        table.add_row(run.claim.id, escape(run.claim.title), *numbers, f"[{style}]{verdict}[/]", f"{run.seconds:.1f}")
+        title = f"{escape(run.claim.title)}\n[dim]{escape(run.claim.quantity)}[/]"
+        table.add_row(run.claim.id, title, *numbers, f"[{style}]{verdict}[/]", f"{run.seconds:.1f}")
     console = _console()
     console.print(table)
     for claim_id, finding in ((run.claim.id, run.finding) for run in runs):

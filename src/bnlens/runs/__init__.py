@@ -4,6 +4,7 @@ It knows no claim and no experiment: it runs functions from JSON data to JSON da
 nothing twice.
 """
 
+from bnlens.runs._pool import available_cores as available_cores
 from bnlens.runs._table import records_frame as records_frame
 from bnlens.runs.earlier import earlier_names as earlier_names
 from bnlens.runs.earlier import is_current as is_current
@@ -23,6 +24,7 @@ __all__ = [
     "Job",
     "Observer",
     "Record",
+    "available_cores",
     "code_version",
     "compute",
     "earlier_names",

@@ -65,6 +65,7 @@ def compute(
     threads: int = 1,
     scheduler: str | None = None,
     data: Path | None = None,
+    again: bool = False,
     observer: Observer | None = None,
 ) -> list[Done]:
     """Compute jobs that are not stored yet, and return how each stands, in their order.
@@ -80,6 +81,7 @@ def compute(
         scheduler: address of a Dask scheduler; the jobs run on its workers in place of processes on this machine.
             ``folder`` and ``data`` must have the same paths there for scratch folders and data.
         data: folder of data, absolute. Its content counts in the keys of jobs that read it, not its path.
+        again: whether what is stored is computed again; its results take the place of those stored.
         observer: is told how the run goes.
 
     Raises:
@@ -98,7 +100,7 @@ def compute(
     with run_lock(folder), Store(folder / FILE) as store:
         contents = _contents([job for _, job in jobs], data, folder / "data.json")
         tasks = [_task(job, contents, folder / "scratch", threads) for _, job in jobs]
-        return _compute(jobs, tasks, store, _engine(workers, scheduler), contents, observer)
+        return _compute(jobs, tasks, store, _engine(workers, scheduler), contents, again, observer)
 
 
 def _compute(
@@ -107,11 +109,12 @@ def _compute(
     store: Store,
     engine: _Engine,
     contents: Mapping[str, str],
+    again: bool,
     observer: Observer | None,
 ) -> list[Done]:
     first = {task.key: index for index, task in reversed(list(enumerate(tasks)))}  # one key is one computation
     done: dict[str, Done] = {}
-    for key, index in first.items():
+    for key, index in () if again else first.items():
         keys = [key, *earlier_keys(jobs[index][1], contents)]
         stored = next((found for found in map(store.get, keys) if found and found.status == "done"), None)
         if stored:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas  # noqa: F401 - before any thread draws: plotly uses one that another thread has half imported
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 import bnlens
@@ -19,8 +20,11 @@ from bnlens.claims import claims
 from bnlens.errors import BnlensError
 from bnlens.labs.network import make_lab
 from bnlens.web import assets
+from bnlens.web.asked import check_request, wants_json
 from bnlens.web.claims.results import Register, Results
 from bnlens.web.claims.runs import Runs
+from bnlens.web.connections import PatientBody
+from bnlens.web.errors import GoneError
 from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import LABS, Lab
 from bnlens.web.library import ReportLibrary
@@ -32,6 +36,8 @@ from bnlens.web.site import Site
 from bnlens.web.slow import Limits
 
 __all__ = ["create_app"]
+
+_log = logging.getLogger("bnlens.web")
 
 
 def create_app(
@@ -81,6 +87,7 @@ def create_app(
         openapi_url="/api/openapi.json",
         responses=_ERRORS,
         lifespan=lifespan,
+        dependencies=[Depends(check_request)],
     )
     app.state.site = site
     app.include_router(assets.router())
@@ -88,21 +95,27 @@ def create_app(
         app.include_router(page.router(site))
     app.get("/api/docs", include_in_schema=False)(lambda: RedirectResponse("/api/openapi.json"))
     _handle_errors(app, site)
+    app.add_middleware(PatientBody)
     app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
     return app
 
 
 def _handle_errors(app: FastAPI, site: Site) -> None:
     def answer(request: Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-        if request.url.path.startswith("/api/"):
+        if wants_json(request):
             return JSONResponse({"error": sentence}, status, headers)
         title = _TITLES.get(status, "That did not work")
-        return site.render(request, "error.html", title=title, status=status, sentence=sentence)
+        return site.render(request, "error.html", title=title, status=status, headers=headers, sentence=sentence)
 
     @app.exception_handler(BnlensError)
     def own(request: Request, error: BnlensError) -> Response:
         status = getattr(error, "status", 422)
         return answer(request, status, str(error), {"Retry-After": "30"} if status == 503 else None)
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(request: Request, error: ClientDisconnect) -> Response:
+        _log.warning("%s %s was broken off by the reader", request.method, request.url.path)
+        return Response(status_code=GoneError.status)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum
 
 from starlette.responses import Response
 
 from bnlens.paper import Citation
 
-__all__ = ["CITATION_FORMATS", "CitationFormat", "attachment", "citation_response"]
+__all__ = ["CITATION_FORMATS", "CitationFormat", "attachment", "citation_response", "versioned"]
 
 
 class CitationFormat(str, Enum):
@@ -32,12 +33,22 @@ CITATION_FORMATS: dict[CitationFormat, tuple[str, str, str]] = {
 
 
 def attachment(text: str, filename: str, media_type: str = "text/csv") -> Response:
-    """Return a text as a file that a browser saves."""
+    """Return a text as a file that a browser saves, under a name that differs where the content does."""
+    stem, _, ending = filename.rpartition(".")
+    return _saved(text, f"{versioned(stem, text)}.{ending}", media_type)
+
+
+def _saved(text: str, filename: str, media_type: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return Response(text, media_type=f"{media_type}; charset=utf-8", headers=headers)
+
+
+def versioned(stem: str, text: str) -> str:
+    """Return the stem of a file's name with six digits of its content's hash."""
+    return f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def citation_response(citation: Citation, form: CitationFormat, stem: str) -> Response:
     """Return works as a file named ``stem`` that a browser saves."""
     _, ending, media_type = CITATION_FORMATS[form]
-    return attachment(citation.to_format(form.value), f"{stem}.{ending}", media_type)
+    return _saved(citation.to_format(form.value), f"{stem}.{ending}", media_type)

@@ -7,18 +7,19 @@ import socket
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from bnlens.errors import UsageError
+from bnlens.web.connections import PATIENCE, Connection
 from bnlens.web.labs.lab import LABS
 from bnlens.web.site import Site
 
 __all__ = ["serve"]
 
 _BACKLOG = 128
-_IDLE = 30  # seconds that a connection is kept for the reader's next look
 _PATIENCE = 3  # seconds that open requests get at the end
 
 
@@ -39,9 +40,8 @@ def serve(
     listener = _bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listener.getsockname()[1]}/"
-    config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=_PATIENCE, timeout_keep_alive=_IDLE, server_header=False
-    )
+    options: dict[str, Any] = {"timeout_graceful_shutdown": _PATIENCE, "timeout_keep_alive": int(PATIENCE)}
+    config = uvicorn.Config(app, http=Connection, log_level="warning", server_header=False, **options)
     logging.getLogger("bnlens.web").setLevel(logging.INFO)
     threading.Thread(target=_warm, args=(app.state.site,), daemon=True).start()
     ready(url)  # the socket listens already: who comes early waits a moment

@@ -126,7 +126,12 @@ class Site:
             version=bnlens.__version__,
         )
         self.templates.filters.update(
-            linked=linked, markdown=render_markdown, mathematics=render.MathText, moment=_moment, value_text=value_text
+            duration=_duration,
+            linked=linked,
+            markdown=render_markdown,
+            mathematics=render.MathText,
+            moment=_moment,
+            value_text=value_text,
         )
 
     def render(
@@ -167,6 +172,11 @@ class Site:
             return self.notes.counts().get(subject, 0)
         except StoreError:
             return None
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as words, in seconds below a minute and a half."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 def _moment(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, SkipValidation
@@ -12,6 +13,7 @@ from bnlens import render
 from bnlens._plain import plain
 from bnlens.citing import cite
 from bnlens.claims import TONES, Claim, Known, StoredRun, seeds_text
+from bnlens.runs import available_cores
 from bnlens.web.claims.findings import Facet, Finding, Standing, outcome, standing
 from bnlens.web.claims.results import Snapshot
 
@@ -77,9 +79,11 @@ class ClaimEntry(BaseModel):
     statement: Told = Field(description="What is tested.")
     source: str
     agreement: Told
+    quantity: str = Field(description="The headline number, measured and predicted, in words, with its unit.")
     core: bool = Field(description="Whether `bnlens reproduce` without ids runs it.")
     page: str
     command: str = Field(description="The command line that computes it.")
+    expected_seconds: float = Field(description="About how long a run at scale quick takes on this machine.")
     result: ResultEntry | None = Field(description="Null if nothing of it is stored in the folder.")
 
 
@@ -117,10 +121,14 @@ def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
     """Return a claim with its newest run."""
     stored = snapshot.runs.get(claim.id)
     return ClaimEntry(
-        **{name: getattr(claim, name) for name in ("id", "title", "statement", "source", "agreement", "core")},
+        **{
+            name: getattr(claim, name)
+            for name in ("id", "title", "statement", "source", "agreement", "quantity", "core")
+        },
         paper=None if claim.paper is None else PaperEntry(**asdict(claim.paper)),
         page=f"/claims/{claim.id}",
         command=f"bnlens reproduce {claim.id}",
+        expected_seconds=_expected_seconds(claim, stored),
         result=None if stored is None else _result(stored),
     )
 
@@ -151,6 +159,17 @@ def _finding(finding: Finding, snapshot: Snapshot) -> FindingEntry:
         claims=entries,
         relations=dict(finding.claims),
     )
+
+
+def _expected_seconds(claim: Claim, stored: StoredRun | None) -> float:
+    """Return the time that a run of all jobs takes, from an earlier one if there is one, else from the costs of the jobs."""
+    has_run = stored is not None and stored.scale == "quick" and len(stored.run.records) == stored.jobs
+    return (stored.run.seconds if stored and has_run else _cost(claim)) / available_cores()
+
+
+@lru_cache(maxsize=256)
+def _cost(claim: Claim) -> float:
+    return sum(job.cost for job in claim.plan())
 
 
 def _result(stored: StoredRun) -> ResultEntry:

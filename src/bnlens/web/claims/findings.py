@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 from bnlens.claims import Verdict
 from bnlens.render import MathText, Tone
@@ -20,9 +20,12 @@ from bnlens.web.claims.results import Snapshot
 __all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "facets", "outcome", "standing"]
 
 Relation = Literal["supports", "opposes"]
-Standing = Literal["borne out", "borne out in part", "not borne out", "premise not met", "not computed yet"]
+Standing = Literal[
+    "borne out", "confirmed limitation", "borne out in part", "not borne out", "premise not met", "not computed yet"
+]
 STANDINGS: Mapping[Standing, Tone] = {
     "borne out": "good",
+    "confirmed limitation": "fair",
     "borne out in part": "fair",
     "not borne out": "poor",
     "premise not met": "plain",
@@ -35,13 +38,15 @@ _FOR = {"holds": 1.0, "holds approximately": 0.5, "does not hold here": 0.0}
 class Finding:
     """A sentence in our words, and by id of a claim whether it stands with it or against it.
 
-    Of a claim in ``parts``, which judges parts of its statement apart, the sentence is about that part alone.
+    A finding that ``is_limitation`` says where the paper does not reach. Of a claim in ``parts``, which judges parts of its
+    statement apart, the sentence is about that part alone.
     """
 
     id: str
     text: str
     claims: Mapping[str, Relation]
     parts: Mapping[str, str] = field(default_factory=dict)
+    is_limitation: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", MathText(self.text))
@@ -77,9 +82,13 @@ def facets() -> tuple[Facet, ...]:
     """Return all facets in the order of the page."""
     text = files("bnlens.web.claims").joinpath("findings.json").read_text(encoding="utf-8")
     return tuple(
-        Facet(**{**entry, "findings": tuple(Finding(**found) for found in entry["findings"])})
+        Facet(**{**entry, "findings": tuple(_finding(found, entry["id"]) for found in entry["findings"])})
         for entry in json.loads(text)["facets"]
     )
+
+
+def _finding(entry: Mapping[str, Any], facet: str) -> Finding:
+    return Finding(**entry, is_limitation=facet == "limitations")
 
 
 def standing(finding: Finding, snapshot: Snapshot) -> Standing:
@@ -92,7 +101,7 @@ def standing(finding: Finding, snapshot: Snapshot) -> Standing:
     if not scores:
         return "premise not met" if verdicts else "not computed yet"
     if set(scores) == {1.0}:
-        return "borne out"
+        return "confirmed limitation" if finding.is_limitation else "borne out"
     return "borne out in part" if any(scores) else "not borne out"
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from bnlens.web.claims.entries import FacetEntry, facet_entry
 from bnlens.web.claims.findings import STANDINGS, facets
 from bnlens.web.claims.results import Snapshot
+from bnlens.web.claims.thumbnail import thumbnail
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE", "standings"]
@@ -25,6 +26,7 @@ def _findings(snapshot: Snapshot) -> dict[str, Any]:
             "verdicts are those of the newest run in the served folder."
         ),
         **standings(snapshot),
+        "plots": {name: plot for name, run in snapshot.runs.items() if (plot := thumbnail(run))},
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from itertools import groupby
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Path as InPath
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -13,17 +14,29 @@ from starlette.responses import RedirectResponse, Response
 from bnlens import render
 from bnlens._plain import csv_text
 from bnlens.citing import cite
-from bnlens.claims import Claim, StoredRun, named_claims
+from bnlens.claims import TONES, Claim, StoredRun, named_claims
 from bnlens.render import Html
 from bnlens.web.claims.entries import ClaimAnswer, ClaimEntry, claim_answer, claim_entry
+from bnlens.web.claims.findings import facets
 from bnlens.web.claims.results import Snapshot
 from bnlens.web.claims.runs import Run
-from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, attachment, citation_response
+from bnlens.web.derivation.sheet import mentioned, parts, places
+from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, attachment, citation_response, versioned
 from bnlens.web.errors import NotFoundError
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
+_LEAD = "Every statement that is checked here. What agreement means was written down before the result was looked at."
+_GROUPS = {
+    "D": "Decomposition of the gap",
+    "L": "Learning dynamics",
+    "G": "Generalization",
+    "E": "Experiments in networks",
+    "N": "Networks and the dial",
+}
+_Search = Annotated[str, Query(max_length=100)]
+_Sort = Literal["id", "verdict"]
 _SUMMARY = "The statements behind the findings: figure, table, verdict, and what agreement means."
 _Id = Annotated[
     str, InPath(max_length=20, pattern=r"^[A-Za-z]+\d+[A-Za-z]?$", description="Id of a claim, such as D1.")
@@ -33,14 +46,36 @@ _Id = Annotated[
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
 
+    @routes.get("/claims")
+    async def table_page(request: Request, search: _Search = "", sort: _Sort = "id") -> Response:
+        def context(snapshot: Snapshot) -> dict[str, Any]:
+            return {
+                "title": "Claims",
+                "description": _LEAD,
+                **_listed(snapshot.claims.values(), snapshot, search, sort),
+            }
+
+        return await site.show(request, "claims.html", context)
+
     @routes.get("/claims/{claim_id}")
-    async def page(claim_id: str, request: Request) -> Response:
-        return await site.show(request, "claim.html", lambda snapshot: _claim(_find(snapshot, claim_id), snapshot))
+    async def page(claim_id: str, request: Request, search: _Search = "", sort: _Sort = "id") -> Response:
+        named = named_claims(claim_id, (await site.results.get()).claims.values())
+
+        def of_parts(snapshot: Snapshot) -> dict[str, Any]:
+            title = f"{claim_id.upper()}, a claim in {len(named)} parts"
+            return {"title": title, "description": _LEAD, **_listed(named, snapshot, search, sort)}
+
+        if len(named) > 1:
+            return await site.show(request, "claims.html", of_parts)
+        return await site.show(request, "claim.html", lambda found: _claim(site, _find(found, claim_id), found))
 
     @routes.post("/claims/{claim_id}/run")
     async def run(claim_id: str) -> Response:
-        found = _find(await site.results.get(), claim_id)
-        await site.runs.start(found)
+        snapshot = await site.results.get()
+        found = _find(snapshot, claim_id)
+        stored = snapshot.runs.get(found.id)
+        again = stored is not None and stored.is_current and len(stored.run.records) == stored.jobs
+        await site.runs.start(found, again=again)
         return RedirectResponse(f"/claims/{found.id}", 303)
 
     @routes.get("/runs")
@@ -97,25 +132,57 @@ def _find(snapshot: Snapshot, claim_id: str) -> Claim:
     return named[0]
 
 
-def _claims(snapshot: Snapshot) -> dict[str, Any]:
-    lead = (
-        "Every statement that is checked here, with its verdict. What agreement means was written down before the result "
-        "was looked at."
-    )
-    entries = [claim_entry(claim, snapshot) for claim in snapshot.claims.values()]
-    return {"title": "Claims", "description": lead, "entries": entries}
+def _listed(claims: Iterable[Claim], snapshot: Snapshot, search: str, sort: str) -> dict[str, Any]:
+    """Return the claims that have all words of a search, by group in the order of the register, or by verdict."""
+    entries = [claim_entry(claim, snapshot) for claim in claims]
+    words = search.casefold().split()
+    found = [entry for entry in entries if all(word in _text(entry) for word in words)]
+    if sort == "verdict":
+        order = [*TONES, ""]
+        found.sort(key=lambda entry: order.index(entry.result.verdict if entry.result else ""))
+        groups = [("", found)] if found else []
+    else:
+        groups = [
+            (_GROUPS.get(letter, letter), [*group]) for letter, group in groupby(found, lambda entry: entry.id[0])
+        ]
+    return {"groups": groups, "search": search, "sort": sort}
 
 
-def _claim(claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
+def _text(entry: ClaimEntry) -> str:
+    """Return the words that a search looks through."""
+    paper = [entry.paper.words, entry.paper.section] if entry.paper else ["ours"]
+    verdict = entry.result.verdict if entry.result else "not run yet"
+    return " ".join((entry.id, entry.title, entry.statement, entry.quantity, verdict, *paper)).casefold()
+
+
+def _claim(site: Site, claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
     stored = snapshot.runs.get(claim.id)
+    answer = claim_answer(claim, snapshot)
     return {
         "title": f"{claim.id}. {claim.title}",
         "figures": True,
-        "entry": claim_entry(claim, snapshot),
+        "entry": answer,
         "finding": stored.run.finding if stored else None,
         "figure": _figure(stored) if stored else None,
+        "stem": versioned(f"bnlens-{claim.id.lower()}", answer.model_dump_json()),
         "works": cite(claim),
         "formats": CITATION_FORMATS,
+        "paths": _paths(site, claim),
+    }
+
+
+def _paths(site: Site, claim: Claim) -> dict[str, list[tuple[str, str]]]:
+    """Return what a claim leads to, as texts with addresses: its labs, derivations and their code, and back to findings."""
+    named = mentioned(claim.source)
+    labs = [lab for lab in site.labs.values() if set(named) & set(mentioned(lab.source))]
+    sections = [section for part in parts().values() for section in part.sections if section.id in named]
+    code = {place.file: f"/derivation/code/{place.file}" for place, by in places().items() if set(sections) & set(by)}
+    findings = [finding for facet in facets() for finding in facet.findings if claim.id in finding.claims]
+    return {
+        "Lab": [(lab.title, f"/labs/{lab.id}") for lab in labs],
+        "Derivation": [(f"{section.id} {section.title}", section.path) for section in sections],
+        "Code": list(code.items()),
+        "Findings": [(finding.text, f"/findings#{finding.id}") for finding in findings],
     }
 
 
@@ -136,6 +203,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from (f"/api/claims/{claim.id}/citation/{form.value}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(
-    id="claims", title="Claims", path="/claims", summary=_SUMMARY, context=_claims, routes=_routes, export=_export
-)
+PAGE = Page(id="claims", title="Claims", path="/claims", summary=_SUMMARY, routes=_routes, export=_export)

@@ -6,11 +6,27 @@
   const detail = bar.querySelector(".run-detail");
   const progress = bar.querySelector("progress");
   const cancel = bar.querySelector("form[data-cancel]");
+  const home = bar.parentElement;
   let following = false;
+  let last = null; // the run as it was told last
+
+  // Beside the button that starts it, where it covers nothing; a page without the button has it on top.
+  const place = (claim) => {
+    const forms = [...document.querySelectorAll(`form[data-run="${claim}"]`)];
+    const near = forms.find((form) => form === pressed) ?? forms.find((form) => form.offsetParent !== null);
+    if (near && near.nextElementSibling !== bar) near.after(bar);
+  };
+  let pressed = null;
+  bar.querySelector("[data-close]").addEventListener("click", () => {
+    closed = last?.claim ?? "";
+    bar.hidden = true;
+  });
+  let closed = null; // the claim whose run the reader does not want to see
 
   const ask = async (address) => {
     const answer = await fetch(address);
     const content = await answer.json();
+    if (answer.status === 404 && last) return { ...last, status: "failed", errors: ["The server was started anew; finished jobs are kept."] };
     if (!answer.ok) throw new Error(content.error);
     return content;
   };
@@ -33,13 +49,15 @@
   const problem = (error) => {
     bar.hidden = false;
     tell(error instanceof TypeError ? "The server does not answer: is bnlens serve still running?" : error.message);
-    if (!following) progress.hidden = cancel.hidden = true;
+    progress.hidden = cancel.hidden = true;
   };
 
   const seconds = (count) => (count < 90 ? `${Math.max(1, Math.round(count))} s` : `${Math.round(count / 60)} min`);
   const show = (run) => {
     const running = run.status === "running";
-    bar.hidden = false;
+    last = run;
+    bar.hidden = closed === run.claim;
+    place(run.claim);
     bar.toggleAttribute("data-running", running);
     progress.hidden = cancel.hidden = !running;
     cancel.querySelector("button").hidden = false;
@@ -59,28 +77,32 @@
     document.querySelectorAll("[data-live]").forEach((part) => {
       const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
       if (!found) return;
+      if (part.contains(bar)) home.prepend(bar);
+      const open = [...part.querySelectorAll("details")].map((each) => each.open);
       part.querySelectorAll(".plot").forEach((plot) => window.Plotly?.purge(plot));
       part.replaceChildren(...found.childNodes);
+      const now = [...part.querySelectorAll("details")];
+      if (now.length === open.length) now.forEach((each, index) => (each.open = open[index]));
       window.bnlens?.drawFigures(part);
     });
+    place(run.claim);
     const verdict = fresh.querySelector(`[data-testid="verdict-${run.claim}"], [data-live=claim] .badge`)?.textContent;
     tell(`${run.claim} ${words[run.status]}${run.status === "done" && verdict ? `: ${verdict}` : ""}.`, run.page);
   };
 
   const follow = async () => {
     following = true;
-    try {
-      for (;;) {
+    for (let ends = false; !ends; ) {
+      try {
         const run = await ask("/api/runs/current");
         show(run);
-        if (run.status !== "running") {
-          await ended(run);
-          break;
-        }
-        await new Promise((go) => setTimeout(go, 1000));
+        ends = run.status !== "running";
+        if (ends) await ended(run);
+      } catch (error) {
+        problem(error); // a server that comes back is noticed, too
+        ends = !(error instanceof TypeError);
       }
-    } catch (error) {
-      problem(error);
+      if (!ends) await new Promise((go) => setTimeout(go, 1000));
     }
     following = false;
   };
@@ -91,6 +113,7 @@
     event.preventDefault();
     const button = form.querySelector("button");
     button.disabled = true;
+    if (form !== cancel) [pressed, closed] = [form, null];
     try {
       await send(form);
       if (!following) follow();

@@ -68,8 +68,8 @@ class Runs:
             self._run = self._run.model_copy(update={**dict(told), "seconds": round(time.monotonic() - self._begun, 1)})
         return self._run
 
-    async def start(self, claim: Claim) -> None:
-        """Start a run of a claim at scale quick.
+    async def start(self, claim: Claim, *, again: bool = False) -> None:
+        """Start a run of a claim at scale quick; ``again`` computes what is stored, too.
 
         Raises:
             BusyError: one goes on already.
@@ -80,7 +80,7 @@ class Runs:
             raise BusyError(f"{current.claim} is being computed, {rule}")
         self._told.unlink(missing_ok=True)  # of a server that was killed
         self._run, self._begun = Run(claim=claim.id, page=f"/claims/{claim.id}"), time.monotonic()
-        self._task = asyncio.create_task(self._follow(claim.id))
+        self._task = asyncio.create_task(self._follow(claim.id, again))
 
     async def cancel(self) -> None:
         """End the run that goes on, if any, with its workers; return when it has ended."""
@@ -88,10 +88,11 @@ class Runs:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def _follow(self, claim_id: str) -> None:
+    async def _follow(self, claim_id: str, again: bool) -> None:
         status, errors = "done", []
         try:
-            errors = await in_process(CapacityLimiter(1), _compute, self._register, claim_id, self._folder, self._told)
+            asked = (self._register, claim_id, self._folder, self._told, again)
+            errors = await in_process(CapacityLimiter(1), _compute, *asked)
         except asyncio.CancelledError:
             status = "cancelled"
         except BnlensError as error:
@@ -105,9 +106,10 @@ class Runs:
         self._told.unlink(missing_ok=True)
 
 
-def _compute(register: Register, claim_id: str, folder: Path, told: Path) -> list[str]:
+def _compute(register: Register, claim_id: str, folder: Path, told: Path, again: bool) -> list[str]:
     """Run one claim at scale quick in the process of the run, and return its errors."""
-    return list(reproduce([register()[claim_id]], out=folder, scale="quick", observer=_Teller(told)).runs[0].errors)
+    done = reproduce([register()[claim_id]], out=folder, scale="quick", again=again, observer=_Teller(told))
+    return list(done.runs[0].errors)
 
 
 class _Teller:

@@ -12,12 +12,10 @@ from pathlib import Path
 from bnlens.errors import UsageError
 from bnlens.paper import MOST_NODES, ROLES, Network, Node, Role, bundled_network, layout, parse_network
 from bnlens.web.library import Library
+from bnlens.web.network.timeline import LABELLED, WIDTH, timeline
 
-__all__ = ["HEIGHT", "ROLE_WORDS", "WIDTH", "Drawing", "Graph", "Mark", "NetworkLibrary", "graph"]
+__all__ = ["ROLE_WORDS", "Drawing", "Graph", "Mark", "NetworkLibrary", "graph"]
 
-WIDTH, HEIGHT = 1000, 700
-_MARGIN_X, _MARGIN_Y = 90, 60
-_LABELLED = 40
 _MOST_DRAWN = 500  # a browser still turns these smoothly, and a reader can still tell them apart
 _MOST_KEPT = 16
 _MARKS = re.compile(rb'"https://openalex\.org/W|"referenced_works"\s*:')
@@ -42,7 +40,7 @@ class NetworkLibrary(Library[Network]):
 
     kind = "a citation network"
     advice = "export works of OpenAlex, or CSL-JSON"
-    max_bytes = 64 * 2**20
+    max_bytes = 16 * 2**20
     patterns = ("*.json", "*.jsonl")
 
     def __init__(self, folder: Path) -> None:
@@ -91,8 +89,8 @@ class Mark:
     Attributes:
         index: of its node; what the script calls it.
         label: authors and year, short.
-        x: place in the graph, from 0 to `WIDTH`.
-        y: from 0 to `HEIGHT`.
+        x: place in the graph by its year, from 0 to `WIDTH`.
+        y: down from the top.
         cites: indices of works.
         cited_by: likewise.
     """
@@ -104,6 +102,11 @@ class Mark:
     y: float
     cites: tuple[int, ...]
     cited_by: tuple[int, ...]
+
+    @property
+    def label_side(self) -> int:
+        """1 where its label stands right of it, -1 where left."""
+        return 1 if self.x < WIDTH / 2 else -1
 
     @property
     def title(self) -> str:
@@ -125,6 +128,8 @@ class Graph:
         near: SVG path of the citations of and by the paper.
         far: SVG path of all others.
         labelled: whether there is room for labels.
+        height: of the drawing, whose width is `WIDTH`.
+        ticks: years on the axis with their places.
         sources: index -> where it was found that the paper and this work cite each other.
     """
 
@@ -132,14 +137,17 @@ class Graph:
     near: str
     far: str
     labelled: bool
+    height: float
+    ticks: tuple[tuple[int, float], ...]
     sources: Mapping[int, str]
 
 
 def graph(drawing: Drawing) -> Graph:
-    """Return the graph of a drawing; without places all marks lie in the middle and are only listed."""
+    """Return the graph of a drawing; without places they are only listed."""
     network = drawing.network
     index = {node.id: number for number, node in enumerate(network.nodes)}
-    places = _fitted(drawing.places or {})
+    line = timeline(network.nodes, drawing.places or {})
+    places = line.places if drawing.places else {}
     cites: dict[str, list[int]] = {}
     cited_by: dict[str, list[int]] = {}
     sources: dict[int, str] = {}
@@ -151,7 +159,7 @@ def graph(drawing: Drawing) -> Graph:
             sources[index[other]] = network.sources[edge.source]
     marks = []
     for node in network.nodes:
-        x, y = places.get(node.id, (WIDTH / 2, HEIGHT / 2))
+        x, y = line.places[node.id]
         mine, others = tuple(cites.get(node.id, ())), tuple(cited_by.get(node.id, ()))
         marks.append(Mark(index[node.id], node, _label(node), x, y, mine, others))
     ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges] if places else []
@@ -159,23 +167,11 @@ def graph(drawing: Drawing) -> Graph:
         marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
         near=_lines(places, (pair for pair, is_near in ends if is_near)),
         far=_lines(places, (pair for pair, is_near in ends if not is_near)),
-        labelled=len(marks) <= _LABELLED,
+        labelled=len(marks) <= LABELLED,
+        height=line.height,
+        ticks=tuple(line.ticks),
         sources=sources,
     )
-
-
-def _fitted(places: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    def axis(values: list[float], size: float, margin: float) -> list[float]:
-        low, high = min(values), max(values)
-        if high == low:
-            return [size / 2] * len(values)
-        return [round(margin + (value - low) / (high - low) * (size - 2 * margin), 1) for value in values]
-
-    if not places:
-        return {}
-    xs = axis([x for x, _ in places.values()], WIDTH, _MARGIN_X)
-    ys = axis([y for _, y in places.values()], HEIGHT, _MARGIN_Y)
-    return dict(zip(places, zip(xs, ys, strict=True), strict=True))
 
 
 def _lines(places: Mapping[str, tuple[float, float]], pairs: Iterable[tuple[str, str]]) -> str:

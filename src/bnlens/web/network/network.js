@@ -227,6 +227,13 @@
     document.querySelector(".zoom").hidden = false;
     new ResizeObserver(apply).observe(svg);
   }
+  const file = document.querySelector("input[data-max-mib]");
+  file?.addEventListener("change", () => {
+    const most = file.dataset.maxMib;
+    const isLarge = (file.files[0]?.size ?? 0) > most * 2 ** 20;
+    file.setCustomValidity(isLarge ? `The file is larger than ${most} MiB.` : "");
+    if (isLarge) file.reportValidity();
+  });
   const asked = location.hash.match(/^#work-(\d+)$/)?.[1];
   if (asked && works.has(asked)) choose(asked, { move: true, scroll: true });
 })();

@@ -17,7 +17,8 @@ from bnlens.paper import Citation, works
 from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, citation_response
 from bnlens.web.errors import NotFoundError
 from bnlens.web.library import add_sending
-from bnlens.web.network.drawing import HEIGHT, ROLE_WORDS, WIDTH, Drawing, NetworkLibrary, graph
+from bnlens.web.network.drawing import ROLE_WORDS, Drawing, NetworkLibrary, graph
+from bnlens.web.network.timeline import WIDTH
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
@@ -49,7 +50,7 @@ def _routes(site: Site) -> APIRouter:
             address=network_page,
             formats=CITATION_FORMATS,
             role_words=ROLE_WORDS,
-            size=(WIDTH, HEIGHT),
+            width=WIDTH,
             max_mib=NetworkLibrary.max_bytes // 2**20,
         )
 
