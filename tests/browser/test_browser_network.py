@@ -1,6 +1,8 @@
 import json
+from itertools import combinations
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from conftest import Reader, Server
@@ -60,6 +62,26 @@ def test_roles_have_their_colours_and_a_legend(browser: Browser, server: Server)
             assert {_hue(colour) for colour in colours} == {hue}, (theme, role)
             expect(page.get_by_test_id("legend").locator(f"li.{role}")).to_have_count(1)
         page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_labels_do_not_collide(browser: Browser, server: Server, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(f"{server.url}network")
+    page.wait_for_load_state("networkidle")
+    boxes = page.locator(".view text").evaluate_all(
+        "all => all.map(t => t.getBoundingClientRect()).map(b => [b.left, b.right, b.top, b.bottom])"
+    )
+    frame = page.locator("#network-graph").bounding_box()
+    assert frame is not None
+    assert len(boxes) > 18
+    for left, right, top, bottom in boxes:
+        assert frame["x"] <= left < right <= frame["x"] + frame["width"]
+        assert frame["y"] <= top < bottom <= frame["y"] + frame["height"]
+    for one, other in combinations(boxes, 2):
+        apart = one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2]
+        assert apart, (one, other)
+    page.close()
 
 
 def test_zoom_and_drag_move_the_graph(reader: Reader, server: Server) -> None:

@@ -93,6 +93,9 @@ def test_what_is_stored_is_not_computed_again(marker: Path, out: Path) -> None:
     assert first.finding.measured == 55.0
     assert second.seconds == first.seconds > 0
     assert reproduce(claims, out=out, workers=1, scale="full").runs[0].computed == 2  # a wider scale has two more
+    again = reproduce(claims, out=out, workers=2, again=True).runs[0]
+    assert (again.computed, again.finding) == (6, first.finding)
+    assert sorted(marks(marker)) == sorted(f"square {x}" for x in (*range(8), *range(6)))
 
 
 def test_claims_share_a_computation(marker: Path, out: Path) -> None:

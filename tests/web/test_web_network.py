@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from web.readers import URL, send_file
 
 ARXIV = "1809.00846"
 SEND = "/network/send"
+MARKS = re.compile(r'data-testid="mark-([^"]+)" transform="translate\(([\d.]+) ([\d.]+)\)"')
+TICKS = re.compile(r'class="tick" transform="translate\(([\d.]+) [\d.]+\)" data-year="(\d+)"')
 
 
 def work(number: int, cites: Iterable[int] = (), **fields: Any) -> dict[str, Any]:
@@ -87,6 +90,37 @@ def test_the_api_has_the_same_network(client: TestClient):
     paper = found["nodes"][0]
     assert (paper["role"], paper["x"], paper["y"]) == ("paper", 0.0, 0.0)
     assert all(abs(node["x"]) <= 1 and abs(node["y"]) <= 1 for node in found["nodes"])
+
+
+def test_the_network_stands_over_time(client: TestClient):
+    page = client.get("/network").text
+    places = {name: (float(x), float(y)) for name, x, y in MARKS.findall(page)}
+    dated = sorted((node.year, places[node.id][0]) for node in bundled_network().nodes if node.year)
+    assert len(dated) == len(places)
+    first, last = dated[0], dated[-1]
+    for year, x in dated:  # in proportion to the year
+        assert x == pytest.approx(first[1] + (year - first[0]) / (last[0] - first[0]) * (last[1] - first[1]), abs=0.1)
+    rows = sorted(y for _, y in places.values())
+    assert min(after - before for before, after in pairwise(rows)) >= 38  # a line of text at a phone's width
+    ticks = {int(year): float(x) for x, year in TICKS.findall(page)}
+    assert len(ticks) >= 3
+    for year, x in ticks.items():
+        assert all((other < year) == (at < x) for other, at in dated if other != year)
+
+
+def test_works_without_a_year_stand_apart(client: TestClient):
+    works = [work(0, publication_year=2000), *(work(number, [0], publication_year=None) for number in (1, 2))]
+    page = send_file(client, SEND, json.dumps(works).encode()).text
+    places = {name: float(x) for name, x, _ in MARKS.findall(page)}
+    assert places["W1"] == places["W2"] < places["W0"]
+
+
+def test_the_count_says_how_many_are_entered(client: TestClient):
+    page = client.get("/network").text
+    network = bundled_network()
+    told = page.partition('data-testid="count-references"')[2].partition("</div>")[0]
+    assert f">{network.counts.references} " in told
+    assert f"{network.roles()['reference']} of them are entered here" in told
 
 
 def test_works_of_the_table_can_be_cited(client: TestClient):

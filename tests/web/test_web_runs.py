@@ -10,7 +10,7 @@ import pytest
 from httpx import Response
 from starlette.testclient import TestClient
 
-from bnlens.runs import read_records
+from bnlens.runs import available_cores, read_records
 from bnlens.web import create_app
 from web import fake_claims
 from web.readers import URL
@@ -66,6 +66,18 @@ def test_a_claim_is_computed_to_its_verdict(client: TestClient, tmp_path: Path):
     [record] = read_records(tmp_path / "out" / "runs.sqlite")
     assert (record.claim, record.status) == ("D3", "done")
     assert not (tmp_path / "out" / "run.progress").exists()
+
+
+def test_a_claim_says_how_long_it_takes_and_runs_again(client: TestClient, gate: Path):
+    entry = client.get(f"/api/claims/{fake_claims.WAITS}").json()
+    assert entry["expected_seconds"] == pytest.approx((9 + 1) / available_cores())  # the costs of its two jobs
+    for _ in range(2):  # the second computes what is stored, and waits at the gate, too
+        gate.unlink(missing_ok=True)
+        begun(client)
+        gate.touch()
+        wait_for(client, status="done", done=2)
+    entry = client.get(f"/api/claims/{fake_claims.WAITS}").json()
+    assert entry["expected_seconds"] == pytest.approx(entry["result"]["seconds"] / available_cores())
 
 
 def test_a_second_start_is_refused_while_one_goes_on(client: TestClient, gate: Path):

@@ -56,7 +56,7 @@ class PatientBody:
             if is_whole:
                 return await receive()
             try:
-                message: Any = await asyncio.wait_for(receive(), self._patience)
+                message = await asyncio.wait_for(receive(), self._patience)
             except asyncio.TimeoutError:
                 return {"type": "http.disconnect"}
             is_whole = not message.get("more_body", False)

@@ -97,7 +97,8 @@ def _marks(index: int, trace: Any, points: Iterable[tuple[Any, Any]], x: _Axis, 
         return f'<polygon points="{_list(drawn)}" fill="{escape(str(trace.fillcolor))}"/>' if drawn else ""
     mode = trace.mode or "lines"
     line = f'<polyline points="{_list(drawn)}" fill="none" stroke="{color}"/>' if "lines" in mode and drawn else ""
-    dots = (f'<circle cx="{a}" cy="{b}" r="2.2" fill="{color}"/>' for a, b in (drawn if "markers" in mode else ()))
+    look = f'r="3.6" fill="none" stroke="{color}"' if "open" in str(trace.marker.symbol) else f'r="2.2" fill="{color}"'
+    dots = (f'<circle cx="{a}" cy="{b}" {look}/>' for a, b in (drawn if "markers" in mode else ()))
     return line + "".join(dots)
 
 
