@@ -230,8 +230,8 @@ _LABELS = {
 }
 _TRAINED = Option("What is trained.", argument=True)
 _RATE = Option("Learning rate.", "ETA")
-_SMALLEST = {"system": {"batch-norm": (dynamics.BatchNorm.smallest_batch, 256)}}
-_FOUR = "With batch normalization from 4: below, E[1/σ²] is infinite."
+_SMALLEST = {"system": {"batch-norm": (dynamics.BatchNorm.smallest_batch, 256), "gamma-decay": (2, 256)}}
+_FOUR = "With batch normalization from 4: below, E[1/σ²] is infinite. With gamma decay from 2."
 _EMPTY = "Empty: 3/(4M) for linear, 3/(8M) for ReLU units."
 _ELSEWHERE = "is the coefficient of gamma-decay; leave it out for {}"
 _ZETA = Option(
