@@ -8,12 +8,13 @@ PIP_INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Each process takes half of the tests in their order, and at the end some of what the other has left.
 IN_TWO := -n 2 --dist worksteal
 
-.PHONY: reproduce page test test-slow test-lowest test-peers test-browser docs plotly check format benchmark gpu clean
+.PHONY: reproduce page article test test-slow test-lowest test-peers test-browser docs plotly check format benchmark gpu clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce   run the core claims on embedded data and write bnlens-out/report.html"
 	@echo "make page        open the paper's page and the labs in a browser, with the newest results"
+	@echo "make article     compute the states of the front page's figures anew"
 	@echo "make test        run the tests, but for the slow ones"
 	@echo "make test-slow   run the slow tests"
 	@echo "make test-lowest run tests with the lowest versions of what bnlens needs"
@@ -39,6 +40,9 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 
 reproduce: $(VENV)/.installed
 	$(BIN)/bnlens reproduce $(ARGS)
+
+article: $(VENV)/.installed-dev
+	$(BIN)/python -m bnlens.web.article.compute bnlens-out benchmarks/results
 
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest $(IN_TWO) -m "not slow" $(ARGS)

@@ -101,7 +101,7 @@ def main() -> None:
     config = {"M": M, "batch": BATCH, "lr": LR, "seeds": options.seeds, "data": "CIFAR-10"}
     for net in options.nets:
         for samples, epochs in SETTINGS[net]:
-            for size in (math.inf, float(M)):
+            for size in (math.inf, M):
                 for seed in options.seeds:
                     name = {"net": net, "images": samples, "epochs": epochs, "M": "inf" if math.isinf(size) else M}
                     if not any(row.items() >= {**name, "seed": seed}.items() for row in rows):

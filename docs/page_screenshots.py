@@ -20,7 +20,7 @@ from bnlens.web import create_app
 from bnlens.web.site import Site
 
 IMAGES = Path(__file__).parent / "images"
-_DOCUMENT = {"page_findings": "/findings", "page_lab": "/labs/dynamics?simulate=yes"}
+_DOCUMENT = {"page_article": "/", "page_findings": "/findings", "page_lab": "/labs/dynamics?simulate=yes"}
 _VIEWS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "phone-dark": ("dark", 390)}
 
 

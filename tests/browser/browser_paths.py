@@ -2,4 +2,5 @@
 
 LABS = ("labs/gap", "labs/dynamics", "labs/rates", "labs/generalization", "labs/network?report=mlp.json")
 CLAIMS = ("paper", "findings", "claims", "claims/G1", "claims/D1")
-ADDRESSES = ("", *CLAIMS, "network", "labs", *LABS, "discussion")
+DERIVATIONS = ("derivation", "derivation/A", "derivation/D", "derivation/code/theory/gap.py")
+ADDRESSES = ("", *CLAIMS, *DERIVATIONS, "network", "labs", *LABS, "discussion")

@@ -76,7 +76,7 @@ def test_the_name_of_parts_stands_for_them(folder: Path) -> None:
 
 
 def test_the_claims_of_bnlens_are_all_found_in_order() -> None:
-    ids = "D1 D2 D3 D4 D5 D6 D7 D8 E1 E2 E3 E4 E5 E6 E7 E8 G1 G2 G3a G3b G4 L1 L2 L3a L3b L4 N1 N2 N3 N4 N5"
+    ids = "D1 D2 D3 D4 D5 D6 D7 D8 E1 E2 E3 E4 E5 E6 E7 E8 E9 G1 G2 G3a G3b G4 L1 L2 L3a L3b L4 N1 N2 N3 N4 N5"
     assert list(claims()) == ids.split()
 
 

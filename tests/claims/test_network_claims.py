@@ -1,4 +1,4 @@
-"""Claims D8 and E1 to E8: their judges on results made by hand, each verdict reached; their plans and those of N1 to N4."""
+"""Claims D8 and E1 to E9: their judges on results made by hand, each verdict reached; their plans and those of N1 to N4."""
 
 import math
 
@@ -13,7 +13,7 @@ from bnlens.claims.e7_gap_and_generalization import correlation
 from bnlens.errors import DataError, UsageError
 from bnlens.runs.key import job_key
 
-CLAIMS = {claim.id: claim for claim in get_claims(["D8", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8"])}
+CLAIMS = {claim.id: claim for claim in get_claims(["D8", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9"])}
 HOLDS, ROUGHLY, NOT, UNMET = "holds", "holds approximately", "does not hold here", "premise not met"
 
 
@@ -156,7 +156,7 @@ def test_two_noises_of_bn_layers(both, mean, std, verdicts):
 def test_where_bn_does_not_regularise_its_noises_are_not_judged():
     finding = judged("E3", noisy((0.5, 1.4), *BN_LAYERS[1:]), "premise not met")
     assert set(finding.parts.values()) == {"premise not met"}
-    assert "both (BN) +0.300 train, +0.000(0.002) test" in finding.summary
+    assert "both (BN) +0.300 / +0.000(0.002)" in finding.summary
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,40 @@ def test_large_batches(plain, smaller, dropout, verdicts):
     assert [row["M"] for row in finding.rows] == [512, 16, "inf", 512, 32]
 
 
+def with_dropout(wn, bn, tenth, fifth):
+    """Test losses of WN, of BN over 8, and of WN with dropout of 0.1 and of 0.2."""
+    kinds = [{"weight_norm": True}, {"M": 8}, *({"weight_norm": True, "dropout": rate} for rate in (0.1, 0.2))]
+    return runs(
+        [{**kind, "train": 0.2, "test": test} for kind, test in zip(kinds, (wn, bn, tenth, fifth), strict=True)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("tenth", "fifth", "verdicts"),
+    [
+        (1.2, 1.1, (HOLDS, HOLDS, HOLDS)),
+        (1.2, 0.9, (HOLDS, HOLDS, HOLDS)),
+        (1.2, 1.16, (HOLDS, HOLDS, ROUGHLY)),  # four fifths of the way
+        (1.24, 1.3, (HOLDS, HOLDS, ROUGHLY)),
+        (1.35, 1.3, (HOLDS, HOLDS, NOT)),
+        (1.2, 1.3975, (HOLDS, ROUGHLY, ROUGHLY)),
+        (1.5, 1.1, (NOT, HOLDS, HOLDS)),
+    ],
+)
+def test_dropout_with_weight_norm(tenth, fifth, verdicts):
+    worst = max(verdicts, key=(HOLDS, ROUGHLY, NOT).index)
+    finding = judged("E9", with_dropout(1.4, 1.1, tenth, fifth), worst)
+    assert tuple(finding.parts.values()) == verdicts
+    assert finding.measured == pytest.approx(min(tenth, fifth), abs=0.004)
+    assert finding.predicted == pytest.approx(1.1, abs=0.004)
+    assert [row["net"] for row in finding.rows] == ["WN", "BN", "WN + dropout 0.1", "WN + dropout 0.2"]
+
+
+def test_where_bn_is_not_below_weight_norm_there_is_nothing_to_reach():
+    finding = judged("E9", with_dropout(1.4, 1.4, 1.2, 1.1), "premise not met")
+    assert set(finding.parts.values()) == {"premise not met"}
+
+
 def predicted(falls):
     """Nets with gaps of 1, 2, 4 and 8 over M at M = 4 and 16; falls of test loss per net and M."""
     kinds = []
@@ -350,7 +384,7 @@ def test_one_layer(gamma, test, verdict, parts):
     finding = judged("D8", by_layer(gamma, test), verdict)
     assert tuple(finding.parts.values()) == parts
     slopes = finding.rows[-2:]
-    assert [row["gamma^2"] for row in slopes] == pytest.approx(gamma, abs=0.01)
+    assert [row["γ²"] for row in slopes] == pytest.approx(gamma, abs=0.01)
     assert [row["test loss"] for row in slopes] == pytest.approx(test, abs=0.002)
 
 
@@ -367,8 +401,8 @@ def test_layers_to_vary_are_spread_over_the_net():
         assert len(jobs) == len({job_key(job) for job in jobs})
         return sorted({job.config["layer"] for job in jobs if job.config["layer"] is not None}), len(jobs)
 
-    assert varied() == ([0, 1, 2, 3], 2 * (4 * 2 + 1))  # all layers at the largest M are one kind of run
-    assert varied(layers=2) == ([0, 3], 2 * (2 * 2 + 1))
+    assert varied(net="cnn") == ([0, 1, 2, 3], 2 * (4 * 2 + 1))  # all layers at the largest M are one kind of run
+    assert varied(layers=2) == ([0, 4], 2 * (2 * 2 + 1))
     assert varied(net="mlp") == ([0, 1, 2], 2 * (3 * 2 + 1))
     assert varied(net="resnet20", layers=3)[0] == [0, 9, 18]
     assert varied(population=True)[1] == 2 * (4 * 2 + 1 + 4 * 3)
@@ -404,6 +438,7 @@ def test_claims_share_what_they_have_in_common():
     in_its_net = {job_key(job) for job in CLAIMS["E1"].plan(changes={"net": "cnn-fc", "M": [8]})}
     assert len(keys["E3"] & in_its_net) == 8  # BN at M = 8 and PN, four seeds
     assert len(keys["E7"] & keys["E1"]) == 12  # PN and M = 4 and 16 in the residual net, four seeds
+    assert len(keys["E9"] & keys["E3"]) == 8  # WN and BN at M = 8
 
 
 def test_the_learning_rate_goes_with_the_batch():
@@ -439,6 +474,9 @@ def test_the_learning_rate_goes_with_the_batch():
         ("D8", {"layers": 0}, "must be a whole number from 1 "),
         ("E8", {"further_rates": [0.0]}, "must be a number above 0"),
         ("E8", {"further_epochs": 0}, "must be a whole number from 1 "),
+        ("E9", {"net": "resnet"}, "E9: parameter 'net', 'resnet': .* weight normalization cannot take their place"),
+        ("E9", {"dropout": [0.1, 1.5]}, "must be a number above 0 and below 1, got 1.5"),
+        ("E9", {"M": 512}, "leaves no groups in a batch of 256"),
         ("E7", {"other_nets": ["cnn"]}, "at least three pairs"),
         ("E7", {"M": [8, 2000]}, "2000 images are of more than the 1000 training images"),
         ("E7", {"other_samples": [200]}, "200 training images do not fill a batch of 256"),

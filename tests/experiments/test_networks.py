@@ -58,8 +58,15 @@ def test_a_seed_makes_pairs():
     assert one["train_loss"] != other["train_loss"]
 
 
-def test_a_run_that_was_cut_goes_on(tmp_path, monkeypatch):
-    whole = train_network(**CONFIG)
+@pytest.mark.parametrize(
+    ("function", "config"),
+    [
+        (train_network, CONFIG),
+        (networks.train_network_with_weight_norm, {**CONFIG, "weight_norm": True, "noise": "std", "lr": 0.03}),
+    ],
+)
+def test_a_run_that_was_cut_goes_on(function, config, tmp_path, monkeypatch):
+    whole = function(**config)
     steps = 0
 
     def cutting(model, data, *, observe, **options):
@@ -74,10 +81,10 @@ def test_a_run_that_was_cut_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr("bnlens.experiments._training.fit", cutting)
     with pytest.raises(KeyboardInterrupt):
-        train_network(**CONFIG, scratch=tmp_path)
+        function(**config, scratch=tmp_path)
     monkeypatch.undo()
     assert (tmp_path / "run.pt").is_file()
-    assert train_network(**CONFIG, scratch=tmp_path) == whole
+    assert function(**config, scratch=tmp_path) == whole
     assert steps == 7
 
 

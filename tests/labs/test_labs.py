@@ -5,11 +5,12 @@ import io
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bnlens.labs import LABS, Lab, Result, StateError
+from bnlens.labs import LABS, Choice, Lab, Real, Result, StateError, Whole
 from bnlens.theory import dynamics, gap_law, learning_rate
-from python_lines import run
+from python_lines import printed
 
 BY_ID = {lab.id: lab for lab in LABS}
 SYSTEMS = ("sgd", "weight-norm", "gamma-decay", "batch-norm")
@@ -45,37 +46,65 @@ def column(result: Result, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("lab", "state"), STATES, ids=str)
-def test_python_lines_give_the_numbers(lab: str, state: dict[str, Any]):
-    result, simulates = compute(lab, **state), state.get("simulate") == "yes"
-    values = run(result.code)
-    assert len(values) == {"gap": 1, "dynamics": 1, "rates": 3, "generalization": 1}[lab] + simulates
-    if lab == "gap":
-        row = next(row for row in result.rows if row["M"] == 32)
-        assert values[0] == pytest.approx((row["own"], row["fresh"], row["two_term"]), rel=1e-9)
-        if simulates:
-            simulated = (row["simulated own"], row["simulated own stderr"])
-            assert (values[1].gap, values[1].stderr) == pytest.approx(simulated)
-    elif lab == "dynamics":
-        for frame, prefix in zip(values, ("", "simulated "), strict=False):
-            for name in ("gamma", "R", "L", "generalization_error"):
-                assert frame[name].tolist() == pytest.approx(column(result, prefix + name), abs=1e-6)
-        curves = 3 if state["system"] == "sgd" else 4  # gamma of SGD is its norm
-        model = 2 * (state["system"] == "batch-norm")
-        assert len(result.figure.data) == curves + model + curves * simulates
-    elif lab == "rates":
-        shown = headline(result, "max-batch-norm"), headline(result, "effective-batch-norm")
-        assert values[0] == pytest.approx(shown)
-        largest = [headline(result, f"max-{name}") for name in ("batch-norm", "weight-norm", "gamma-decay")]
-        grid = [row["batch_norm"] for row in result.rows if row["learning_rate"] not in largest]
-        assert values[1] == pytest.approx(grid, abs=1e-9)
-        assert values[-1].zeta == dynamics.paper_zeta(state.get("unit", "linear"), 8)
-        if simulates:
-            assert values[2].tolist() == pytest.approx(column(result, "simulated batch_norm")[:1], rel=1e-6)
-    else:
-        for frame, prefix in zip(values, ("", "simulated "), strict=False):
-            assert frame["error"].iloc[-1] == pytest.approx(headline(result, "simulated" if prefix else "error"))
-            at = next(row for row in result.rows if row["alpha"] == state["alpha"])
-            assert frame["error"].iloc[-1] == pytest.approx(at[f"{prefix}error"])
+def test_python_lines_print_the_numbers(lab: str, state: dict[str, Any]):
+    result, numbers = compute(lab, **state), np.array(printed(compute(lab, **state).code))
+    shown = {entry.label: entry.value for entry in result.headlines}
+    shown |= {f"{entry.label} error": entry.stderr for entry in result.headlines if entry.stderr is not None}
+    shown |= {f"{place} {name}": value for place, row in enumerate(result.rows) for name, value in row.items()}
+    assert any("simulated" in name for name in shown) == (state.get("simulate") == "yes")
+    # Frames print six decimals.
+    missing = {
+        name: value for name, value in shown.items() if not np.isclose(numbers, value, rtol=2e-6, atol=2e-6).any()
+    }
+    assert missing == {}
+
+
+ENDS = [
+    (lab.id, parameter.name, value, simulate)
+    for lab in LABS
+    for simulate in ("no", "yes")
+    for parameter in lab.parameters
+    if isinstance(parameter, Real | Whole)
+    for own in [parameter.at({**lab.defaults, "simulate": simulate})]
+    if own.matters({**lab.defaults, "simulate": simulate}) or simulate == "no"
+    for value in (own.minimum, own.maximum)
+]
+
+
+@pytest.mark.parametrize(("lab", "name", "value", "simulate"), ENDS, ids=str)
+def test_a_knob_at_its_end_gives_a_figure_and_beyond_a_sentence(lab: str, name: str, value: float, simulate: str):
+    parameter = BY_ID[lab].parameter(name)
+    small = {"runs": 2, "tau": 1.0, "samples": "50000", "dimension": "50", "size": "50" if lab == "rates" else "100"}
+    given = {key: text for key, text in small.items() if key in BY_ID[lab].defaults and key != "tau"}
+    for choices in others(BY_ID[lab]) if simulate == "no" else [{}]:
+        state = {**(given if simulate == "yes" else {}), **choices, "simulate": simulate}
+        own = parameter.at({**BY_ID[lab].defaults, **state})
+        if not own.matters({**BY_ID[lab].defaults, **state}):
+            continue
+        end = own.minimum if value == min(parameter.minimum, value) else own.maximum
+        BY_ID[lab].settle({**BY_ID[lab].defaults, **state, name: end})  # taken
+        if simulate == "no":
+            assert compute(lab, **state, **{name: end}).figure.data
+        beyond = end - 1 if end == own.minimum else end + 1
+        with pytest.raises(StateError) as error:
+            compute(lab, **state, **{name: beyond})
+        assert error.value.problems == {name: own.problem}
+
+
+def others(lab: Lab) -> list[dict[str, str]]:
+    """The choices of a lab, one away from the default at a time."""
+    choices = [
+        parameter for parameter in lab.parameters if isinstance(parameter, Choice) and parameter.name != "simulate"
+    ]
+    return [{}, *({choice.name: option} for choice in choices for option in choice.options if option != choice.default)]
+
+
+def test_weights_that_diverge_are_shown_until_then():
+    state = {"system": "sgd", "learning_rate": 50.0, "batch_size": 1, "tau": 50.0}
+    result = compute("dynamics", **state)
+    assert 1e3 < headline(result, "norm") < 1e6
+    assert any("without bound" in note for note in result.notes)
+    assert result.rows[-1]["tau"] < 50
 
 
 def test_gap_has_the_laws():
@@ -122,9 +151,9 @@ def test_rows_as_a_table(lab: Lab):
 @pytest.mark.parametrize(
     ("lab", "state", "name", "sentence"),
     [
-        ("dynamics", {"batch_size": 2}, "batch_size", "4 or more"),
+        ("dynamics", {"batch_size": 2}, "batch_size", "from 4 to 256"),
         ("dynamics", {"simulate": "yes", "size": "800", "runs": 64, "tau": 200.0}, "size", "too large for the page"),
-        ("rates", {"simulate": "yes", "batch_size": 128}, "batch_size", "64 or less"),
+        ("rates", {"simulate": "yes", "batch_size": 128}, "batch_size", "from 4 to 64"),
     ],
 )
 def test_parameters_that_do_not_go_together(lab: str, state: dict[str, Any], name: str, sentence: str):

@@ -92,7 +92,7 @@ def test_claims_and_sections_lead_to_each_other(reader: TestClient) -> None:
         links = {link.attributes["href"] for link in Page(reader.get(f"/claims/{name}").text).find("a")}
         for section in sections:
             page = Page(reader.get(f"/derivation/{section[0]}").text)
-            box = page.one("aside", data_testid=f"carried-{section}")
+            box = page.one("div", data_testid=f"carried-{section}")
             assert any(
                 f'href="/claims/{name}"' in str(link) or link.attributes["href"] == f"/claims/{name}"
                 for link in page.find("a")

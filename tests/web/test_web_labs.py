@@ -1,18 +1,22 @@
 """A lab on the page and in the API: its state lives in its address; its numbers are tested in tests/labs."""
 
 import html
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from bnlens.claims import claims
 from bnlens.labs import Choice, Real, StateError, Whole
 from bnlens.measure import Report
 from bnlens.render import number
 from bnlens.theory import gap_law
+from bnlens.web.labs.claims import claims_of, lab_link
 from bnlens.web.labs.lab import LABS, Lab
-from python_lines import run
+from python_lines import printed
 
 
 def answer(client: TestClient, lab: str, **state: object) -> dict:
@@ -51,10 +55,22 @@ def test_network_lab_has_the_reports_prediction(
 ):
     found = answer(client, "network", report="nets/small.json", batch_size=40, kind="fisher")
     monkeypatch.chdir(folder)
-    [shown] = run(found["python"])
-    for expected in (shown, report.predict(40, kind="fisher")):
+    numbers = np.array(printed(found["python"]))
+    for row in found["rows"]:
+        printed_too = {name: value for name, value in row.items() if name not in ("layer", "measured_at", "share")}
+        assert all(np.isclose(numbers, value, rtol=2e-6, atol=2e-6).any() for value in printed_too.values()), row
+    pool = report.network.gaps.population
+    for column, expected in (
+        ("predicted", report.predict(40, kind="fisher")),
+        ("predicted_in_the_pool", report.predict(40, kind="fisher", population=pool)),
+    ):
         predicted = [expected.network.value, *(estimate.value for estimate in expected.layers.values())]
-        assert [row["predicted"] for row in found["rows"]] == pytest.approx(predicted)
+        assert [row[column] for row in found["rows"]] == pytest.approx(predicted)
+    assert f"pool of {pool} samples" in found["notes"][0]
+    page = client.get("/labs/network", params={"report": "nets/small.json", "batch_size": 40, "kind": "fisher"}).text
+    assert '<details data-testid="table" open>' in page
+    assert '<option value="logits" disabled>' in page  # this report has none
+    assert '<option value="two_term">' in page
     values = {entry["id"]: entry["value"] for entry in found["headlines"]}
     assert values["predicted"] == found["rows"][0]["predicted"]
     assert values["measured"] == report.network.gaps.measured[16].value
@@ -88,10 +104,11 @@ def test_values_out_of_range_are_named_on_page_and_in_api(client: TestClient, la
         if isinstance(parameter, Choice):
             wrong = ["neither", "<script>"]
         elif isinstance(parameter, Whole):
-            wrong = [str(parameter.minimum - 1), str(parameter.maximum + 1), "2.5", "x", "1e400", "9" * 5000]
+            wrong = [str(parameter.minimum - 1), str(parameter.maximum + 1), "", "2.5", "x", "1e400", "9" * 5000]
         else:
             assert isinstance(parameter, Real)
             wrong = [str(parameter.maximum + 1), str(parameter.minimum - 1), "nan", "inf", "-inf", "x", "1e400"]
+            wrong += [""] if parameter.default is not None else []
         for text in wrong:
             with pytest.raises(StateError) as error:
                 lab.read({parameter.name: text})
@@ -104,19 +121,38 @@ def test_values_out_of_range_are_named_on_page_and_in_api(client: TestClient, la
         assert "<script>neither" not in page.text
 
 
+def test_a_number_that_may_be_left_empty(client: TestClient):
+    empty, left_out = (client.get(f"/api/labs/dynamics?system=gamma-decay{text}").json() for text in ("&zeta=", ""))
+    assert empty == left_out
+
+
+def test_claims_have_their_labs(client: TestClient):
+    labs = {lab.id: lab for lab in LABS}
+    links = {claim: lab_link(claim, labs) for claim in claims()}
+    shown = {claim: link[1] for claim, link in links.items() if link is not None}
+    assert {claim for lab in labs for claim in claims_of(lab)} == set(shown) > {"D1", "L1", "G4"}
+    for claim, address in shown.items():
+        page = client.get(address)
+        assert page.status_code == 200
+        assert f'<a href="/claims/{claim}">' in page.text
+        assert re.search(r'<a href="/derivation/[A-D]', page.text)
+    assert "unit=softplus_glm&gamma=1.2&beta=0.1&batch_size=64" in shown["D1"]  # its headline's point
+    assert links["E1"] is None
+
+
 def test_two_knobs_that_do_not_go_together(client: TestClient):
     response = client.get("/labs/dynamics?batch_size=2")
     assert response.status_code == 422
     assert 'data-testid="knob-batch_size-problem"' in response.text
-    assert "4 or more" in client.get("/api/labs/dynamics?batch_size=2").json()["error"]
+    assert "from 4 to 256" in client.get("/api/labs/dynamics?batch_size=2").json()["error"]
     assert client.get("/labs/dynamics?batch_size=2&system=sgd").status_code == 200
 
 
 def test_library_errors_are_one_sentence(client: TestClient):
-    for path in ("/labs/dynamics", "/api/labs/dynamics"):
-        response = client.get(f"{path}?system=sgd&learning_rate=50&batch_size=1&tau=50")
+    for path in ("/labs/network", "/api/labs/network"):
+        response = client.get(f"{path}?report=nets/small.json&kind=logits")
         assert response.status_code == 422
-        assert "diverges" in response.text
+        assert "logits=True" in response.text
 
 
 def test_schema_has_every_range(client: TestClient):

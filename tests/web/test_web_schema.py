@@ -10,7 +10,8 @@ from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.specs.openapi import checks
 
 from bnlens.web import create_app
-from web.fake_claims import register
+from bnlens.web.slow import Limits
+from web.fake_claims import PATIENCE, register
 
 _CONFORMANCE = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
 _CHECKS = [schemathesis.checks.not_a_server_error, *_CONFORMANCE]
@@ -18,7 +19,7 @@ _CHECKS = [schemathesis.checks.not_a_server_error, *_CONFORMANCE]
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_no_request_ends_in_a_fault(tmp_path: Path, mode: GenerationMode) -> None:
-    app = create_app(tmp_path, names=["testserver"], register=register)
+    app = create_app(tmp_path, names=["testserver"], register=register, limits=Limits(seconds=PATIENCE))
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", app)
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 20

@@ -28,6 +28,11 @@ class Estimate(NamedTuple):
         return float(np.copysign(np.inf, self.value)) if self.value else 0.0
 
     @property
+    def negated(self) -> Estimate:
+        """The value with its sign turned."""
+        return Estimate(-self.value, self.stderr)
+
+    @property
     def text(self) -> str:
         """The value with its standard error, for a sentence."""
         return f"{self.value:.3g} ± {self.stderr:.1g}"

@@ -61,7 +61,7 @@ class Way(NamedTuple):
             if self.strength:
                 row |= self.less_bn[what].columns(f"{loss} less BN's")
                 row |= self.strength[what].columns(f"{loss}, strength")
-        return {**row, "rms gamma": self.gamma_text}
+        return {**row, "rms γ": self.gamma_text}
 
 
 def target_of(runs: TrainingRuns) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "Losses",
     "difference",
     "gamma_text",
+    "grade_change",
     "grade_recovered",
     "grade_strengths",
     "losses_of",
@@ -85,6 +86,13 @@ def grade_strengths(strengths: Iterable[Estimate]) -> Verdict:
 def grade_recovered(strength: Estimate) -> Verdict:
     """Return the verdict on a strength, which should be 1 or more; one standard error is forgiven."""
     return grade([Estimate(min(0.0, strength.value - 1), strength.stderr)], close=0.25, near=0.5, forgiven=1)
+
+
+def grade_change(gain: Estimate) -> Verdict:
+    """Return the verdict on a value that should be above 0: by two standard errors it is, by one approximately."""
+    if gain.in_errors >= 2:
+        return "holds"
+    return "holds approximately" if gain.in_errors >= 1 else "does not hold here"
 
 
 def gamma_text(runs: TrainingRuns, **kind: Any) -> str:

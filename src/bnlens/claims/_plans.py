@@ -34,7 +34,7 @@ _RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 _WHERE_BN_HELPS: Mapping[str, Mapping[str, Any]] = {
     net: {"samples": samples, "epochs": epochs, "seeds": 5}
-    for net, samples, epochs in (("resnet", 10_000, 20), ("cnn-fc", 2000, 50))
+    for net, samples, epochs in (("resnet", 10_000, 10), ("cnn-fc", 5000, 20))
 }
 # Seconds on one core for 256 images of CIFAR-10, forward and backward; of the digits a twelfth.
 _SECONDS = {

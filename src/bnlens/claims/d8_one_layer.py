@@ -18,7 +18,7 @@ from bnlens.experiments.one_layer import count_layers, train_with_one_layer
 
 __all__ = ["CLAIM"]
 
-_MEASURES = {"gamma": "gamma^2", "test_loss": "test loss"}
+_MEASURES = {"gamma": "γ²", "test_loss": "test loss"}
 
 
 def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
@@ -132,8 +132,8 @@ def _judge(results: Results) -> Finding:
     sizes = layers[0].sizes
     summary = (
         f"On {runs.data} ({runs.images} images), M of one layer from {sizes[0]} to {sizes[-1]}, {_name(judged[0].others)}: "
-        f"gamma^2 of the layer and test loss change per doubling of M by {told}. Headline: the weakest of these slopes, in its "
-        f"standard errors, over {len({run.config['seed'] for run in runs})} paired seeds."
+        rf"$\gamma^2$ of the layer and test loss change per doubling of M by {told}. Headline: the weakest of these slopes, "
+        f"in its standard errors, over {len({run.config['seed'] for run in runs})} paired seeds."
     )
     rows = [_row(layer, at) for layer in layers for at in range(len(sizes))]
     rows += [_slope_row(layer) for layer in layers]
@@ -185,18 +185,18 @@ CLAIM = Claim(
     id="D8",
     title="One layer at a time",
     statement=(
-        "The paper claims that where M of one BN layer alone grows, the gamma^2 of that layer and the validation loss grow: "
-        "the noise of that layer's statistics decays its gamma, and regularises. Layer by layer, the others are held at the "
-        "largest M, whose noise is the least."
+        r"The paper claims that where $M$ of one BN layer alone grows, the $\gamma^2$ of that layer and the validation loss "
+        r"grow: the noise of that layer's statistics decays its $\gamma$, and regularises. Layer by layer, the others are "
+        "held at the largest M, whose noise is the least."
     ),
     source="arXiv 1809.00846, experiments on the batch size of one layer; this library's dial",
     paper=PaperStatement(
-        words="With M varied in one layer alone, gamma^2 of that layer and the validation loss grow with M.",
+        words=r"With $M$ varied in one layer alone, $\gamma^2$ of that layer and the validation loss grow with $M$.",
         section="Experiments in CNNs, on M of one layer",
         known="as remembered",
     ),
     agreement=(
-        "Per layer, least-squares slopes over log2 M of the layer's mean gamma^2 and of the test loss (the validation "
+        r"Per layer, least-squares slopes over $\log_2 M$ of the layer's mean $\gamma^2$ and of the test loss (the validation "
         "loss), by seed, the other layers at the largest of the M. Each of the two is a part. A part holds: in all layers "
         "the slope is above zero by two standard errors. Approximately: in half of the layers or more it is, and in none "
         "below zero by two. Holds: both parts do. Holds approximately: neither fails. Does not hold: otherwise. With the "

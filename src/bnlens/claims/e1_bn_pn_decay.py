@@ -75,7 +75,7 @@ class _Method(NamedTuple):
             ):
                 if what in found:
                     row |= found[what].columns(name)
-        return {**row, "rms gamma": self.gamma}
+        return {**row, "rms γ": self.gamma}
 
 
 def _labels(runs: TrainingRuns) -> dict[str, str | None]:
@@ -183,12 +183,11 @@ CLAIM = Claim(
         differs="a small residual net at small M, where BN does lower the test loss; that losses are equal is our question.",
     ),
     agreement=(
-        "Strength is the share of the distance from PN to BN over M that PN with gamma decay covers. Test loss recovered, at "
-        "each M where BN lowers it by two standard errors, paired by seed: a strength of 0.75 or more in test loss, one "
-        "standard error forgiven; approximately: 0.5; more than BN's is as good. Premise not met: BN over M does not lower "
-        "PN's test loss by two standard errors at any M. Verdict: the worst over those M. Losses equal, ours and apart: at "
-        "each M and loss where BN differs from PN by two standard errors the strength is within 0.25 of 1, one standard error "
-        "forgiven; approximately: 0.5."
+        "Strength is the share of the distance from PN to BN over M that PN with gamma decay covers. Holds: at each M where "
+        "BN lowers PN's test loss by two standard errors, paired by seed, the strength in test loss is 0.75 or more (more "
+        "than BN's is as good), one standard error forgiven; approximately: 0.5. Premise not met: BN over M does not lower "
+        "PN's test loss by two standard errors at any M. Apart, ours, equal losses: at each M and loss where BN differs from "
+        "PN by two standard errors the strength is within 0.25 of 1, one standard error forgiven; approximately: 0.5."
     ),
     quantity="share of BN's fall in test loss that PN with gamma decay recovers, at the first M where there is one",
     core=False,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from bnlens.claims import _noises, _weight_norm
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding
-from bnlens.claims._losses import MEASURES, Kind, difference, losses_of, sizes_of
+from bnlens.claims._estimate import Estimate, estimate, finding, worst
+from bnlens.claims._losses import LOSSES, MEASURES, Kind, difference, grade_change, losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
 
 __all__ = ["CLAIM"]
+
+_COUNT = ("mean", "std")  # noises whose parts with weight normalization make the verdict
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -27,12 +29,24 @@ class _Noise(NamedTuple):
     kind: Kind
     without: Kind
 
+    @property
+    def is_noisy(self) -> bool:
+        return self.kind != self.without
+
     def change(self, runs: TrainingRuns, what: str) -> Estimate:
         """The entry of the results less that without noise, paired by seed."""
         return difference(runs, what, self.kind, self.without)
 
+    def told(self, runs: TrainingRuns) -> str:
+        """The changes of train and test loss."""
+        train, test = (self.change(runs, what) for what in LOSSES)
+        return f"{self.label} {train.value:+.3f} / {test.value:+.3f}({test.stderr:.3f})"
 
-def _noises_of(runs: TrainingRuns) -> dict[str, dict[str, _Noise]]:
+
+_Net: TypeAlias = Mapping[str, _Noise]
+
+
+def _noises_of(runs: TrainingRuns) -> dict[str, _Net]:
     """Return, by net and by what carries noise, the kinds of run: of weight normalization, and of BN layers."""
     wn, bn = _weight_norm.kinds_of(sizes_of(runs)[0]), _noises.kinds_of(runs)
     nets = (("WN", _weight_norm.LABELS, wn), ("BN layers", _noises.LABELS, bn))
@@ -42,60 +56,51 @@ def _noises_of(runs: TrainingRuns) -> dict[str, dict[str, _Noise]]:
     }
 
 
-def _parts(
-    premise: Estimate, wn: Mapping[str, Estimate], bn: Mapping[str, Sequence[Estimate]], interaction: Estimate
-) -> dict[str, Verdict]:
-    """Return the verdict on each part.
+def _parts(runs: TrainingRuns, wn: _Net, bn: _Net, interaction: Estimate) -> dict[str, Verdict]:
+    """Return the verdict on each part, those that count first.
 
     Args:
-        premise: test loss of BN over M less that of PN.
-        wn: by noise, the change of the test loss with weight normalization.
-        bn: by noise, the changes of train and test loss with BN layers.
+        runs: all of them.
+        wn: nets with weight normalization.
+        bn: nets with BN layers.
         interaction: of the two noises in train loss, with BN layers.
     """
-    parts: dict[str, Verdict] = {
-        f"WN, {_noises.EFFECTS[noise]}": _weight_norm.judge_fall(change) for noise, change in wn.items()
-    }
-    for noise, (train, test) in bn.items():
-        fall: Verdict = (
-            "holds" if test.in_errors <= -2 else "holds approximately" if test.value < 0 else "does not hold here"
-        )
-        parts[f"BN layers, {_noises.EFFECTS[noise]}"] = fall if train.in_errors >= 2 else "does not hold here"
+    parts: dict[str, Verdict] = {}
+    for noise in _COUNT:
+        parts[f"WN, {_noises.EFFECTS[noise]}"] = grade_change(wn[noise].change(runs, "test_loss").negated)
+    for noise in _COUNT:
+        train, test = (bn[noise].change(runs, what) for what in LOSSES)
+        found: Verdict = "does not hold here"
+        if train.in_errors >= 2 and test.value < 0:
+            found = "holds" if test.in_errors <= -2 else "holds approximately"
+        parts[f"BN layers, {_noises.EFFECTS[noise]}"] = found
     parts["BN layers, the two add up"] = "holds" if abs(interaction.in_errors) <= 2 else "does not hold here"
-    return parts if premise.in_errors <= -2 else dict.fromkeys(parts, "premise not met")
+    regularises = bn["both"].change(runs, "test_loss").in_errors <= -2
+    return parts if regularises else dict.fromkeys(parts, "premise not met")
 
 
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     nets = _noises_of(runs)
     wn, bn = nets.values()
-    alone = ("mean", "std")
-    train, test = ({noise: bn[noise].change(runs, what) for noise in bn} for what in ("train_loss", "test_loss"))
-    of_wn = {noise: wn[noise].change(runs, "test_loss") for noise in alone}
-    of_bn = {noise: (train[noise], test[noise]) for noise in alone}
     effects = {what: _noises.effects([runs.values(what, **noise.kind) for noise in bn.values()]) for what in MEASURES}
-    parts = _parts(test["both"], of_wn, of_bn, estimate(effects["train_loss"]["interaction"]))
+    parts = _parts(runs, wn, bn, estimate(effects["train_loss"]["interaction"]))
     rows = [_row(runs, noise) for net in nets.values() for noise in net.values()]
     for effect, label in _noises.EFFECTS.items():
         row: dict[str, Any] = {"net": "BN layers", "noise of": f"effect: {label}"}
         for what, measure in MEASURES.items():
             row |= estimate(effects[what][effect]).columns(measure)
         rows.append(row)
-    M, weakest = bn["both"].kind["M"], max(change.in_errors for change in of_wn.values())
-    told = "; ".join(
-        f"{_weight_norm.LABELS[noise]} {change.value:+.3f}({change.stderr:.3f})" for noise, change in of_wn.items()
-    )
-    beside = "; ".join(
-        f"{bn[noise].label} {train[noise].value:+.3f} train, {test[noise].value:+.3f}({test[noise].stderr:.3f}) test"
-        for noise in ("both", *alone)
-    )
+    weakest = min(-wn[noise].change(runs, "test_loss").in_errors for noise in _COUNT)
+    told, beside = ("; ".join(noise.told(runs) for noise in net.values() if noise.is_noisy) for net in nets.values())
+    plain = losses_of(runs, **wn["none"].kind)
     summary = (
-        f"On {runs.data} ({runs.images} images) at $M = {M}$, test loss less that of WN alone, "
-        f"{losses_of(runs, **wn['none'].kind).test_loss.text}: {told}. With BN layers, loss less that of PN: {beside}. "
-        f"Headline: the weaker of the two falls with WN, in its standard errors; {runs.seeds(**wn['none'].kind)} paired seeds."
+        f"On {runs.data} ({runs.images} images) at $M = {bn['both'].kind['M']}$, train / test loss less that of WN alone, "
+        f"{plain.train_loss.value:.3f} / {plain.test_loss.value:.3f}: {told}. With BN layers, less that of PN: {beside}. "
+        f"Headline: the weaker of the two falls of test loss with WN, in its standard errors; {plain.seeds} paired seeds."
     )
-    verdict = _weight_norm.of_parts(list(parts.values())[: len(of_wn)])
-    return finding(verdict, Estimate(-weakest, 1.0), 2.0, summary, rows, parts=parts)
+    verdict = worst(list(parts.values())[: len(_COUNT)])
+    return finding(verdict, Estimate(weakest, 1.0), 2.0, summary, rows, parts=parts)
 
 
 def _row(runs: TrainingRuns, noise: _Noise) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def _row(runs: TrainingRuns, noise: _Noise) -> dict[str, Any]:
         "M": noise.kind["M"],
         **losses_of(runs, **noise.kind).columns,
     }
-    if noise.kind != noise.without:
+    if noise.is_noisy:
         for what, measure in MEASURES.items():
             row |= noise.change(runs, what).columns(f"{measure} less that without noise")
     return row
@@ -125,6 +130,7 @@ def _figure(results: Results) -> Figure:
             for column, what in ((1, "steps_loss"), (2, "test_loss")):
                 look: dict[str, Any] = {"name": noise.label, "index": order.index(carrier), "legend": column == 1}
                 add_band(figure, runs.curves(what, **noise.kind), panel=(row, column), **look)
+    figure.update_yaxes(type="log")
     return figure
 
 

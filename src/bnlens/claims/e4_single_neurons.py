@@ -83,7 +83,7 @@ def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     found = _effects(runs)
     claimed = {key: found[key] for key in _CLAIMED}
-    lowers = [Estimate(-effect.value, effect.stderr) for effect in claimed.values()]
+    lowers = [effect.negated for effect in claimed.values()]
     weakest = min(lowers, key=lambda effect: effect.in_errors)
     both = _noises.kinds_of(runs)["both"]
     told = ", ".join(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding, worst
-from bnlens.claims._losses import MEASURES, Kind, difference, losses_of
+from bnlens.claims._losses import MEASURES, Kind, difference, grade_change, losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
@@ -85,11 +85,9 @@ def _judge(results: Results) -> Finding:
     met = of_smaller.in_errors >= 2
     parts: dict[str, Verdict] = {
         f"{plain.label} regularises little": _is_little(of_plain, of_smaller) if met else "premise not met",
-        f"{dropout.label} helps": "holds" if gains[dropout.label].in_errors >= 2 else "does not hold here",
+        f"{dropout.label} helps": grade_change(gains[dropout.label]),
     }
-    ours: dict[str, Verdict] = {
-        f"{smaller.label} helps (ours)": "holds" if gains[smaller.label].in_errors >= 2 else "does not hold here"
-    }
+    ours: dict[str, Verdict] = {f"{smaller.label} helps (ours)": grade_change(gains[smaller.label])}
     rows = []
     for role, label, kind in trained:
         row = {"trained with": label, "batch size": kind["batch_size"], "M": kind["M"]}
@@ -151,11 +149,11 @@ CLAIM = Claim(
         differs="that a smaller M restores what is lost is our conclusion, and needs this library's dial.",
     ),
     agreement=(
-        "At the large batch, equal numbers of steps, paired by seed; of the dropout rates the first given is judged. Little: "
-        "BN over the batch lowers PN's test loss by less than two standard errors, or by less than half of what the smaller M "
-        "does. Dropout helps: it lowers plain BN's test loss by two standard errors; the same for the smaller M, ours. "
-        "Premise not met: at the large batch BN over the smaller M does not lower PN's test loss by two standard errors, so "
-        "that there is no regularisation to lose. Verdict: the worse of the first two of those whose premise is met."
+        "At the large batch, equal numbers of steps, paired by seed; of the dropout rates the first given is judged. Holds: "
+        "BN over the batch lowers PN's test loss by less than two standard errors or by less than half of what the smaller M "
+        "does, and dropout lowers plain BN's test loss by two standard errors; approximately: dropout does by one. Apart, "
+        "ours: the same for the smaller M. Premise not met: at the large batch BN over the smaller M does not lower PN's test "
+        "loss by two standard errors, so that there is no regularisation to lose; this leaves the part on dropout."
     ),
     quantity="nats per image that dropout takes off the test loss, beside those that a smaller M does",
     core=False,

@@ -30,7 +30,7 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
         data,
         M=8,
         further_epochs={"digits": 10, "quick": 5, "full": 20},
-        further_rates={"digits": [0.1, 0.03], "quick": [0.1, 0.03], "full": [0.1, 0.03, 0.01]},
+        further_rates={"digits": [0.1, 0.03], "quick": [0.03, 0.01], "full": [0.03, 0.01, 0.003]},
     )
 
 
@@ -113,7 +113,7 @@ def _judge(results: Results) -> Finding:
     rates, judged = _rates(runs)
     rows = [row for rate in rates for row in rate.rows(rate is judged)]
     config = next(iter(runs)).config
-    where = f"On {runs.data} ({runs.images} images), trained at M = {config['statistics_batch_size']}"
+    where = f"On {runs.data} ({runs.images} images), trained at $M = {config['statistics_batch_size']}$"
     if judged is None:
         diverged = max(rates[-1].diverged.values())
         summary = f"{where}: at the smallest rate, {rates[-1].lr:g}, a net diverges in {diverged} of {len(runs)} seeds."

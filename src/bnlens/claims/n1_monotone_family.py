@@ -44,7 +44,7 @@ def _losses(runs: TrainingRuns) -> list[_Loss]:
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     train, test = losses = _losses(runs)
-    claimed = [Estimate(-step.value, step.stderr) for step in train.steps[:_JUDGED]] + [*test.steps[:_JUDGED]]
+    claimed = [step.negated for step in train.steps[:_JUDGED]] + [*test.steps[:_JUDGED]]
     weakest = min(claimed, key=lambda step: step.in_errors)
     rows = []
     for index, M in enumerate(_SIZES):

@@ -30,12 +30,12 @@ def _judge(results: Results) -> Finding:
     summary = (
         f"On {runs.data} at $M = {common.target_of(runs)}$, gamma decay covers {train.value:.2f} of the distance from PN to "
         f"BN in train loss and {test.value:.2f} in test loss; test loss {decay.loss['test_loss'].value:.3f} against BN's "
-        f"{bn.loss['test_loss'].value:.3f}. It leaves rms gamma in the layers before the last at {share.min():.2f} to "
+        f"{bn.loss['test_loss'].value:.3f}. It leaves rms γ in the layers before the last at {share.min():.2f} to "
         f"{share.max():.2f} times BN's.{premise}"
     )
     correction = (
         rf"Gamma decay with the formula's $\zeta$, taken literally in every layer, is {train.value:.2f} times as strong as "
-        f"BN in train loss and {test.value:.2f} times in test loss: where another normalization follows, gamma's scale is "
+        f"BN in train loss and {test.value:.2f} times in test loss: where another normalization follows, the scale γ is "
         "free, and the penalty drives it down instead of regularising as BN does."
     )
     return finding(verdict, train, 1.0, summary, [way.row for way in ways], correction)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from bnlens._progress import Counter
 from bnlens.errors import UsageError
-from bnlens.labs._parameters import Choice, Parameter, Value
+from bnlens.labs._parameters import Choice, Parameter, Value, matches
 from bnlens.labs._result import Result, Table
 
-__all__ = ["Command", "Cost", "Example", "IncompleteError", "Lab", "State", "StateError", "Step"]
+__all__ = ["Command", "Example", "IncompleteError", "Lab", "State", "StateError", "Step"]
 
 State = Mapping[str, Any]
 """The value of every parameter by name."""
-
-Cost = Literal["instant", "short", "long"]
-"""Milliseconds, about a second, or many seconds."""
 
 
 class StateError(UsageError):
@@ -38,7 +35,7 @@ class IncompleteError(UsageError):
 
 
 class Step(NamedTuple):
-    """One or two sentences with a formula in LaTeX, or alone."""
+    """One or two sentences, with formulas in LaTeX between dollar signs, and a formula of its own in LaTeX, or alone."""
 
     words: str
     latex: str = ""
@@ -77,11 +74,11 @@ class Lab:
         examples: states to try.
         source: where the theory is, in words.
         command: the lab on the command line, if it is there.
-        cost: how long a state takes.
         check: problems that lie in two parameters together, by the name of the one at which to say so.
         grid: parameters whose choices a static export computes in advance.
         stamp: changes whenever the answer to the same state does, as for a state that names a file.
         options: the names that a `Reference` offers, with labels.
+        lacking: options by the name of their `Choice`, which a state that has an answer cannot be given.
         receives: whether readers may send it a report.
     """
 
@@ -94,12 +91,15 @@ class Lab:
     examples: Sequence[Example]
     source: str
     command: Command | None = None
-    cost: Callable[[State], Cost] = lambda state: "instant"
     check: Callable[[State], Mapping[str, str]] = lambda state: {}
     grid: Sequence[str] = ()
     stamp: Callable[[State], Hashable] = lambda state: None
     options: Callable[[], Mapping[str, str]] = field(default=dict)
+    lacking: Callable[[State], Mapping[str, Collection[str]]] = lambda state: {}
     receives: bool = False
+
+    slow: ClassVar[Mapping[str, tuple[str, ...]]] = {"simulate": ("yes",)}
+    """Parameters and the values at which an answer takes many seconds; elsewhere it takes a fraction of one."""
 
     @cached_property
     def defaults(self) -> State:
@@ -115,14 +115,19 @@ class Lab:
         parameter = self.parameter(name)
         return parameter.options[state[name]] if isinstance(parameter, Choice) else ""
 
+    def is_slow(self, state: State) -> bool:
+        """Return whether the answer takes many seconds."""
+        return matches(self.slow, state)
+
     def settle(self, state: State) -> State:
         """Return a valid state with every parameter that has no effect at its default.
 
         Raises:
-            StateError: two parameters do not go together.
+            StateError: two parameters do not go together, or one is out of the range that another gives it.
         """
         settled = {p.name: state[p.name] if p.matters(state) else p.default for p in self.parameters}
-        problems = self.check(settled)
+        own = (p.at(settled) for p in self.parameters)
+        problems = {p.name: p.problem for p in own if not p.takes(settled[p.name])} or self.check(settled)
         if problems:
             raise StateError(problems)
         return settled

@@ -17,6 +17,7 @@ __all__ = [
     "Reference",
     "Value",
     "Whole",
+    "matches",
     "optional_zeta",
     "simulation",
     "sizes",
@@ -72,6 +73,7 @@ class Parameter:
         symbol: its symbol in formulas, if it has one.
         help: a few words under the field.
         when: other parameters and the values at which this one matters; it is hidden, and its value is the default, elsewhere.
+        within: the ranges of a number by another parameter and its value, where they are narrower than its own.
         group: heading under which the form shows it.
         option: how the command line asks for it; None if it does not.
     """
@@ -83,6 +85,7 @@ class Parameter:
     symbol: str = ""
     help: str = ""
     when: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    within: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     group: str = "Setting"
     option: Option | None = None
 
@@ -107,7 +110,15 @@ class Parameter:
 
     def matters(self, state: Mapping[str, Value]) -> bool:
         """Return whether the other parameters have values at which this one has an effect."""
-        return all(state.get(name) in values for name, values in self.when.items())
+        return matches(self.when, state)
+
+    def takes(self, value: Value) -> bool:
+        """Return whether a value of the right type is in the range."""
+        return True
+
+    def at(self, state: Mapping[str, Any]) -> Parameter:
+        """Return it with the range that it has beside the values of the others."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -128,11 +139,25 @@ class Choice(Parameter):
 
 
 @dataclass(frozen=True)
-class Real(Parameter):
-    """A number in [minimum, maximum]; with the default None it may be left empty, and ``empty`` says what that means."""
-
+class _Number(Parameter):
     minimum: float
     maximum: float
+
+    def takes(self, value: Value) -> bool:
+        """Return whether a number is in the range; None is where it may be left empty."""
+        return value is None or self.minimum <= float(value) <= self.maximum
+
+    def at(self, state: Mapping[str, Any]) -> Parameter:
+        """Return it with the narrowest of its ranges beside the values of the others."""
+        ranges = [ranges[state[name]] for name, ranges in self.within.items() if state.get(name) in ranges]
+        low, high = zip((self.minimum, self.maximum), *ranges, strict=True)
+        return replace(self, minimum=max(low), maximum=min(high))
+
+
+@dataclass(frozen=True)
+class Real(_Number):
+    """A number in [minimum, maximum]; with the default None it may be left empty, and ``empty`` says what that means."""
+
     step: float | None = None
     log: bool = False
     empty: str = ""
@@ -145,11 +170,9 @@ class Real(Parameter):
 
 
 @dataclass(frozen=True)
-class Whole(Parameter):
+class Whole(_Number):
     """A whole number in [minimum, maximum]."""
 
-    minimum: int
-    maximum: int
     log: bool = False
 
     @property
@@ -169,6 +192,11 @@ class Reference(Parameter):
     def range_text(self) -> str:
         """The names, in words."""
         return f"a name from the list, at most {self.longest} characters"
+
+
+def matches(wanted: Mapping[str, tuple[str, ...]], state: Mapping[str, Any]) -> bool:
+    """Return whether parameters have one of the values that are wanted of each."""
+    return all(state.get(name) in values for name, values in wanted.items())
 
 
 _UNITS = {"linear": "Linear", "relu": "ReLU"}

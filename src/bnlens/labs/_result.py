@@ -57,8 +57,9 @@ class Result(_Rows):
         rows: the figure's numbers; a column "X stderr" is the standard error of "X".
         columns: headings by column, errors left out.
         table: caption of the rows.
-        code: Python that gives the same numbers.
+        code: Python that prints the same numbers.
         notes: limits and conditions of these numbers.
+        is_table_open: whether the page shows the rows without being asked.
     """
 
     figure: Figure
@@ -69,6 +70,7 @@ class Result(_Rows):
     table: str
     code: str
     notes: Sequence[str] = ()
+    is_table_open: bool = False
 
     def figure_html(self) -> Html:
         """Return the figure as an element of a page."""

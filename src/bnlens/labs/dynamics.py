@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bnlens._progress import Counter
-from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
+from bnlens.errors import UsageError
+from bnlens.labs._lab import Command, Example, Lab, State, Step
 from bnlens.labs._parameters import (
     BATCH_SIZE,
     RUNS,
@@ -33,8 +34,10 @@ __all__ = ["LAB"]
 
 _POINTS = 201
 _TABLE_EVERY = 20  # eleven rows; simulated points lie on them
+_SHORTEST = 1e-9
 _MOST_WORK = 4e9  # size x steps x batch size x runs that a simulation may have
 _SHOWN = {"tau": "τ", "gamma": "γ", "R": "R", "L": "L", "generalization_error": "Generalization error"}
+_LINES = {**COLUMNS, "generalization_error": "error"}
 _HEADINGS = {
     **_SHOWN,
     **{f"model_{name}": f"{_SHOWN[name]}, paper's model" for name in ("gamma", "R")},
@@ -82,8 +85,8 @@ def _rows(
 def _compute(state: State) -> Result:
     state = {**state, "gamma": None} if state["system"] == "sgd" else state
     system = _KINDS[state["system"]](**_arguments(state))
-    times = np.linspace(0, state["tau"], _POINTS)
-    trajectory, model = system.solve(times, **_start(state)), None
+    state, trajectory = _solved(system, state)
+    times, model = trajectory.tau, None
     rows = _rows(trajectory, state, _TABLE_EVERY)
     if isinstance(system, dynamics.BatchNorm) and state["beside"] == "yes":
         model = system.as_gamma_decay().solve(times, **_start(state))
@@ -108,6 +111,16 @@ def _compute(state: State) -> Result:
     )
 
 
+def _solved(system: System, state: State) -> tuple[State, Trajectory]:
+    """Return the trajectory, and the state with the time at which it ends; half of its time or less of weights that diverge."""
+    try:
+        return state, system.solve(np.linspace(0, state["tau"], _POINTS), **_start(state))
+    except UsageError:
+        if state["tau"] < _SHORTEST:
+            raise
+        return _solved(system, {**state, "tau": float(f"{state['tau'] / 2:.3g}"), "diverges": True})
+
+
 def _tabulate(state: State, progress: Counter) -> Table:
     system = _KINDS[state["system"]](**_arguments(state))
     trajectory = system.solve(state["tau"], **_start(state))
@@ -128,13 +141,13 @@ def _figure(
     trajectory: Trajectory, rows: Sequence[Mapping[str, Any]], state: State, model: Trajectory | None = None
 ) -> Any:
     figure = new_figure(x="time τ = steps / N", y="order parameter", height=460)
-    for (name, label), color in zip(COLUMNS.items(), PALETTE, strict=False):
+    for (name, label), color in zip(_LINES.items(), PALETTE, strict=False):
         if trajectory.system.tied and name == "gamma":
             continue  # the same curve as L
         dash = "dot" if name == "generalization_error" else "solid"
         add_line(figure, label, trajectory.tau, getattr(trajectory, name), color=color, dash=dash)
         if model is not None and name in ("gamma", "R"):
-            beside = f"{label}, paper's model"
+            beside = f"{label}, model"
             add_line(figure, beside, model.tau, getattr(model, name), color=color, dash="dash", width=1.5)
         add_simulated(figure, f"{label}, N = {state['size']}", rows, "tau", name, color=color)
     return figure
@@ -157,6 +170,11 @@ def _headlines(last: Mapping[str, Any], trajectory: Trajectory) -> list[Headline
 
 def _notes(state: State) -> list[str]:
     notes = []
+    if state.get("diverges"):
+        notes.append(
+            f"With this learning rate the weights grow without bound: shown until τ = {number(state['tau'])}, and before twice "
+            "that time they diverge."
+        )
     if state["system"] == "gamma-decay":
         notes.append(
             "With gamma decay R = 1 is no fixed point: the shrunk γ leaves errors that keep the weights moving and growing."
@@ -178,30 +196,28 @@ def _code(state: State) -> str:
         f"from bnlens.theory.dynamics import {kind}",
         "",
         f"system = {call(kind, **_arguments(state))}",
-        f"{call('system.solve', times, **start)}.to_frame()",
+        f"times = {times}",
+        f"trajectory = {call('system.solve', 'times', **start)}",
+        "print(trajectory.to_frame().to_string())",
+        'print("effective learning rate:", trajectory.effective_learning_rate[-1])',
     ]
+    if state["system"] == "batch-norm" and state["beside"] == "yes":
+        lines.append(f"model = {call('system.as_gamma_decay().solve', 'times', **start)}")
+        lines.append("print(model.to_frame().to_string())")
     if state["simulate"] == "yes":
         lines.insert(1, "from bnlens.simulate import simulate_dynamics")
-        lines.append(f"{call('simulate_dynamics', 'system', times, **start, **_drawn(state))}.to_frame()")
+        lines.append(f"students = {call('simulate_dynamics', 'system', 'times', **start, **_drawn(state))}")
+        lines.append("print(students.to_frame().to_string())")
     return "\n".join(lines)
 
 
 def _check(state: State) -> Mapping[str, str]:
-    if state["system"] == "batch-norm" and state["batch_size"] < dynamics.BatchNorm.smallest_batch:
-        return {"batch_size": "Batch normalization needs a batch size M of 4 or more: below, E[1/σ²] is infinite."}
     if state["simulate"] == "yes":
         work = float(state["size"]) ** 2 * state["tau"] * state["batch_size"] * state["runs"]
         if work > _MOST_WORK:
             remedy = "take fewer weights N, runs or samples M, or end earlier."
             return {"size": f"This simulation is too large for the page: {remedy}"}
     return {}
-
-
-def _cost(state: State) -> Cost:
-    if state["simulate"] == "yes":
-        return "long"
-    # The ReLU unit's averages over batches are a table per M, half a second by quadrature.
-    return "short" if state["system"] == "batch-norm" and state["unit"] == "relu" else "instant"
 
 
 _HELP = "Order parameters along training: gamma, overlap R, norm L and generalization error over tau = steps / N."
@@ -214,12 +230,14 @@ _LABELS = {
 }
 _TRAINED = Option("What is trained.", argument=True)
 _RATE = Option("Learning rate.", "ETA")
+_SMALLEST = {"system": {"batch-norm": (dynamics.BatchNorm.smallest_batch, 256)}}
+_FOUR = "With batch normalization from 4: below, E[1/σ²] is infinite."
 _EMPTY = "Empty: 3/(4M) for linear, 3/(8M) for ReLU units."
 _ELSEWHERE = "is the coefficient of gamma-decay; leave it out for {}"
 _ZETA = Option(
     "Coefficient of gamma-decay.", "ZETA", shown="the paper's for M", only=("gamma-decay",), refusal=_ELSEWHERE
 )
-_BESIDE = "Gamma decay with the paper's ζ, dashed."
+_BESIDE = "Gamma decay with the paper's ζ, dashed: the model."
 _NOISE = Option("Variance of the noise on the labels.", "S", 0.0)
 _TIMES = Option("Times in steps per weight, as 0,1,10 or START:STOP:STEP.", "LIST", "0:10:0.5", numbers=True)
 _NORMALIZED = {"system": ("weight-norm", "gamma-decay", "batch-norm")}
@@ -236,7 +254,9 @@ LAB = Lab(
         Choice("system", "Trained by", "batch-norm", _LABELS, help=_MODEL, option=_TRAINED),
         UNIT,
         Real("learning_rate", "Learning rate", 1.0, 0.01, 50, symbol="η", log=True, option=_RATE),
-        Whole("batch_size", "Batch size", 8, 1, 256, symbol="M", log=True, option=BATCH_SIZE),
+        Whole(
+            "batch_size", "Batch size", 8, 1, 256, symbol="M", log=True, within=_SMALLEST, help=_FOUR, option=BATCH_SIZE
+        ),
         optional_zeta(0, when={"system": ("gamma-decay",)}, help=_EMPTY, option=_ZETA),
         switch("beside", "Paper's model beside it", default=True, when={"system": ("batch-norm",)}, help=_BESIDE),
         Real("label_noise", "Label noise, variance", 0.25, 0, 4, 0.05, symbol="S", option=_NOISE),
@@ -255,13 +275,14 @@ LAB = Lab(
     check=_check,
     formulas=(
         Step(
-            "Weights learn with rate η, the scale with η/N, and every step sees M new samples; τ is steps over N. With the "
-            "effective rate e = ηγ/L² and averages over batches, as N goes to infinity:",
+            r"Weights learn with rate $\eta$, the scale with $\eta/N$, and every step sees $M$ new samples; $\tau$ is steps "
+            r"over $N$. With the effective rate $e = \eta\gamma/L^2$ and averages over batches, as $N$ goes to infinity:",
             r"\frac{d\gamma}{d\tau} = \eta \, \text{gain}, \quad \frac{dR}{d\tau} = e \, \text{alignment} - \frac{R e^2}{2} "
             r"\text{noise}, \quad \frac{dL}{d\tau} = \frac{L e^2}{2} \text{noise}",
         ),
         Step(
-            "Batch normalization of a linear unit, exactly, with c and b the means of S and 1/S of a Gaussian batch:",
+            "Batch normalization of a linear unit, exactly, with $c_M$ and $b_M$ the means of $S$ and $1/S$ of a Gaussian "
+            "batch:",
             r"\text{gain} = R c_M - \gamma, \quad \text{alignment} = \frac{M-2}{M} b_M (1 - R^2), \quad "
             r"\text{noise} = \frac{(M-2)(1 - R^2 + S)}{M (M-3)}",
         ),
@@ -293,6 +314,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet B.0, B.1 and B.3",
-    cost=_cost,
     grid=("system", "unit"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bnlens.labs._lab import Example, Lab, State, Step
-from bnlens.labs._parameters import Choice, Real, Whole, simulation, sizes
+from bnlens.labs._parameters import Choice, Real, Whole, simulation, sizes, value_text
 from bnlens.labs._result import Headline, Result, add_curve, add_simulated, call
 from bnlens.render import PALETTE, ROLES, new_figure, number
 from bnlens.theory import GapLaw, gap_law, linear_gap, mean_std
@@ -75,7 +75,7 @@ def _compute(state: State) -> Result:
         rows=rows,
         columns=_HEADINGS,
         table="Gap by batch size, nats per sample",
-        code=_code(state),
+        code=_code(state, [row["M"] for row in rows]),
         notes=_notes(state, law),
     )
 
@@ -165,18 +165,31 @@ def _notes(state: State, law: GapLaw) -> list[str]:
     return notes
 
 
-def _code(state: State) -> str:
+def _code(state: State, sizes: Sequence[int]) -> str:
     kind, size = (f'"{state["unit"]}"', f'"{state["distribution"]}"'), state["batch_size"]
     hessian = {"hessian": state["hessian"]} if state["hessian"] == "gauss-newton" else {}
+    is_exact = state["unit"] == "linear" and state["distribution"] == "gaussian"
+    exact = f", linear_gap({value_text(state['gamma'])}, {_TEACHER}, mean_std(M))" if is_exact else ""
     lines = [
-        "from bnlens.theory import gap_law",
+        f"from bnlens.theory import gap_law{', linear_gap, mean_std' if is_exact else ''}",
         "",
         f"law = {call('gap_law', *kind, gamma=state['gamma'], beta=state['beta'], **hessian)}",
-        f'law.gap({size}, "own"), law.gap({size}, "fresh"), law.two_term / {size}',
+        f"for M in {list(sizes)}:",
+        f'    print(M, law.gap(M, "own"), law.gap(M, "fresh"), law.two_term / M{exact})',
+        f'print("two-term over own batch:", law.two_term / {size} / law.gap({size}, "own"))',
     ]
     if state["simulate"] == "yes":
+        drawn = _drawn(state, size)
+        point = ", ".join(f"{name}={value_text(drawn[name])}" for name in ("gamma", "beta"))
         lines.insert(0, "from bnlens.simulate import simulate_gap")
-        lines.append(call("simulate_gap", *kind, **_drawn(state, size), statistics="own"))
+        lines += [
+            f"for M in {[size for size in sizes if size in (*_SIMULATED, state['batch_size'])]}:",
+            f"    samples = max({state['samples']}, 50 * M)",
+            '    for kind in ("own", "fresh"):',
+            f"        drawn = simulate_gap({', '.join(kind)}, {point}, batch_size=M, samples=samples, seed={state['seed']}, "
+            "statistics=kind)",
+            "        print(M, kind, drawn.gap, drawn.stderr)",
+        ]
     return "\n".join(lines)
 
 
@@ -206,18 +219,18 @@ LAB = Lab(
             r"\quad K = \rho + 2",
         ),
         Step(
-            "Own batch: each sample is one of the M that normalise it. This is batch normalization.",
+            "Own batch: each sample is one of the $M$ that normalise it. This is batch normalization.",
             r"M \, G_\text{own} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \frac{3K}{8} G_\gamma + "
             r"\frac{s}{2} G_\beta - \frac{1}{2} T_3 \right)",
         ),
         Step(
-            "Fresh batch: statistics of M other samples.",
+            "Fresh batch: statistics of $M$ other samples.",
             r"M \, G_\text{fresh} = Z + \gamma^2 \frac{s}{2} H_{\gamma\beta} + \gamma \left( \left( \frac{1}{2} + "
             r"\frac{3K}{8} \right) G_\gamma + \frac{s}{2} G_\beta \right)",
         ),
         Step(
-            "G and H are first and second derivatives of the mean loss in γ and β, T₃ = E[l′x³], s the skewness and ρ the "
-            "excess kurtosis of the pre-activation x."
+            r"$G$ and $H$ are first and second derivatives of the mean loss in $\gamma$ and $\beta$, $T_3 = \mathbb{E}[l' "
+            r"x^3]$, $s$ the skewness and $\rho$ the excess kurtosis of the pre-activation $x$."
         ),
     ),
     examples=(
@@ -238,6 +251,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet A.1 to A.4",
-    cost=lambda state: "instant" if state["simulate"] == "no" else "long",
     grid=("unit", "distribution"),
 )

@@ -177,16 +177,24 @@ def _notes(curve: LearningCurve, state: State) -> list[str]:
 
 def _code(state: State) -> str:
     kind, arguments = _estimator(state)
-    alpha = value_text(state["alpha"])
+    alpha, beside = value_text(state["alpha"]), state["estimator"] not in ("least-squares", "relu")
+    names = dict.fromkeys((kind.__name__, *(["LeastSquares"] if beside else []), "learning_curve"))
     lines = [
-        f"from bnlens.theory.generalization import {kind.__name__}, learning_curve",
+        "import numpy as np",
+        f"from bnlens.theory.generalization import {', '.join(names)}",
         "",
         f"estimator = {call(kind.__name__, **arguments)}",
-        f"learning_curve(estimator, alpha=[0.5, 1, {alpha}]).to_frame()",
+        f"loads = sorted({{*np.linspace(0.1, 4, 40).round(2).tolist(), {alpha}, *{_SIMULATED}}})",
+        "print(learning_curve(estimator, loads).to_frame().to_string())",
     ]
+    if beside:
+        plain = call("LeastSquares", label_noise=state["label_noise"])
+        lines.append(f'print(learning_curve({plain}, loads).to_frame()["error"].to_string())')
     if state["simulate"] == "yes":
-        lines.insert(0, "from bnlens.simulate.generalization import simulate_learning_curve")
-        lines.append(f"{call('simulate_learning_curve', 'estimator', f'alpha=[{alpha}]', **_drawn(state))}.to_frame()")
+        lines.insert(1, "from bnlens.simulate.generalization import simulate_learning_curve")
+        loads = f"sorted({{*{_SIMULATED}, {alpha}}})"
+        lines.append(f"drawn = {call('simulate_learning_curve', 'estimator', loads, **_drawn(state))}")
+        lines.append("print(drawn.to_frame().to_string())")
     return "\n".join(lines)
 
 
@@ -239,17 +247,17 @@ LAB = Lab(
     command=Command(_HELP, _tabulate),
     formulas=(
         Step(
-            "Error against labels without noise of a student v of a teacher w*.",
+            "Error against labels without noise of a student $v$ of a teacher $w^*$.",
             r"\epsilon = \frac{1}{2} \mathbb{E} \left[ (g(w^* \cdot x) - g(v \cdot x))^2 \right]",
         ),
         Step(
-            "Ridge, and weight normalization with gamma decay, which is ridge with λ = 2αζ:",
+            r"Ridge, and weight normalization with gamma decay, which is ridge with $\lambda = 2\alpha\zeta$:",
             r"\epsilon = \frac{1}{2} \left[ -\lambda^2 m' + S (m + \lambda m') \right], \quad "
             r"\lambda m^2 + (\lambda + \alpha - 1) m = 1",
         ),
         Step(
-            "Batch normalization on a fixed training set is shrunken least squares, not ridge. Above α = 1, with c close to "
-            "1 − 3/(4M):",
+            r"Batch normalization on a fixed training set is shrunken least squares, not ridge. Above $\alpha = 1$, with $c$ "
+            r"close to $1 - \frac{3}{4M}$:",
             r"\epsilon_\text{BN} = \frac{1}{2} \left[ (1 - c)^2 + \frac{c^2 S}{\alpha - 1} \right]",
         ),
     ),
@@ -276,6 +284,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet C",
-    cost=lambda state: "long" if state["simulate"] == "yes" else "instant",
     grid=("estimator",),
 )

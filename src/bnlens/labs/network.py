@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from bnlens.errors import StoreError, UsageError
 from bnlens.labs._lab import IncompleteError, Lab, State, Step
 from bnlens.labs._parameters import Choice, Reference, Whole
-from bnlens.labs._result import Headline, Result
+from bnlens.labs._result import Headline, Result, call
 from bnlens.render import number
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ _HOW = (
 )
 _HEADINGS = {
     "layer": "Layer",
-    "predicted": "Predicted",
-    "measured": "Measured",
+    "predicted": "Predicted, fresh samples",
+    "predicted in the pool": "Predicted, in the pool",
+    "measured": "Measured, in the pool",
     "measured_at": "Measured at M",
-    "share": "Of the network's",
+    "share": "Share",
 }
 
 
@@ -69,6 +70,7 @@ def make_lab(library: Library) -> Lab:
         grid=("report",),
         stamp=lambda state: library.stamp(state["report"]),
         options=library.names,
+        lacking=lambda state: {"kind": _lacking(library.load(state["report"]))},
         receives=True,
     )
 
@@ -77,9 +79,11 @@ def _result(report: Report, state: State) -> Result:
     size = state["batch_size"]
     kind = report.network.gaps.kind if state["kind"] == "default" else state["kind"]
     prediction = report.predict(size, kind=kind)
+    pool = report.network.gaps.population
+    drawn = report.predict(size, kind=kind, population=pool) if size <= pool else None
     nearest = min(report.statistics_batch_sizes, key=lambda measured: abs(measured - size))
     measured = report.network.gaps.measured[nearest]
-    rows = _rows(report, prediction, nearest)
+    rows = _rows(report, prediction, drawn, nearest)
     network, loss = prediction.network, report.network.population_loss
     unit = "nats per sample"
     sources = ", ".join(map(str, prediction.sizes))
@@ -95,15 +99,21 @@ def _result(report: Report, state: State) -> Result:
             f"nats per sample; measured at M = {nearest} it is {number(measured.value, measured.stderr)}."
         ),
         headlines=[
-            Headline("predicted", f"Predicted at M = {size}", network.value, network.stderr, unit),
-            Headline("measured", f"Measured at M = {nearest}", measured.value, measured.stderr, unit),
+            Headline("predicted", f"Predicted at M = {size}, fresh samples", network.value, network.stderr, unit),
+            *(
+                Headline("predicted-pool", f"Predicted at M = {size}, in the pool", found.value, found.stderr, unit)
+                for found in ([drawn.network] if drawn else [])
+            ),
+            Headline("measured", f"Measured at M = {nearest}, in the pool", measured.value, measured.stderr, unit),
             Headline("loss", "Loss with population statistics", loss.value, loss.stderr, unit),
         ],
         rows=rows,
         columns=_HEADINGS if len(rows) > 1 else {k: v for k, v in _HEADINGS.items() if k != "share"},
         table=f"Gap at M = {size} and each layer's share in it",
-        code=f'import bnlens\n\nreport = bnlens.Report.load("{_file(state)}")\nreport.predict({size}, kind="{kind}")',
+        code=_code(state, kind, nearest, pool if drawn else None),
+        is_table_open=True,
         notes=[
+            _words(size, nearest, pool, report.samples),
             *(
                 ()
                 if prediction.has_law
@@ -119,12 +129,47 @@ def _result(report: Report, state: State) -> Result:
     )
 
 
+def _words(size: int, nearest: int, pool: int, samples: int) -> str:
+    """Return what the two predictions are, and which of them the measured gap is to be held against."""
+    of = "samples" if pool == samples else f"of the {samples:,} samples"
+    elsewhere = "" if nearest == size else f", but at M = {nearest}"
+    beyond = " No batch of that size can be drawn from it." if size > pool else ""
+    return (
+        f"The report's batches are drawn without replacement from a pool of {pool:,} {of}: so is the measured gap, to be held "
+        f"against the value in the pool{elsewhere}. Batches of fresh samples, as of a far larger training set, have more "
+        f"noise: 1/M in place of (P − M)/(M(P − 1)), P = {pool:,}.{beyond}"
+    )
+
+
+def _lacking(report: Report) -> list[str]:
+    """Return the predictions that a report does not have."""
+    gaps, size = report.network.gaps, 2
+    return [kind for kind in _LAWS if kind != "default" and gaps.predicted(size, cast("Any", kind)) is None]
+
+
+def _code(state: State, kind: str, nearest: int, pool: int | None) -> str:
+    size = state["batch_size"]
+    lines = ["import bnlens", "", f'report = bnlens.Report.load("{_file(state)}")']
+    lines += [
+        *(
+            f"print({call('report.predict', str(size), kind=kind, **more)}.to_frame().to_string())"
+            for more in ({}, *([{"population": pool}] if pool else []))
+        ),
+        f"measured = report.network.gaps.measured[{nearest}]",
+        "print(measured.value, measured.stderr, report.network.population_loss.value, report.network.population_loss.stderr)",
+        "for layer in report.layers:",
+        f"    for share in filter(None, [layer.share.get({nearest}) or layer.gaps and layer.gaps.measured[{nearest}]]):",
+        "        print(layer.name, share.value, share.stderr)",
+    ]
+    return "\n".join(lines)
+
+
 def _file(state: State) -> str:
     name = str(state["report"])
     return "report.json" if name.startswith("sent-") else name.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str, Any]]:
+def _rows(report: Report, prediction: Prediction, drawn: Prediction | None, nearest: int) -> list[dict[str, Any]]:
     rows = []
     measured = {layer.name: layer.share.get(nearest) for layer in report.layers}
     measured |= {layer.name: layer.gaps.measured[nearest] for layer in report.layers if layer.gaps and not layer.share}
@@ -133,6 +178,9 @@ def _rows(report: Report, prediction: Prediction, nearest: int) -> list[dict[str
         if found is not None:
             estimate, whole = estimates[name], prediction.network.value
             row = {"layer": name, "predicted": estimate.value, "predicted stderr": estimate.stderr}
+            if drawn is not None:
+                here = drawn.network if name == "(network)" else drawn.layers[name]
+                row |= {"predicted in the pool": here.value, "predicted in the pool stderr": here.stderr}
             row |= {"measured": found.value, "measured stderr": found.stderr, "measured_at": nearest}
             rows.append(row | {"share": estimate.value / whole if whole else None})
     return rows

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnlens._progress import Counter
-from bnlens.labs._lab import Command, Cost, Example, Lab, State, Step
+from bnlens.labs._lab import Command, Example, Lab, State, Step
 from bnlens.labs._parameters import BATCH_SIZE, RUNS, UNIT, Option, Real, Whole, simulation, sizes, value_text
 from bnlens.labs._result import Headline, Result, Table, add_curve, add_simulated, call, simulated_records
 from bnlens.render import PALETTE, dense, new_figure, number
@@ -213,33 +213,39 @@ def _notes(state: State) -> list[str]:
 
 def _code(state: State, largest: Mapping[str, float]) -> str:
     norm = f"norm={value_text(state['norm'])}"
-    rates = call("np.linspace", *map(value_text, _grid(state, largest)), str(_POINTS))
-    first = ("replace(system, learning_rate=rates[0])", f"[{value_text(state['tau'])}]")
+    grid = call("np.linspace", *map(value_text, _grid(state, largest)), str(_POINTS))
+    names = ("effective_learning_rate", "fixed_point", "max_learning_rate", "stationary_state")
     lines = [
         "from dataclasses import replace",
         "import numpy as np",
-        "from bnlens.theory.dynamics import BatchNorm",
-        "from bnlens.theory.learning_rate import effective_learning_rate, max_learning_rate, stationary_state",
+        "from bnlens.theory.dynamics import BatchNorm, WeightNorm",
+        f"from bnlens.theory.learning_rate import {', '.join(names)}",
         "",
-        f"system = {call('BatchNorm', **_arguments(state, state['rate']))}",
-        f"max_learning_rate(system, {norm}), effective_learning_rate(system, {norm})",
-        f"rates = {rates}",
-        f"[stationary_state(replace(system, learning_rate=rate), {norm}).R for rate in rates]",
-        "system.as_gamma_decay()  # the paper's model, to put in its place",
+        f"batch_norm = {call('BatchNorm', **_arguments(state, state['rate']))}",
+        f"weight_norm = {call('WeightNorm', **_arguments(state, state['rate']))}",
+        "systems = [weight_norm, batch_norm.as_gamma_decay(), batch_norm]",
+        f"grid = {grid}.tolist()",
+        f"largest = [max_learning_rate(system, {norm}) for system in systems]",
+        "for system, rate in zip(systems, largest):",
+        f"    print(type(system).__name__, rate, effective_learning_rate(system, {norm}), fixed_point(system).gamma)",
+        "for rate in sorted({*grid, *filter(np.isfinite, largest)}):",
+        f"    print(rate, *(stationary_state(replace(system, learning_rate=rate), {norm}).R for system in systems))",
     ]
     if state["simulate"] == "yes":
         lines.insert(2, "from bnlens.simulate import simulate_dynamics")
-        lines.insert(-1, f"{call('simulate_dynamics', *first, **_drawn(state))}.R")
+        drawn = call("simulate_dynamics", "student", f"[{value_text(state['tau'])}]", **_drawn(state))
+        lines += [
+            f"for rate in grid[::{_SIMULATED_EVERY}]:",
+            "    for system in systems:",
+            "        student = replace(system, learning_rate=rate)",
+            f"        drawn = {drawn}",
+            "        print(rate, type(system).__name__, drawn.R[0], drawn.R_stderr[0])",
+        ]
     return "\n".join(lines)
 
 
-def _cost(state: State) -> Cost:
-    if state["simulate"] == "yes":
-        return "long"
-    return "short" if state["unit"] == "relu" else "instant"
-
-
-_TOO_LARGE = {"batch_size": "For a simulation the batch size M must be 64 or less."}
+_DRAWN = {"simulate": {"yes": (4, 64)}}
+_MOST = "For a simulation at most 64."
 _BATCH_SIZE = replace(BATCH_SIZE, minimum=4)
 _RATES = Option("Learning rates, as 1,2,4 or START:STOP:STEP.", "LIST", "4:28:4", name="learning-rate", numbers=True)
 _EFFECTIVE = "For the effective rates."
@@ -253,7 +259,9 @@ LAB = Lab(
     question="Does batch normalization allow a larger learning rate, and how fast does it turn the weights?",
     parameters=(
         UNIT,
-        Whole("batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, option=_BATCH_SIZE),
+        Whole(
+            "batch_size", "Batch size", 8, 4, 256, symbol="M", log=True, within=_DRAWN, help=_MOST, option=_BATCH_SIZE
+        ),
         Real("rate", "Learning rate", 1.0, 0.01, 100, symbol="η", log=True, help=_EFFECTIVE, option=_RATES),
         Real("norm", "Norm of the weights", 1.0, 0.2, 5, 0.1, symbol="L", option=_NORM),
         Real("label_noise", "Label noise, variance", 0.0, 0, 4, 0.05, symbol="S"),
@@ -266,7 +274,6 @@ LAB = Lab(
     ),
     compute=_compute,
     command=Command(_HELP, _tabulate),
-    check=lambda state: _TOO_LARGE if state["simulate"] == "yes" and state["batch_size"] > 64 else {},
     formulas=(
         Step(
             "Above the maximum learning rate a student at frozen norm turns away from the teacher. Linear unit, for weight "
@@ -297,6 +304,5 @@ LAB = Lab(
         ),
     ),
     source="Theory sheet B.2 and B.3",
-    cost=_cost,
     grid=("unit",),
 )

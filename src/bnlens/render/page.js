@@ -10,7 +10,12 @@
     figure.layout.autosize = true;
     delete figure.layout.width;
     delete figure.layout.height; // the element has it
-    if (plot.clientWidth < NARROW) {
+    const size = Number(getComputedStyle(plot).getPropertyValue("--figure-font")); // pixels, where a page has a small place
+    if (size) {
+      figure.layout.font = { ...figure.layout.font, size };
+      figure.layout.legend = { ...figure.layout.legend, font: { size } };
+      figure.layout.margin = { ...figure.layout.margin, l: 40, r: 12 };
+    } else if (plot.clientWidth < NARROW) {
       const entries = new Set(figure.data.filter((trace) => trace.showlegend !== false).map((trace) => trace.legendgroup ?? trace.name));
       plot.style.height = `${plot.clientHeight + LINE * Math.max(0, entries.size - 2)}px`;
     }

@@ -1,4 +1,4 @@
-"""Styles, scripts and plotly.js, each under an address that changes with its content, so that browsers keep them."""
+"""Styles, scripts, pictures and plotly.js, each under an address that changes with its content, so that browsers keep them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from bnlens.web.errors import NotFoundError
 
 __all__ = ["Asset", "assets", "folders", "router"]
 
-_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Limits:
     """How much expensive requests may take.
 
     Attributes:
-        workers: processes; one of them is kept free of long jobs if there are several.
+        workers: processes.
         waiting: requests that may wait for one.
         seconds: time that one request may take, waiting included.
         memory: results that are remembered.
@@ -92,13 +92,10 @@ class Slow:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._processes = CapacityLimiter(limits.workers)
-        self._long = CapacityLimiter(max(1, limits.workers - 1))
         self.asked = 0
         self.stopping = False
 
-    async def answer(
-        self, function: Callable[..., T], *arguments: object, is_long: bool, gone: Callable[[], Awaitable[bool]]
-    ) -> T:
+    async def answer(self, function: Callable[..., T], *arguments: object, gone: Callable[[], Awaitable[bool]]) -> T:
         """Return the function's result; whether the reader has ``gone`` is asked several times a second.
 
         Raises:
@@ -109,7 +106,7 @@ class Slow:
         if self.asked >= self._limits.workers + self._limits.waiting:
             raise OverloadedError("Too many simulations are waiting: try again in a minute, or without simulation.")
         self.asked += 1
-        task = asyncio.create_task(self._queued(is_long, function, *arguments))
+        task = asyncio.create_task(in_process(self._processes, function, *arguments))
         end = time.monotonic() + self._limits.seconds
         try:
             while not (await asyncio.wait({task}, timeout=_POLL))[0]:
@@ -128,7 +125,3 @@ class Slow:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, BnlensError, RuntimeError):
                 await task
-
-    async def _queued(self, is_long: bool, function: Callable[..., T], *arguments: object) -> T:
-        async with self._long if is_long else contextlib.nullcontext():
-            return await in_process(self._processes, function, *arguments)

@@ -10,7 +10,9 @@ s^2 = 1 - R^2 + R^2/M, and two of them have covariance R^2/M. With h = 1(zh > 0)
     alignment   (1 - R^2) E[h 1(u > 0) k / S]                          (Stein's lemma on a; sum phi z = 0)
     M * noise   E[delta^2 k / S^2] - (M-1)/M E[delta delta' (1 + zh zh') / S^2],   delta = h (u+ + label noise - gamma zh),
 
-a quadratic in gamma. Extends theory sheet B.3, which draws these averages.
+a quadratic in gamma. Extends theory sheet B.3, which draws these averages. The part of a pair is a function of S times the
+length of (zh, zh') and of the direction; it is taken at a few of these products, and the average is that of the polynomial
+through them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.polynomial.legendre import leggauss, legvander
 from scipy.special import gammaln, ndtr, owens_t
 
 from bnlens.theory._check import FloatArray, normal_density
@@ -36,6 +39,32 @@ class Entry(NamedTuple):
     turn: float
     square: float
     cross: float
+
+
+class Singles(NamedTuple):
+    """Nodes (n,) over S and zh > 0; the weights sum to P(zh > 0) = 1/2."""
+
+    weight: FloatArray
+    zh: FloatArray
+    v: FloatArray
+    inverse: FloatArray
+
+
+class Pairs(NamedTuple):
+    """Nodes over pairs 0 < zh < zh', by the product of S and their length, and their direction.
+
+    Attributes:
+        left: (n,), v.
+        right: (n,), v'.
+        weights: (3, n), averages of functions of v and v' over both orders, with (M-1)/M (1 + zh zh')/S^2 in them; and with
+            zh and zh' besides.
+        square: the average of zh zh' with the first.
+    """
+
+    left: FloatArray
+    right: FloatArray
+    weights: FloatArray
+    square: float
 
 
 @dataclass(frozen=True)
@@ -64,24 +93,22 @@ def relu_batch_table(batch_size: int, *, nodes: int = 28, angles: int = 96) -> R
 
     Args:
         batch_size: M.
-        nodes: Gauss-Legendre nodes in each of the three variables of a pair; single entries take twice as many in two.
+        nodes: Gauss-Legendre nodes in each of the three variables of a pair, and half as many more for the products that
+            replace two of them; single entries take twice as many in two.
         angles: values of R.
     """
     single = _singles(batch_size, 2 * nodes)
-    pair = _pairs(batch_size, nodes)
+    pair = _pairs(batch_size, nodes, 3 * nodes // 2)
     phases = np.pi * (np.arange(angles) + 0.5) / angles
     overlaps = np.cos(np.pi / 2 * (np.cos(phases) + 1))
     values = np.array([_entry(float(R), batch_size, single, pair) for R in overlaps])
     series = 2 / angles * np.cos(np.outer(np.arange(angles), phases)) @ values
     series[0] /= 2
-    weight, first, _, inverse = single
-    pair_weight, left, right, _, _, pair_inverse = pair
-    alone = np.sum(weight * inverse**2 * first**2 * (1 - (1 + first**2) / batch_size))
-    together = np.sum(pair_weight * pair_inverse**2 * left * right * (1 + left * right))
-    return ReluBatchTable(series, float(alone - (batch_size - 1) / batch_size * together))
+    alone = np.sum(single.weight * single.inverse**2 * single.zh**2 * (1 - (1 + single.zh**2) / batch_size))
+    return ReluBatchTable(series, float(alone) - pair.square)
 
 
-def _entry(R: float, M: int, single: tuple[FloatArray, ...], pair: tuple[FloatArray, ...]) -> Entry:
+def _entry(R: float, M: int, single: Singles, pair: Pairs) -> Entry:
     weight, zh, v, inverse = single
     variance = 1 - R**2 + R**2 / M
     spread = np.sqrt(variance)
@@ -89,11 +116,10 @@ def _entry(R: float, M: int, single: tuple[FloatArray, ...], pair: tuple[FloatAr
     rectified = mean * gate + spread * density
     squared = (mean**2 + variance) * gate + mean * spread * density
     kept = 1 - (1 + zh**2) / M
-    pair_weight, left, right, v_left, v_right, pair_inverse = pair
-    product, mean_left, mean_right = _rectified_pair(R * v_left, R * v_right, spread, R**2 / M / variance)
-    together = (M - 1) / M * pair_weight * pair_inverse**2 * (1 + left * right)
+    product, mean_left, mean_right = _rectified_pair(R * pair.left, R * pair.right, spread, R**2 / M / variance)
+    together, together_left, together_right = pair.weights
     square = np.sum(weight * inverse**2 * squared * kept) - np.sum(together * product)
-    apart = np.sum(together * (mean_left * right + mean_right * left)) / 2
+    apart = np.sum(together_right * mean_left + together_left * mean_right) / 2
     cross = np.sum(weight * inverse**2 * rectified * zh * kept) - apart
     turn = np.sum(weight * inverse * gate * kept)
     return Entry(float(np.sum(weight * rectified * zh)), float(turn), float(square), float(cross))
@@ -114,31 +140,44 @@ def _rectified_pair(
     return product, spread * (a * ndtr(a) + normal_density(a)), spread * (b * ndtr(b) + normal_density(b))
 
 
-def _singles(M: int, nodes: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return weights, zh > 0, v = S zh and 1/S, flat; the weights sum to P(zh > 0) = 1/2."""
+def _singles(M: int, nodes: int) -> Singles:
     S, weight_S = _deviations(M, nodes)
     # zh = sqrt(M-1) sin(alpha) with density cos(alpha)^(M-3)
     alpha, weight = _legendre(0, min(np.pi / 2, 8 / np.sqrt(M)), nodes)
     log_norm = gammaln((M - 1) / 2) - gammaln((M - 2) / 2) - np.log(np.pi) / 2
     weight = weight * np.exp(log_norm + (M - 3) * np.log(np.cos(alpha)))
     zh, S_grid = np.meshgrid(np.sqrt(M - 1) * np.sin(alpha), S)
-    return np.outer(weight_S, weight).ravel(), zh.ravel(), (zh * S_grid).ravel(), (1 / S_grid).ravel()
+    return Singles(np.outer(weight_S, weight).ravel(), zh.ravel(), (zh * S_grid).ravel(), (1 / S_grid).ravel())
 
 
-def _pairs(M: int, nodes: int) -> tuple[FloatArray, ...]:
-    """Return weights, zh, zh', v, v' and 1/S, flat, over pairs 0 < zh < zh'; the weights count both orders."""
+def _pairs(M: int, nodes: int, products: int) -> Pairs:
     S, weight_S = _deviations(M, nodes)
     # zh + zh' = sqrt(2(M-2)) sin(alpha) cos(phi), zh' - zh = sqrt(2M) sin(alpha) sin(phi): two orthogonal directions of
     # the sphere, density sin(alpha) cos(alpha)^(M-4) in alpha, uniform in phi.
     alpha, weight_alpha = _legendre(0, min(np.pi / 2, 8 / np.sqrt(M)), nodes)
     weight_alpha = weight_alpha * (M - 3) * np.sin(alpha) * np.cos(alpha) ** (M - 4)
     phi, weight_phi = _legendre(0, np.arctan(np.sqrt((M - 2) / M)), nodes)
-    S_grid, alpha_grid, phi_grid = np.meshgrid(S, alpha, phi, indexing="ij")
-    weight = np.einsum("i,j,k->ijk", weight_S, weight_alpha, weight_phi / np.pi)
-    middle = np.sqrt((M - 2) / 2) * np.sin(alpha_grid) * np.cos(phi_grid)
-    half = np.sqrt(M / 2) * np.sin(alpha_grid) * np.sin(phi_grid)
-    left, right = middle - half, middle + half
-    return tuple(part.ravel() for part in (weight, left, right, S_grid * left, S_grid * right, 1 / S_grid))
+    middle, half = np.sqrt((M - 2) / 2) * np.cos(phi), np.sqrt(M / 2) * np.sin(phi)
+    left, right = np.outer(np.sin(alpha), middle - half), np.outer(np.sin(alpha), middle + half)
+    weight = (M - 1) / M * np.outer(weight_alpha, weight_phi / np.pi) * (1 + left * right)
+    moved, points = _moved(np.outer(weight_S / S**2, np.ones(nodes)), np.outer(S, np.sin(alpha)), products)
+    weights = np.array([moved @ (weight * factor) for factor in (1.0, left, right)]).reshape(3, -1)
+    square = np.sum(weight_S / S**2) * np.sum(weight * left * right)
+    return Pairs(
+        np.outer(points, middle - half).ravel(), np.outer(points, middle + half).ravel(), weights, float(square)
+    )
+
+
+def _moved(weight: FloatArray, at: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+    """Return the weights, (count, columns), and the points in [0, max] that replace weights (rows, columns) at other points.
+
+    A column's sum over its own points is that over the new ones for every polynomial of a degree below ``count``.
+    """
+    end = float(at.max())
+    points, own = _legendre(-1, 1, count)
+    degrees = np.arange(count) + 0.5
+    through = (legvander(points, count - 1) * degrees * own[:, None]).T  # from values to coefficients
+    return np.einsum("ijn,nk,ij->kj", legvander(2 * at / end - 1, count - 1), through, weight), end * (points + 1) / 2
 
 
 def _deviations(M: int, nodes: int) -> tuple[FloatArray, FloatArray]:
@@ -150,7 +189,7 @@ def _deviations(M: int, nodes: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _legendre(low: float, high: float, nodes: int) -> tuple[FloatArray, FloatArray]:
-    points, weights = np.polynomial.legendre.leggauss(nodes)
+    points, weights = leggauss(nodes)
     return (high - low) / 2 * points + (high + low) / 2, (high - low) / 2 * weights
 
 

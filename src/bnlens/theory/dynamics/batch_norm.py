@@ -31,8 +31,8 @@ class BatchNorm(System):
 
     Linear unit, exactly: gain R c_M - gamma, alignment ((M-2)/M) b_M (1 - R^2), noise (M-2)(1 - R^2 + S)/(M(M-3)), with
     c_M and b_M of `bnlens.theory.mean_std` and `mean_inverse_std`. ReLU unit: a table per M by quadrature, made on first
-    use (half a second) and good to 1e-8 for M up to 256. Without label noise (c_M, 1, L) is a fixed point of the linear unit
-    for every L, unlike with `GammaDecay`.
+    use (a twentieth of a second) and good to 1e-8 for M up to 256. Without label noise (c_M, 1, L) is a fixed point of the
+    linear unit for every L, unlike with `GammaDecay`.
 
     Source: theory sheet B.3.
 

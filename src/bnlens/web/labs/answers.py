@@ -1,4 +1,4 @@
-"""Where labs are computed and remembered: closed forms in threads, all else in worker processes that can be stopped."""
+"""Where labs are computed and remembered: equations in threads, simulations in worker processes that can be stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bnlens.web.slow import Limits, Slow
 
 __all__ = ["Answer", "Answers"]
 
-_THREADS = 2  # closed forms at a time: more only take turns
+_THREADS = 2  # equations at a time: more only take turns
 
 
 class Answer:
@@ -53,11 +53,10 @@ class Answers:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        cost = lab.cost(state)
-        if cost == "instant":
-            result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
+        if lab.is_slow(state):
+            result = await self.slow.answer(_compute, lab.id, dict(state), gone=gone)
         else:
-            result = await self.slow.answer(_compute, lab.id, dict(state), is_long=cost == "long", gone=gone)
+            result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
         answer = Answer(lab, state, result)
         with self._lock:
             self._kept[key] = answer

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from bnlens import labs
 from bnlens.labs import (
@@ -45,14 +45,13 @@ class Lab(labs.Lab):
         return create_model(f"{self.id.capitalize()}State", __config__=ConfigDict(extra="forbid"), **fields)
 
     def read(self, query: Mapping[str, str]) -> State:
-        """Return the state that a query names; what it does not name is the default, empty fields included.
+        """Return the state that a query names; what it does not name is the default.
 
         Raises:
             StateError: parameters have values that they cannot have.
         """
-        given = {name: text for name, text in query.items() if text != ""}
         try:
-            state = self.model.model_validate(given).model_dump()
+            state = self.model.model_validate(dict(query)).model_dump()
         except ValidationError as error:
             raise StateError(self.sentences(error.errors())) from error
         return self.settle(state)
@@ -114,7 +113,8 @@ def _annotation(parameter: Parameter) -> Any:
         kind, bounds = int, {"ge": parameter.minimum, "le": parameter.maximum}
     elif isinstance(parameter, Real):
         kind = Annotated[float, Field(ge=parameter.minimum, le=parameter.maximum, allow_inf_nan=False)]
-        kind = kind | None if parameter.default is None else kind
+        if parameter.default is None:
+            kind = Annotated[kind | None, BeforeValidator(lambda value: None if value == "" else value)]
     return Annotated[kind, Field(title=parameter.title, description=parameter.help or parameter.label, **bounds)]
 
 

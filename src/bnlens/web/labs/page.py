@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -14,7 +15,7 @@ from bnlens.errors import UsageError
 from bnlens.render import Html
 from bnlens.web.downloads import attachment
 from bnlens.web.errors import NotFoundError, OverloadedError
-from bnlens.web.labs.answers import Answer
+from bnlens.web.labs.claims import claims_of
 from bnlens.web.labs.lab import IncompleteError, Lab, StateError
 from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
@@ -58,7 +59,7 @@ def _routes(site: Site) -> APIRouter:
         return site.reports.listed(lambda name: reports.path(reports.read({"report": name})))
 
     @routes.get("/api/reports/{name:path}", summary="One report, as it was saved", tags=["reports"])
-    def report(name: str) -> Response:
+    def report(name: Annotated[str, InPath(max_length=200)]) -> Response:
         site.reports.load(name)  # only what is a report is handed out
         return Response(site.reports.text(name), media_type="application/json")
 
@@ -110,9 +111,11 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
 def _page(
     site: Site, lab: Lab, request: Request, state: Mapping[str, Any], found: Mapping[str, Any], status: int
 ) -> Response:
-    def make(answer: Answer) -> str:
-        template = site.templates.get_template("_results.html")
-        return template.render(lab=lab, answer=answer, result=answer.result, static=site.static)
+    def make(name: str) -> Html:
+        template = site.templates.get_template(name)
+        return Html(
+            answer.part(name, lambda of: template.render(lab=lab, answer=of, result=of.result)) if answer else ""
+        )
 
     answer, groups = found.get("answer"), dict.fromkeys(parameter.group for parameter in lab.parameters)
     return site.render(
@@ -125,8 +128,11 @@ def _page(
         figures=True,
         lab=lab,
         state=state,
-        groups={group: [p for p in lab.parameters if p.group == group] for group in groups},
-        results=Html(answer.part("page", make)) if answer else None,
+        claims=claims_of(lab.id),
+        lacking=lab.lacking(state) if answer else {},
+        groups={group: [p.at(state) for p in lab.parameters if p.group == group] for group in groups},
+        results=make("_results.html"),
+        numbers=make("_numbers.html"),
         **{"answer": None, "problems": {}, "problem": "", "hint": "", **found},
     )
 
