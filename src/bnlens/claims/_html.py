@@ -154,7 +154,8 @@ def _badge(run: ClaimRun) -> Html:
 
 
 def _numbers(run: ClaimRun) -> dict[str, str | None]:
-    quantity, finding = {"Quantity": run.claim.quantity}, run.finding
+    quantity: dict[str, str | None] = {"Quantity": run.claim.quantity}
+    finding = run.finding
     if finding is None:
         return quantity | dict.fromkeys(("Measured ± s.e.", "Predicted", "Ratio"))
     measured = render.number(finding.measured, finding.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -56,7 +55,7 @@ class PatientBody:
             if is_whole:
                 return await receive()
             try:
-                message: Any = await asyncio.wait_for(receive(), self._patience)
+                message = await asyncio.wait_for(receive(), self._patience)
             except asyncio.TimeoutError:
                 return {"type": "http.disconnect"}
             is_whole = not message.get("more_body", False)

@@ -42,7 +42,7 @@ def timeline(nodes: Sequence[Node], spread: Mapping[str, tuple[float, float]]) -
 
     order = sorted(nodes, key=lambda node: (node.year or 0, ROLES.index(node.role), node.title))
     if len(nodes) <= LABELLED:
-        down = {node.id: _TOP + _ROW * row for row, node in enumerate(order)}
+        down: dict[str, float] = {node.id: _TOP + _ROW * row for row, node in enumerate(order)}
         height = _TOP + _ROW * (len(nodes) - 1) + _BOTTOM
     else:
         ranks = sorted(nodes, key=lambda node: (spread.get(node.id, (0.0, 0.0))[1], node.id))
