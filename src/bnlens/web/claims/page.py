@@ -23,6 +23,7 @@ from bnlens.web.claims.runs import Run
 from bnlens.web.derivation.sheet import mentioned, parts, places
 from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, attachment, citation_response, versioned
 from bnlens.web.errors import NotFoundError
+from bnlens.web.labs.claims import lab_link
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
@@ -174,12 +175,12 @@ def _claim(site: Site, claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
 def _paths(site: Site, claim: Claim) -> dict[str, list[tuple[str, str]]]:
     """Return what a claim leads to, as texts with addresses: its labs, derivations and their code, and back to findings."""
     named = mentioned(claim.source)
-    labs = [lab for lab in site.labs.values() if set(named) & set(mentioned(lab.source))]
+    lab = lab_link(claim.id, site.labs)
     sections = [section for part in parts().values() for section in part.sections if section.id in named]
     code = {place.file: f"/derivation/code/{place.file}" for place, by in places().items() if set(sections) & set(by)}
     findings = [finding for facet in facets() for finding in facet.findings if claim.id in finding.claims]
     return {
-        "Lab": [(lab.title, f"/labs/{lab.id}") for lab in labs],
+        "Lab at its setting": [lab] if lab else [],
         "Derivation": [(f"{section.id} {section.title}", section.path) for section in sections],
         "Code": list(code.items()),
         "Findings": [(finding.text, f"/findings#{finding.id}") for finding in findings],
