@@ -207,8 +207,10 @@ class Measurement:
         # backward for all sizes together
         kept = self.sampler.kept is not None
         law = bool(self.law and (split or not self.shares)) and not self._law_is_known()
-        turn = bool(split) or not rest or not self.shares or (kept and self.rounds % 2 == 0)  # of sizes for predictions
-        rest += others if turn else ()
+        if split or not rest or not self.shares:
+            rest += others
+        elif kept and self.rounds % 2 == 0:  # a size for predictions need not be known better than its groups say by then
+            rest += [size for size in others if self.others[size].count < _FEWEST]
         cost = 1.0 if kept or split or law or not rest else 1.0 + _BACKWARD / len(rest)
         controlled = tuple(size for size in rest if self._tally(size).gain() > cost)
         return _Plan(split, controlled, tuple(size for size in rest if size not in controlled), law)
