@@ -1,4 +1,4 @@
-"""Draw the figures of claims E1 to E7 from benchmarks/results/networks_cifar10.parquet, an export of stored runs.
+"""Draw the figures of claims on networks from benchmarks/results/networks_cifar10.parquet, an export of stored runs.
 
 Run: python docs/network_figures.py   (needs the extras [png] and [vision], and a Chromium)
 """
@@ -53,7 +53,7 @@ def main() -> None:
             claim, results = claims()[claim_id], Results(jobs[name] for name in names)
             finding = claim.judge(results)
             print(f"{study}, {claim_id}: {finding.verdict}. {finding.summary}\n")
-            ending = "" if study == "4-conv net" else f"_{study}"
+            ending = "" if study == "4-conv net" else f"_{study.lower().replace(' ', '_')}"
             file = ROOT / f"docs/images/networks_{claim_id.lower()}{ending}.png"
             claim.figure(results).update_layout(paper_bgcolor="white").write_image(file, width=1000)
 

@@ -91,7 +91,7 @@ def test_no_title_caption_figure_docstring_bar_or_page_recomputes_a_claim(copy: 
     ("file", "old", "new", "recomputed"),
     [
         ("theory/units.py", "np.logaddexp(0.0, y)", "np.logaddexp(0.1, y)", {"D1", "D2", "D3", "D4", "D6"}),
-        ("nn/_gamma_decay.py", "penalty = penalty + (", "penalty = penalty + 2 * (", {"E1", "N3"}),
+        ("nn/_gamma_decay.py", "penalty = penalty + (", "penalty = penalty + 2 * (", {"E1", "E8", "N3"}),
         (
             "simulate/_students.py",
             "return self._rate *",

@@ -23,7 +23,8 @@ def judged(claim_id, results, verdict):
     finding = claim.judge(results)
     assert finding.verdict == verdict
     assert len(claim.figure(results).data) > 1
-    assert all(math.isfinite(number) for number in (finding.measured, finding.predicted, finding.stderr))
+    if verdict != UNMET:
+        assert all(math.isfinite(number) for number in (finding.measured, finding.predicted, finding.stderr))
     return finding
 
 
@@ -448,7 +449,7 @@ def test_the_learning_rate_goes_with_the_batch():
         assert job.config["lr"] == pytest.approx(0.3 * job.config["batch_size"] / 256)
         assert job.config["batch_size"] % job.config["device_batch_size"] == 0
     plain = CLAIMS["E6"].plan()[0]
-    assert plain.name == "cnn-fc-1000-steps300-batch512-M512-seed0"
+    assert plain.name == "cnn-fc-1000-steps150-batch512-M512-seed0"
     assert plain.config["device_batch_size"] == 512
     assert plain.config["lr"] == pytest.approx(0.6)
 

@@ -108,7 +108,7 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
     assert list(found) == ["claims"]
     assert [claim["id"] for claim in found["claims"]] == ["T2", "T1"]
     face, numbers = (
-        "id title statement source agreement core paper",
+        "id title statement source agreement quantity core paper",
         "measured predicted stderr ratio summary corrects_paper",
     )
     expected = f"{face} verdict parts {numbers} rows seconds jobs computed errors"

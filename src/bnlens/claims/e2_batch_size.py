@@ -27,8 +27,8 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
         data,
         M={"digits": 16, "quick": 16, "full": 16},
         batch_sizes=[16, 64, 256],
-        steps={"digits": 400, "quick": 100, "full": 1000},
-        epochs={"digits": 60, "quick": 10, "full": 40},
+        steps={"digits": 200, "quick": 100, "full": 1000},
+        epochs={"digits": 30, "quick": 10, "full": 40},
     )
 
 

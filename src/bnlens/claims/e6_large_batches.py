@@ -20,7 +20,7 @@ def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
     return plans.parameters_where_bn_helps(
         scale,
         data,
-        steps={"digits": 300, "quick": 40, "full": 400},
+        steps={"digits": 150, "quick": 40, "full": 400},
         batch_size={"digits": 64, "quick": 128, "full": 128},
         large_batch={"digits": 512, "quick": 1024, "full": 1024},
         M={"digits": 4, "quick": 16, "full": 16},

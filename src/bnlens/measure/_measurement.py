@@ -209,7 +209,9 @@ class Measurement:
         law = bool(self.law and (split or not self.shares)) and not self._law_is_known()
         if split or not rest or not self.shares:
             rest += others
-        elif kept and self.rounds % 2 == 0:  # a size for predictions need not be known better than its groups say by then
+        elif (
+            kept and self.rounds % 2 == 0
+        ):  # a size for predictions need not be known better than its groups say by then
             rest += [size for size in others if self.others[size].count < _FEWEST]
         cost = 1.0 if kept or split or law or not rest else 1.0 + _BACKWARD / len(rest)
         controlled = tuple(size for size in rest if self._tally(size).gain() > cost)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TypeVar
 
 from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
@@ -47,6 +49,8 @@ def _work(server: int, function: Callable[..., T], arguments: tuple[object, ...]
     if not _lent:
         _lent.append(threading.Thread(target=_end_with, args=(server,), daemon=True))
         _lent[0].start()
+        # anyio leaves a worker without one where the server's has no file (-c, a notebook); processes that it starts look at it
+        sys.modules.setdefault("__main__", ModuleType("__main__"))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
         os.environ.update(dict.fromkeys(_THREADS, "1"))  # for libraries that load later
         threadpool_limits(1)
