@@ -7,6 +7,7 @@ def test_a_claim_runs_to_its_verdict_from_the_button(reader: Reader, empty: Serv
     page = reader.open(f"{empty.url}findings")
     verdict = page.get_by_test_id("verdict-L4").first
     expect(verdict).to_have_text("not run yet")
+    page.locator("details", has=page.get_by_test_id("run-L4")).first.locator("summary").click()
     page.get_by_test_id("run-L4").first.click()
     expect(page.get_by_test_id("run-bar")).to_be_visible()
     expect(verdict).to_have_text("does not hold here")
