@@ -23,8 +23,14 @@
   });
   let closed = null; // the claim whose run the reader does not want to see
 
+  class Unreachable extends Error {}
+  const reach = (...request) =>
+    fetch(...request).catch(() => {
+      throw new Unreachable("The server does not answer: is bnlens serve still running?");
+    });
+
   const ask = async (address) => {
-    const answer = await fetch(address);
+    const answer = await reach(address);
     const content = await answer.json();
     if (answer.status === 404 && last) return { ...last, status: "failed", errors: ["The server was started anew; finished jobs are kept."] };
     if (!answer.ok) throw new Error(content.error);
@@ -32,7 +38,7 @@
   };
 
   const send = async (form) => {
-    const answer = await fetch(form.action, { method: "POST" });
+    const answer = await reach(form.action, { method: "POST" });
     if (answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     throw new Error(page.querySelector('[data-testid="error"]')?.textContent ?? page.body.textContent);
@@ -48,7 +54,7 @@
 
   const problem = (error) => {
     bar.hidden = false;
-    tell(error instanceof TypeError ? "The server does not answer: is bnlens serve still running?" : error.message);
+    tell(error.message);
     progress.hidden = cancel.hidden = true;
   };
 
@@ -73,7 +79,7 @@
 
   const ended = async (run) => {
     const words = { done: "was computed", failed: "could not be computed", cancelled: "was cancelled; finished jobs are kept" };
-    const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+    const fresh = new DOMParser().parseFromString(await (await reach(location.href)).text(), "text/html");
     document.querySelectorAll("[data-live]").forEach((part) => {
       const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
       if (!found) return;
@@ -83,7 +89,7 @@
       part.replaceChildren(...found.childNodes);
       const now = [...part.querySelectorAll("details")];
       if (now.length === open.length) now.forEach((each, index) => (each.open = open[index]));
-      window.bnlens?.drawFigures(part);
+      window.bnlens?.drawFigures?.(part);
     });
     place(run.claim);
     const verdict = fresh.querySelector(`[data-testid="verdict-${run.claim}"], [data-live=claim] .badge`)?.textContent;
@@ -100,7 +106,7 @@
         if (ends) await ended(run);
       } catch (error) {
         problem(error); // a server that comes back is noticed, too
-        ends = !(error instanceof TypeError);
+        ends = !(error instanceof Unreachable);
       }
       if (!ends) await new Promise((go) => setTimeout(go, 1000));
     }
