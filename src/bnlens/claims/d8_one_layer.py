@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding
+from bnlens.claims._estimate import Estimate, estimate, finding, worst
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.one_layer import count_layers, train_with_one_layer
@@ -137,7 +137,7 @@ def _judge(results: Results) -> Finding:
     )
     rows = [_row(layer, at) for layer in layers for at in range(len(sizes))]
     rows += [_slope_row(layer) for layer in layers]
-    return finding(_verdict(verdicts), Estimate(weakest.in_errors, 1.0), 2.0, summary, rows, parts=parts)
+    return finding(worst(verdicts), Estimate(weakest.in_errors, 1.0), 2.0, summary, rows, parts=parts)
 
 
 def _row(layer: _Layer, at: int) -> dict[str, Any]:
@@ -152,12 +152,6 @@ def _slope_row(layer: _Layer) -> dict[str, Any]:
     for measure, name in _MEASURES.items():
         row |= layer.slopes[measure].columns(name)
     return row
-
-
-def _verdict(verdicts: Sequence[Verdict]) -> Verdict:
-    if "does not hold here" in verdicts:
-        return "does not hold here"
-    return "holds" if set(verdicts) == {"holds"} else "holds approximately"
 
 
 def _figure(results: Results) -> Figure:

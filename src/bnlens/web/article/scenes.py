@@ -28,18 +28,6 @@ RATIOS = {
 """Rows of the picture at the start, by the name of their numbers."""
 
 NETS = {"cnn": "4-conv net", "resnet": "residual net"}
-_RATIOS = {
-    "own noise": "Gap under the noise it assumes",
-    "optimum": "Gap at an optimum without skew",
-    "away": "Gap away from an optimum",
-    "shrink": "Shrink of γ at the optimum",
-    "networks": "Gap of trained networks",
-    "layers": "Gap of their layers, one by one",
-    "largest rate": "Largest learning rate, at least",
-    "effective rate": "Effective learning rate, at least",
-    "100 epochs": "Error after 100 epochs",
-    "end": "Error at the end of training",
-}
 """The trained networks."""
 
 _SYSTEMS = {"weight_norm": "plain", "gamma_decay": "paper", "batch_norm": "batch"}
