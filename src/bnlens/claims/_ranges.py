@@ -45,7 +45,6 @@ _RANGES: Mapping[str, _Range] = {
     "lr": _between(1e6),
     "wn_lr": _between(1e6),
     "wn_batch_size": _whole(2),
-    "wn_epochs": _whole(1),
     "rates": _between(1e6),
     "further_rates": _between(1e6),
     "dropout": _between(1),
