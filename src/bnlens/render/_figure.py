@@ -18,7 +18,7 @@ __all__ = ["FIGURE_MARK", "add_line", "add_points", "figure", "figure_html"]
 
 _DRAWN = ("bar", "pie", "scatter")  # by the plotly.js of our pages
 _PANEL = 22  # rem, of the narrowest that can be read
-_CATEGORY = 3.5  # rem, of a label in a group of categories, which plotly.js neither turns nor leaves out
+_CATEGORY = 4.25  # rem, of a label in a group of categories, which plotly.js neither turns nor leaves out
 FIGURE_MARK = '<div class="plot"'  # how `page` knows that it needs plotly.js
 
 
