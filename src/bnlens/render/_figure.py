@@ -100,7 +100,7 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
 
 def _grouped(trace: Any) -> int:
     """Return how many categories in groups a trace stands at, 0 where it has an axis of another kind."""
-    x = getattr(trace, "x", None)
+    x: Any = getattr(trace, "x", None)
     is_grouped = x is not None and len(x) == 2 and not isinstance(x[0], str) and hasattr(x[0], "__len__")
     return len(set(zip(*x, strict=True))) if is_grouped else 0
 
