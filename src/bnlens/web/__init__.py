@@ -12,6 +12,7 @@ from bnlens.errors import UsageError, how_to_install
 
 _PACKAGES = {
     "fastapi": "fastapi",
+    "httpx": "httpx",
     "jinja2": "jinja2",
     "markdown_it": "markdown-it-py",
     "mdit_py_plugins": "mdit-py-plugins",

@@ -22,6 +22,7 @@ from bnlens.web.assets import assets, folders
 from bnlens.web.claims.results import Results, Snapshot
 from bnlens.web.claims.runs import Runs
 from bnlens.web.derivation.sheet import linked
+from bnlens.web.downloads import CITATION_FORMATS
 from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
@@ -40,24 +41,18 @@ class Page:
         id: stable name.
         title: what the navigation calls it.
         path: where it begins.
-        summary: a sentence for the front page.
         context: from the newest results to the arguments of `Site.render`, for a page at ``path`` whose template is
             ``id`` with the ending ``.html``.
         routes: makes its other routes.
         export: addresses that a static export writes besides ``path``.
-        exported_path: whether it writes ``path``.
-        listed: whether the navigation has it.
     """
 
     id: str
     title: str
     path: str
-    summary: str = ""
     context: Callable[[Snapshot], Mapping[str, Any]] | None = None
     routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter())
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
-    exported_path: bool = True
-    listed: bool = True
 
     def is_at(self, path: str) -> bool:
         """Whether an address belongs to this page."""
@@ -76,10 +71,6 @@ class Page:
                 return await site.show(request, f"{self.id}.html", context)
 
         return routes
-
-    def exported(self, site: Site) -> list[str]:
-        """Return the addresses that a static export writes."""
-        return list(dict.fromkeys((*([self.path] if self.exported_path else []), *self.export(site))))
 
 
 @dataclass(kw_only=True)
@@ -118,6 +109,7 @@ class Site:
         )
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
+            citation_formats=CITATION_FORMATS,
             current_run=self.runs.current,
             mathml=render.mathml,
             note_count=self._note_count,

@@ -15,8 +15,6 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE", "standings"]
 
-_SUMMARY = "Seven facets of the paper; every sentence with the number, error and verdict that back it or do not."
-
 
 def _findings(snapshot: Snapshot) -> dict[str, Any]:
     return {
@@ -53,7 +51,6 @@ PAGE = Page(
     id="findings",
     title="Findings",
     path="/findings",
-    summary=_SUMMARY,
     context=_findings,
     routes=_routes,
     export=lambda site: ("/api/findings",),

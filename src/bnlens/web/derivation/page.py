@@ -19,8 +19,6 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
-_SUMMARY = "The formulas behind claims and labs, with the code that computes them."
-
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
@@ -68,11 +66,5 @@ def _export(site: Site) -> Iterable[str]:
 
 
 PAGE = Page(
-    id="derivation",
-    title="Derivations",
-    path="/derivation",
-    summary=_SUMMARY,
-    context=_contents,
-    routes=_routes,
-    export=_export,
+    id="derivation", title="Derivations", path="/derivation", context=_contents, routes=_routes, export=_export
 )

@@ -22,8 +22,6 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
-_SUMMARY = "Turn the knobs of the theory and see curve and simulation side by side."
-
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
@@ -141,4 +139,4 @@ def _export(site: Site) -> Iterable[str]:
     return (lab.path(state) for lab in site.labs.values() for state in lab.exported())
 
 
-PAGE = Page(id="labs", title="Labs", path="/labs", summary=_SUMMARY, routes=_routes, export=_export)
+PAGE = Page(id="labs", title="Labs", path="/labs", routes=_routes, export=_export)

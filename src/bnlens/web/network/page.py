@@ -23,8 +23,6 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
-_SUMMARY = "The works that the paper cites and that cite it, as a graph to search and turn."
-
 
 def network_page(name: str = "") -> str:
     """Return the address of a network's page."""
@@ -48,7 +46,6 @@ def _routes(site: Site) -> APIRouter:
             file=file,
             files=site.networks.names(),
             address=network_page,
-            formats=CITATION_FORMATS,
             role_words=ROLE_WORDS,
             width=WIDTH,
             max_mib=NetworkLibrary.max_bytes // 2**20,
@@ -100,7 +97,7 @@ def _export(site: Site) -> Iterable[str]:
         works |= dict.fromkeys(node.work for node in nodes if node.work)
     yield from ("/api/network", "/api/networks")
     for work in works:
-        yield from (f"/api/works/{work}/citation/{form.value}" for form in CITATION_FORMATS)
+        yield from (f"/api/works/{work}/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="network", title="Network", path="/network", summary=_SUMMARY, routes=_routes, export=_export)
+PAGE = Page(id="network", title="Network", path="/network", routes=_routes, export=_export)

@@ -24,7 +24,6 @@ _FIELDS = (
     *("id", "title", "authors", "venue", "year", "arxiv", "openreview", "categories", "license", "comments", "summary"),
     *("digest", "abstract_url", "pdf_url", "openreview_url"),
 )
-_SUMMARY = "What it says, what came of it when it was computed, its key terms, and how to cite it."
 
 
 def _paper(snapshot: Snapshot) -> dict[str, Any]:
@@ -34,7 +33,6 @@ def _paper(snapshot: Snapshot) -> dict[str, Any]:
         "problem": "",  # the page has more to say than results
         "paper": record(),
         "terms": _terms(),
-        "formats": CITATION_FORMATS,
         "reference": citation.to_text().strip(),
         "bibtex": citation.to_bibtex().strip(),
         **standings(snapshot),
@@ -75,7 +73,7 @@ def _routes(site: Site) -> APIRouter:
 
 def _export(site: Site) -> Iterable[str]:
     yield "/api/paper"
-    yield from (f"/api/paper/citation/{form.value}" for form in CITATION_FORMATS)
+    yield from (f"/api/paper/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="paper", title="Paper", path="/paper", summary=_SUMMARY, context=_paper, routes=_routes, export=_export)
+PAGE = Page(id="paper", title="Paper", path="/paper", context=_paper, routes=_routes, export=_export)
