@@ -56,10 +56,9 @@ def _routes(site: Site) -> APIRouter:
     def saved() -> list[dict[str, str]]:
         return site.reports.listed(lambda name: reports.path(reports.read({"report": name})))
 
-    @routes.get("/api/reports/{name:path}", summary="One report, as it was saved", tags=["reports"])
+    @routes.get("/api/reports/{name:path}", summary="One report", tags=["reports"])
     def report(name: Annotated[str, InPath(max_length=200)]) -> Response:
-        site.reports.load(name)  # only what is a report is handed out
-        return Response(site.reports.text(name), media_type="application/json")
+        return Response(site.reports.load(name).to_json(), media_type="application/json")
 
     reports = site.labs["network"]
     add_sending(routes, "/labs/network/send", site.reports, lambda name: reports.path(reports.read({"report": name})))
