@@ -38,20 +38,15 @@ class Page:
     """One entry of the navigation with the routes behind it.
 
     Attributes:
-        id: stable name.
         title: what the navigation calls it.
         path: where it begins.
-        context: from the newest results to the arguments of `Site.render`, for a page at ``path`` whose template is
-            ``id`` with the ending ``.html``.
-        routes: makes its other routes.
+        routes: makes its routes.
         export: addresses that a static export writes besides ``path``.
     """
 
-    id: str
     title: str
     path: str
-    context: Callable[[Snapshot], Mapping[str, Any]] | None = None
-    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter())
+    routes: Callable[[Site], APIRouter]
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
 
     def is_at(self, path: str) -> bool:
@@ -59,17 +54,11 @@ class Page:
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
 
     def router(self, site: Site) -> APIRouter:
-        """Return all routes of the page."""
-        routes, context = self.routes(site), self.context
+        """Return its routes, those of the API in the schema."""
+        routes = self.routes(site)
         for route in routes.routes:
             if isinstance(route, APIRoute):
                 route.include_in_schema = route.path.startswith("/api/")
-        if context is not None:
-
-            @routes.get(self.path, include_in_schema=False)
-            async def show(request: Request) -> Response:
-                return await site.show(request, f"{self.id}.html", context)
-
         return routes
 
 
@@ -110,7 +99,6 @@ class Site:
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
             citation_formats=CITATION_FORMATS,
-            current_run=self.runs.current,
             mathml=render.mathml,
             note_count=self._note_count,
             site=self,
@@ -118,6 +106,7 @@ class Site:
             version=bnlens.__version__,
         )
         self.templates.filters.update(
+            counted=lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
             duration=_duration,
             linked=linked,
             markdown=render_markdown,

@@ -17,7 +17,7 @@ from bnlens.claims import Verdict
 from bnlens.render import MathText, Tone
 from bnlens.web.claims.results import Snapshot
 
-__all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "facets", "outcome", "standing"]
+__all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "counted", "facets", "outcome", "standing"]
 
 Relation = Literal["supports", "opposes"]
 Standing = Literal[
@@ -31,6 +31,7 @@ STANDINGS: Mapping[Standing, Tone] = {
     "premise not met": "plain",
     "not computed yet": "plain",
 }
+_SEVERAL = {"confirmed limitation": "confirmed limitations", "premise not met": "premises not met"}
 _FOR = {"holds": 1.0, "holds approximately": 0.5, "does not hold here": 0.0}
 
 
@@ -89,6 +90,11 @@ def facets() -> tuple[Facet, ...]:
 
 def _finding(entry: Mapping[str, Any], facet: str) -> Finding:
     return Finding(**entry, is_limitation=facet == "limitations")
+
+
+def counted(count: int, standing: Standing) -> str:
+    """Return how many findings have a standing, in words."""
+    return f"{count} {standing if count == 1 else _SEVERAL.get(standing, standing)}"
 
 
 def standing(finding: Finding, snapshot: Snapshot) -> Standing:

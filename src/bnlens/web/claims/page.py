@@ -202,4 +202,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from (f"/api/claims/{claim.id}/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="claims", title="Claims", path="/claims", routes=_routes, export=_export)
+PAGE = Page(title="Claims", path="/claims", routes=_routes, export=_export)

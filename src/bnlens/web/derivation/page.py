@@ -23,6 +23,10 @@ __all__ = ["PAGE"]
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
 
+    @routes.get("/derivation")
+    async def contents(request: Request) -> Response:
+        return await site.show(request, "derivation.html", _contents)
+
     @routes.get("/derivation/{name}")
     async def part(name: str, request: Request) -> Response:
         found = parts().get(name[:1].upper())
@@ -65,6 +69,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from dict.fromkeys(f"/derivation/code/{place.file}" for place in places())
 
 
-PAGE = Page(
-    id="derivation", title="Derivations", path="/derivation", context=_contents, routes=_routes, export=_export
-)
+PAGE = Page(title="Derivations", path="/derivation", routes=_routes, export=_export)

@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from bnlens.errors import UsageError
 from bnlens.paper import MOST_NODES, ROLES, Network, Node, Role, bundled_network, layout, parse_network
 from bnlens.web.library import Library
 from bnlens.web.network.timeline import LABELLED, WIDTH, timeline
@@ -22,17 +22,14 @@ _MARKS = re.compile(rb'"https://openalex\.org/W|"referenced_works"\s*:')
 _CSL = re.compile(rb'\A\s*(?:\[\s*)?\{(?=[^{]*"type"\s*:\s*"[a-z_-]+")(?=[\s\S]*"(?:title|author|DOI)"\s*:)')
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A network as it is shown, with works few enough to draw.
 
-    ``places`` has their positions by id, in the square from -1 to 1 with the paper at the origin, or is None, and
-    ``problem`` says why it cannot be laid out.
+    ``places`` has their positions by id, in the square from -1 to 1 with the paper at the origin.
     """
 
     network: Network
-    places: dict[str, tuple[float, float]] | None
-    problem: str = ""
+    places: dict[str, tuple[float, float]]
 
 
 class NetworkLibrary(Library[Network]):
@@ -67,10 +64,7 @@ class NetworkLibrary(Library[Network]):
 
     def _draw(self, name: str, stamp: Hashable) -> Drawing:
         shown = (self.load(name) if name else bundled_network()).limited(_MOST_DRAWN)
-        try:
-            return Drawing(shown, layout(shown))
-        except UsageError as error:
-            return Drawing(shown, None, str(error))
+        return Drawing(shown, layout(shown))
 
 
 ROLE_WORDS: Mapping[Role, tuple[str, str]] = {
@@ -143,11 +137,10 @@ class Graph:
 
 
 def graph(drawing: Drawing) -> Graph:
-    """Return the graph of a drawing; without places they are only listed."""
+    """Return the graph of a drawing."""
     network = drawing.network
     index = {node.id: number for number, node in enumerate(network.nodes)}
-    line = timeline(network.nodes, drawing.places or {})
-    places = line.places if drawing.places else {}
+    line = timeline(network.nodes, drawing.places)
     cites: dict[str, list[int]] = {}
     cited_by: dict[str, list[int]] = {}
     sources: dict[int, str] = {}
@@ -162,11 +155,11 @@ def graph(drawing: Drawing) -> Graph:
         x, y = line.places[node.id]
         mine, others = tuple(cites.get(node.id, ())), tuple(cited_by.get(node.id, ()))
         marks.append(Mark(index[node.id], node, _label(node), x, y, mine, others))
-    ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges] if places else []
+    ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges]
     return Graph(
         marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
-        near=_lines(places, (pair for pair, is_near in ends if is_near)),
-        far=_lines(places, (pair for pair, is_near in ends if not is_near)),
+        near=_lines(line.places, (pair for pair, is_near in ends if is_near)),
+        far=_lines(line.places, (pair for pair, is_near in ends if not is_near)),
         labelled=len(marks) <= LABELLED,
         height=line.height,
         ticks=tuple(line.ticks),

@@ -17,7 +17,7 @@ from bnlens.paper import Citation, works
 from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, citation_response
 from bnlens.web.errors import NotFoundError
 from bnlens.web.library import add_sending
-from bnlens.web.network.drawing import ROLE_WORDS, Drawing, NetworkLibrary, graph
+from bnlens.web.network.drawing import ROLE_WORDS, Drawing, graph
 from bnlens.web.network.timeline import WIDTH
 from bnlens.web.site import Page, Site
 
@@ -48,7 +48,6 @@ def _routes(site: Site) -> APIRouter:
             address=network_page,
             role_words=ROLE_WORDS,
             width=WIDTH,
-            max_mib=NetworkLibrary.max_bytes // 2**20,
         )
 
     @routes.get("/api/networks", summary="Files with citation networks", tags=["network"])
@@ -74,14 +73,13 @@ def _routes(site: Site) -> APIRouter:
 
 
 def _data(drawing: Drawing) -> dict[str, Any]:
-    network, places = drawing.network, drawing.places or {}
-    placed = ((node, *places.get(node.id, (None, None))) for node in network.nodes)
+    network, places = drawing
     return {
         "origin": network.origin,
         **asdict(network.counts),
         "roles": network.roles(),
-        "notes": [*network.notes, *([drawing.problem] if drawing.problem else [])],
-        "nodes": [{**asdict(node), "x": x, "y": y} for node, x, y in placed],
+        "notes": list(network.notes),
+        "nodes": [{**asdict(node), **dict(zip("xy", places[node.id], strict=True))} for node in network.nodes],
         "edges": [{**edge._asdict(), "source": network.sources.get(edge.source, "")} for edge in network.edges],
     }
 
@@ -100,4 +98,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from (f"/api/works/{work}/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="network", title="Network", path="/network", routes=_routes, export=_export)
+PAGE = Page(title="Network", path="/network", routes=_routes, export=_export)

@@ -160,4 +160,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from map(_address, site.notes.counts())
 
 
-PAGE = Page(id="discussion", title="Discussion", path="/discussion", routes=_routes, export=_export)
+PAGE = Page(title="Discussion", path="/discussion", routes=_routes, export=_export)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens._plain import plain
@@ -54,6 +55,10 @@ def _terms() -> dict[str, Any]:
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
 
+    @routes.get("/paper")
+    async def page(request: Request) -> Response:
+        return await site.show(request, "paper.html", _paper)
+
     @routes.get("/api/paper", summary="The paper: identifiers, dates, summary, key terms", tags=["paper"])
     def data() -> dict[str, Any]:
         paper = record()
@@ -76,4 +81,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from (f"/api/paper/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="paper", title="Paper", path="/paper", context=_paper, routes=_routes, export=_export)
+PAGE = Page(title="Paper", path="/paper", routes=_routes, export=_export)
