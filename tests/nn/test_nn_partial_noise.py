@@ -1,5 +1,6 @@
 """Layers whose mean or standard deviation alone carries noise: against twins in plain autograd, and BN and PN at the limits."""
 
+import contextlib
 import math
 from functools import partial
 
@@ -134,3 +135,50 @@ def test_mistakes_are_named():
         PartialNoise1d(3, noise="mean")(torch.randn(1, 3))
     with pytest.raises(UsageError, match="set sync=False"):
         PartialNoise1d(3, noise="mean", sync=True)(torch.randn(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        (lambda model, x: bnlens.groups(model, "random"), "have groups in the order of the batch"),
+        (lambda model, x: bnlens.shared_statistics(model, x), "one pass; leave bnlens.shared_statistics"),
+        (
+            lambda model, x: bnlens.masked(model, torch.ones(8, 4, 4, dtype=torch.bool)),
+            "all values; leave the mask out",
+        ),
+    ],
+)
+def test_a_context_of_other_statistics_is_refused(context, said):
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    use_partial_noise(model, "mean")
+    bnlens.nn.set_statistics_batch_size(model, 2)
+    x = torch.randn(8, 3, 4, 4)
+    with pytest.raises(UsageError, match=said), context(model, x):
+        model(x)
+    model.eval()
+    with contextlib.ExitStack() as stack:
+        if "all values" in said:  # the others are of training
+            stack.enter_context(context(model, x))
+        assert torch.equal(model(x), torch.nn.functional.batch_norm(x, *running(model[0])))
+
+
+def running(layer):
+    """Running statistics, gamma and beta."""
+    return layer.running_mean, layer.running_var, layer.weight, layer.bias
+
+
+def test_a_fixed_regime_is_refused():
+    layer = PartialNoise2d(3, noise="std", statistics_batch_size=2, regime="ghost")
+    with pytest.raises(UsageError, match="set regime='auto', not 'ghost'"):
+        layer(torch.randn(8, 3, 4, 4))
+
+
+def test_tensors_that_replace_those_of_meta_bring_an_empty_window():
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 4, 4)
+    plain = PartialNoise2d(3, noise="std", statistics_batch_size=2)
+    with torch.device("meta"):
+        layer = PartialNoise2d(3, noise="std", statistics_batch_size=2)
+    for name, value in plain.state_dict(keep_vars=True).items():  # as loaders do that go around load_state_dict
+        (layer._parameters if name in layer._parameters else layer._buffers)[name] = value.clone()
+    torch.testing.assert_close(layer(x), plain(x))

@@ -91,7 +91,7 @@ def test_no_result_is_typed_into_the_text():
 def test_verdicts_are_those_of_the_results(page):
     files = ("core_claims.json", "d5_cifar10.json", "dial_cifar10.json")
     found = {one["id"]: one["verdict"] for file in files for one in json.loads((RESULTS / file).read_text())["claims"]}
-    shown = re.findall(r'<a href="/claims/(\w+)">\1</a> <span class="badge \w+">([^<]+)</span>', page)
+    shown = re.findall(r'<a href="/claims/(\w+)" title="[^"]+">\1</a> <span class="badge \w+">([^<]+)</span>', page)
     assert len(shown) > 10
     assert [(name, verdict) for name, verdict in shown if found.get(name, verdict) != verdict] == []
 

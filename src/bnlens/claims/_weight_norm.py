@@ -25,9 +25,11 @@ def parameters(scale: Scale, data: Path | None) -> dict[str, Any]:
     """Return the parameters of E3 and E9: those of E4, and the learning rate of nets with weight normalization.
 
     ``wn_lr``, at a batch of 256, is the largest of 0.3, 0.1, 0.03 and 0.01 at which WN alone ends with the lowest train loss,
-    or one within two standard errors of it.
+    or one within two standard errors of it. In the batches and epochs of E4 at scale full WN alone does not come to overfit, so
+    all nets have smaller batches there, and more epochs.
     """
-    return {**_noises.parameters(scale, data), "wn_lr": 0.03}
+    found = {**_noises.parameters(scale, data), "wn_lr": 0.03}
+    return found | {"batch_size": 64, "epochs": 40, "seeds": 5} if data is not None and scale == "full" else found
 
 
 def kinds_of(M: int) -> dict[str, dict[str, Any]]:

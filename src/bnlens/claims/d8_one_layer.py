@@ -179,9 +179,9 @@ CLAIM = Claim(
     id="D8",
     title="One layer at a time",
     statement=(
-        r"The paper claims that where $M$ of one BN layer alone grows, the $\gamma^2$ of that layer and the validation loss "
-        r"grow: the noise of that layer's statistics decays its $\gamma$, and regularises. Layer by layer, the others are "
-        "held at the largest M, whose noise is the least."
+        r"Where $M$ of one BN layer alone grows, the $\gamma^2$ of that layer and the validation loss grow: the noise of that "
+        r"layer's statistics decays its $\gamma$, and regularises. Layer by layer, the others are held at the largest M, whose "
+        "noise is the least."
     ),
     source="arXiv 1809.00846, experiments on the batch size of one layer; this library's dial",
     paper=PaperStatement(

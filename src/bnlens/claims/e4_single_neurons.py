@@ -133,8 +133,8 @@ CLAIM = Claim(
     id="E4",
     title="Single neurons with and without each noise",
     statement=(
-        "The paper claims that the noise of the batch mean keeps a net from relying on single neurons, and that the noise of "
-        "the batch standard deviation lowers the kurtosis of what neurons get and the correlation between them."
+        "The noise of the batch mean keeps a net from relying on single neurons, and that of the batch standard deviation "
+        "lowers the kurtosis of what neurons get and the correlation between them."
     ),
     source="arXiv 1809.00846, reading of the two terms of Theorem 1 and its experiments; the nets are those of E3",
     paper=PaperStatement(

@@ -206,9 +206,9 @@ CLAIM = Claim(
     id="E5",
     title="The largest learning rate of a convolutional network",
     statement=(
-        "The paper claims that BN trains at larger learning rates than a net without normalization, and larger ones than "
-        "population normalization, because its regularisation raises the largest rate further. Effective learning rates, lr "
-        "over the squared norm of a weight, are shown beside."
+        "BN trains at larger learning rates than a net without normalization, and larger ones than population normalization, "
+        "because its regularisation raises the largest rate further. Effective learning rates, lr over the squared norm of a "
+        "weight, are shown beside."
     ),
     source="arXiv 1809.00846, on maximum and effective learning rates; theory sheet B.2, for single units see L3 and L4",
     paper=PaperStatement(

@@ -170,9 +170,9 @@ CLAIM = Claim(
     id="E8",
     title="Batch normalization folded away",
     statement=(
-        "The paper claims that a net trained with BN loses its regularisation when BN is folded into the weights: trained on "
-        "at a constant small rate, its train loss falls, its validation loss rises and the norms of its weights grow. Beside "
-        "it the same net trains on with BN kept, on the same batches."
+        "A net trained with BN loses its regularisation when BN is folded into the weights: trained on at a constant small "
+        "rate, its train loss falls, its validation loss rises and the norms of its weights grow. Beside it the same net "
+        "trains on with BN kept, on the same batches."
     ),
     source="arXiv 1809.00846, experiments with BN folded into the weights",
     paper=PaperStatement(

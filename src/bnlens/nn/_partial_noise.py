@@ -7,12 +7,15 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from bnlens._arguments import checked
 from bnlens.errors import UsageError
 from bnlens.nn._base import DialBatchNorm
 from bnlens.nn._ghost import group_sizes
 from bnlens.nn._layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from bnlens.nn._scope import Scope
+from bnlens.nn._state import is_settled, settle
 from bnlens.nn._statistics import BatchStatistics, check_eps
 
 __all__ = ["NOISES", "Noise", "PartialNoise1d", "PartialNoise2d", "PartialNoise3d", "use_partial_noise"]
@@ -33,14 +36,11 @@ class _PartialNoise(DialBatchNorm):
         """Normalise ``input``, (N, C, ...); in eval mode by the running statistics, as torch does."""
         if not self.training or self.frozen:
             return super().forward(input, mask)
-        if mask is not None or (self._scope is not None and self._scope.mask is not None):
-            raise UsageError(f"{type(self).__name__} takes statistics of all values; leave the mask out")
+        self._refuse_other_statistics(mask)
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         check_eps(self.eps)
-        if self.sync is not False:
-            raise UsageError(
-                f"{type(self).__name__} takes statistics of one rank; set sync=False on the model's layers"
-            )
+        if not is_settled(self):
+            settle(self, input.device)
         samples = input.shape[0]
         values = input.numel() // input.shape[1]
         if values < 2:
@@ -67,6 +67,20 @@ class _PartialNoise(DialBatchNorm):
         offset = beta + gamma * shift - scale * used_mean
         y = centred * scale.unsqueeze(-1) + offset.unsqueeze(-1)
         return y.reshape(input.shape).to(input.dtype)
+
+    @_disable_dynamo
+    def _refuse_other_statistics(self, mask: Tensor | None) -> None:
+        """Raise where something asks for statistics that these layers do not take."""
+        scope = Scope() if self._scope is None or not self._scope.is_here else self._scope
+        asked = {
+            "takes statistics of all values; leave the mask out": mask is not None or scope.mask is not None,
+            "takes statistics of one pass; leave bnlens.shared_statistics": scope.shared is not None,
+            "takes statistics of one rank; set sync=False on the model's layers": self.sync is not False,
+            f"has groups beside a window; set regime='auto', not {self.regime!r}": self.regime != "auto",
+        }
+        for reason, is_asked in asked.items():
+            if is_asked:
+                raise UsageError(f"{type(self).__name__} {reason}")
 
     def _has_window(self) -> bool:
         return True
@@ -103,7 +117,8 @@ class PartialNoise2d(_PartialNoise, BatchNorm2d):
         Input and output (N, C, H, W).
 
     Raises:
-        UsageError: ``noise`` is unknown; or, in training, there is one value per channel, or ``sync`` or a mask is on.
+        UsageError: ``noise`` is unknown; or, in training, there is one value per channel, or ``sync``, a fixed ``regime``, a
+            mask or `bnlens.shared_statistics` asks for other statistics.
     """
 
 

@@ -120,7 +120,7 @@ def _figures() -> Iterator[Figure]:
             "batch dot": "this batch; simulated rise",
             "plain dot": "other batches",
             "law": simulated["law"],
-            "paper dashed": simulated["paper dashed"],
+            "paper dashed": "the paper: two standard deviations, two terms",
         },
         scenes.noise,
         (
@@ -152,7 +152,12 @@ def _figures() -> Iterator[Figure]:
     yield Figure(
         "network",
         "For the network and each layer, its share of the gap as a bar, the gap of the layer alone, and the two terms.",
-        {"batch": "share of the gap", "law dot": "layer alone", "paper dot square": "the paper's two terms"},
+        {
+            "batch": "share of the gap",
+            "law dot": "layer alone",
+            "paper dot square": "the paper's two terms",
+            "plain thin": "the network's gap",
+        },
         scenes.network,
         (Knob("network-net", "Network", scenes.NETS), Knob("network-m", "Batch size M", {16: "16", 64: "64"})),
     )

@@ -17,7 +17,7 @@ __all__ = ["PAGE"]
 
 _LEAD = (
     "A network with batch normalization has a higher training loss than one that normalises with the statistics of all its "
-    "data. That gap is a regulariser. A paper gave it a formula; here is what became of it when it was computed."
+    "data. That gap is a regulariser. A paper gave it a formula; this page computes what it says."
 )
 
 
@@ -40,6 +40,7 @@ def _routes(site: Site) -> APIRouter:
             number=number,
             number_of_claims=len(claims()),
             paper=record(),
+            titles={name: claim.title for name, claim in claims().items()},
             tones=TONES,
         )
 

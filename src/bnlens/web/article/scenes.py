@@ -19,11 +19,11 @@ RATIOS = {
     "away": "Gap away from an optimum",
     "shrink": "Shrink of γ at the optimum",
     "networks": "Gap of trained networks",
-    "layers": "Gap of their layers, one by one",
+    "layers": "Gap of their layers, each alone",
     "largest rate": "Largest learning rate, at least",
     "effective rate": "Effective learning rate, at least",
-    "100 epochs": "Error after 100 epochs",
-    "end": "Error at the end of training",
+    "100 epochs": "Error after 100 epochs, α ≥ 1",
+    "end": "Error at the end of training, α ≥ 1",
 }
 """Rows of the picture at the start, by the name of their numbers."""
 
@@ -71,7 +71,7 @@ def noise(M: int, batch: int) -> Drawing:
     around = [
         [2 * side * sd for side in sides] for sd, sides in zip(state["spread"], zip(*spread, strict=True), strict=True)
     ]
-    marks += cloud.axes((-1, 0, 1), (0.5, 1, 1.5), "mean of the batch", "its deviation")
+    marks += cloud.axes((-1, 0, 1), (0.5, 1, 1.5), "mean of the batch", "deviation of the batch")
     marks.append(cloud.dots(state["cloud"][0], state["cloud"][1], "plain tiny"))
     marks.append(cloud.line(around[0], [1 + one for one in around[1]], "paper"))
     marks.append(cloud.dots([mean], [std], "batch large"))
@@ -88,7 +88,7 @@ def noise(M: int, batch: int) -> Drawing:
         marks,
         f"The mean of this batch lies {abs(mean):.2f} deviations {'above' if mean > 0 else 'below'} that of all pictures, and "
         f"its own deviation is {std:.2f} times theirs. Its loss is {before:.3f} nats with the statistics of all pictures and "
-        f"{after:.3f} with its own. Over all batches of {M} the loss rises by {number(state['gap'], state['stderr'])} nats.",
+        f"{after:.3f} with its own. Over many batches of {M} the loss rises by {number(state['gap'], state['stderr'])} nats.",
     )
 
 
@@ -202,7 +202,7 @@ def rates(M: int, unit: str) -> Drawing:
     return Drawing(
         332,
         marks,
-        f"M = {M}: the largest learning rate is {largest['weight_norm']:.1f} with weight normalization, "
+        f"M = {M}, by the equations: the largest learning rate is {largest['weight_norm']:.1f} with weight normalization, "
         f"{largest['gamma_decay']:.1f} for the paper's model of BN and {largest['batch_norm']:.1f} for BN itself. "
         f"At time 12 the scale is {1 - last['batch_norm'][-1]:.1%} below the teacher's with BN, "
         f"{1 - last['gamma_decay'][-1]:.1%} in the model and {1 - last['weight_norm'][-1]:.1%} with weight normalization.",

@@ -70,7 +70,7 @@
     const { jobs: all, done, fraction } = run;
     if (all) progress.value = fraction;
     else progress.removeAttribute("value");
-    const jobs = all ? `${done} of ${all} ${all === 1 ? "job" : "jobs"}` : "planning";
+    const jobs = all ? `${done} of ${all} job${all === 1 ? "" : "s"}` : "planning";
     const left = fraction ? `, about ${seconds((run.seconds * (1 - fraction)) / fraction)} left` : "";
     detail.textContent = running ? `${jobs}${left}` : run.errors.join(" ") || `${jobs}, ${seconds(run.seconds)}`;
     if (running) tell(`${run.claim} is being computed`, run.page);
