@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Hashable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,34 +142,32 @@ def graph(drawing: Drawing) -> Graph:
     network = drawing.network
     index = {node.id: number for number, node in enumerate(network.nodes)}
     line = timeline(network.nodes, drawing.places)
-    cites: dict[str, list[int]] = {}
-    cited_by: dict[str, list[int]] = {}
+    cites: dict[str, list[int]] = defaultdict(list)
+    cited_by: dict[str, list[int]] = defaultdict(list)
+    lines: dict[bool, list[str]] = {True: [], False: []}
     sources: dict[int, str] = {}
     for edge in network.edges:
-        cites.setdefault(edge.citing, []).append(index[edge.cited])
-        cited_by.setdefault(edge.cited, []).append(index[edge.citing])
-        if edge.source and network.paper.id in edge[:2]:
+        cites[edge.citing].append(index[edge.cited])
+        cited_by[edge.cited].append(index[edge.citing])
+        is_near = network.paper.id in edge[:2]
+        lines[is_near].append("M{:g} {:g}L{:g} {:g}".format(*line.places[edge.citing], *line.places[edge.cited]))
+        if edge.source and is_near:
             other = edge.cited if edge.citing == network.paper.id else edge.citing
             sources[index[other]] = network.sources[edge.source]
     marks = []
     for node in network.nodes:
         x, y = line.places[node.id]
-        mine, others = tuple(cites.get(node.id, ())), tuple(cited_by.get(node.id, ()))
-        marks.append(Mark(index[node.id], node, _label(node), x, y, mine, others))
-    ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges]
+        others = tuple(cites[node.id]), tuple(cited_by[node.id])
+        marks.append(Mark(index[node.id], node, _label(node), x, y, *others))
     return Graph(
         marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
-        near=_lines(line.places, (pair for pair, is_near in ends if is_near)),
-        far=_lines(line.places, (pair for pair, is_near in ends if not is_near)),
+        near="".join(lines[True]),
+        far="".join(lines[False]),
         labelled=len(marks) <= LABELLED,
         height=line.height,
         ticks=tuple(line.ticks),
         sources=sources,
     )
-
-
-def _lines(places: Mapping[str, tuple[float, float]], pairs: Iterable[tuple[str, str]]) -> str:
-    return "".join("M{:g} {:g}L{:g} {:g}".format(*places[citing], *places[cited]) for citing, cited in pairs)
 
 
 def _label(node: Node) -> str:
