@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -67,7 +66,6 @@ class Site:
     """One running page.
 
     Attributes:
-        folder: where `bnlens reproduce` writes and reports are looked for.
         labs: by id, in the order of the page.
         answers: computed states of the labs.
         results: the claims with their newest runs in the folder.
@@ -75,7 +73,6 @@ class Site:
         static: whether pages are written to files, where nothing can be asked of a server.
     """
 
-    folder: Path
     labs: Mapping[str, Lab]
     pages: Sequence[Page]
     answers: Answers

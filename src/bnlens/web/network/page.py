@@ -40,7 +40,6 @@ def _routes(site: Site) -> APIRouter:
             "network.html",
             title="Citation network",
             description="What the paper cites and what cites it. Choose a work in the graph or in the list to see more of it.",
-            drawing=drawing,
             network=drawing.network,
             graph=graph(drawing),
             file=file,
