@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 from bnlens.claims import Verdict
 from bnlens.render import MathText, Tone
@@ -83,13 +83,12 @@ def facets() -> tuple[Facet, ...]:
     """Return all facets in the order of the page."""
     text = files("bnlens.web.claims").joinpath("findings.json").read_text(encoding="utf-8")
     return tuple(
-        Facet(**{**entry, "findings": tuple(_finding(found, entry["id"]) for found in entry["findings"])})
-        for entry in json.loads(text)["facets"]
+        Facet(
+            **{name: facet[name] for name in ("id", "title", "question")},
+            findings=[Finding(**found, is_limitation=facet["id"] == "limitations") for found in facet["findings"]],
+        )
+        for facet in json.loads(text)["facets"]
     )
-
-
-def _finding(entry: Mapping[str, Any], facet: str) -> Finding:
-    return Finding(**entry, is_limitation=facet == "limitations")
 
 
 def counted(count: int, standing: Standing) -> str:
