@@ -82,13 +82,15 @@ def test_without_scripts_and_on_paper_the_figures_are_there(browser: Browser, se
     page = Reader(context.new_page()).open(server.url)
     for name in ("ratios", *FIGURES):
         expect(page.locator(f"#figure-{name} svg").first).to_be_visible()
-    expect(page.locator(".turn").first).to_be_hidden()
+    for told in (".turn", ".turning"):
+        expect(page.locator(told).first).to_be_hidden()
     context.close()
     context = browser.new_context()
     page = Reader(context.new_page()).open(server.url)
-    expect(page.locator(".turn").first).to_be_visible()
-    page.emulate_media(media="print")
-    expect(page.locator(".turn").first).to_be_hidden()
+    for media, seen in (("screen", True), ("print", False)):
+        page.emulate_media(media=media)
+        for told in (".turn", ".turning"):
+            expect(page.locator(told).first).to_be_visible(visible=seen)
     expect(page.locator("#figure-students svg").first).to_be_visible()
     assert page.locator("#figure-students").evaluate("one => getComputedStyle(one).position") == "static"
     context.close()

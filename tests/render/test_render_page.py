@@ -150,6 +150,14 @@ def test_panels_side_by_side_scroll_in_a_frame() -> None:
     assert frame(3) == (True, "height:420px;min-width:66rem")
 
 
+def test_groups_of_categories_have_room_for_their_labels() -> None:
+    grouped = [["linear"] * 3 + ["ReLU"] * 3, ["Gauss", "Laplace", "exp."] * 2]
+    for x, style in ((grouped, "height:420px;min-width:25.5rem"), (["ab", "cd"], "height:420px"), ([1, 2], "height:420px")):
+        reader = Reader(render.figure_html(go.Figure(go.Scatter(x=x, y=[1.0] * 6))))
+        divs = {attributes["class"]: attributes for attributes in reader.all("div")}
+        assert (divs["plot"]["style"], "frame" in divs) == (style, x is grouped)
+
+
 def test_a_trace_that_pages_cannot_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot draw traces of type heatmap; use bar, pie, scatter"):
         render.figure_html(go.Figure(go.Heatmap(z=[[1]])))

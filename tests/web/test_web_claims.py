@@ -115,6 +115,20 @@ def test_a_findings_standing_follows_from_its_verdicts(client: TestClient, findi
     assert expected in STANDINGS
 
 
+def test_one_is_told_in_the_singular_and_more_in_the_plural(client: TestClient):
+    entries = [entry for facet in client.get("/api/findings").json() for entry in facet["findings"]]
+    limits = sum(entry["standing"] == "confirmed limitation" for entry in entries)
+    assert limits > 1
+    for page in ("/findings", "/paper"):
+        assert f">{limits} confirmed limitations<" in client.get(page).text
+    for claim in COMPUTED:
+        seeds = client.get(f"/api/claims/{claim}").json()["result"]["seeds"]
+        page = client.get(f"/claims/{claim}").text
+        assert re.findall(r"<dt>(Seeds?)</dt>", page) == ([] if not seeds else ["Seeds" if "," in seeds else "Seed"])
+        rows = len(client.get(f"/api/claims/{claim}").json()["rows"])
+        assert re.findall(r"\d+ rows?(?=</summary>)", page) == ([f"{rows} row{'s' if rows > 1 else ''}"] if rows else [])
+
+
 def test_a_finding_says_which_part_of_it_came_out_how(client: TestClient):
     page = unescape(client.get("/findings").text)
     told = article(page, 'data-testid="outcome-small-network">', "</p>")

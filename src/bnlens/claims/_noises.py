@@ -15,7 +15,7 @@ from bnlens.claims._losses import sizes_of
 from bnlens.claims._results import TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["EFFECTS", "LABELS", "check_setup", "effects", "jobs_of", "kinds_of", "parameters"]
+__all__ = ["EFFECTS", "LABELS", "check_groups", "check_setup", "effects", "jobs_of", "kinds_of", "parameters"]
 
 LABELS = {"both": "both (BN)", "mean": "mean alone", "std": "standard deviation alone", "none": "none (PN)"}
 """The statistics that carry noise, with their names in tables."""
@@ -40,7 +40,11 @@ def jobs_of(claim: str, setup: Setup) -> Sequence[Job]:
 def check_setup(claim: str, setup: Setup) -> None:
     """Raise where the parameters cannot give a judgement, see `bnlens.claims._plans.check_setup`, or M leaves no groups."""
     plans.check_setup(claim, setup)
-    M, batch = setup.parameters["M"], setup.parameters["batch_size"]
+    check_groups(claim, setup.parameters["M"], setup.parameters["batch_size"])
+
+
+def check_groups(claim: str, M: int, batch: int) -> None:
+    """Raise where a batch has no groups of M."""
     if batch <= M:
         raise UsageError(f"{claim}: M = {M} leaves no groups in a batch of {batch}; give a smaller parameter 'M'")
 

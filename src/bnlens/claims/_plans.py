@@ -87,7 +87,8 @@ def check_setup(claim: str, setup: Setup) -> None:
         DataError: the data cannot be read or are too few.
     """
     given = setup.parameters
-    sizes = [given["batch_size"], *given.get("batch_sizes", []), given.get("large_batch", 1)]
+    others = (given.get(name, 1) for name in ("large_batch", "wn_batch_size"))
+    sizes = [given["batch_size"], *given.get("batch_sizes", []), *others]
     if max(sizes) > given["samples"]:
         raise UsageError(
             f"{claim}: a batch of {max(sizes)} is larger than the {given['samples']} training images; raise parameter "

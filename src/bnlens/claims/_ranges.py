@@ -44,6 +44,7 @@ _RANGES: Mapping[str, _Range] = {
     "large_batch": _whole(2),
     "lr": _between(1e6),
     "wn_lr": _between(1e6),
+    "wn_batch_size": _whole(2),
     "rates": _between(1e6),
     "further_rates": _between(1e6),
     "dropout": _between(1),

@@ -22,14 +22,20 @@ LABELS = {"none": "WN", "mean": "WN + mean-only BN", "std": "WN + variance-only 
 
 
 def parameters(scale: Scale, data: Path | None) -> dict[str, Any]:
-    """Return the parameters of E3 and E9: those of E4, and the learning rate of nets with weight normalization.
+    """Return the parameters of E3 and E9: those of E4, and what nets with weight normalization have in place of them.
 
     ``wn_lr``, at a batch of 256, is the largest of 0.3, 0.1, 0.03 and 0.01 at which WN alone ends with the lowest train loss,
-    or one within two standard errors of it. In the batches and epochs of E4 at scale full WN alone does not come to overfit, so
-    all nets have smaller batches there, and more epochs.
+    or one within two standard errors of it. In the batches of E4 at scale full WN alone does not come to overfit, so there
+    these nets train in batches of ``wn_batch_size`` images.
     """
     found = {**_noises.parameters(scale, data), "wn_lr": 0.03}
-    return found | {"batch_size": 64, "epochs": 40, "seeds": 5} if data is not None and scale == "full" else found
+    return found if data is None or scale != "full" else {**found, "seeds": 5, "wn_batch_size": 64, "wn_lr": 0.1}
+
+
+def _batch_size(setup: Setup) -> int:
+    """Return the batch size of nets with weight normalization."""
+    found: int = setup.parameters.get("wn_batch_size", setup.parameters["batch_size"])
+    return found
 
 
 def kinds_of(M: int) -> dict[str, dict[str, Any]]:
@@ -38,15 +44,21 @@ def kinds_of(M: int) -> dict[str, dict[str, Any]]:
 
 
 def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]]) -> Sequence[Job]:
-    """Return the jobs of these kinds, some of them with weight normalization.
+    """Return the jobs of these kinds, in batches as of nets with weight normalization.
 
     Raises:
         UsageError: besides what `bnlens.claims._noises.check_setup` raises, the net cannot have weight normalization.
     """
     _noises.check_setup(claim, setup)
+    batch_size = _batch_size(setup)
+    _noises.check_groups(claim, setup.parameters["M"], batch_size)
     net = setup.parameters["net"]
     try:
         check_weight_norm(net)
     except UsageError as error:
         raise UsageError(f"{claim}: parameter 'net', {net!r}: {error}") from error
-    return [plans.network_job(setup, seed, **kind) for kind in kinds for seed in plans.seeds_of(setup)]
+    return [
+        plans.network_job(setup, seed, **kind, batch_size=batch_size)
+        for kind in kinds
+        for seed in plans.seeds_of(setup)
+    ]

@@ -18,6 +18,7 @@ __all__ = ["FIGURE_MARK", "add_line", "add_points", "figure", "figure_html"]
 
 _DRAWN = ("bar", "pie", "scatter")  # by the plotly.js of our pages
 _PANEL = 22  # rem, of the narrowest that can be read
+_CATEGORY = 4.25  # rem, of a label in a group of categories, which plotly.js neither turns nor leaves out
 FIGURE_MARK = '<div class="plot"'  # how `page` knows that it needs plotly.js
 
 
@@ -68,8 +69,8 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     """Return a Plotly figure as an element that the script of `page` draws.
 
     The figure's data go in as JSON, plotly.js does not: a page holds it once. A figure without a template of its own
-    gets the look of bnlens, logarithmic axes what `settle_log_axes` gives them. Panels side by side are scrolled to where a
-    page is too narrow for them.
+    gets the look of bnlens, logarithmic axes what `settle_log_axes` gives them. Panels side by side and groups of categories
+    are scrolled to where a page is too narrow for them.
 
     Args:
         fig: the figure, of scatter, bar and pie traces; it is not changed.
@@ -88,12 +89,20 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     settle_log_axes(shown)
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
     panels = len({axis.domain[0] if axis.domain else 0 for axis in shown.select_xaxes()})
-    style = f"height:{int(shown.layout.height or 420)}px" + (f";min-width:{_PANEL * panels}rem" if panels > 1 else "")
+    width = max(_PANEL * panels if panels > 1 else 0, _CATEGORY * max(map(_grouped, shown.data), default=0))
+    style = f"height:{int(shown.layout.height or 420)}px" + (f";min-width:{width:g}rem" if width else "")
     element = (
         f'{FIGURE_MARK} role="group" aria-label="{escape(label)}" style="{style}">'
         f'<script type="application/json">{data}</script></div>'
     )
-    return framed(element, label) if panels > 1 else Html(element)
+    return framed(element, label) if width else Html(element)
+
+
+def _grouped(trace: Any) -> int:
+    """Return how many categories in groups a trace stands at, 0 where it has an axis of another kind."""
+    x = getattr(trace, "x", None)
+    is_grouped = x is not None and len(x) == 2 and not isinstance(x[0], str) and hasattr(x[0], "__len__")
+    return len(set(zip(*x, strict=True))) if is_grouped else 0
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import math
 
 __all__ = ["number"]
 
+_ROUNDING = 1e-12  # relative errors below it are those of the arithmetic
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -18,7 +19,8 @@ def number(value: float | None, stderr: float | None = None) -> str:
 
     Args:
         value: the number; integers without an error keep all their digits; None means that there is none.
-        stderr: its standard error; None, zero or a non-finite value means that it is exact or unknown.
+        stderr: its standard error; None, zero, what rounding makes of zero or a non-finite value means that it is exact or
+            unknown.
 
     Returns:
         The text; an en dash for None and NaN.
@@ -29,6 +31,8 @@ def number(value: float | None, stderr: float | None = None) -> str:
     '1235 ± 23'
     >>> number(3.1234e-7, 1.4e-8)
     '(3.12 ± 0.14)×10⁻⁷'
+    >>> number(0.3149999999999996, 5e-15)
+    '0.315'
     >>> number(0.75), number(2 / 3), number(50000), number(1.5e-9), number(None)
     ('0.75', '0.6667', '50,000', '1.5×10⁻⁹', '–')
     """
@@ -36,7 +40,7 @@ def number(value: float | None, stderr: float | None = None) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    if stderr is not None and math.isfinite(stderr) and stderr > 0:
+    if stderr is not None and math.isfinite(stderr) and stderr > _ROUNDING * abs(value):
         return _with_error(float(value), float(stderr))
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)

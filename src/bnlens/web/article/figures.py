@@ -17,7 +17,7 @@ from bnlens.web.article.states import states
 __all__ = ["Figure", "Knob", "figures"]
 
 _UNITS = {
-    "softplus_glm": "softplus (the paper's)",
+    "softplus_glm": "softplus (paper's)",
     "linear": "linear",
     "relu": "ReLU",
     "logistic": "logistic",

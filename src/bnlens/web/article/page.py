@@ -20,7 +20,7 @@ _LEAD = (
     "data. That gap is a regulariser. A paper gave it a formula; this page computes what it says."
 )
 
-
+_NO_BREAK = "\u00a0"
 _LABS = ("/labs/gap?unit=softplus_glm&gamma=1.5&beta=0", "/labs/gap?unit=softplus_glm&gamma=1.2&beta=0.1")
 
 
@@ -37,7 +37,7 @@ def _routes(site: Site) -> APIRouter:
             figures_of=figures(),
             found=states(),
             labs=_LABS,
-            number=number,
+            number=lambda *values: number(*values).replace(" ", _NO_BREAK),
             number_of_claims=len(claims()),
             paper=record(),
             titles={name: claim.title for name, claim in claims().items()},
