@@ -152,7 +152,11 @@ def test_panels_side_by_side_scroll_in_a_frame() -> None:
 
 def test_groups_of_categories_have_room_for_their_labels() -> None:
     grouped = [["linear"] * 3 + ["ReLU"] * 3, ["Gauss", "Laplace", "exp."] * 2]
-    for x, style in ((grouped, "height:420px;min-width:25.5rem"), (["ab", "cd"], "height:420px"), ([1, 2], "height:420px")):
+    for x, style in (
+        (grouped, "height:420px;min-width:25.5rem"),
+        (["ab", "cd"], "height:420px"),
+        ([1, 2], "height:420px"),
+    ):
         reader = Reader(render.figure_html(go.Figure(go.Scatter(x=x, y=[1.0] * 6))))
         divs = {attributes["class"]: attributes for attributes in reader.all("div")}
         assert (divs["plot"]["style"], "frame" in divs) == (style, x is grouped)

@@ -126,7 +126,9 @@ def test_one_is_told_in_the_singular_and_more_in_the_plural(client: TestClient):
         page = client.get(f"/claims/{claim}").text
         assert re.findall(r"<dt>(Seeds?)</dt>", page) == ([] if not seeds else ["Seeds" if "," in seeds else "Seed"])
         rows = len(client.get(f"/api/claims/{claim}").json()["rows"])
-        assert re.findall(r"\d+ rows?(?=</summary>)", page) == ([f"{rows} row{'s' if rows > 1 else ''}"] if rows else [])
+        assert re.findall(r"\d+ rows?(?=</summary>)", page) == (
+            [f"{rows} row{'s' if rows > 1 else ''}"] if rows else []
+        )
 
 
 def test_a_finding_says_which_part_of_it_came_out_how(client: TestClient):
