@@ -42,7 +42,7 @@ reproduce: $(VENV)/.installed
 	$(BIN)/bnlens reproduce $(ARGS)
 
 article: $(VENV)/.installed-dev
-	$(BIN)/python -m bnlens.web.article.compute bnlens-out benchmarks/results
+	$(BIN)/python docs/article_states.py bnlens-out benchmarks/results
 
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest $(IN_TWO) -m "not slow" $(ARGS)

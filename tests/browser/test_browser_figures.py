@@ -71,7 +71,7 @@ def panels() -> str:
 def lab(name: str) -> str:
     """A page with the figure of a lab at its defaults."""
     [found] = [lab for lab in LABS if lab.id == name]
-    return render.page(found.title, found.compute(found.settle(found.defaults)).figure_html())
+    return render.page(found.title, found.compute(found.settle(found.defaults)).figure_html)
 
 
 PAGES = {

@@ -59,10 +59,10 @@ def test_the_key_terms_of_page_and_api_agree(client: TestClient, page: str):
 @pytest.mark.parametrize("form", list(CITATION_FORMATS))
 def test_the_page_leads_to_every_form_of_the_citation(client: TestClient, page: str, form: CitationFormat):
     _, ending, media_type = CITATION_FORMATS[form]
-    found = re.search(rf'href="([^"]+)" download="([^"]+)" data-testid="cite-{form.value}"', page)
+    found = re.search(rf'href="([^"]+)" download="([^"]+)" data-testid="cite-{form}"', page)
     assert found
     response = client.get(found[1])
-    assert response.text == cite().to_format(form.value)
+    assert response.text == cite().to_format(form)
     assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
     assert response.headers["content-disposition"] == f'attachment; filename="{found[2]}"'
     assert found[2].endswith(f".{ending}")

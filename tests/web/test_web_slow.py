@@ -67,7 +67,7 @@ def test_a_reader_who_leaves_stops_the_computation():
         with pytest.raises(GoneError):
             await task
         result = await answers.find(GAP, SHORT, gone=stays)  # the place is free again
-        assert result.result.rows
+        assert result.rows
 
     play(act, workers=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bnlens import render
@@ -72,12 +73,14 @@ class Result(_Rows):
     notes: Sequence[str] = ()
     is_table_open: bool = False
 
+    @cached_property
     def figure_html(self) -> Html:
-        """Return the figure as an element of a page."""
+        """The figure as an element of a page."""
         return render.figure(self.figure, caption=self.caption, label=self.description)
 
+    @cached_property
     def table_html(self) -> Html:
-        """Return the rows as a table of the columns that they have."""
+        """The rows as a table of the columns that they have."""
         columns = {name: heading for name, heading in self.columns.items() if any(name in row for row in self.rows)}
         return render.table(self.rows, caption=self.table, columns=columns)
 

@@ -12,10 +12,11 @@ from bnlens.errors import UsageError, how_to_install
 
 _PACKAGES = {
     "fastapi": "fastapi",
+    "httpx": "httpx",
+    "igraph": "igraph",
     "jinja2": "jinja2",
     "markdown_it": "markdown-it-py",
     "mdit_py_plugins": "mdit-py-plugins",
-    "nh3": "nh3",
     "python_multipart": "python-multipart",
     "uvicorn": "uvicorn",
 }

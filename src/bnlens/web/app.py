@@ -61,7 +61,6 @@ def create_app(
     """
     reports = ReportLibrary(Path(folder))
     site = Site(
-        folder=Path(folder),
         labs={lab.id: lab for lab in (*LABS, Lab.of(make_lab(reports)))},
         reports=reports,
         networks=NetworkLibrary(Path(folder)),

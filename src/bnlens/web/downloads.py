@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from enum import Enum
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 from starlette.responses import Response
 
@@ -12,22 +13,13 @@ from bnlens.paper import Citation
 __all__ = ["CITATION_FORMATS", "CitationFormat", "attachment", "citation_response", "versioned"]
 
 
-class CitationFormat(str, Enum):
-    """How works are written."""
-
-    text = "text"
-    ris = "ris"
-    endnote = "endnote"
-    bibtex = "bibtex"
-    csl = "csl"
-
-
-CITATION_FORMATS: dict[CitationFormat, tuple[str, str, str]] = {
-    CitationFormat.ris: ("RIS", "ris", "application/x-research-info-systems"),
-    CitationFormat.endnote: ("EndNote", "enw", "application/x-endnote-refer"),
-    CitationFormat.bibtex: ("BibTeX", "bib", "application/x-bibtex"),
-    CitationFormat.csl: ("CSL-JSON", "json", "application/vnd.citationstyles.csl+json"),
-    CitationFormat.text: ("Text", "txt", "text/plain"),
+CitationFormat: TypeAlias = Literal["ris", "endnote", "bibtex", "csl", "text"]
+CITATION_FORMATS: Mapping[CitationFormat, tuple[str, str, str]] = {
+    "ris": ("RIS", "ris", "application/x-research-info-systems"),
+    "endnote": ("EndNote", "enw", "application/x-endnote-refer"),
+    "bibtex": ("BibTeX", "bib", "application/x-bibtex"),
+    "csl": ("CSL-JSON", "json", "application/vnd.citationstyles.csl+json"),
+    "text": ("Text", "txt", "text/plain"),
 }
 """Name, ending of the file and media type of each format, in the order of the page."""
 
@@ -51,4 +43,4 @@ def versioned(stem: str, text: str) -> str:
 def citation_response(citation: Citation, form: CitationFormat, stem: str) -> Response:
     """Return works as a file named ``stem`` that a browser saves."""
     _, ending, media_type = CITATION_FORMATS[form]
-    return _saved(citation.to_format(form.value), f"{stem}.{ending}", media_type)
+    return _saved(citation.to_format(form), f"{stem}.{ending}", media_type)

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import FastAPI
@@ -67,55 +66,26 @@ def export_site(
 
 async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[str, tuple[bytes, str]]:
     """Return content and media type of every address."""
+    import httpx  # which a page that is served does without
+
     site: Site = app.state.site
-    addresses = [address for page in site.pages for address in page.exported(site)]
+    addresses = [address for page in site.pages for address in (page.path, *page.export(site))]
     for lab in site.labs.values():
         for state in lab.exported():
             addresses += [lab.data_path(state), lab.data_path(state, "csv")]
     addresses += [asset.path for asset in assets().values()]
     addresses = list(dict.fromkeys(addresses))
     files = {}
-    for done, address in enumerate(addresses):
-        progress(done, len(addresses))
-        status, content, media_type = await _ask(app, address)
-        if status == 200:
-            files[address] = content, media_type
-        elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
-            raise UsageError(f"cannot write the page {address}: it answered with status {status}")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as reader:
+        for done, address in enumerate(addresses):
+            progress(done, len(addresses))
+            answer = await reader.get(address)
+            if answer.status_code == 200:
+                files[address] = answer.content, answer.headers["content-type"]
+            elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
+                raise UsageError(f"cannot write the page {address}: it answered with status {answer.status_code}")
     progress(len(addresses), len(addresses))
     return files
-
-
-async def _ask(app: FastAPI, address: str) -> tuple[int, bytes, str]:
-    parts = urlsplit(address)
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": unquote(parts.path),
-        "raw_path": parts.path.encode(),
-        "query_string": parts.query.encode(),
-        "root_path": "",
-        "headers": [(b"host", b"127.0.0.1")],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 80),
-    }
-    head: dict[str, Any] = {}
-    body: list[bytes] = []
-    asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # after this one message the reader stays
-    asked.put_nowait({"type": "http.request", "body": b"", "more_body": False})
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            head.update(message)
-        elif message["type"] == "http.response.body":
-            body.append(message.get("body", b""))
-
-    await app(scope, asked.get, send)
-    headers = {name.decode().lower(): value.decode() for name, value in head["headers"]}
-    return head["status"], b"".join(body), headers.get("content-type", "")
 
 
 def _file_name(address: str, media_type: str) -> str:

@@ -30,7 +30,7 @@ __all__ = ["Library", "ReportLibrary", "add_sending", "file_stamp"]
 T = TypeVar("T")
 _MOST_FILES = 200
 _MOST_SENT = 16
-_MOST_PARSED = 16
+_MOST_OPENED = 16
 _HEAD = 512
 _SENT = "sent-"
 _ENVELOPE = 8192  # what a form adds to its file
@@ -64,9 +64,9 @@ class Library(ABC, Generic[T]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._sent: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._parsed = lru_cache(_MOST_PARSED)(self._parse)
+        self._sent: OrderedDict[str, tuple[str, T]] = OrderedDict()
         self._lock = threading.Lock()
+        self._opened = lru_cache(_MOST_OPENED)(self._open)
 
     @abstractmethod
     def has_mark(self, head: bytes) -> bool:
@@ -100,10 +100,6 @@ class Library(ABC, Generic[T]):
             NotFoundError: there is none of that name.
             StoreError: the file cannot be read.
         """
-        return self._parsed(name, self.stamp(name))
-
-    def text(self, name: str) -> str:
-        """Return a file's text; raises as `load` does."""
         with self._lock:
             if name in self._sent:
                 return self._sent[name][1]
@@ -111,12 +107,7 @@ class Library(ABC, Generic[T]):
         if path is None:
             what = self.kind.partition(" ")[2]
             raise NotFoundError(f"There is no {what} {name[:100]!r} in {self._folder}: choose one from the list.")
-        try:
-            return path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"cannot read {name}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise StoreError(f"{name} is not {self.kind} (no valid JSON)") from error
+        return self._opened(name, path, file_stamp(path))
 
     def add(self, content: bytes, label: str) -> str:
         """Keep a file that a reader sent, in memory, and return its name.
@@ -130,23 +121,24 @@ class Library(ABC, Generic[T]):
             text = content.decode()
         except ValueError as error:
             raise StoreError(f"the file is not {self.kind} (no valid JSON); {self.advice}") from error
+        parsed = self.parse(text, "the file")
         name = f"{_SENT}{hashlib.sha256(content).hexdigest()[:12]}"
         label = Path(label.replace("\\", "/")).name[:80] or self.kind.partition(" ")[2]
         with self._lock:
-            self._sent[name] = (label, text)
-        try:
-            self.load(name)
-        except BaseException:
-            with self._lock:
-                self._sent.pop(name, None)
-            raise
-        with self._lock:
+            self._sent[name] = (label, parsed)
             while len(self._sent) > _MOST_SENT:
                 self._sent.popitem(last=False)
         return name
 
-    def _parse(self, name: str, stamp: Hashable) -> T:
-        return self.parse(self.text(name), "the file" if stamp == name else name)
+    def _open(self, name: str, path: Path, stamp: Hashable) -> T:
+        """Return the content of a file; ``stamp`` is that of what is remembered."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"cannot read {name}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise StoreError(f"{name} is not {self.kind} (no valid JSON)") from error
+        return self.parse(text, name)
 
     def _files(self) -> dict[str, Path]:
         """Return the files in the folder by name, newest first, without links that lead outside."""

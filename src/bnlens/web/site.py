@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -22,6 +21,7 @@ from bnlens.web.assets import assets, folders
 from bnlens.web.claims.results import Results, Snapshot
 from bnlens.web.claims.runs import Runs
 from bnlens.web.derivation.sheet import linked
+from bnlens.web.downloads import CITATION_FORMATS
 from bnlens.web.labs.answers import Answers
 from bnlens.web.labs.lab import Lab, value_text
 from bnlens.web.library import ReportLibrary
@@ -37,49 +37,28 @@ class Page:
     """One entry of the navigation with the routes behind it.
 
     Attributes:
-        id: stable name.
         title: what the navigation calls it.
         path: where it begins.
-        summary: a sentence for the front page.
-        context: from the newest results to the arguments of `Site.render`, for a page at ``path`` whose template is
-            ``id`` with the ending ``.html``.
-        routes: makes its other routes.
+        routes: makes its routes.
         export: addresses that a static export writes besides ``path``.
-        exported_path: whether it writes ``path``.
-        listed: whether the navigation has it.
     """
 
-    id: str
     title: str
     path: str
-    summary: str = ""
-    context: Callable[[Snapshot], Mapping[str, Any]] | None = None
-    routes: Callable[[Site], APIRouter] = field(default=lambda site: APIRouter())
+    routes: Callable[[Site], APIRouter]
     export: Callable[[Site], Iterable[str]] = field(default=lambda site: ())
-    exported_path: bool = True
-    listed: bool = True
 
     def is_at(self, path: str) -> bool:
         """Whether an address belongs to this page."""
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
 
     def router(self, site: Site) -> APIRouter:
-        """Return all routes of the page."""
-        routes, context = self.routes(site), self.context
+        """Return its routes, those of the API in the schema."""
+        routes = self.routes(site)
         for route in routes.routes:
             if isinstance(route, APIRoute):
                 route.include_in_schema = route.path.startswith("/api/")
-        if context is not None:
-
-            @routes.get(self.path, include_in_schema=False)
-            async def show(request: Request) -> Response:
-                return await site.show(request, f"{self.id}.html", context)
-
         return routes
-
-    def exported(self, site: Site) -> list[str]:
-        """Return the addresses that a static export writes."""
-        return list(dict.fromkeys((*([self.path] if self.exported_path else []), *self.export(site))))
 
 
 @dataclass(kw_only=True)
@@ -87,7 +66,6 @@ class Site:
     """One running page.
 
     Attributes:
-        folder: where `bnlens reproduce` writes and reports are looked for.
         labs: by id, in the order of the page.
         answers: computed states of the labs.
         results: the claims with their newest runs in the folder.
@@ -95,7 +73,6 @@ class Site:
         static: whether pages are written to files, where nothing can be asked of a server.
     """
 
-    folder: Path
     labs: Mapping[str, Lab]
     pages: Sequence[Page]
     answers: Answers
@@ -118,7 +95,7 @@ class Site:
         )
         self.templates.globals.update(
             asset=lambda name: assets()[name].path,
-            current_run=self.runs.current,
+            citation_formats=CITATION_FORMATS,
             mathml=render.mathml,
             note_count=self._note_count,
             site=self,
@@ -126,6 +103,7 @@ class Site:
             version=bnlens.__version__,
         )
         self.templates.filters.update(
+            counted=lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
             duration=_duration,
             linked=linked,
             markdown=render_markdown,

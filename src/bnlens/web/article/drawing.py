@@ -17,6 +17,7 @@ WIDTH = 440
 """Units across a drawing; a phone shows nearly as many pixels, so text keeps its size."""
 
 Numbers = Iterable[float | None]
+Anchor = Literal["start", "middle", "end"]
 
 
 class Mark(NamedTuple):
@@ -73,20 +74,16 @@ class Panel:
     x: Scale
     y: Scale
 
-    def axes(
-        self, x: Mapping[float, str], y: Mapping[float, str], x_title: str, y_title: str, *, grid: bool = True
-    ) -> list[Mark]:
-        """Return grid lines, ticks with their labels, and the titles: that of y stands above the axis."""
+    def axes(self, x: Sequence[float], y: Sequence[float], x_title: str, y_title: str) -> list[Mark]:
+        """Return grid lines, ticks at values with their labels, and the titles: that of y stands above the axis."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        lines = [f"M{_at(left)} {_at(self.y(value))}H{_at(right)}" for value in y if grid]
+        lines = [f"M{_at(left)} {_at(self.y(value))}H{_at(right)}" for value in y]
         marks = [
             _mark("path", "grid", d="".join(lines)),
             _mark("path", "axis", d=f"M{_at(left)} {_at(bottom)}H{_at(right)}"),
         ]
-        marks += [
-            self.note(text, self.x(value), bottom + 15, look="tick", anchor="middle") for value, text in x.items()
-        ]
-        marks += [self.note(text, left - 6, self.y(value) + 4, look="tick", anchor="end") for value, text in y.items()]
+        marks += [self.tick(value, self.x(value), bottom + 15, "middle") for value in x]
+        marks += [self.tick(value, left - 6, self.y(value) + 4, "end") for value in y]
         marks.append(self.note(x_title, right, bottom + 31, anchor="end"))
         marks.append(self.note(y_title, left if x_title else 0, top - 9))
         return marks
@@ -114,10 +111,13 @@ class Panel:
         """Return a line from the bottom to the top."""
         return _mark("path", f"line {look}", d=f"M{_at(self.x(x))} {_at(self.y.start)}V{_at(self.y.end)}")
 
+    @classmethod
+    def tick(cls, value: float, x: float, y: float, anchor: Anchor) -> Mark:
+        """Return a value as text at a place of the drawing."""
+        return cls.note(f"{value:g}".replace("-", "−"), x, y, look="tick", anchor=anchor)
+
     @staticmethod
-    def note(
-        text: str, x: float, y: float, *, look: str = "label", anchor: Literal["start", "middle", "end"] = "start"
-    ) -> Mark:
+    def note(text: str, x: float, y: float, *, look: str = "label", anchor: Anchor = "start") -> Mark:
         """Return a text at a place of the drawing."""
         return Mark("text", {"class": look, "x": _at(x), "y": _at(y), "text-anchor": anchor}, text)
 

@@ -47,4 +47,4 @@ def _routes(site: Site) -> APIRouter:
     return routes
 
 
-PAGE = Page(id="article", title="Start", path="/", routes=_routes, export=lambda site: _LABS)
+PAGE = Page(title="Start", path="/", routes=_routes, export=lambda site: _LABS)

@@ -43,10 +43,7 @@ def ratios() -> Drawing:
     rows, found = 25, states()["ratios"]
     bottom = 30 + rows * len(RATIOS)
     panel = Panel(Scale(0.03, 2.5, 218, WIDTH - 12, log=True), Scale(len(RATIOS), 0, bottom, 24))
-    ticks = {0.03: "0.03", 0.1: "0.1", 0.3: "0.3", 1: "1", 2: "2"}
-    marks = [
-        panel.note(text, panel.x(value), bottom + 16, look="tick", anchor="middle") for value, text in ticks.items()
-    ]
+    marks = [panel.tick(value, panel.x(value), bottom + 16, "middle") for value in (0.03, 0.1, 0.3, 1, 2)]
     marks.append(panel.note("right", panel.x(1), 15, anchor="middle", look="tick"))
     marks.append(panel.upright(1, "plain"))
     for row, (name, text) in enumerate(RATIOS.items()):
@@ -74,21 +71,14 @@ def noise(M: int, batch: int) -> Drawing:
     around = [
         [2 * side * sd for side in sides] for sd, sides in zip(state["spread"], zip(*spread, strict=True), strict=True)
     ]
-    marks += cloud.axes(
-        {-1: "−1", 0: "0", 1: "1"}, {0.5: "0.5", 1: "1", 1.5: "1.5"}, "mean of the batch", "deviation of the batch"
-    )
+    marks += cloud.axes((-1, 0, 1), (0.5, 1, 1.5), "mean of the batch", "deviation of the batch")
     marks.append(cloud.dots(state["cloud"][0], state["cloud"][1], "plain tiny"))
     marks.append(cloud.line(around[0], [1 + one for one in around[1]], "paper"))
     marks.append(cloud.dots([mean], [std], "batch large"))
     gap = Panel(Scale(3.5, 73, 50, at, log=True), Scale(0.004, 0.4, 316, 236, log=True))
     rows = found["states"]
     sizes, gaps = [row["M"] for row in rows], [row["gap"] for row in rows]
-    marks += gap.axes(
-        {size: str(size) for size in sizes},
-        {0.01: "0.01", 0.1: "0.1"},
-        "statistics batch size M",
-        "rise of the loss, nats",
-    )
+    marks += gap.axes(sizes, (0.01, 0.1), "statistics batch size M", "rise of the loss, nats")
     marks.append(gap.line(sizes, [row["two_term"] for row in rows], "paper"))
     marks.append(gap.line(sizes, [row["law"] for row in rows], "law"))
     marks.append(gap.dots(sizes, gaps, "batch"))
@@ -110,12 +100,8 @@ def theorem(M: int, distribution: str) -> Drawing:
     high = [a + b / M for a, b in zip(low, found["std"], strict=True)]
     best, moved = found["optimum"], found["lowest"][str(M)]
     panel = Panel(Scale(0.75, 2.1, 44, WIDTH - 10), Scale(0, 0.32, 262, 30))
-    marks = panel.axes(
-        {value: f"{value:g}" for value in (0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)},
-        {value: f"{value:g}" for value in (0.1, 0.2, 0.3)},
-        "scale γ",
-        "loss above its minimum, nats",
-    )
+    scales = (0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+    marks = panel.axes(scales, (0.1, 0.2, 0.3), "scale γ", "loss above its minimum, nats")
     marks += [panel.band(gamma, loss, low, "mean-term"), panel.band(gamma, low, high, "std-term")]
     marks += [panel.line(gamma, loss, "plain"), panel.line(gamma, high, "paper")]
 
@@ -142,12 +128,7 @@ def unit(name: str, place: tuple[bool, str]) -> Drawing:
     top = next(top for top in (0.4, 0.8, 1.2, 2.0, 3.2) if highest < 0.95 * top)
     panel = Panel(Scale(7, 290, 40, WIDTH - 10, log=True), Scale(0, top, 252, 30))
     sizes = found["M"]
-    marks = panel.axes(
-        {size: str(size) for size in sizes},
-        {top * step / 4: f"{top * step / 4:g}" for step in range(5)},
-        "statistics batch size M",
-        "M × gap, nats",
-    )
+    marks = panel.axes(sizes, [top * step / 4 for step in range(5)], "statistics batch size M", "M × gap, nats")
     for look, value in (("paper", found["two_term"]), ("law", found["law"])):
         marks.append(panel.line([sizes[0], sizes[-1]], [value, value], look))
     marks.append(panel.bars(sizes, found["gap"], found["stderr"], "batch"))
@@ -168,8 +149,7 @@ def network(net: str, M: int) -> Drawing:
     layers, most = found["layers"], max(len(one["layers"]) for one in states()["network"])
     bottom, end = 290, 2.4 / M
     panel = Panel(Scale(0, end, 84, WIDTH - 14), Scale(len(layers), -1, bottom, 10))
-    ticks = {0.64 / M * step: f"{0.64 / M * step:g}" for step in range(4)}
-    marks = panel.axes(ticks, {}, "gap, nats per image", "")
+    marks = panel.axes([0.64 / M * step for step in range(4)], (), "gap, nats per image", "")
     gap, stderr = found["gap"]
     marks.append(panel.upright(gap, "plain thin"))
     sums = {"layer": "network", "share": gap, "two_term": found["two_term"]}
@@ -209,19 +189,12 @@ def rates(M: int, unit: str) -> Drawing:
     found = _one(states()["rates"], unit=unit, M=M)["systems"]
     path = Panel(Scale(0, 12, 40, WIDTH - 10), Scale(0.25, 1.05, 132, 24))
     ends = Panel(Scale(0.1, 1.8, 40, WIDTH - 10), Scale(0.6, 1.02, 296, 196))
-    marks = path.axes(
-        {0: "0", 4: "4", 8: "8", 12: "12"}, {0.5: "0.5", 1: "1"}, "time τ, steps per weight", "scale γ in training"
-    )
+    marks = path.axes((0, 4, 8, 12), (0.5, 1), "time τ, steps per weight", "scale γ in training")
     drawn = [(look, found[name]) for name, look in _SYSTEMS.items()]
     for look, one in drawn:
         marks.append(path.line(one["tau"], one["gamma"], look))
         marks.append(path.dots(one.get("times", []), one.get("simulated", []), f"{look} small"))
-    marks += ends.axes(
-        {value: f"{value:g}" for value in (0.5, 1, 1.5)},
-        {0.6: "0.6", 0.8: "0.8", 1: "1"},
-        "learning rate, in units of 2M",
-        "overlap R where training ends",
-    )
+    marks += ends.axes((0.5, 1, 1.5), (0.6, 0.8, 1), "learning rate, in units of 2M", "overlap R where training ends")
     for look, one in drawn:
         marks.append(ends.line(one["rate"], one["R"], look))
         marks.append(ends.dots(one.get("tried", []), one.get("settled", []), f"{look} small"))
@@ -240,12 +213,8 @@ def students(epochs: int) -> Drawing:
     """Draw the error of students over the load after some epochs, 0 for the end of training."""
     found = states()["students"]
     panel = Panel(Scale(0.4, 4, 44, WIDTH - 10, log=True), Scale(0.025, 10, 262, 30, log=True))
-    marks = panel.axes(
-        {0.5: "0.5", 1: "1", 2: "2", 4: "4"},
-        {0.03: "0.03", 0.1: "0.1", 0.3: "0.3", 1: "1", 3: "3", 10: "10"},
-        "load α, samples per weight",
-        "generalization error",
-    )
+    errors = (0.03, 0.1, 0.3, 1, 3, 10)
+    marks = panel.axes((0.5, 1, 2, 4), errors, "load α, samples per weight", "generalization error")
     marks.append(panel.line(found["alpha"], found["ends"]["decay"], "paper thin"))
     for name, look in _STUDENTS.items():
         one, ended = found["trained"][name], found["ended"]

@@ -1,4 +1,4 @@
-"""The states that the article shows, as `bnlens.web.article.compute` has written them."""
+"""The states that the article shows, as ``docs/article_states.py`` has written them."""
 
 from __future__ import annotations
 

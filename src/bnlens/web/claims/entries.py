@@ -35,15 +35,15 @@ VerdictText = Literal["holds", "holds approximately", "does not hold here", "pre
 class ResultEntry(BaseModel):
     """The newest run of a claim in the folder."""
 
-    verdict: VerdictText
-    parts: dict[str, VerdictText] = Field(description="Verdicts on parts of the statement that are judged apart.")
-    measured: float | None = Field(description="The headline number; null if the claim was not judged.")
-    stderr: float | None = Field(description="Its standard error.")
-    predicted: float | None = Field(description="What the claim says that number is.")
-    number: str = Field(description="Headline number with its error, as text.")
-    prediction: str
-    summary: Told
-    corrects_paper: Told | None
+    verdict: VerdictText = "not judged"
+    parts: dict[str, VerdictText] = Field({}, description="Verdicts on parts of the statement that are judged apart.")
+    measured: float | None = Field(None, description="The headline number; null if the claim was not judged.")
+    stderr: float | None = Field(None, description="Its standard error.")
+    predicted: float | None = Field(None, description="What the claim says that number is.")
+    number: str = Field("", description="Headline number with its error, as text.")
+    prediction: str = ""
+    summary: Told = ""
+    corrects_paper: Told | None = None
     scale: Literal["quick", "full"]
     data: str = Field(description="Images that were used, by name; empty if the jobs draw their own numbers.")
     seeds: str
@@ -174,16 +174,14 @@ def _cost(claim: Claim) -> float:
 
 def _result(stored: StoredRun) -> ResultEntry:
     run, finding, ended = stored.run, stored.run.finding, datetime.fromisoformat(stored.finished)
+    judged: dict[str, Any] = {}
+    if finding is not None:
+        judged = {name: getattr(finding, name) for name in ("verdict", "parts", "summary", "corrects_paper")}
+        judged |= {name: plain(getattr(finding, name)) for name in ("measured", "stderr", "predicted")}
+        judged["number"] = render.number(finding.measured, finding.stderr)
+        judged["prediction"] = render.number(finding.predicted)
     return ResultEntry(
-        verdict=finding.verdict if finding else "not judged",
-        parts=dict(finding.parts) if finding else {},
-        measured=plain(finding.measured) if finding else None,
-        stderr=plain(finding.stderr) if finding else None,
-        predicted=plain(finding.predicted) if finding else None,
-        number=render.number(finding.measured, finding.stderr) if finding else "",
-        prediction=render.number(finding.predicted) if finding else "",
-        summary=finding.summary if finding else "",
-        corrects_paper=finding.corrects_paper if finding else None,
+        **judged,
         scale=stored.scale,
         data=stored.data,
         seeds=seeds_text(run.records),

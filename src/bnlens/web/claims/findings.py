@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 from bnlens.claims import Verdict
 from bnlens.render import MathText, Tone
 from bnlens.web.claims.results import Snapshot
 
-__all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "facets", "outcome", "standing"]
+__all__ = ["STANDINGS", "Facet", "Finding", "Relation", "Standing", "counted", "facets", "outcome", "standing"]
 
 Relation = Literal["supports", "opposes"]
 Standing = Literal[
@@ -31,6 +31,7 @@ STANDINGS: Mapping[Standing, Tone] = {
     "premise not met": "plain",
     "not computed yet": "plain",
 }
+_SEVERAL = {"confirmed limitation": "confirmed limitations", "premise not met": "premises not met"}
 _FOR = {"holds": 1.0, "holds approximately": 0.5, "does not hold here": 0.0}
 
 
@@ -82,13 +83,17 @@ def facets() -> tuple[Facet, ...]:
     """Return all facets in the order of the page."""
     text = files("bnlens.web.claims").joinpath("findings.json").read_text(encoding="utf-8")
     return tuple(
-        Facet(**{**entry, "findings": tuple(_finding(found, entry["id"]) for found in entry["findings"])})
-        for entry in json.loads(text)["facets"]
+        Facet(
+            **{name: facet[name] for name in ("id", "title", "question")},
+            findings=[Finding(**found, is_limitation=facet["id"] == "limitations") for found in facet["findings"]],
+        )
+        for facet in json.loads(text)["facets"]
     )
 
 
-def _finding(entry: Mapping[str, Any], facet: str) -> Finding:
-    return Finding(**entry, is_limitation=facet == "limitations")
+def counted(count: int, standing: Standing) -> str:
+    """Return how many findings have a standing, in words."""
+    return f"{count} {standing if count == 1 else _SEVERAL.get(standing, standing)}"
 
 
 def standing(finding: Finding, snapshot: Snapshot) -> Standing:

@@ -6,16 +6,16 @@ from collections import Counter
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
 
 from bnlens.web.claims.entries import FacetEntry, facet_entry
-from bnlens.web.claims.findings import STANDINGS, facets
+from bnlens.web.claims.findings import STANDINGS, counted, facets
 from bnlens.web.claims.results import Snapshot
 from bnlens.web.claims.thumbnail import thumbnail
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE", "standings"]
-
-_SUMMARY = "Seven facets of the paper; every sentence with the number, error and verdict that back it or do not."
 
 
 def _findings(snapshot: Snapshot) -> dict[str, Any]:
@@ -31,15 +31,19 @@ def _findings(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def standings(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the facets with the standing of each finding, how many have which, and the tone of each standing."""
+    """Return the facets with the standing of each finding, how many have which in words, and the tone of each."""
     entries = [facet_entry(facet, snapshot) for facet in facets()]
     counts = Counter(finding.standing for facet in entries for finding in facet.findings)
-    tally = {standing: counts[standing] for standing in STANDINGS if counts[standing]}
+    tally = {counted(count, one): tone for one, tone in STANDINGS.items() if (count := counts[one])}
     return {"facets": entries, "tally": tally, "standings": STANDINGS}
 
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
+
+    @routes.get("/findings")
+    async def page(request: Request) -> Response:
+        return await site.show(request, "findings.html", _findings)
 
     @routes.get("/api/findings", summary="Findings of the paper in seven facets", tags=["findings"])
     async def listed() -> list[FacetEntry]:
@@ -49,12 +53,4 @@ def _routes(site: Site) -> APIRouter:
     return routes
 
 
-PAGE = Page(
-    id="findings",
-    title="Findings",
-    path="/findings",
-    summary=_SUMMARY,
-    context=_findings,
-    routes=_routes,
-    export=lambda site: ("/api/findings",),
-)
+PAGE = Page(title="Findings", path="/findings", routes=_routes, export=lambda site: ("/api/findings",))

@@ -38,7 +38,6 @@ _GROUPS = {
 }
 _Search = Annotated[str, Query(max_length=100)]
 _Sort = Literal["id", "verdict"]
-_SUMMARY = "The statements behind the findings: figure, table, verdict, and what agreement means."
 _Id = Annotated[
     str, InPath(max_length=20, pattern=r"^[A-Za-z]+\d+[A-Za-z]?$", description="Id of a claim, such as D1.")
 ]
@@ -167,7 +166,6 @@ def _claim(site: Site, claim: Claim, snapshot: Snapshot) -> dict[str, Any]:
         "figure": _figure(stored) if stored else None,
         "stem": versioned(f"bnlens-{claim.id.lower()}", answer.model_dump_json()),
         "works": cite(claim),
-        "formats": CITATION_FORMATS,
         "paths": _paths(site, claim),
     }
 
@@ -201,7 +199,7 @@ def _export(site: Site) -> Iterable[str]:
         yield f"/claims/{claim.id}"
         yield f"/api/claims/{claim.id}"
         yield f"/api/claims/{claim.id}/table.csv"
-        yield from (f"/api/claims/{claim.id}/citation/{form.value}" for form in CITATION_FORMATS)
+        yield from (f"/api/claims/{claim.id}/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="claims", title="Claims", path="/claims", summary=_SUMMARY, routes=_routes, export=_export)
+PAGE = Page(title="Claims", path="/claims", routes=_routes, export=_export)

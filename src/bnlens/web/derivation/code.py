@@ -70,12 +70,8 @@ def _inside(file: Path, scope: ast.AST, name: str) -> tuple[Path, ast.AST] | Non
                 if (alias.asname or alias.name) == name:
                     folder = _ROOT.joinpath(*node.module.split(".")[1:])
                     source = _module(folder)
-                    return _module_in(folder, alias.name) or (source and _inside(*source, alias.name))
-    return _module_in(file.parent, name) if file.name == "__init__.py" else None
-
-
-def _module_in(folder: Path, name: str) -> tuple[Path, ast.AST] | None:
-    return _module(folder / name)
+                    return _module(folder / alias.name) or (source and _inside(*source, alias.name))
+    return _module(file.parent / name) if file.name == "__init__.py" else None
 
 
 def _module(path: Path) -> tuple[Path, ast.AST] | None:

@@ -19,11 +19,13 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
-_SUMMARY = "The formulas behind claims and labs, with the code that computes them."
-
 
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
+
+    @routes.get("/derivation")
+    async def contents(request: Request) -> Response:
+        return await site.show(request, "derivation.html", _contents)
 
     @routes.get("/derivation/{name}")
     async def part(name: str, request: Request) -> Response:
@@ -67,12 +69,4 @@ def _export(site: Site) -> Iterable[str]:
     yield from dict.fromkeys(f"/derivation/code/{place.file}" for place in places())
 
 
-PAGE = Page(
-    id="derivation",
-    title="Derivations",
-    path="/derivation",
-    summary=_SUMMARY,
-    context=_contents,
-    routes=_routes,
-    export=_export,
-)
+PAGE = Page(title="Derivations", path="/derivation", routes=_routes, export=_export)

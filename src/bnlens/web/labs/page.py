@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
-from bnlens.render import Html
 from bnlens.web.downloads import attachment
 from bnlens.web.errors import NotFoundError, OverloadedError
 from bnlens.web.labs.claims import claims_of
@@ -21,8 +20,6 @@ from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
-
-_SUMMARY = "Turn the knobs of the theory and see curve and simulation side by side."
 
 
 def _routes(site: Site) -> APIRouter:
@@ -58,10 +55,9 @@ def _routes(site: Site) -> APIRouter:
     def saved() -> list[dict[str, str]]:
         return site.reports.listed(lambda name: reports.path(reports.read({"report": name})))
 
-    @routes.get("/api/reports/{name:path}", summary="One report, as it was saved", tags=["reports"])
+    @routes.get("/api/reports/{name:path}", summary="One report", tags=["reports"])
     def report(name: Annotated[str, InPath(max_length=200)]) -> Response:
-        site.reports.load(name)  # only what is a report is handed out
-        return Response(site.reports.text(name), media_type="application/json")
+        return Response(site.reports.load(name).to_json(), media_type="application/json")
 
     reports = site.labs["network"]
     add_sending(routes, "/labs/network/send", site.reports, lambda name: reports.path(reports.read({"report": name})))
@@ -72,12 +68,13 @@ def _add_numbers(routes: APIRouter, site: Site, lab: Lab) -> None:
     model: Any = lab.model
 
     async def numbers(state: Any, request: Request) -> dict[str, Any]:
-        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
-        return {"lab": lab.id, "state": dict(answer.state), "page": lab.path(answer.state), **answer.result.data()}
+        settled = lab.settle(state.model_dump())
+        result = await site.answers.find(lab, settled, gone=request.is_disconnected)
+        return {"lab": lab.id, "state": dict(settled), "page": lab.path(settled), **result.data()}
 
     async def table(state: Any, request: Request) -> Response:
-        answer = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
-        return attachment(answer.result.csv(), f"bnlens-{lab.id}.csv")
+        result = await site.answers.find(lab, lab.settle(state.model_dump()), gone=request.is_disconnected)
+        return attachment(result.csv(), f"bnlens-{lab.id}.csv")
 
     for function in (numbers, table):
         function.__annotations__["state"] = Annotated[model, Query()]
@@ -94,7 +91,7 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
     status = 200
     try:
         state = lab.read({name: text for name, text in query.items() if name in lab.defaults})
-        found["answer"] = await site.answers.find(lab, state, gone=request.is_disconnected)
+        found["result"] = await site.answers.find(lab, state, gone=request.is_disconnected)
     except StateError as error:
         found["problems"], status = error.problems, 422
     except IncompleteError as error:
@@ -111,13 +108,7 @@ async def _answer(site: Site, lab: Lab, request: Request) -> Response:
 def _page(
     site: Site, lab: Lab, request: Request, state: Mapping[str, Any], found: Mapping[str, Any], status: int
 ) -> Response:
-    def make(name: str) -> Html:
-        template = site.templates.get_template(name)
-        return Html(
-            answer.part(name, lambda of: template.render(lab=lab, answer=of, result=of.result)) if answer else ""
-        )
-
-    answer, groups = found.get("answer"), dict.fromkeys(parameter.group for parameter in lab.parameters)
+    groups = dict.fromkeys(parameter.group for parameter in lab.parameters)
     return site.render(
         request,
         "lab.html",
@@ -129,11 +120,9 @@ def _page(
         lab=lab,
         state=state,
         claims=claims_of(lab.id),
-        lacking=lab.lacking(state) if answer else {},
+        lacking=lab.lacking(state) if "result" in found else {},
         groups={group: [p.at(state) for p in lab.parameters if p.group == group] for group in groups},
-        results=make("_results.html"),
-        numbers=make("_numbers.html"),
-        **{"answer": None, "problems": {}, "problem": "", "hint": "", **found},
+        **{"result": None, "problems": {}, "problem": "", "hint": "", **found},
     )
 
 
@@ -141,4 +130,4 @@ def _export(site: Site) -> Iterable[str]:
     return (lab.path(state) for lab in site.labs.values() for state in lab.exported())
 
 
-PAGE = Page(id="labs", title="Labs", path="/labs", summary=_SUMMARY, routes=_routes, export=_export)
+PAGE = Page(title="Labs", path="/labs", routes=_routes, export=_export)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Hashable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from bnlens.errors import UsageError
 from bnlens.paper import MOST_NODES, ROLES, Network, Node, Role, bundled_network, layout, parse_network
 from bnlens.web.library import Library
 from bnlens.web.network.timeline import LABELLED, WIDTH, timeline
@@ -22,17 +23,14 @@ _MARKS = re.compile(rb'"https://openalex\.org/W|"referenced_works"\s*:')
 _CSL = re.compile(rb'\A\s*(?:\[\s*)?\{(?=[^{]*"type"\s*:\s*"[a-z_-]+")(?=[\s\S]*"(?:title|author|DOI)"\s*:)')
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A network as it is shown, with works few enough to draw.
 
-    ``places`` has their positions by id, in the square from -1 to 1 with the paper at the origin, or is None, and
-    ``problem`` says why it cannot be laid out.
+    ``places`` has their positions by id, in the square from -1 to 1 with the paper at the origin.
     """
 
     network: Network
-    places: dict[str, tuple[float, float]] | None
-    problem: str = ""
+    places: dict[str, tuple[float, float]]
 
 
 class NetworkLibrary(Library[Network]):
@@ -67,10 +65,7 @@ class NetworkLibrary(Library[Network]):
 
     def _draw(self, name: str, stamp: Hashable) -> Drawing:
         shown = (self.load(name) if name else bundled_network()).limited(_MOST_DRAWN)
-        try:
-            return Drawing(shown, layout(shown))
-        except UsageError as error:
-            return Drawing(shown, None, str(error))
+        return Drawing(shown, layout(shown))
 
 
 ROLE_WORDS: Mapping[Role, tuple[str, str]] = {
@@ -143,39 +138,36 @@ class Graph:
 
 
 def graph(drawing: Drawing) -> Graph:
-    """Return the graph of a drawing; without places they are only listed."""
+    """Return the graph of a drawing."""
     network = drawing.network
     index = {node.id: number for number, node in enumerate(network.nodes)}
-    line = timeline(network.nodes, drawing.places or {})
-    places = line.places if drawing.places else {}
-    cites: dict[str, list[int]] = {}
-    cited_by: dict[str, list[int]] = {}
+    line = timeline(network.nodes, drawing.places)
+    cites: dict[str, list[int]] = defaultdict(list)
+    cited_by: dict[str, list[int]] = defaultdict(list)
+    lines: dict[bool, list[str]] = {True: [], False: []}
     sources: dict[int, str] = {}
     for edge in network.edges:
-        cites.setdefault(edge.citing, []).append(index[edge.cited])
-        cited_by.setdefault(edge.cited, []).append(index[edge.citing])
-        if edge.source and network.paper.id in edge[:2]:
+        cites[edge.citing].append(index[edge.cited])
+        cited_by[edge.cited].append(index[edge.citing])
+        is_near = network.paper.id in edge[:2]
+        lines[is_near].append("M{:g} {:g}L{:g} {:g}".format(*line.places[edge.citing], *line.places[edge.cited]))
+        if edge.source and is_near:
             other = edge.cited if edge.citing == network.paper.id else edge.citing
             sources[index[other]] = network.sources[edge.source]
     marks = []
     for node in network.nodes:
         x, y = line.places[node.id]
-        mine, others = tuple(cites.get(node.id, ())), tuple(cited_by.get(node.id, ()))
-        marks.append(Mark(index[node.id], node, _label(node), x, y, mine, others))
-    ends = [(edge[:2], network.paper.id in edge[:2]) for edge in network.edges] if places else []
+        others = tuple(cites[node.id]), tuple(cited_by[node.id])
+        marks.append(Mark(index[node.id], node, _label(node), x, y, *others))
     return Graph(
         marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
-        near=_lines(places, (pair for pair, is_near in ends if is_near)),
-        far=_lines(places, (pair for pair, is_near in ends if not is_near)),
+        near="".join(lines[True]),
+        far="".join(lines[False]),
         labelled=len(marks) <= LABELLED,
         height=line.height,
         ticks=tuple(line.ticks),
         sources=sources,
     )
-
-
-def _lines(places: Mapping[str, tuple[float, float]], pairs: Iterable[tuple[str, str]]) -> str:
-    return "".join("M{:g} {:g}L{:g} {:g}".format(*places[citing], *places[cited]) for citing, cited in pairs)
 
 
 def _label(node: Node) -> str:

@@ -17,13 +17,11 @@ from bnlens.paper import Citation, works
 from bnlens.web.downloads import CITATION_FORMATS, CitationFormat, citation_response
 from bnlens.web.errors import NotFoundError
 from bnlens.web.library import add_sending
-from bnlens.web.network.drawing import ROLE_WORDS, Drawing, NetworkLibrary, graph
+from bnlens.web.network.drawing import ROLE_WORDS, Drawing, graph
 from bnlens.web.network.timeline import WIDTH
 from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
-
-_SUMMARY = "The works that the paper cites and that cite it, as a graph to search and turn."
 
 
 def network_page(name: str = "") -> str:
@@ -42,16 +40,13 @@ def _routes(site: Site) -> APIRouter:
             "network.html",
             title="Citation network",
             description="What the paper cites and what cites it. Choose a work in the graph or in the list to see more of it.",
-            drawing=drawing,
             network=drawing.network,
             graph=graph(drawing),
             file=file,
             files=site.networks.names(),
             address=network_page,
-            formats=CITATION_FORMATS,
             role_words=ROLE_WORDS,
             width=WIDTH,
-            max_mib=NetworkLibrary.max_bytes // 2**20,
         )
 
     @routes.get("/api/networks", summary="Files with citation networks", tags=["network"])
@@ -77,14 +72,13 @@ def _routes(site: Site) -> APIRouter:
 
 
 def _data(drawing: Drawing) -> dict[str, Any]:
-    network, places = drawing.network, drawing.places or {}
-    placed = ((node, *places.get(node.id, (None, None))) for node in network.nodes)
+    network, places = drawing
     return {
         "origin": network.origin,
         **asdict(network.counts),
         "roles": network.roles(),
-        "notes": [*network.notes, *([drawing.problem] if drawing.problem else [])],
-        "nodes": [{**asdict(node), "x": x, "y": y} for node, x, y in placed],
+        "notes": list(network.notes),
+        "nodes": [{**asdict(node), **dict(zip("xy", places[node.id], strict=True))} for node in network.nodes],
         "edges": [{**edge._asdict(), "source": network.sources.get(edge.source, "")} for edge in network.edges],
     }
 
@@ -100,7 +94,7 @@ def _export(site: Site) -> Iterable[str]:
         works |= dict.fromkeys(node.work for node in nodes if node.work)
     yield from ("/api/network", "/api/networks")
     for work in works:
-        yield from (f"/api/works/{work}/citation/{form.value}" for form in CITATION_FORMATS)
+        yield from (f"/api/works/{work}/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="network", title="Network", path="/network", summary=_SUMMARY, routes=_routes, export=_export)
+PAGE = Page(title="Network", path="/network", routes=_routes, export=_export)

@@ -45,7 +45,7 @@ def timeline(nodes: Sequence[Node], spread: Mapping[str, tuple[float, float]]) -
         down: dict[str, float] = {node.id: _TOP + _ROW * row for row, node in enumerate(order)}
         height = _TOP + _ROW * (len(nodes) - 1) + _BOTTOM
     else:
-        ranks = sorted(nodes, key=lambda node: (spread.get(node.id, (0.0, 0.0))[1], node.id))
+        ranks = sorted(nodes, key=lambda node: (spread[node.id][1], node.id))
         room = (_HEIGHT - _TOP - _BOTTOM) / (len(nodes) - 1)
         down = {node.id: round(_TOP + room * rank, 1) for rank, node in enumerate(ranks)}
         height = _HEIGHT

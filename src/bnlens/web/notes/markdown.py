@@ -1,19 +1,17 @@
 """Markdown that a reader has written, as HTML that can do nothing: no script, no picture, no style, no foreign scheme.
 
-Three layers: markdown-it-py takes all HTML as text and refuses links to other schemes; nh3 keeps only the tags and attributes
-listed here; formulas are put in afterwards, written by `bnlens.render.mathml` from a list of its own.
+markdown-it-py takes all HTML as text and writes the elements of CommonMark and of tables alone; a link to another scheme stays
+text, a picture becomes a link, and formulas are written by `bnlens.render.mathml`.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from html import escape
 from typing import Any
 
-import nh3
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
@@ -25,8 +23,7 @@ __all__ = ["render_markdown"]
 
 _LINK = re.compile(r"(?:https?://[^/]|mailto:|/(?![/\\])|#)", re.IGNORECASE)
 """Web addresses, mail, and places on this server."""
-_TAGS = "a blockquote br code em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul"
-_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+_REL = "nofollow noreferrer noopener"
 _LOWEST, _SHIFT = 6, 2  # a page has its h1 and its h2 already
 _NESTING = 20
 _WIDE = 24  # characters of a formula in a line that may be too wide for a small screen
@@ -38,22 +35,7 @@ def render_markdown(text: str) -> Html:
 
     A picture becomes a link to it, since nothing is loaded from elsewhere.
     """
-    formulas: list[Html] = []
-    mark = secrets.token_hex(16)  # stands for a formula; no text can foresee it
-    written = _parser().render(text, {"formulas": formulas, "mark": mark})
-    cleaned = nh3.clean(
-        written,
-        tags=set(_TAGS.split()),
-        attributes=_ATTRIBUTES,
-        allowed_classes={"td": {"number"}, "th": {"number"}},
-        attribute_filter=_filter,
-        set_tag_attribute_values={"pre": {"tabindex": "0"}},
-        url_schemes={"http", "https", "mailto"},
-        link_rel="nofollow noreferrer noopener",
-    )
-    framed = cleaned.replace("<table>", '<div class="frame" role="group" aria-label="Table" tabindex="0"><table>')
-    framed = framed.replace("</table>", "</table></div>")
-    return Html(re.sub(rf"{mark}-(\d+)-", lambda match: formulas[int(match[1])], framed))
+    return Html(_parser().render(text))
 
 
 @lru_cache(maxsize=1)
@@ -63,8 +45,16 @@ def _parser() -> MarkdownIt:
     parser.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, allow_blank_lines=False)
     parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
     parser.core.ruler.push("quiet", _quiet)
-    parser.add_render_rule("math_inline", _formula)
-    parser.add_render_rule("math_block", _formula)
+    written = {
+        "math_inline": _formula,
+        "math_block": _formula,
+        "fence": _code,
+        "code_block": _code,
+        "table_open": lambda *_: '<div class="frame" role="group" aria-label="Table" tabindex="0"><table>\n',
+        "table_close": lambda *_: "</table></div>\n",
+    }
+    for kind, rule in written.items():
+        parser.add_render_rule(kind, rule)
     return parser
 
 
@@ -84,6 +74,8 @@ def _without_pictures(tokens: Sequence[Token]) -> Iterator[Token]:
     for index, token in enumerate(tokens):
         depth += token.nesting if token.type in ("link_open", "link_close") else 0
         address = str(token.attrGet("src" if token.type == "image" else "href") or "")
+        if token.type == "link_open":
+            token.attrSet("rel", _REL)
         if token.type != "image":
             yield token
             if token.type == "link_open" and tokens[index + 1].type == "link_close":
@@ -91,7 +83,7 @@ def _without_pictures(tokens: Sequence[Token]) -> Iterator[Token]:
         elif depth:
             yield _text(token.content or address)
         else:
-            yield Token("link_open", "a", 1, attrs={"href": address})
+            yield Token("link_open", "a", 1, attrs={"href": address, "rel": _REL})
             yield _text(token.content or address)
             yield Token("link_close", "a", -1)
 
@@ -111,11 +103,8 @@ def _formula(self: Any, tokens: Sequence[Token], index: int, options: Any, env: 
     if is_block or len(token.content) > _WIDE:
         tag = "div" if is_block else "span"
         formula = Html(f'<{tag} class="formula" tabindex="0" role="group" aria-label="Formula">{formula}</{tag}>')
-    env["formulas"].append(formula)
-    return f"{env['mark']}-{len(env['formulas']) - 1}-"
+    return formula
 
 
-def _filter(tag: str, attribute: str, value: str) -> str | None:
-    if attribute == "href":
-        return value if _LINK.match(value) else None
-    return value
+def _code(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    return f'<pre tabindex="0"><code>{escape(tokens[index].content)}</code></pre>\n'

@@ -21,7 +21,6 @@ from bnlens.web.site import Page, Site
 
 __all__ = ["PAGE"]
 
-_SUMMARY = "Your notes on the paper and its claims, in Markdown with formulas; they stay on this machine."
 _FIELDS = ("text", "subject")
 
 
@@ -161,4 +160,4 @@ def _export(site: Site) -> Iterable[str]:
         yield from map(_address, site.notes.counts())
 
 
-PAGE = Page(id="discussion", title="Discussion", path="/discussion", summary=_SUMMARY, routes=_routes, export=_export)
+PAGE = Page(title="Discussion", path="/discussion", routes=_routes, export=_export)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from bnlens._plain import plain
@@ -24,7 +25,6 @@ _FIELDS = (
     *("id", "title", "authors", "venue", "year", "arxiv", "openreview", "categories", "license", "comments", "summary"),
     *("digest", "abstract_url", "pdf_url", "openreview_url"),
 )
-_SUMMARY = "What it says, what came of it when it was computed, its key terms, and how to cite it."
 
 
 def _paper(snapshot: Snapshot) -> dict[str, Any]:
@@ -34,7 +34,6 @@ def _paper(snapshot: Snapshot) -> dict[str, Any]:
         "problem": "",  # the page has more to say than results
         "paper": record(),
         "terms": _terms(),
-        "formats": CITATION_FORMATS,
         "reference": citation.to_text().strip(),
         "bibtex": citation.to_bibtex().strip(),
         **standings(snapshot),
@@ -56,6 +55,10 @@ def _terms() -> dict[str, Any]:
 def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
 
+    @routes.get("/paper")
+    async def page(request: Request) -> Response:
+        return await site.show(request, "paper.html", _paper)
+
     @routes.get("/api/paper", summary="The paper: identifiers, dates, summary, key terms", tags=["paper"])
     def data() -> dict[str, Any]:
         paper = record()
@@ -75,7 +78,7 @@ def _routes(site: Site) -> APIRouter:
 
 def _export(site: Site) -> Iterable[str]:
     yield "/api/paper"
-    yield from (f"/api/paper/citation/{form.value}" for form in CITATION_FORMATS)
+    yield from (f"/api/paper/citation/{form}" for form in CITATION_FORMATS)
 
 
-PAGE = Page(id="paper", title="Paper", path="/paper", summary=_SUMMARY, context=_paper, routes=_routes, export=_export)
+PAGE = Page(title="Paper", path="/paper", routes=_routes, export=_export)

@@ -1,4 +1,4 @@
-// What every page does with scripts beyond what it does without: theme, copying.
+// What every page does with scripts beyond what it does without: theme, copying, a word before too large a file is sent.
 (() => {
   const root = document.documentElement;
 
@@ -55,5 +55,14 @@
     if (status) status.textContent = text;
   };
   addCopyButtons(document);
+
+  // --- sending ---------------------------------------------------------------------------------------------------------
+  const file = document.querySelector("input[data-max-mib]");
+  file?.addEventListener("change", () => {
+    const most = file.dataset.maxMib;
+    const isLarge = (file.files[0]?.size ?? 0) > most * 2 ** 20;
+    file.setCustomValidity(isLarge ? `The file is larger than ${most} MiB.` : "");
+    if (isLarge) file.reportValidity();
+  });
   window.bnlens = { ...window.bnlens, addCopyButtons };
 })();

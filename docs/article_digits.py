@@ -1,4 +1,4 @@
-"""The noise of batches of digits: one unit on the embedded pictures, for `bnlens.web.article.compute`."""
+"""The noise of batches of digits: one unit on the embedded pictures, for article_states.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from scipy.special import expit
 
 from bnlens import theory
 from bnlens.web.article.states import CELL
-
-__all__ = ["noise", "picture"]
 
 _SIZES, _SHUFFLES, _BATCHES, _CLOUD = (4, 8, 16, 32, 64), 400, 8, 150
 _INKS = 16  # grey levels of a picture, four bits

@@ -1,6 +1,8 @@
-"""Computes the states that the article's figures show and the numbers in its text: ``make article`` writes them.
+"""Compute the states that the article's figures show and the numbers in its text.
 
 Core claims are run, or read where they have been run before; those on real images are read from the benchmarks' results.
+
+Run: python docs/article_states.py bnlens-out benchmarks/results   (as `make article` does)
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from article_digits import noise, picture
 from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize_scalar
 
@@ -24,10 +27,7 @@ from bnlens.experiments.unit import make_unit, simulate_gaps
 from bnlens.runs import Job
 from bnlens.theory import dynamics, generalization
 from bnlens.theory.learning_rate import max_learning_rate, stationary_state
-from bnlens.web.article.digits import noise, picture
 from bnlens.web.article.states import PICTURE, STATES
-
-__all__ = ["compute"]
 
 _UNIT_SIZES, _SAMPLES = [8, 16, 32, 64, 128, 256], 500_000
 _RATE_SIZES, _SIMULATED_SIZES = (8, 16, 32, 64, 128), (8, 16)
