@@ -8,10 +8,10 @@ from bnlens.render import MathText, number
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "fairness.md").read_text(encoding="utf-8")
-STORED = {
-    claim["id"]: claim
-    for claim in json.loads((ROOT / "benchmarks/results/core_claims.json").read_text(encoding="utf-8"))["claims"]
-}
+RESULTS = ROOT / "benchmarks" / "results"
+CORE = json.loads((RESULTS / "core_claims.json").read_text(encoding="utf-8"))
+NETWORKS = json.loads((RESULTS / "networks_cifar10.json").read_text(encoding="utf-8"))["studies"]
+STORED = {claim["id"]: claim for claim in [*CORE["claims"], *NETWORKS["where BN helps"]["claims"]]}
 
 
 def rows(heading: str) -> dict[str, list[list[str]]]:
