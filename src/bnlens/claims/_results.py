@@ -79,6 +79,10 @@ class TrainingRuns(Results):
             (job for job in results if "statistics_batch_size" in job.config), key=lambda run: int(run.config["seed"])
         )
         super().__init__(runs)
+        # what all runs have, such as a number of steps, need not be asked for
+        self._plain = {
+            name: value for name, value in _PLAIN.items() if super(TrainingRuns, self).select(**{name: value})
+        }
         self.data: str = runs[0].result["data"]
         self.images: int = max(run.result["images"] for run in runs)
 
@@ -93,7 +97,7 @@ class TrainingRuns(Results):
         Raises:
             ValueError: several runs of one seed fit; the conditions must say what tells them apart.
         """
-        found = super().select(**{**_PLAIN, **conditions})
+        found = super().select(**{**self._plain, **conditions})
         seeds = [run.config["seed"] for run in found]
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"several runs of one seed fit {conditions}; name what tells them apart")
