@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from network_results import folded, runs, trials
+from network_results import folded, run, runs, trials
 
 from bnlens.claims import Results, get_claims
 from bnlens.claims._noises import effects
+from bnlens.claims._results import TrainingRuns
 from bnlens.claims.e5_learning_rates import bracket
 from bnlens.claims.e7_gap_and_generalization import correlation
 from bnlens.errors import DataError, UsageError
@@ -419,6 +420,33 @@ def test_plans(claim, tmp_path):
         claim.plan("full")
     with pytest.raises(DataError):
         claim.plan("quick", tmp_path)
+
+
+OF_RUNS = ["N1", "N2", "N3", "N4", "D8", "E1", "E2", "E3", "E4", "E6", "E7", "E9"]
+
+
+@pytest.mark.parametrize("claim", get_claims(OF_RUNS), ids=OF_RUNS)
+def test_judges_find_all_runs_of_their_plans(claim, monkeypatch):
+    """Runs that a judge asks for as no plan has them would be numbers over no seeds."""
+    found, select = [], TrainingRuns.select
+
+    def watched(runs, **conditions):
+        selected = select(runs, **conditions)
+        found.extend(job.config for job in selected)
+        return selected
+
+    monkeypatch.setattr(TrainingRuns, "select", watched)
+    planned = [job.config for job in claim.plan()]
+    made = []
+    for kind, config in enumerate(planned):
+        M, gap = config["statistics_batch_size"], len(config["net"]) / 10
+        noise = 0 if M == "inf" else gap / M
+        result = run(kind, config["seed"], train=0.2 + noise, test=1.4 - noise, gap=gap)[1]
+        made.append((config, {**result, "gamma": 5 * [1 + noise + kind / 100]}))  # all layers of cnn-fc
+    summary = claim.judge(Results(made)).summary
+    assert "nan" not in summary
+    assert "over 0 " not in summary
+    assert [config for config in planned if config not in found] == []
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)

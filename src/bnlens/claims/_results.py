@@ -67,7 +67,7 @@ class TrainingRuns(Results):
     """Results of training runs, in the order of their seeds; other jobs are left out.
 
     ``M`` stands for ``statistics_batch_size``. Runs are without penalty, partial noise, dropout, shared statistics, a given
-    number of steps and weight normalization unless these are asked for.
+    number of steps and weight normalization unless these are asked for, or all have them.
 
     Attributes:
         data: the name of what they were trained on.
@@ -79,9 +79,8 @@ class TrainingRuns(Results):
             (job for job in results if "statistics_batch_size" in job.config), key=lambda run: int(run.config["seed"])
         )
         super().__init__(runs)
-        # what all runs have, such as a number of steps, need not be asked for
         self._plain = {
-            name: value for name, value in _PLAIN.items() if super(TrainingRuns, self).select(**{name: value})
+            name: value for name, value in _PLAIN.items() if any(self._entry(run, name) == value for run in runs)
         }
         self.data: str = runs[0].result["data"]
         self.images: int = max(run.result["images"] for run in runs)

@@ -136,7 +136,7 @@ CLAIM = Claim(
         "The noise of the batch mean keeps a net from relying on single neurons, and that of the batch standard deviation "
         "lowers the kurtosis of what neurons get and the correlation between them."
     ),
-    source="arXiv 1809.00846, reading of the two terms of Theorem 1 and its experiments; the nets are those with BN layers of E3",
+    source="arXiv 1809.00846, reading of the two terms of Theorem 1 and its experiments; nets with BN layers as in E3",
     paper=PaperStatement(
         words=(
             r"The noise of $\mu_B$ keeps a net from relying on single neurons; that of $\sigma_B$ lowers the kurtosis of what"
