@@ -107,5 +107,5 @@ for claim in claims().values():
 assert not {"torch", "sklearn"} & {*sys.modules}
 """
     subprocess.run([sys.executable, "-c", script], check=True)
-    for claim in claims().values():
-        assert claim.plan(check=False) == claim.plan(), claim.id
+    for each in claims().values():
+        assert each.plan(check=False) == each.plan(), each.id

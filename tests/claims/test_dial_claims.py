@@ -114,4 +114,4 @@ def test_claims_share_what_they_have_in_common():
 
 
 def test_windows_are_those_that_match():
-    assert n2_device_batch._WINDOWS == {pair: matching_window(*pair) for pair in n2_device_batch._WINDOWS}
+    assert {pair: matching_window(*pair) for pair in n2_device_batch._WINDOWS} == n2_device_batch._WINDOWS

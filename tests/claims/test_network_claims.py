@@ -412,7 +412,7 @@ def test_layers_to_vary_are_spread_over_the_net():
 
 
 def test_the_layers_of_the_usual_nets_are_as_many_as_they_have():
-    assert d8_one_layer._BN_LAYERS == {net: count_layers(net) for net in d8_one_layer._BN_LAYERS}
+    assert {net: count_layers(net) for net in d8_one_layer._BN_LAYERS} == d8_one_layer._BN_LAYERS
 
 
 @pytest.mark.parametrize("claim", get_claims(["N1", "N2", "N3", "N4", *CLAIMS]), ids=lambda claim: claim.id)
