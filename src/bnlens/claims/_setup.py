@@ -25,11 +25,13 @@ class Setup:
         scale: ``"quick"`` or ``"full"``.
         data: folder with CIFAR-10, for the claims that can use it.
         parameters: a value for every parameter of the claim, see `bnlens.claims.Claim`.
+        check: whether to look at data and nets, so that bad ones end a run before it begins.
     """
 
     scale: Scale = "quick"
     data: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    check: bool = True
 
 
 def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
         raise UsageError("D5 at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick")
     source = "digits" if data is None else str(data)
     recipe = _DIGITS if data is None else _CIFAR
-    if data is not None:
+    if data is not None and setup.check:
         from bnlens.train import load_data
 
         load_data(source, samples=_CIFAR["samples"])  # so that bad data end the run before it begins

@@ -18,6 +18,7 @@ from bnlens.experiments.one_layer import count_layers, train_with_one_layer
 
 __all__ = ["CLAIM"]
 
+_BN_LAYERS = {"cnn": 4, "cnn-fc": 5}  # of the usual nets, so that a plan need not wait for PyTorch
 _MEASURES = {"gamma": "γ²", "test_loss": "test loss"}
 
 
@@ -37,7 +38,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
         raise UsageError(
             f"D8: M = {sizes[-1]} is more than a batch of {batch}; lower parameter 'M' or raise 'batch_size'"
         )
-    count = count_layers(given["net"])
+    count = _BN_LAYERS.get(given["net"]) or count_layers(given["net"])
     spread = np.linspace(0, count - 1, min(given["layers"], count))
     kinds: dict[tuple[int | None, int | str, int], None] = {}
     held: list[int | str] = [sizes[-1], plans.POPULATION] if given["population"] else [sizes[-1]]
