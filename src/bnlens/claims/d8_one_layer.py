@@ -16,8 +16,6 @@ from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.one_layer import count_layers, train_with_one_layer
 
-__all__ = ["CLAIM"]
-
 _MEASURES = {"gamma": "γ²", "test_loss": "test loss"}
 _parameters = partial(
     plans.parameters_where_bn_helps, M=[4, 16, 64], layers=4, population={"digits": False, "quick": False, "full": True}

@@ -23,8 +23,6 @@ from bnlens.claims._losses import (
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _PENALTIES = {"gamma-decay": "PN + gamma decay", "curvature": "PN + curvature penalty"}
 _PN: Mapping[str, Any] = {"M": plans.POPULATION}
 _parameters = partial(

@@ -16,8 +16,6 @@ from bnlens.claims._losses import grade_change, losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _FITTED = 0.1  # nats of train loss, from which on a run has converged
 _parameters = partial(
     plans.parameters_where_bn_helps,

@@ -11,8 +11,6 @@ from bnlens.claims._estimate import Estimate, estimate, finding, worst
 from bnlens.claims._losses import LOSSES, MEASURES, Kind, difference, differences, grade_change, losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
 _COUNT = ("mean", "std")  # noises whose parts with weight normalization make the verdict
 
 

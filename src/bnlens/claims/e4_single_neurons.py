@@ -14,8 +14,6 @@ from bnlens.claims._claim import Claim, Figure, Finding, PaperStatement, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
 _MEASURES = {
     "loss_increase": "loss increase without one neuron",
     "accuracy_drop": "accuracy drop without one neuron",

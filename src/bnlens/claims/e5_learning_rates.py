@@ -18,8 +18,6 @@ from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.rates import try_rates
 
-__all__ = ["CLAIM"]
-
 _LABELS = {"bn": "BN", "pn": "PN", "none": "no normalization"}
 _RATES = [2 ** (half / 2) for half in range(-6, 9)]  # 0.125 to 16
 _parameters = partial(plans.parameters, steps={"digits": 40, "quick": 40, "full": 60}, rates=_RATES)

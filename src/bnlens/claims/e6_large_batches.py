@@ -13,8 +13,6 @@ from bnlens.claims._losses import Kind, difference, differences, grade_change, l
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _parameters = partial(
     plans.parameters_where_bn_helps,
     steps={"digits": 150, "quick": 40, "full": 400},

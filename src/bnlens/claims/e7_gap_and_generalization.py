@@ -17,8 +17,6 @@ from bnlens.claims._losses import losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _KINDS = {"exact": "first order", "fisher": "Fisher", "two_term": "two-term"}
 _DRAWS = 2000
 _parameters = partial(

@@ -16,8 +16,6 @@ from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.experiments.folded import train_on_folded
 
-__all__ = ["CLAIM"]
-
 _NETS = {"folded": "BN folded", "kept": "BN kept"}
 _MEASURES = {"train_loss": "train loss", "test_loss": "test loss", "norms": "norms"}
 # By measure, the part of the claim and the direction that the paper gives.

@@ -20,8 +20,6 @@ from bnlens.claims._losses import (
 )
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
 _REACHES = "dropout reaches BN"
 
 

@@ -9,8 +9,6 @@ from bnlens.claims._estimate import finding
 from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
 _PENALTY = common.Penalty("N3", "gamma-decay", "gamma decay", factors=(1,))
 
 

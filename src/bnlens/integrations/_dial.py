@@ -101,7 +101,7 @@ class SetStatisticsBatchSize:
 
 
 class ScheduledCallback:
-    """What the callbacks of trainers share: a schedule, and the dial that is made of it when the model is there.
+    """The schedule of a trainer's callback, and the dial that is made of it when the model is there.
 
     Args:
         schedule: see `SetStatisticsBatchSize`; its keys are in the unit.
