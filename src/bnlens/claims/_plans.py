@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlens.claims._claim import Job, Scale, Setup
+from bnlens.claims._ranges import INFINITE
 from bnlens.errors import DataError, UsageError
 from bnlens.experiments import networks
 
@@ -24,7 +25,7 @@ __all__ = [
     "source_of",
 ]
 
-POPULATION = "inf"  # JSON has no infinity
+POPULATION = INFINITE
 _REFERENCE_BATCH = 256  # images, at which the parameter lr is the learning rate
 _LARGEST_PASS = 256  # images per forward pass, unless the statistics are over more
 _RECIPES: Mapping[str, Mapping[str, Any]] = {

@@ -13,8 +13,6 @@ from bnlens.claims._results import Results
 from bnlens.errors import UsageError
 from bnlens.experiments.trained_gap import train_and_report
 
-__all__ = ["CLAIM"]
-
 _NETWORK = "(network)"
 _HEADLINE = 16  # the M of the training
 _NETS = ("cnn", "resnet")

@@ -12,8 +12,6 @@ from bnlens.claims._figures import add_estimates
 from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
 _DIGITS, _CIFAR = 16, 64  # the statistics batch size that is set
 _SEEDS: Mapping[Scale, int] = {"quick": 3, "full": 6}
 _DIGIT_STEPS = 24  # a device batch of 4 takes 64 passes for each
