@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from bnlens._arguments import Seed, Whole, checked
