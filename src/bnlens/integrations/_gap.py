@@ -21,9 +21,9 @@ class GapMonitor:
     """Measures now and then, on images held fixed, how much batch normalization regularises the network that trains.
 
     The first ``samples`` samples of ``loader`` are read once, when it is made, and `bnlens.report` runs on them in one shuffle
-    (``rounds=`` or ``precision=`` ask for more), the same every time: differences between steps are those of the weights. The model stays as it is, with its mode, gradients
-    and running statistics, and so do all generators of random numbers. One measurement takes about as long as five training
-    steps of as many images as ``samples``.
+    (``rounds=`` or ``precision=`` ask for more), the same every time: differences between steps are those of the weights. The
+    model stays as it is, with its mode, gradients and running statistics, and so do all generators of random numbers. One
+    measurement takes about as long as five training steps of as many images as ``samples``.
 
     In a process group all ranks measure together; each takes its part of the samples, so give the same loader on every rank.
 

@@ -129,8 +129,9 @@ _OF_NETWORK = {
     "the gap at M = {} is {} nats): the model or the loss draws random numbers or changes as it runs. Measured gaps are means "
     "over that noise, and their standard errors count it, but for what it does to the population statistics; predictions and "
     "shares compare passes sample by sample and are biased where it reaches a BN layer. Switch it off for a report without it",
-    "coupled samples": "outside its BN layers, too, what the model gives for a sample depends on the others of its batch (a mean or "
-    "an attention over dimension 0, say): they are up to {} here, whatever M is, and gap and losses are those of such batches",
+    "coupled samples": "outside its BN layers, too, what the model gives for a sample depends on the others of its batch (a "
+    "mean or an attention over dimension 0, say): they are up to {} here, whatever M is, and gap and losses are those of such "
+    "batches",
     "loader's batches": "batches as the loader gives them are no random samples of the data: groups of {0} consecutive samples "
     "have a gap of {1} nats, random ones one of {2}; shuffle the loader, or read as_loaded for the gap if training takes them "
     "in that order",
