@@ -12,6 +12,7 @@ import pandas  # noqa: F401 - before any thread draws: plotly uses one that anot
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -38,6 +39,7 @@ from bnlens.web.slow import Limits
 __all__ = ["create_app"]
 
 _log = logging.getLogger("bnlens.web")
+_SMALL = 1024  # bytes, below which an answer is sent as it is: it is one packet either way
 
 
 def create_app(
@@ -94,6 +96,7 @@ def create_app(
         app.include_router(page.router(site))
     app.get("/api/docs", include_in_schema=False)(lambda: RedirectResponse("/api/openapi.json"))
     _handle_errors(app, site)
+    app.add_middleware(GZipMiddleware, minimum_size=_SMALL, compresslevel=6)
     app.add_middleware(PatientBody)
     app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
     return app

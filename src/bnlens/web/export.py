@@ -76,7 +76,9 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
     addresses += [asset.path for asset in assets().values()]
     addresses = list(dict.fromkeys(addresses))
     files = {}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as reader:
+    plain = {"Accept-Encoding": "identity"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=plain) as reader:
         for done, address in enumerate(addresses):
             progress(done, len(addresses))
             answer = await reader.get(address)

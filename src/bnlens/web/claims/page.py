@@ -87,6 +87,10 @@ def _routes(site: Site) -> APIRouter:
         run = site.runs.current()
         return RedirectResponse(run.page if run else "/claims", 303)
 
+    @routes.get("/runs/bar")
+    async def bar(request: Request) -> Response:
+        return site.render(request, "_run.html", title="Run")
+
     @routes.get("/api/runs/current", summary="The run that goes on, else the last one", tags=["runs"])
     async def current() -> Run:
         run = site.runs.current()
