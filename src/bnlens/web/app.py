@@ -143,5 +143,5 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
     for status, text in {404: "Not there.", 422: "That cannot be.", 503: "Too busy."}.items()
 }
-_REFUSED = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
-_TITLES = {**_REFUSED, 500: "A fault", 503: "Too busy"}
+_TITLES = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
+_TITLES |= {500: "A fault", 503: "Too busy"}

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
+from bnlens.labs import IncompleteError, StateError
 from bnlens.web.downloads import attachment
 from bnlens.web.errors import NotFoundError, OverloadedError
 from bnlens.web.labs.claims import claims_of
-from bnlens.web.labs.lab import IncompleteError, Lab, StateError
+from bnlens.web.labs.lab import Lab
 from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
 
