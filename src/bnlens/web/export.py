@@ -70,9 +70,6 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
 
     site: Site = app.state.site
     addresses = [address for page in site.pages for address in (page.path, *page.export(site))]
-    for lab in site.labs.values():
-        for state in lab.exported():
-            addresses += [lab.data_path(state), lab.data_path(state, "csv")]
     addresses += [asset.path for asset in assets().values()]
     addresses = list(dict.fromkeys(addresses))
     files = {}

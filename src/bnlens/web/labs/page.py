@@ -128,7 +128,9 @@ def _page(
 
 
 def _export(site: Site) -> Iterable[str]:
-    return (lab.path(state) for lab in site.labs.values() for state in lab.exported())
+    for lab in site.labs.values():
+        for state in lab.exported():
+            yield from (lab.path(state), lab.data_path(state), lab.data_path(state, "csv"))
 
 
 PAGE = Page(title="Labs", path="/labs", routes=_routes, export=_export)
