@@ -2,9 +2,9 @@
 
 import gzip
 import re
+from collections.abc import Mapping
 
 import pytest
-from httpx import Headers
 from starlette.testclient import TestClient
 
 from bnlens.web.assets import assets
@@ -70,7 +70,7 @@ def test_the_address_of_the_old_api_page_leads_to_the_schema(client: TestClient)
 
 @pytest.mark.parametrize("path", ["/", "/findings", "/labs/gap", "/api/claims", assets()["plotly.js"].path])
 def test_text_is_sent_compressed(client: TestClient, path: str):
-    def sent(encoding: str) -> tuple[bytes, Headers]:
+    def sent(encoding: str) -> tuple[bytes, Mapping[str, str]]:
         with client.stream("GET", path, headers={"Accept-Encoding": encoding}) as answer:
             return b"".join(answer.iter_raw()), answer.headers
 
