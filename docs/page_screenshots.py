@@ -63,7 +63,7 @@ def main() -> None:
             for name, path in _DOCUMENT.items():
                 shoot(browser, url + path, IMAGES / f"{name}.png", theme="light", width=1280, whole=False)
         else:
-            for address in dict.fromkeys(address for page in site.pages for address in page.exported(site)):
+            for address in dict.fromkeys(address for page in site.pages for address in (page.path, *page.export(site))):
                 if address.startswith("/api/"):
                     continue
                 name = address.strip("/").replace("/", "_").replace("?", "_") or "home"

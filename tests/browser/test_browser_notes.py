@@ -106,14 +106,17 @@ def test_the_notes_fit_and_axe_finds_nothing_serious(
     for text in (NOTE, long, wide, "$" + "a+" * 150 + "b$", "![](https://example.org/x.png) [](/claims/D1)"):
         reader.open(f"{empty.url}discussion")
         write(page, text)
-    for address in ("discussion", "discussion?subject=", "discussion/1/edit", "discussion/2/delete"):
+    for address in ("discussion", "discussion?subject=", "discussion/1/edit"):
         reader.open(empty.url + address)
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, address
         assert page.locator("h1").count() == 1
         assert serious(page) == [], address
+    reader.open(f"{empty.url}discussion")
+    page.get_by_test_id("note-2").get_by_test_id("delete").click()
+    assert serious(page) == []
     assert reader.problems == []
-    page.get_by_test_id("delete-button").click()
+    page.get_by_test_id("delete-button").locator("visible=true").click()
     page.goto(f"{empty.url}discussion/1/edit")
     write(page, " ")
     expect(page.get_by_test_id("problem")).to_be_visible()

@@ -106,10 +106,9 @@ def test_a_note_is_written_changed_and_deleted_by_forms(reader: Reader):
     page = reader.page()
     assert texts(page) == ["Changed", "Two"]
     assert len(page.find("time")) == 3  # the first note shows when it was changed
-    question = reader.page("/discussion/1/delete")
-    assert texts(question) == ["Changed"]
-    assert texts(reader.page()) == ["Changed", "Two"]  # asking deletes nothing
-    assert reader.send("/discussion/1/delete", "delete-form").headers["location"] == "/discussion?subject=D1"
+    question = page.one("form", data_testid="delete-1")
+    assert "details" in [outer.tag for outer in question.inside]  # asks first, folded
+    assert reader.send("/discussion", "delete-1").headers["location"] == "/discussion?subject=D1"
     assert texts(reader.page()) == ["Two"]
     assert reader.write("Three").endswith("#note-3")  # an id is never given twice
 
@@ -252,7 +251,7 @@ def test_pages_open_and_say_that_the_file_is_damaged(reader: Reader, place: Path
     assert page.find(data_testid="note-form") == []
     for path in ("/paper", "/claims/D1"):
         assert reader.page(path).one(data_testid="notes-link").text
-    for path in ("/api/notes", "/api/notes.md", "/discussion/1/edit", "/discussion/1/delete"):
+    for path in ("/api/notes", "/api/notes.md", "/discussion/1/edit"):
         assert reader.get(path).status_code == 422
     form = {"text": "typed", "subject": ""}
     changed = refused(reader.post("/discussion/1/edit", data=form), 422, "notes.sqlite")
@@ -279,7 +278,7 @@ def test_a_file_that_cannot_be_written_is_read_and_nothing_typed_is_lost(reader:
         file.write(b"\x03")
     for address in ("/discussion", "/discussion/1/edit"):
         refused(reader.send(address, text="typed"), 422, "readonly")
-    assert reader.send("/discussion/1/delete", "delete-form").status_code == 422
+    assert reader.send("/discussion", "delete-1").status_code == 422
     assert texts(reader.page()) == ["original"]
 
 

@@ -1,6 +1,8 @@
 """Navigation, errors, and the front page."""
 
+import gzip
 import re
+from collections.abc import Mapping
 
 import pytest
 from starlette.testclient import TestClient
@@ -66,12 +68,24 @@ def test_the_address_of_the_old_api_page_leads_to_the_schema(client: TestClient)
     assert client.get("/api/docs").url.path == "/api/openapi.json"
 
 
-def test_assets_are_compressed_and_kept(client: TestClient):
-    asset = assets()["plotly.js"]
-    packed = client.get(asset.path, headers={"Accept-Encoding": "gzip"})
-    plain = client.get(asset.path, headers={"Accept-Encoding": "identity"})
-    assert packed.headers["content-encoding"] == "gzip"
-    assert packed.content == plain.content == asset.content
+@pytest.mark.parametrize("path", ["/", "/findings", "/labs/gap", "/api/claims", assets()["plotly.js"].path])
+def test_text_is_sent_compressed(client: TestClient, path: str):
+    def sent(encoding: str) -> tuple[bytes, Mapping[str, str]]:
+        with client.stream("GET", path, headers={"Accept-Encoding": encoding}) as answer:
+            return b"".join(answer.iter_raw()), answer.headers
+
+    (packed, headers), (plain, others) = sent("gzip"), sent("identity")
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed) == plain
+    assert int(headers["content-length"]) == len(packed) < len(plain) / 2
+    assert "Accept-Encoding" in headers["vary"]
+    assert "content-encoding" not in others
+
+
+def test_small_answers_are_sent_as_they_are(client: TestClient):
+    answer = client.get("/api/missing", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+    assert int(answer.headers["content-length"]) == len(answer.content)
 
 
 def test_the_network_lab_without_a_report_says_how_to_make_one(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnlens.render._axes import dense, settle_log_axes
-from bnlens.render._figure import add_line, add_points, figure, figure_html
+from bnlens.render._figure import add_line, add_points, category_pairs, figure, figure_html
 from bnlens.render._look import PALETTE, ROLES, figure_or_new, new_figure, template
 from bnlens.render._maths import FormulaError, MathText, mathml
 from bnlens.render._number import number
@@ -31,6 +31,7 @@ __all__ = [
     "add_line",
     "add_points",
     "badge",
+    "category_pairs",
     "check_picture",
     "definitions",
     "dense",

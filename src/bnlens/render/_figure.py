@@ -14,7 +14,7 @@ from bnlens.render._text import Html, escape, framed, spoken
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["FIGURE_MARK", "add_line", "add_points", "figure", "figure_html"]
+__all__ = ["FIGURE_MARK", "add_line", "add_points", "category_pairs", "figure", "figure_html"]
 
 _DRAWN = ("bar", "pie", "scatter")  # by the plotly.js of our pages
 _PANEL = 22  # rem, of the narrowest that can be read
@@ -89,7 +89,8 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     settle_log_axes(shown)
     data = shown.to_json().replace("<", "\\u003c")  # "<" occurs inside strings alone; this keeps "</script>" out
     panels = len({axis.domain[0] if axis.domain else 0 for axis in shown.select_xaxes()})
-    width = max(_PANEL * panels if panels > 1 else 0, _CATEGORY * max(map(_grouped, shown.data), default=0))
+    most = max((len(set(category_pairs(getattr(trace, "x", None)))) for trace in shown.data), default=0)
+    width = max(_PANEL * panels if panels > 1 else 0, _CATEGORY * most)
     style = f"height:{int(shown.layout.height or 420)}px" + (f";min-width:{width:g}rem" if width else "")
     element = (
         f'{FIGURE_MARK} role="group" aria-label="{escape(label)}" style="{style}">'
@@ -98,11 +99,17 @@ def figure_html(fig: go.Figure, *, label: str = "Figure") -> Html:
     return framed(element, label) if width else Html(element)
 
 
-def _grouped(trace: Any) -> int:
-    """Return how many categories in groups a trace stands at, 0 where it has an axis of another kind."""
-    x: Any = getattr(trace, "x", None)
+def category_pairs(x: Any) -> list[tuple[Any, Any]]:
+    """Return the group and category of each point of a trace at categories in groups, which Plotly has as two lists.
+
+    Args:
+        x: positions of a trace; those of an axis of another kind, or None, have no pairs.
+
+    >>> category_pairs([["a", "a", "b"], ["x", "y", "x"]]), category_pairs(["a", "b"])
+    ([('a', 'x'), ('a', 'y'), ('b', 'x')], [])
+    """
     is_grouped = x is not None and len(x) == 2 and not isinstance(x[0], str) and hasattr(x[0], "__len__")
-    return len(set(zip(*x, strict=True))) if is_grouped else 0
+    return [*zip(*x, strict=True)] if is_grouped else []
 
 
 @lru_cache(maxsize=1)

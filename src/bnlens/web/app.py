@@ -12,6 +12,7 @@ import pandas  # noqa: F401 - before any thread draws: plotly uses one that anot
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -38,6 +39,7 @@ from bnlens.web.slow import Limits
 __all__ = ["create_app"]
 
 _log = logging.getLogger("bnlens.web")
+_SMALL = 1024  # bytes, below which an answer is sent as it is: it is one packet either way
 
 
 def create_app(
@@ -94,6 +96,7 @@ def create_app(
         app.include_router(page.router(site))
     app.get("/api/docs", include_in_schema=False)(lambda: RedirectResponse("/api/openapi.json"))
     _handle_errors(app, site)
+    app.add_middleware(GZipMiddleware, minimum_size=_SMALL, compresslevel=6)
     app.add_middleware(PatientBody)
     app.add_middleware(Guard, names=allowed_names(host) | {name.lower() for name in names})
     return app
@@ -140,5 +143,5 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {"application/json": {"schema": {"type": "object"}}}}
     for status, text in {404: "Not there.", 422: "That cannot be.", 503: "Too busy."}.items()
 }
-_REFUSED = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
-_TITLES = {**_REFUSED, 500: "A fault", 503: "Too busy"}
+_TITLES = {404: "Not found", 405: "Not here", 409: "Not now", 413: "Too large", 422: "That cannot be"}
+_TITLES |= {500: "A fault", 503: "Too busy"}

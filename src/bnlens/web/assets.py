@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from bnlens.web.errors import NotFoundError
 
 __all__ = ["Asset", "assets", "folders", "router"]
 
-_TYPES = {
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
 
 
-@dataclass(frozen=True)
-class Asset:
-    """One file."""
+class Asset(NamedTuple):
+    """One file under its address."""
 
-    name: str
+    path: str
     content: bytes
-
-    @property
-    def path(self) -> str:
-        """Address, which changes with the content, so that a cache may keep the file for ever."""
-        stem, _, ending = self.name.rpartition(".")
-        return f"/static/{stem}.{self.digest}.{ending}"
-
-    @property
-    def media_type(self) -> str:
-        """MIME type."""
-        return _TYPES[self.name.rpartition(".")[2]]
-
-    @cached_property
-    def digest(self) -> str:
-        """Ten hexadecimal digits of the content's hash."""
-        return hashlib.sha256(self.content).hexdigest()[:10]
-
-    @cached_property
-    def compressed(self) -> bytes:
-        """The content, gzipped."""
-        return gzip.compress(self.content, mtime=0)
+    media_type: str
 
 
 def folders() -> list[Path]:
@@ -62,26 +35,29 @@ def folders() -> list[Path]:
 def assets() -> dict[str, Asset]:
     """Return every asset by name."""
     look = files("bnlens.render")
-    entries = (entry for folder in folders() for entry in folder.iterdir())
-    contents = {entry.name: entry.read_bytes() for entry in entries if entry.suffix.removeprefix(".") in _TYPES}
+    entries = (entry for folder in folders() for entry in folder.iterdir() if entry.suffix in _TYPES)
+    contents = {entry.name: entry.read_bytes() for entry in entries}
     contents |= {name: look.joinpath(name).read_bytes() for name in ("page.css", "page.js")}
     contents["plotly.js"] = look.joinpath("plotly", "plotly-basic.min.js").read_bytes()
-    return {name: Asset(name, content) for name, content in contents.items()}
+    return {name: _asset(Path(name), content) for name, content in contents.items()}
+
+
+def _asset(name: Path, content: bytes) -> Asset:
+    digest = hashlib.sha256(content).hexdigest()[:10]
+    return Asset(f"/static/{name.stem}.{digest}{name.suffix}", content, _TYPES[name.suffix])
 
 
 def router() -> APIRouter:
     """Return the routes under /static."""
     routes = APIRouter(include_in_schema=False)
+    held = {asset.path: asset for asset in assets().values()}
 
     @routes.get("/static/{name}")
-    def static(name: str, request: Request) -> Response:
-        asset = next((asset for asset in assets().values() if asset.path == f"/static/{name}"), None)
+    def static(name: str) -> Response:
+        asset = held.get(f"/static/{name}")
         if asset is None:
             raise NotFoundError(f"There is no file {name[:100]!r} here.")
-        headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            headers["Content-Encoding"] = "gzip"
-            return Response(asset.compressed, media_type=asset.media_type, headers=headers)
-        return Response(asset.content, media_type=asset.media_type, headers=headers)
+        kept = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(asset.content, media_type=asset.media_type, headers=kept)
 
     return routes

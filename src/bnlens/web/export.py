@@ -72,14 +72,12 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
 
     site: Site = app.state.site
     addresses = [address for page in site.pages for address in (page.path, *page.export(site))]
-    for lab in site.labs.values():
-        for state in lab.exported():
-            addresses += [lab.data_path(state), lab.data_path(state, "csv")]
     addresses += [asset.path for asset in assets().values()]
     addresses = list(dict.fromkeys(addresses))
     done, gate = itertools.count(1), asyncio.Semaphore(_AT_ONCE)
     progress(0, len(addresses))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as reader:
+    plain, transport = {"Accept-Encoding": "identity"}, httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=plain) as reader:
 
         async def ask(address: str) -> httpx.Response:
             async with gate:

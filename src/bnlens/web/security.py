@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ MAX_BODY = 2**20
 """Bytes of the largest request without a file."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PORT = re.compile(r":\d*$")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
     # Plotly sets styles on elements and adds rules; it needs no script of its own making.
@@ -105,7 +107,7 @@ class Guard:
         return (403, "This did not come from a page of this server: send it from there.") if foreign else None
 
     def _knows(self, host: str) -> bool:
-        name = _without_port(host)
+        name = _PORT.sub("", host).strip("[]").lower()
         return name in self._names or ("*" in self._names and _address(name) is not None)
 
 
@@ -124,12 +126,6 @@ def _host(address: str) -> str:
     """Return host and port of an address in lower case, empty if it has none."""
     with contextlib.suppress(ValueError):
         return urlsplit(address).netloc.lower()
-    return ""
-
-
-def _without_port(host: str) -> str:
-    with contextlib.suppress(ValueError):
-        return (urlsplit(f"//{host}").hostname or "").lower()
     return ""
 
 

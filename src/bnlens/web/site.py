@@ -17,13 +17,14 @@ from starlette.responses import HTMLResponse, Response
 import bnlens
 from bnlens import render
 from bnlens.errors import StoreError
+from bnlens.labs import value_text
 from bnlens.web.assets import assets, folders
 from bnlens.web.claims.results import Results, Snapshot
 from bnlens.web.claims.runs import Runs
 from bnlens.web.derivation.sheet import linked
 from bnlens.web.downloads import CITATION_FORMATS
 from bnlens.web.labs.answers import Answers
-from bnlens.web.labs.lab import Lab, value_text
+from bnlens.web.labs.lab import Lab
 from bnlens.web.library import ReportLibrary
 from bnlens.web.network.drawing import NetworkLibrary
 from bnlens.web.notes.markdown import render_markdown

@@ -6,7 +6,6 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from bnlens.render import Html, escape
@@ -137,9 +136,8 @@ def patches(drawings: Sequence[Drawing]) -> dict[str, list[object]]:
     Raises:
         ValueError: the states have different marks.
     """
-    for one, other in pairwise(drawings):
-        if [(m.tag, list(m.attributes)) for m in one.marks] != [(m.tag, list(m.attributes)) for m in other.marks]:
-            raise ValueError("the states of a figure must have the same marks, empty ones where one has less to show")
+    if len({tuple((mark.tag, *mark.attributes) for mark in one.marks) for one in drawings}) > 1:
+        raise ValueError("the states of a figure must have the same marks, empty ones where one has less to show")
     table = [
         {
             (at, name): value

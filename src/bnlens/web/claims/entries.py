@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias
@@ -12,19 +11,12 @@ from pydantic import BaseModel, Field, SkipValidation
 from bnlens import render
 from bnlens._plain import plain
 from bnlens.citing import cite
-from bnlens.claims import TONES, Claim, Known, StoredRun, seeds_text
+from bnlens.claims import TONES, Claim, PaperStatement, StoredRun, seeds_text
 from bnlens.runs import available_cores
 from bnlens.web.claims.findings import Facet, Finding, Standing, outcome, standing
 from bnlens.web.claims.results import Snapshot
 
-__all__ = [
-    "ClaimAnswer",
-    "ClaimEntry",
-    "FacetEntry",
-    "claim_answer",
-    "claim_entry",
-    "facet_entry",
-]
+__all__ = ["ClaimAnswer", "ClaimEntry", "FacetEntry", "claim_answer", "claim_entry", "facet_entry"]
 
 Told: TypeAlias = Annotated[str, SkipValidation]
 """Text that stays `bnlens.render.MathText`: formulas on pages, plain text in JSON."""
@@ -61,21 +53,12 @@ class ResultEntry(BaseModel):
         return TONES[self.verdict] if self.verdict != "not judged" or self.errors else "plain"
 
 
-class PaperEntry(BaseModel):
-    """A statement of the paper, in our words."""
-
-    words: Told
-    section: str
-    known: Known = Field(description="How surely we know that it says so.")
-    differs: Told | None = Field(description="Where the statement that is tested is not the paper's, and why.")
-
-
 class ClaimEntry(BaseModel):
     """A claim with the result of its newest run."""
 
     id: str
     title: str
-    paper: PaperEntry | None = Field(description="Null for a claim that is ours.")
+    paper: PaperStatement | None = Field(description="Null for a claim that is ours.")
     statement: Told = Field(description="What is tested.")
     source: str
     agreement: Told
@@ -117,15 +100,14 @@ class FacetEntry(BaseModel):
     findings: list[FindingEntry]
 
 
+_OF_CLAIM = ("id", "title", "paper", "statement", "source", "agreement", "quantity", "core")
+
+
 def claim_entry(claim: Claim, snapshot: Snapshot) -> ClaimEntry:
     """Return a claim with its newest run."""
     stored = snapshot.runs.get(claim.id)
     return ClaimEntry(
-        **{
-            name: getattr(claim, name)
-            for name in ("id", "title", "statement", "source", "agreement", "quantity", "core")
-        },
-        paper=None if claim.paper is None else PaperEntry(**asdict(claim.paper)),
+        **{name: getattr(claim, name) for name in _OF_CLAIM},
         page=f"/claims/{claim.id}",
         command=f"bnlens reproduce {claim.id}",
         expected_seconds=_expected_seconds(claim, stored),

@@ -48,25 +48,16 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/claims")
     async def table_page(request: Request, search: _Search = "", sort: _Sort = "id") -> Response:
-        def context(snapshot: Snapshot) -> dict[str, Any]:
-            return {
-                "title": "Claims",
-                "description": _LEAD,
-                **_listed(snapshot.claims.values(), snapshot, search, sort),
-            }
-
-        return await site.show(request, "claims.html", context)
+        return await site.show(
+            request, "claims.html", lambda found: _listed("Claims", found.claims.values(), found, search, sort)
+        )
 
     @routes.get("/claims/{claim_id}")
     async def page(claim_id: str, request: Request, search: _Search = "", sort: _Sort = "id") -> Response:
         named = named_claims(claim_id, (await site.results.get()).claims.values())
-
-        def of_parts(snapshot: Snapshot) -> dict[str, Any]:
-            title = f"{claim_id.upper()}, a claim in {len(named)} parts"
-            return {"title": title, "description": _LEAD, **_listed(named, snapshot, search, sort)}
-
         if len(named) > 1:
-            return await site.show(request, "claims.html", of_parts)
+            title = f"{claim_id.upper()}, a claim in {len(named)} parts"
+            return await site.show(request, "claims.html", lambda found: _listed(title, named, found, search, sort))
         return await site.show(request, "claim.html", lambda found: _claim(site, _find(found, claim_id), found))
 
     @routes.post("/claims/{claim_id}/run")
@@ -86,6 +77,10 @@ def _routes(site: Site) -> APIRouter:
             await site.runs.cancel()
         run = site.runs.current()
         return RedirectResponse(run.page if run else "/claims", 303)
+
+    @routes.get("/runs/bar")
+    async def bar(request: Request) -> Response:
+        return site.render(request, "_run.html", title="Run")
 
     @routes.get("/api/runs/current", summary="The run that goes on, else the last one", tags=["runs"])
     async def current() -> Run:
@@ -132,7 +127,7 @@ def _find(snapshot: Snapshot, claim_id: str) -> Claim:
     return named[0]
 
 
-def _listed(claims: Iterable[Claim], snapshot: Snapshot, search: str, sort: str) -> dict[str, Any]:
+def _listed(title: str, claims: Iterable[Claim], snapshot: Snapshot, search: str, sort: str) -> dict[str, Any]:
     """Return the claims that have all words of a search, by group in the order of the register, or by verdict."""
     entries = [claim_entry(claim, snapshot) for claim in claims]
     words = search.casefold().split()
@@ -145,7 +140,7 @@ def _listed(claims: Iterable[Claim], snapshot: Snapshot, search: str, sort: str)
         groups = [
             (_GROUPS.get(letter, letter), [*group]) for letter, group in groupby(found, lambda entry: entry.id[0])
         ]
-    return {"groups": groups, "search": search, "sort": sort}
+    return {"title": title, "description": _LEAD, "groups": groups, "search": search, "sort": sort}
 
 
 def _text(entry: ClaimEntry) -> str:

@@ -1,14 +1,18 @@
 // Runs of claims: starts one in place, shows its progress, and puts the new verdict into the page when it has ended.
 (() => {
   const bar = document.getElementById("run");
-  if (!bar) return;
-  const text = bar.querySelector(".run-text");
-  const detail = bar.querySelector(".run-detail");
-  const progress = bar.querySelector("progress");
-  const cancel = bar.querySelector("form[data-cancel]");
   const home = bar.parentElement;
+  const cancel = bar.querySelector("form[data-cancel]");
   let following = false;
-  let last = null; // the run as it was told last
+  let pressed = null; // the form that started the run
+  let closed = false; // whether the reader does not want to see it
+
+  const get = async (address, options) => {
+    const answer = await fetch(address, options).catch(() => {
+      throw new Error("The server does not answer: is bnlens serve still running?");
+    });
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  };
 
   // Beside the button that starts it, where it covers nothing; a page without the button has it on top.
   const place = (claim) => {
@@ -16,70 +20,26 @@
     const near = forms.find((form) => form === pressed) ?? forms.find((form) => form.offsetParent !== null);
     if (near && near.nextElementSibling !== bar) near.after(bar);
   };
-  let pressed = null;
-  bar.querySelector("[data-close]").addEventListener("click", () => {
-    closed = last?.claim ?? "";
-    bar.hidden = true;
-  });
-  let closed = null; // the claim whose run the reader does not want to see
 
-  class Unreachable extends Error {}
-  const reach = (...request) =>
-    fetch(...request).catch(() => {
-      throw new Unreachable("The server does not answer: is bnlens serve still running?");
-    });
-
-  const ask = async (address) => {
-    const answer = await reach(address);
-    const content = await answer.json();
-    if (answer.status === 404 && last) return { ...last, status: "failed", errors: ["The server was started anew; finished jobs are kept."] };
-    if (!answer.ok) throw new Error(content.error);
-    return content;
+  const tell = (words, detail = "", running = false) => {
+    const text = bar.querySelector(".run-text");
+    if (text.textContent !== (words.textContent ?? words)) text.replaceChildren(words); // spoken once
+    bar.querySelector(".run-detail").textContent = detail;
+    bar.querySelector("progress").hidden = cancel.hidden = !running;
+    bar.hidden = closed;
   };
 
-  const send = async (form) => {
-    const answer = await reach(form.action, { method: "POST" });
-    if (answer.ok) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    throw new Error(page.querySelector('[data-testid="error"]')?.textContent ?? page.body.textContent);
-  };
-
-  const tell = (sentence, link) => {
-    if (text.textContent === sentence) return; // spoken once
-    const shown = document.createElement(link ? "a" : "span");
-    if (link) shown.href = link;
-    shown.textContent = sentence;
-    text.replaceChildren(shown);
-  };
-
-  const problem = (error) => {
-    bar.hidden = false;
-    tell(error.message);
-    progress.hidden = cancel.hidden = true;
-  };
-
-  const seconds = (count) => (count < 90 ? `${Math.max(1, Math.round(count))} s` : `${Math.round(count / 60)} min`);
-  const show = (run) => {
-    const running = run.status === "running";
-    last = run;
-    bar.hidden = closed === run.claim;
-    place(run.claim);
-    bar.toggleAttribute("data-running", running);
-    progress.hidden = cancel.hidden = !running;
-    cancel.querySelector("button").hidden = false;
-    const { jobs: all, done, fraction } = run;
-    if (all) progress.value = fraction;
-    else progress.removeAttribute("value");
-    const jobs = all ? `${done} of ${all} job${all === 1 ? "" : "s"}` : "planning";
-    const left = fraction ? `, about ${seconds((run.seconds * (1 - fraction)) / fraction)} left` : "";
-    detail.textContent = running ? `${jobs}${left}` : run.errors.join(" ") || `${jobs}, ${seconds(run.seconds)}`;
-    if (running) tell(`${run.claim} is being computed`, run.page);
+  const show = (fresh) => {
+    const running = fresh.hasAttribute("data-running");
+    bar.querySelector("progress").replaceWith(fresh.querySelector("progress"));
+    tell(fresh.querySelector(".run-text").firstChild ?? "", fresh.querySelector(".run-detail").textContent, running);
     document.querySelectorAll("form[data-run] button").forEach((button) => (button.disabled = running));
+    place(fresh.dataset.claim);
+    return running;
   };
 
-  const ended = async (run) => {
-    const words = { done: "was computed", failed: "could not be computed", cancelled: "was cancelled; finished jobs are kept" };
-    const fresh = new DOMParser().parseFromString(await (await reach(location.href)).text(), "text/html");
+  const renew = async () => {
+    const fresh = await get(location.href);
     document.querySelectorAll("[data-live]").forEach((part) => {
       const found = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
       if (!found) return;
@@ -91,24 +51,21 @@
       if (now.length === open.length) now.forEach((each, index) => (each.open = open[index]));
       window.bnlens?.drawFigures?.(part);
     });
-    place(run.claim);
-    const verdict = fresh.querySelector(`[data-testid="verdict-${run.claim}"], [data-live=claim] .badge`)?.textContent;
-    tell(`${run.claim} ${words[run.status]}${run.status === "done" && verdict ? `: ${verdict}` : ""}.`, run.page);
   };
 
   const follow = async () => {
     following = true;
-    for (let ends = false; !ends; ) {
+    for (let running = true; running; ) {
       try {
-        const run = await ask("/api/runs/current");
-        show(run);
-        ends = run.status !== "running";
-        if (ends) await ended(run);
+        const fresh = (await get("/runs/bar")).getElementById("run");
+        running = show(fresh);
+        if (!running) await renew();
+        place(fresh.dataset.claim);
       } catch (error) {
-        problem(error); // a server that comes back is noticed, too
-        ends = !(error instanceof Unreachable);
+        running = true; // a server that comes back is noticed, too
+        tell(error.message);
       }
-      if (!ends) await new Promise((go) => setTimeout(go, 1000));
+      if (running) await new Promise((go) => setTimeout(go, 1000));
     }
     following = false;
   };
@@ -117,18 +74,19 @@
     const form = event.target;
     if (form !== cancel && !form.dataset.run) return;
     event.preventDefault();
+    if (form !== cancel) [pressed, closed] = [form, false];
     const button = form.querySelector("button");
     button.disabled = true;
-    if (form !== cancel) [pressed, closed] = [form, null];
     try {
-      await send(form);
+      const refusal = (await get(form.action, { method: "POST" })).querySelector('[data-testid="error"]');
+      if (refusal) throw new Error(refusal.textContent);
       if (!following) follow();
     } catch (error) {
-      problem(error);
+      tell(error.message);
       button.disabled = false;
     }
     if (form === cancel) button.disabled = false;
   });
-
+  bar.querySelector("[data-close]").addEventListener("click", () => (bar.hidden = closed = true));
   if (bar.hasAttribute("data-running")) follow();
 })();

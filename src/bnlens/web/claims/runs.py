@@ -61,12 +61,16 @@ class Runs:
 
     def current(self) -> Run | None:
         """Return the run that goes on, else the last one."""
-        if self._run is not None and self._run.status == "running":
+        if self._run is not None and self.is_running():
             told = Progress()
             with contextlib.suppress(OSError, ValueError):  # nothing was told yet
                 told = Progress.model_validate_json(self._told.read_text(encoding="utf-8"))
             self._run = self._run.model_copy(update={**dict(told), "seconds": round(time.monotonic() - self._begun, 1)})
         return self._run
+
+    def is_running(self) -> bool:
+        """Whether a run goes on."""
+        return self._run is not None and self._run.status == "running"
 
     async def start(self, claim: Claim, *, again: bool = False) -> None:
         """Start a run of a claim at scale quick; ``again`` computes what is stored, too.
@@ -74,10 +78,9 @@ class Runs:
         Raises:
             BusyError: one goes on already.
         """
-        current = self.current()
-        if current is not None and current.status == "running":
+        if self._run is not None and self.is_running():
             rule = "and one claim runs at a time: wait until it has ended, or cancel it."
-            raise BusyError(f"{current.claim} is being computed, {rule}")
+            raise BusyError(f"{self._run.claim} is being computed, {rule}")
         self._told.unlink(missing_ok=True)  # of a server that was killed
         self._run, self._begun = Run(claim=claim.id, page=f"/claims/{claim.id}"), time.monotonic()
         self._task = asyncio.create_task(self._follow(claim.id, again))

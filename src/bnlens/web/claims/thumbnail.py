@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import StoredRun
-from bnlens.render import PALETTE, Html, escape
+from bnlens.render import PALETTE, Html, category_pairs, escape
 
 __all__ = ["thumbnail"]
 
@@ -24,9 +24,8 @@ def thumbnail(stored: StoredRun) -> Html | None:
     figure, claim = stored.run.figure, stored.run.claim
     if figure is None:
         return None
-    traces = [
-        trace for trace in figure.data if trace.type == "scatter" and trace.xaxis in (None, "x") and trace.y is not None
-    ]
+    first = figure.select_traces({"type": "scatter"})
+    traces = [trace for trace in first if trace.xaxis in (None, "x") and trace.y is not None]
     across, up = figure.layout.xaxis, figure.layout.yaxis
     x = _places([_names(trace.x, len(trace.y)) for trace in traces], across, _MARGIN, _WIDTH - _MARGIN)
     y = _places([trace.y for trace in traces], up, _HEIGHT - _MARGIN, _MARGIN)
@@ -41,17 +40,14 @@ def thumbnail(stored: StoredRun) -> Html | None:
 
 
 def _names(x: Any, count: int) -> Sequence[Any]:
-    """Return the positions of points; of two levels of categories, which Plotly has as two lists, the pairs."""
-    if x is None:
-        return range(count)
-    is_pairs = len(x) == 2 and not isinstance(x[0], str) and hasattr(x[0], "__len__")
-    return ["\n".join(map(str, pair)) for pair in zip(*x, strict=True)] if is_pairs else x
+    """Return the positions of points: numbers, names, or pairs of names."""
+    return range(count) if x is None else category_pairs(x) or x
 
 
 def _places(columns: Sequence[Sequence[Any]], axis: Any, start: float, end: float) -> list[FloatArray]:
     """Return the places of values on the drawing, NaN outside; what is no number stands at its place among the categories."""
     values = [value for column in columns for value in column]
-    if axis.type == "category" or any(isinstance(value, str) for value in values):
+    if axis.type == "category" or any(isinstance(value, (str, tuple)) for value in values):
         order = {name: place for place, name in enumerate(dict.fromkeys(map(str, values)))}
         columns = [[order[str(value)] for value in column] for column in columns]
     numbers = [np.array(column, dtype=float) for column in columns]

@@ -24,8 +24,9 @@ def _routes(site: Site) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/derivation")
-    async def contents(request: Request) -> Response:
-        return await site.show(request, "derivation.html", _contents)
+    def contents(request: Request) -> Response:
+        shown = {"introduction": introduction(), "parts": parts().values()}
+        return site.render(request, "derivation.html", title="Derivations", **shown)
 
     @routes.get("/derivation/{name}")
     async def part(name: str, request: Request) -> Response:
@@ -47,10 +48,6 @@ def _routes(site: Site) -> APIRouter:
         return site.render(request, "code.html", title=f"bnlens/{file}", lines=lines_of(file), sections=sections)
 
     return routes
-
-
-def _contents(snapshot: Snapshot) -> dict[str, Any]:
-    return {"title": "Derivations", "introduction": introduction(), "parts": parts().values()}
 
 
 def _part(site: Site, part: Part, snapshot: Snapshot) -> dict[str, Any]:

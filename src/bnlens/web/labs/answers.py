@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
 from anyio import CapacityLimiter, to_thread
 
-from bnlens.web.labs.lab import LABS, Lab, Result, State
+from bnlens.labs import Result, State
+from bnlens.web.labs.lab import LABS, Lab
 from bnlens.web.slow import Limits, Slow
 
 __all__ = ["Answers"]
@@ -17,12 +17,11 @@ _THREADS = 2  # equations at a time: more only take turns
 
 
 class Answers:
-    """Computes states where they belong and remembers the most recent."""
+    """Computes states where they belong and remembers the most recent; all from the server's event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self._memory = limits.memory
         self._kept: OrderedDict[Hashable, Result] = OrderedDict()
-        self._lock = threading.Lock()
         self._threads = CapacityLimiter(_THREADS)
         self.slow = Slow(limits)
 
@@ -35,18 +34,16 @@ class Answers:
             GoneError: the reader has gone meanwhile.
         """
         key = (lab.id, lab.query(state), lab.stamp(state))
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
         if lab.is_slow(state):
             result = await self.slow.answer(_compute, lab.id, dict(state), gone=gone)
         else:
             result = await to_thread.run_sync(lab.compute, state, limiter=self._threads)
-        with self._lock:
-            self._kept[key] = result
-            while len(self._kept) > self._memory:
-                self._kept.popitem(last=False)
+        self._kept[key] = result
+        if len(self._kept) > self._memory:
+            self._kept.popitem(last=False)
         return result
 
 

@@ -12,20 +12,9 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from bnlens import labs
-from bnlens.labs import (
-    Choice,
-    IncompleteError,
-    Parameter,
-    Real,
-    Reference,
-    Result,
-    State,
-    StateError,
-    Whole,
-    value_text,
-)
+from bnlens.labs import Choice, Parameter, Real, Reference, State, StateError, Whole, value_text
 
-__all__ = ["LABS", "IncompleteError", "Lab", "Result", "State", "StateError", "value_text"]
+__all__ = ["LABS", "Lab"]
 
 
 class Lab(labs.Lab):

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from bnlens.errors import UsageError
+from bnlens.labs import IncompleteError, StateError
 from bnlens.web.downloads import attachment
 from bnlens.web.errors import NotFoundError, OverloadedError
 from bnlens.web.labs.claims import claims_of
-from bnlens.web.labs.lab import IncompleteError, Lab, StateError
+from bnlens.web.labs.lab import Lab
 from bnlens.web.library import add_sending
 from bnlens.web.site import Page, Site
 
@@ -127,7 +128,9 @@ def _page(
 
 
 def _export(site: Site) -> Iterable[str]:
-    return (lab.path(state) for lab in site.labs.values() for state in lab.exported())
+    for lab in site.labs.values():
+        for state in lab.exported():
+            yield from (lab.path(state), lab.data_path(state), lab.data_path(state, "csv"))
 
 
 PAGE = Page(title="Labs", path="/labs", routes=_routes, export=_export)

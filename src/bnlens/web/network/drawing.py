@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bnlens.paper import MOST_NODES, ROLES, Network, Node, Role, bundled_network, layout, parse_network
 from bnlens.web.library import Library
-from bnlens.web.network.timeline import LABELLED, WIDTH, timeline
+from bnlens.web.network.timeline import WIDTH, Timeline, timeline
 
 __all__ = ["ROLE_WORDS", "Drawing", "Graph", "Mark", "NetworkLibrary", "graph"]
 
@@ -83,20 +83,28 @@ class Mark:
 
     Attributes:
         index: of its node; what the script calls it.
-        label: authors and year, short.
         x: place in the graph by its year, from 0 to `WIDTH`.
         y: down from the top.
         cites: indices of works.
         cited_by: likewise.
+        source: where it was found that the paper and this work cite each other, if they do and it is known.
     """
 
     index: int
     node: Node
-    label: str
     x: float
     y: float
-    cites: tuple[int, ...]
-    cited_by: tuple[int, ...]
+    cites: Sequence[int]
+    cited_by: Sequence[int]
+    source: str
+
+    @property
+    def label(self) -> str:
+        """Authors and year, short."""
+        node = self.node
+        families = [name.split()[-1] for name in node.authors if name.split()]
+        people = f"{families[0]} et al." if len(families) > 2 else " & ".join(families)
+        return " ".join(part for part in (people or node.title[:24] or node.id[:16], str(node.year or "")) if part)
 
     @property
     def label_side(self) -> int:
@@ -114,27 +122,20 @@ class Mark:
         return " ".join((self.title, *self.node.authors, str(self.node.year or ""), self.node.id)).lower()
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """The works and citations that are drawn and listed.
 
     Attributes:
         marks: in the order of the list: by role, then year and title.
         near: SVG path of the citations of and by the paper.
         far: SVG path of all others.
-        labelled: whether there is room for labels.
-        height: of the drawing, whose width is `WIDTH`.
-        ticks: years on the axis with their places.
-        sources: index -> where it was found that the paper and this work cite each other.
+        line: the axis of years.
     """
 
-    marks: tuple[Mark, ...]
+    marks: Sequence[Mark]
     near: str
     far: str
-    labelled: bool
-    height: float
-    ticks: tuple[tuple[int, float], ...]
-    sources: Mapping[int, str]
+    line: Timeline
 
 
 def graph(drawing: Drawing) -> Graph:
@@ -144,33 +145,18 @@ def graph(drawing: Drawing) -> Graph:
     line = timeline(network.nodes, drawing.places)
     cites: dict[str, list[int]] = defaultdict(list)
     cited_by: dict[str, list[int]] = defaultdict(list)
-    lines: dict[bool, list[str]] = {True: [], False: []}
-    sources: dict[int, str] = {}
+    paths = {True: "", False: ""}
+    sources: dict[str, str] = {}
     for edge in network.edges:
         cites[edge.citing].append(index[edge.cited])
         cited_by[edge.cited].append(index[edge.citing])
         is_near = network.paper.id in edge[:2]
-        lines[is_near].append("M{:g} {:g}L{:g} {:g}".format(*line.places[edge.citing], *line.places[edge.cited]))
+        paths[is_near] += "M{:g} {:g}L{:g} {:g}".format(*line.places[edge.citing], *line.places[edge.cited])
         if edge.source and is_near:
-            other = edge.cited if edge.citing == network.paper.id else edge.citing
-            sources[index[other]] = network.sources[edge.source]
-    marks = []
-    for node in network.nodes:
-        x, y = line.places[node.id]
-        others = tuple(cites[node.id]), tuple(cited_by[node.id])
-        marks.append(Mark(index[node.id], node, _label(node), x, y, *others))
-    return Graph(
-        marks=tuple(sorted(marks, key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))),
-        near="".join(lines[True]),
-        far="".join(lines[False]),
-        labelled=len(marks) <= LABELLED,
-        height=line.height,
-        ticks=tuple(line.ticks),
-        sources=sources,
-    )
-
-
-def _label(node: Node) -> str:
-    families = [name.split()[-1] for name in node.authors if name.split()]
-    people = f"{families[0]} et al." if len(families) > 2 else " & ".join(families)
-    return " ".join(part for part in (people or node.title[:24] or node.id[:16], str(node.year or "")) if part)
+            sources[edge.cited if edge.citing == network.paper.id else edge.citing] = network.sources[edge.source]
+    marks = [
+        Mark(index[node.id], node, *line.places[node.id], cites[node.id], cited_by[node.id], sources.get(node.id, ""))
+        for node in network.nodes
+    ]
+    marks.sort(key=lambda mark: (ROLES.index(mark.node.role), mark.node.year or 9999, mark.title))
+    return Graph(marks, paths[True], paths[False], line)

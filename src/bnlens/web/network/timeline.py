@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from bnlens.paper import ROLES, Node
 
-__all__ = ["LABELLED", "WIDTH", "Timeline", "timeline"]
+__all__ = ["WIDTH", "Timeline", "timeline"]
 
 WIDTH = 1000
-LABELLED = 40
-"""Works up to which each has a row of its own, so that no two labels meet, however wide the drawing is shown."""
-
+_LABELLED = (
+    40  # works up to which each has a row of its own, so that no two labels meet, however wide the drawing is shown
+)
 _HEIGHT = 700
 _ROW = 46  # units; a phone shows 1000 units as 360 pixels, where a line of text is about 38 units high
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 40, 40, 90
@@ -22,9 +22,10 @@ _MOST_TICKS = 8
 
 
 class Timeline(NamedTuple):
-    """Places of works by id, the height of the drawing, and years with their places on the axis."""
+    """Places of works by id, whether there is room for labels, the drawing's height, and years with places on the axis."""
 
     places: dict[str, tuple[float, float]]
+    is_labelled: bool
     height: float
     ticks: list[tuple[int, float]]
 
@@ -41,7 +42,8 @@ def timeline(nodes: Sequence[Node], spread: Mapping[str, tuple[float, float]]) -
         return round(start + (year - first) / max(last - first, 1) * (WIDTH - _RIGHT - start), 1)
 
     order = sorted(nodes, key=lambda node: (node.year or 0, ROLES.index(node.role), node.title))
-    if len(nodes) <= LABELLED:
+    is_labelled = len(nodes) <= _LABELLED
+    if is_labelled:
         down: dict[str, float] = {node.id: _TOP + _ROW * row for row, node in enumerate(order)}
         height = _TOP + _ROW * (len(nodes) - 1) + _BOTTOM
     else:
@@ -51,4 +53,4 @@ def timeline(nodes: Sequence[Node], spread: Mapping[str, tuple[float, float]]) -
         height = _HEIGHT
     step = next((step for step in _STEPS if (last - first) / step < _MOST_TICKS), _STEPS[-1])
     ticks = [(year, x(year)) for year in range(-(-first // step) * step, last + 1, step)] if years else []
-    return Timeline({node.id: (x(node.year), down[node.id]) for node in nodes}, height, ticks)
+    return Timeline({node.id: (x(node.year), down[node.id]) for node in nodes}, is_labelled, height, ticks)

@@ -1,13 +1,13 @@
 """Markdown that a reader has written, as HTML that can do nothing: no script, no picture, no style, no foreign scheme.
 
-markdown-it-py takes all HTML as text and writes the elements of CommonMark and of tables alone; a link to another scheme stays
-text, a picture becomes a link, and formulas are written by `bnlens.render.mathml`.
+markdown-it-py takes all HTML as text and writes the elements of CommonMark and of tables alone, without pictures, which become
+links; a link to another scheme stays text, and formulas are written by `bnlens.render.mathml`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -33,7 +33,7 @@ _WIDE = 24  # characters of a formula in a line that may be too wide for a small
 def render_markdown(text: str) -> Html:
     """Return Markdown as HTML: CommonMark without HTML, with tables, strikethrough and formulas between dollar signs.
 
-    A picture becomes a link to it, since nothing is loaded from elsewhere.
+    A picture, ``![text](address)``, becomes a link behind an exclamation mark, since nothing is loaded from elsewhere.
     """
     return Html(_parser().render(text))
 
@@ -41,11 +41,12 @@ def render_markdown(text: str) -> Html:
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": _NESTING})
-    parser.enable(["table", "strikethrough"])
+    parser.enable(["table", "strikethrough"]).disable("image")
     parser.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, allow_blank_lines=False)
     parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
-    parser.core.ruler.push("quiet", _quiet)
+    parser.core.ruler.push("fit", _fit)
     written = {
+        "link_open": _link,
         "math_inline": _formula,
         "math_block": _formula,
         "fence": _code,
@@ -58,38 +59,21 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def _quiet(state: StateCore) -> None:
-    """Fit a text into the page: headings below the page's own, numbers to the right, links in place of pictures."""
+def _fit(state: StateCore) -> None:
+    """Fit a text into the page: headings below the page's own, numbers to the right."""
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + _SHIFT, _LOWEST)}"
         if token.attrs.pop("style", "") == "text-align:right":  # of a cell
             token.attrSet("class", "number")
-        if token.children:
-            token.children = list(_without_pictures(token.children))
 
 
-def _without_pictures(tokens: Sequence[Token]) -> Iterator[Token]:
-    depth = 0
-    for index, token in enumerate(tokens):
-        depth += token.nesting if token.type in ("link_open", "link_close") else 0
-        address = str(token.attrGet("src" if token.type == "image" else "href") or "")
-        if token.type == "link_open":
-            token.attrSet("rel", _REL)
-        if token.type != "image":
-            yield token
-            if token.type == "link_open" and tokens[index + 1].type == "link_close":
-                yield _text(address)
-        elif depth:
-            yield _text(token.content or address)
-        else:
-            yield Token("link_open", "a", 1, attrs={"href": address, "rel": _REL})
-            yield _text(token.content or address)
-            yield Token("link_close", "a", -1)
-
-
-def _text(content: str) -> Token:
-    return Token("text", "", 0, content=content)
+def _link(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    """Return the start of a link, with its address as text where it has none."""
+    tokens[index].attrSet("rel", _REL)
+    is_empty = tokens[index + 1].type == "link_close"
+    start: str = self.renderToken(tokens, index, options, env)
+    return start + escape(str(tokens[index].attrGet("href"))) if is_empty else start
 
 
 def _formula(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:

@@ -55,13 +55,6 @@ def _routes(site: Site) -> APIRouter:
         note = site.notes.get(note_id)
         return _form(site, request, note.text, note.subject, note_id)
 
-    @routes.get("/discussion/{note_id}/delete")
-    def confirm(note_id: _Id, request: Request) -> Response:
-        note = site.notes.get(note_id)
-        return site.render(
-            request, "note_delete.html", title=f"Delete note {note.id}?", note=note, **_words(site, note.subject)
-        )
-
     @routes.post("/discussion/{note_id}/delete")
     def delete(note_id: _Id) -> Response:
         return RedirectResponse(_address(site.notes.remove(note_id).subject), 303)

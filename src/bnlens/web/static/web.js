@@ -39,13 +39,6 @@
       copy.addEventListener("click", () => navigator.clipboard.writeText(code.querySelector("pre").textContent).then(() => say(copy, "Copied")));
       code.append(copy);
     });
-    part.querySelectorAll("a[data-share]").forEach((link) =>
-      link.addEventListener("click", (event) => {
-        if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-        event.preventDefault();
-        navigator.clipboard.writeText(link.href).then(() => say(link, "Link copied"));
-      }),
-    );
   };
   const say = (element, text) => {
     const before = element.textContent;
