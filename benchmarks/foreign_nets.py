@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from shared import cifar_net
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -83,10 +84,8 @@ def fitted(
 
 def of_d5(net: str, folder: str) -> Trained:
     """A net of claim D5, trained as there."""
-    from bnlens.train import build_net
-
     x, y = images(folder, 5000)
-    model = build_net(net, input_shape=(3, 32, 32), num_classes=10, seed=0)
+    model = cifar_net(net)
     train_as_d5(model, x, y)
     return Trained(model, x, y, F.cross_entropy)
 

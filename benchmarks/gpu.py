@@ -26,7 +26,7 @@ import torch  # noqa: E402
 from gpu_common import Clock, failure  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
-from shared import machine_facts, parser, save  # noqa: E402
+from shared import parser, save  # noqa: E402
 
 SECONDS = 480
 
@@ -104,8 +104,6 @@ def main() -> None:
         torch.cuda.set_device(options.device)
     parts = run_parts(options.parts, options.device, options.seconds, small=options.small, data=options.data)
     result = {
-        "benchmark": "gpu",
-        "machine": machine_facts(),
         "device": device_facts(options.device),
         "config": {"seconds": options.seconds, "small": options.small},
         **parts,

@@ -36,19 +36,8 @@ def run(device: str, clock: Clock, *, small: bool) -> dict[str, Any]:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return {"not_run": f"{' and '.join(missing)} not installed"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-v",
-        "--color=no",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "default",
-    ]
-    command += ["-m", "not slow", *(SMALL if small else FILES)]
+    options = ["-v", "--color=no", "--tb=short", "-p", "no:cacheprovider", "-W", "default", "-m", "not slow"]
+    command = [sys.executable, "-m", "pytest", *options, *(SMALL if small else FILES)]
     environment = {**os.environ, "BNLENS_TEST_DEVICE": device}
     finished = True
     try:

@@ -66,14 +66,11 @@ def noise(images: int, split: str) -> ImageData:
 
 def data_of(folder: Path | None, device: str, *, small: bool) -> tuple[ImageData, ImageData]:
     """Training and test images, on the device."""
-    counts = (256, 128) if small else (50_000, 10_000)
-    if folder is None:
-        train, test = (noise(count, split) for count, split in zip(counts, ("train", "test"), strict=True))
-    else:
-        train, test = (
-            load_data(folder, split=split, samples=count if small else None)
-            for count, split in zip(counts, ("train", "test"), strict=True)
-        )
+    counts = {"train": 256, "test": 128} if small else {"train": 50_000, "test": 10_000}
+    train, test = (
+        noise(count, split) if folder is None else load_data(folder, split=split, samples=count if small else None)
+        for split, count in counts.items()
+    )
     return moved(train, device), moved(test, device)
 
 

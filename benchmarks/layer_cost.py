@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
-from shared import Times, machine_facts, parser, ratios, save, spread, table, timed
+from shared import Times, parser, ratios, save, spread, table, timed
 from torch import Tensor, nn
 
 import bnlens.nn
@@ -200,8 +200,6 @@ def main() -> None:
             sys.exit(disagreement)
         rows.extend(rows_of(case, measure(bench, options.repeats), options.device))
     result = {
-        "benchmark": "layer_cost",
-        "machine": machine_facts(),
         "config": {
             "device": torch.cuda.get_device_name() if options.device != "cpu" else "cpu",
             "dtypes": dtypes,
@@ -221,12 +219,12 @@ def main() -> None:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table of the ratios to quote."""
-    config, machine, headline = result["config"], result["machine"], result["headline"]
+    config, headline = result["config"], result["headline"]
     names = list(dict.fromkeys(row["variant"] for row in result["rows"] if row["variant"] != RIVAL))
     shown = table(
         *("order", "shape", "type", "compiled", "torch, ms", *names),
         left=3,
-        title=f"forward + backward on {config['device']}, {machine['torch_threads']} threads, {config['repeats']} repetitions; "
+        title=f"forward + backward on {config['device']}, {torch.get_num_threads()} threads, {config['repeats']} repetitions; "
         f"{headline.replace('_', ' ')} to torch's layer, median (range)",
         caption=f"targets on a CPU in NCHW, not compiled: {', '.join(f'{name} <= {TARGETS[name]}' for name in TARGETS)}",
     )

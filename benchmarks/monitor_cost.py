@@ -16,21 +16,15 @@ import sys
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from shared import machine_facts, parser, reach, save, spread, table, take_turns
+from shared import cifar_net, noise, parser, reach, save, spread, table, take_turns
 from torch import nn
 
 from bnlens.integrations import GapMonitor
-from bnlens.train import build_net
 
 BATCH_SIZE = 128
 STEPS = 20  # without the measurement
 EPOCH = 391  # steps over the 50,000 images of CIFAR-10
-SEED = 0
 TARGET = 0.02
-
-
-def build() -> nn.Module:
-    return build_net("resnet14", input_shape=(3, 32, 32), num_classes=10, seed=SEED)
 
 
 def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, monitor: GapMonitor | None) -> None:
@@ -49,12 +43,10 @@ def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, monitor: G
 def main() -> None:
     options = parser(__file__, __doc__, repeats=11, threads=2).parse_args()
     torch.set_num_threads(options.threads)
-    generator = torch.Generator().manual_seed(SEED)
-    images = torch.randn(1280, 3, 32, 32, generator=generator)
-    labels = torch.randint(10, (1280,), generator=generator)
+    images, labels = noise(1280)
     held = [(images[:BATCH_SIZE], labels[:BATCH_SIZE])]
     monitor = GapMonitor(held, F.cross_entropy)
-    nets = {"loop": build(), "monitored": build()}
+    nets = {"loop": cifar_net("resnet14"), "monitored": cifar_net("resnet14")}
     times = take_turns(
         {
             "loop": lambda: train(nets["loop"], images, labels, None),
@@ -76,8 +68,6 @@ def main() -> None:
             "ratio_at_default": spread([1 + value / monitor.every_n_steps for value in steps]),
         }
     result = {
-        "benchmark": "monitor_cost",
-        "machine": machine_facts(),
         "config": {
             "net": "resnet14",
             "batch_size": BATCH_SIZE,

@@ -88,7 +88,6 @@ def main() -> None:
     *reading, cutting, drawing = (spread(of_variant.processor) for of_variant in times.values())
     drawn = {"works": DRAWN, "citations": len(last["cut"].edges)}
     result = {
-        "benchmark": "network_cost",
         "machine": {**machine_facts(), "igraph": igraph.__version__},
         "config": {"works": WORKS, "citations": CITATIONS, "seed": options.seed, "repeats": options.repeats},
         "unit": "seconds of processor time",

@@ -154,7 +154,7 @@ def main() -> None:
     }
     unit = "p50, p95, p99: seconds from request to last byte; bytes_sent: compressed where the server compresses"
     print(json.dumps(found, indent=2))
-    save(arguments.out, {"benchmark": "page_load", "machine": facts, "config": config, "unit": unit, "versions": found})
+    save(arguments.out, {"machine": facts, "config": config, "unit": unit, "versions": found})
     if any(version["errors"] for version in found.values()):
         raise SystemExit("some requests failed")
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from shared import machine_facts, parser, save, table
+from shared import parser, save, table
 
 import bnlens
 from bnlens.train import build_net, evaluate, fit, load_data
@@ -106,9 +106,9 @@ def main() -> None:
                     name = {"net": net, "images": samples, "epochs": epochs, "M": "inf" if math.isinf(size) else M}
                     if not any(row.items() >= {**name, "seed": seed}.items() for row in rows):
                         rows.append(run(options.data, net, samples, epochs, size, seed))
-                        save(options.out, {"machine": machine_facts(), "config": config, "runs": rows})
+                        save(options.out, {"config": config, "runs": rows})
     settings = judged(rows, options.nets)
-    save(options.out, {"machine": machine_facts(), "config": config, "settings": settings, "runs": rows})
+    save(options.out, {"config": config, "settings": settings, "runs": rows})
     shown = table("net", "images", "epochs", "PN train / test", "BN train / test", "BN less PN, test", "chosen")
     for row in settings:
         losses = [f"{row[f'{name} train loss']:.3f} / {row[f'{name} test loss']:.3f}" for name in ("PN", "BN")]

@@ -16,12 +16,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from shared import machine_facts, parser, ratios, reach, save, spread, table, take_turns
+from shared import cifar_net, noise, parser, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
 import bnlens
 from bnlens.nn import CurvaturePenalty, GammaDecay
-from bnlens.train import build_net
 
 BATCH_SIZE = 128
 M = 16
@@ -31,7 +30,7 @@ Step = Callable[[Tensor, Tensor], None]
 
 def steps() -> dict[str, Step]:
     """The variants, torch's batch normalization first."""
-    nets = {name: _net() for name in ("torch BN", "PN", "PN + gamma decay", "PN + curvature penalty")}
+    nets = {name: cifar_net("cnn", SEED) for name in ("torch BN", "PN", "PN + gamma decay", "PN + curvature penalty")}
     runs: dict[str, Callable[[Tensor], tuple[Tensor, Tensor | float]]] = {}
     for name, net in nets.items():
         if name != "torch BN":
@@ -43,10 +42,6 @@ def steps() -> dict[str, Step]:
         else:
             runs[name] = lambda images, net=net: (net(images), 0.0)  # type: ignore[misc]
     return {name: _step(nets[name], run) for name, run in runs.items()}
-
-
-def _net() -> nn.Module:
-    return build_net("cnn", input_shape=(3, 32, 32), num_classes=10, seed=SEED)
 
 
 def _step(net: nn.Module, run: Callable[[Tensor], tuple[Tensor, Tensor | float]]) -> Step:
@@ -62,7 +57,7 @@ def main() -> None:
     options = parser(__file__, __doc__, repeats=21, threads=1).parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
-    images, labels = torch.randn(BATCH_SIZE, 3, 32, 32), torch.randint(10, (BATCH_SIZE,))
+    images, labels = noise(BATCH_SIZE, SEED)
     times = take_turns({name: partial(step, images, labels) for name, step in steps().items()}, options.repeats)
     rival = next(iter(times.values()))  # torch BN
     rows = {
@@ -74,8 +69,6 @@ def main() -> None:
         for name, of_name in times.items()
     }
     result = {
-        "benchmark": "regulariser_cost",
-        "machine": machine_facts(),
         "config": {
             "net": "cnn",
             "batch_size": BATCH_SIZE,

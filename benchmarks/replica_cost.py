@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from shared import machine_facts, parser, reach, save, spread, timed
+from shared import parser, reach, save, spread, timed
 
 from bnlens.theory.generalization import ReluRidge, _field_averages, learning_curve, solve_replica
 
@@ -48,8 +48,6 @@ def main() -> None:
         finer = curve(teacher, decay, alpha)
         row["largest_relative_difference"] = float(np.max(np.abs(np.array(row.pop("errors")) / finer - 1)))
     result = {
-        "benchmark": "replica_cost",
-        "machine": machine_facts(),
         "config": {"loads": LOADS, "alpha": [0.2, 10.0], "label_noise": LABEL_NOISE, "repeats": options.repeats},
         "time_target_seconds": TIME_TARGET,
         "accuracy_target": ACCURACY_TARGET,

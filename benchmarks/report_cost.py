@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from shared import machine_facts, of_fresh_process, parser, peak_mib, ratios, reach, save, spread, table, take_turns
+from shared import of_fresh_process, parser, peak_mib, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
 from bnlens.measure._intercept import Interceptor, batch_norm_layers, handed_back
@@ -188,8 +188,6 @@ def main() -> None:
         for name in VARIANTS
     }
     result = {
-        "benchmark": "report_cost",
-        "machine": machine_facts(),
         "config": {
             "net": f"resnet, width {WIDTH}",
             "parameters": bench.parameters,
@@ -209,12 +207,12 @@ def main() -> None:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
-    config, machine = result["config"], result["machine"]
+    config = result["config"]
     shown = table(
         *("variant", "s/batch", "time / plain", "range", "target", "CPU / plain", "range"),
         *("peak MiB", "peak / plain", "target"),
         title=f"{config['net']}: {config['parameters']:,} parameters, {config['bn_layers']} BN layers, "
-        f"batch {config['batch_size']}, {machine['torch_threads']} threads, {config['repeats']} repetitions",
+        f"batch {config['batch_size']}, {torch.get_num_threads()} threads, {config['repeats']} repetitions",
     )
     for name, row in result["variants"].items():
         ratio, processor, memory = row["time_ratio"], row["processor_time_ratio"], row["memory_ratio"]

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from shared import machine_facts, parser, peak_mib, save, table
+from shared import of_fresh_process, parser, peak_mib, save, table
 from torch import Tensor, nn
 
 BLOCKS = (1, 2, 3, 9, 18)  # per stage of three: 6 n + 1 BN layers
@@ -134,15 +133,14 @@ def _forward(model: nn.Module, loader: list[tuple[Tensor, Tensor]]) -> float:
 
 def measured(blocks: int, before: Path | None, fixed: bool = False) -> dict[str, Any] | None:
     """The row of one net, from a process of its own; None if the earlier version is not ready in time."""
-    command = [sys.executable, __file__, "--worker", str(blocks), *(["--fixed"] if fixed else [])]
     paths = [str(Path(__file__).parent), *([str(before / "src")] if before else [])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*reversed(paths), os.environ.get("PYTHONPATH", "")])}
     try:
         limit = LONGEST if before else None
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=limit)  # noqa: S603
+        arguments = ("--worker", str(blocks), *(["--fixed"] if fixed else []))
+        found: dict[str, Any] = of_fresh_process(__file__, *arguments, env=environment, timeout=limit)
     except subprocess.TimeoutExpired:
         return None
-    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -175,7 +173,7 @@ def main() -> None:
                 shown.add_row(str(row["layers"]), version, *cells, *errors)
     Console().print(shown)
     config = {"images": IMAGES, "sizes": SIZES, "precision": PRECISION, "training steps": STEPS, "longest": LONGEST}
-    save(options.out, {"machine": machine_facts(), "config": config, "rows": rows, "earlier": earlier})
+    save(options.out, {"config": config, "rows": rows, "earlier": earlier})
 
 
 if __name__ == "__main__":

@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
-import sys
 from typing import Any
 
 import torch
 from foreign_nets import NETS
 from rich.console import Console
-from shared import machine_facts, parser, save, table
+from shared import of_fresh_process, parser, save, table
 
 import bnlens
 from bnlens.measure import Estimate, Report
@@ -127,22 +125,12 @@ def main() -> None:
     config = {"sizes": SIZES, "shuffles": options.shuffles, "seeds": options.seeds, "data": "CIFAR-10 and digits"}
     for name in options.nets:
         with console.status(name):
-            command = [
-                sys.executable,
-                __file__,
-                "--worker",
-                name,
-                "--data",
-                options.data,
-                "--threads",
-                str(options.threads),
-            ]
-            command += ["--shuffles", str(options.shuffles), "--seeds", str(options.seeds)]
-            rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))  # noqa: S603
+            numbers = (f"--{option}={getattr(options, option)}" for option in ("threads", "shuffles", "seeds"))
+            rows.append(of_fresh_process(__file__, "--worker", name, "--data", options.data, *numbers))
         rows.sort(key=lambda row: list(NETS).index(row["net"]))
         for row in rows:
             row["judged"] = {kind: {m: judged(row, row["reports"][0], kind, m) for m in SIZES} for kind in KINDS}
-        result = {"machine": machine_facts(), "config": config, "rows": rows, "summary": summary(rows)}
+        result = {"config": config, "rows": rows, "summary": summary(rows)}
         save(options.out, result)
     shown = table("net", "loss", "kurtosis", "M", "gap", *KINDS)
     for row in rows:

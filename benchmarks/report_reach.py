@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +25,7 @@ import torch.nn.functional as F
 from foreign_nets import define_torchvision_operators, train, train_as_d5
 from foreign_nets import fitted as fitted_by_adam
 from rich.console import Console
-from shared import machine_facts, parser, peak_mib, save, table
+from shared import cifar_net, of_fresh_process, parser, peak_mib, save, table
 from torch import Tensor, nn
 
 import bnlens
@@ -112,17 +110,10 @@ class UNet(nn.Module):
         return self.head(self.up(torch.cat([fine, F.interpolate(coarse, scale_factor=2.0)], 1))).squeeze(1)
 
 
-def d5(net: str) -> nn.Module:
-    """A net of claim D5."""
-    from bnlens.train import build_net
-
-    return build_net(net, input_shape=(3, 32, 32), num_classes=10, seed=0)
-
-
 # model, images, pixels, training steps, images a step, learning rate
 CASES: dict[str, tuple[Callable[[], nn.Module], int, int, int, int, float]] = {
-    "d5 cnn": (lambda: d5("cnn"), 5000, 32, 240, 256, 0.3),
-    "d5 resnet": (lambda: d5("resnet"), 5000, 32, 240, 256, 0.3),
+    "d5 cnn": (lambda: cifar_net("cnn"), 5000, 32, 240, 256, 0.3),
+    "d5 resnet": (lambda: cifar_net("resnet"), 5000, 32, 240, 256, 0.3),
     "regnet": (regnet, 1024, 32, 150, 32, 0.05),
     "densenet": (densenet, 1024, 32, 150, 32, 0.05),
     "unet": (UNet, 512, 32, 100, 32, 0.05),
@@ -199,7 +190,7 @@ def worker(case: str, folder: str | None, threads: int, nets: Path | None) -> di
     torch.manual_seed(0)
     loss: Any = F.cross_entropy
     if case in STREAMS:
-        model, options = d5("cnn"), {"hold": False, "max_samples": STREAMS[case], "rounds": 1}
+        model, options = cifar_net("cnn"), {"hold": False, "max_samples": STREAMS[case], "rounds": 1}
         loader: Any = Stream(STREAMS[case])
         fitted(model, *next(iter(loader)), loss, 30, 32, 0.1)
     else:
@@ -260,11 +251,10 @@ def main() -> None:
     config = {"sizes": SIZES, "precision": PRECISION, "data": "CIFAR-10" if options.data else "noise with class means"}
     for case in options.cases:
         with console.status(case):
-            command = [sys.executable, __file__, "--worker", case, "--threads", str(options.threads)]
-            command += ["--data", options.data] if options.data else []
-            command += ["--nets", str(options.nets)] if options.nets else []
-            rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))  # noqa: S603
-        save(options.out, {"machine": machine_facts(), "config": config, "rows": rows})  # a later case may take long
+            given = {name: getattr(options, name) for name in ("threads", "data", "nets")}
+            shared = (f"--{name}={value}" for name, value in given.items() if value is not None)
+            rows.append(of_fresh_process(__file__, "--worker", case, *shared))
+        save(options.out, {"config": config, "rows": rows})  # a later case may take long
     titles = (
         "case",
         "layers",

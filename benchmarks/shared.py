@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from rich.table import Table
+from torch import Tensor, nn
 
 from bnlens._files import write_atomic
 
@@ -52,6 +53,19 @@ def parser(
     out = Path(script).parent / "results" / f"{Path(script).stem}.json"
     made.add_argument("--out", type=Path, default=out, help="JSON file to write (default %(default)s)")
     return made
+
+
+def cifar_net(name: str, seed: int = 0) -> nn.Module:
+    """A net of `bnlens.train` for images in the shape of CIFAR-10."""
+    from bnlens.train import build_net
+
+    return build_net(name, input_shape=(3, 32, 32), num_classes=10, seed=seed)
+
+
+def noise(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images of noise in the shape of CIFAR-10, and labels; what images show does not change a cost."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 3, 32, 32, generator=generator), torch.randint(10, (count,), generator=generator)
 
 
 def timed(function: Callable[[], Result]) -> tuple[Result, Seconds]:
@@ -105,15 +119,16 @@ def peak_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def of_fresh_process(script: str, *arguments: str) -> float:
-    """The number that a script prints in a process of its own."""
+def of_fresh_process(script: str, *arguments: str, **options: Any) -> Any:
+    """The JSON that a script prints in a process of its own; options are those of `subprocess.run`."""
     command = [sys.executable, script, *arguments]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **options).stdout)  # noqa: S603
 
 
 def save(out: Path, result: Mapping[str, Any]) -> None:
-    """Write a result file."""
-    write_atomic(out, json.dumps(result, indent=2) + "\n")
+    """Write a result file, which begins with the script's name and the machine."""
+    whole = {"benchmark": Path(sys.argv[0]).stem, "machine": machine_facts(), **result}
+    write_atomic(out, json.dumps(whole, indent=2) + "\n")
     print(f"written to {out}")
 
 

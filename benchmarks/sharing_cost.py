@@ -18,11 +18,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from shared import machine_facts, parser, ratios, reach, save, spread, table, take_turns
+from shared import cifar_net, noise, parser, ratios, reach, save, spread, table, take_turns
 from torch import Tensor, nn
 
 import bnlens
-from bnlens.train import build_net
 
 M, MICRO = 64, 8
 NETS = ("cnn", "resnet14")
@@ -35,14 +34,12 @@ class Step:
     """One variant of a step over M images."""
 
     def __init__(self, net: str, variant: str) -> None:
-        self.model: nn.Module = build_net(net, input_shape=(3, 32, 32), num_classes=10, seed=SEED)
+        self.model = cifar_net(net, SEED)
         self.micro = M if variant.endswith("at once") else MICRO
         self.shared = variant.startswith("shared")
         if not variant.startswith("torch"):
             bnlens.convert(self.model, statistics_batch_size=M)
-        generator = torch.Generator().manual_seed(SEED)
-        self.images = torch.randn(M, 3, 32, 32, generator=generator)
-        self.labels = torch.randint(10, (M,), generator=generator)
+        self.images, self.labels = noise(M, SEED)
 
     def run(self) -> None:
         """Forward, loss and backward of all images."""
@@ -105,7 +102,7 @@ def main() -> None:
         "repeats": options.repeats,
         "seed": SEED,
     }
-    result = {"benchmark": "sharing_cost", "machine": machine_facts(), "config": config, "rows": rows}
+    result = {"config": config, "rows": rows}
     shown = table("net", "variant", f"processor time / {RIVAL}", "range", "activations, MiB", left=2)
     for row in rows:
         ratio, memory = row["processor_time_ratio"], f"{row['activations_mib']:.1f}"

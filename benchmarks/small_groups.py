@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from shared import machine_facts, parser, ratios, reach, save, spread, table, take_turns
+from shared import parser, ratios, reach, save, spread, table, take_turns
 from torch import Tensor
 
 import bnlens.nn
@@ -81,7 +81,7 @@ def main() -> None:
         )
     Console(width=110).print(shown)
     config = {"passes_per_turn": PASSES, "repeats": options.repeats, "seed": SEED, "target": TARGET}
-    save(options.out, {"benchmark": "small_groups", "machine": machine_facts(), "config": config, "rows": rows})
+    save(options.out, {"config": config, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -20,19 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from shared import (
-    machine_facts,
-    of_fresh_process,
-    parser,
-    peak_mib,
-    ratios,
-    reach,
-    save,
-    spread,
-    table,
-    take_turns,
-    timed,
-)
+from shared import of_fresh_process, parser, peak_mib, ratios, reach, save, spread, table, take_turns, timed
 
 from bnlens.simulate import simulate_dynamics
 from bnlens.simulate.dynamics import _Draws
@@ -154,8 +142,6 @@ def main() -> None:
         return
 
     result = {
-        "benchmark": "theory_cost",
-        "machine": machine_facts(),
         "config": {
             "repeats": options.repeats,
             "curve_tau": CURVE_TAU,

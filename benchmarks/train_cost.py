@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from shared import Times, machine_facts, parser, ratios, reach, save, spread, table, timed
+from shared import Times, cifar_net, noise, parser, ratios, reach, save, spread, table, timed
 from torch import nn
 
-from bnlens.train import ImageData, build_net, fit, load_data
+from bnlens.train import ImageData, fit, load_data
 
 BATCH_SIZE = 256
 IMAGES = 5120
@@ -31,10 +31,7 @@ TARGET = 0.9
 
 def synthetic() -> ImageData:
     """Noise in the shape of CIFAR-10; what the images show does not change the cost."""
-    generator = torch.Generator().manual_seed(SEED)
-    images = torch.randn(IMAGES, 3, 32, 32, generator=generator)
-    labels = torch.randint(10, (IMAGES,), generator=generator)
-    return ImageData(images, labels, tuple(map(str, range(10))), "noise", "train", (0.0,) * 3, (1.0,) * 3)
+    return ImageData(*noise(IMAGES, SEED), tuple(map(str, range(10))), "noise", "train", (0.0,) * 3, (1.0,) * 3)
 
 
 def bare(net: nn.Module, data: ImageData, steps: int) -> None:
@@ -66,12 +63,8 @@ VARIANTS: dict[str, Callable[[nn.Module, ImageData, int], None]] = {
 }
 
 
-def build(name: str) -> nn.Module:
-    return build_net(name, input_shape=(3, 32, 32), num_classes=10, seed=SEED)
-
-
 def check_equal(name: str, data: ImageData) -> None:
-    nets = [build(name) for _ in range(2)]
+    nets = [cifar_net(name, SEED) for _ in range(2)]
     bare(nets[0], data, 3)
     trained(nets[1], data, 3)
     for key, tensor in nets[0].state_dict().items():
@@ -86,7 +79,7 @@ def measure(name: str, data: ImageData, repeats: int) -> dict[str, dict[str, dic
     for repetition in range(-1, repeats):
         print(f"{name}: repetition {max(repetition + 1, 0)} of {repeats}", file=sys.stderr, end="\r", flush=True)
         for variant in order if repetition % 2 else reversed(order):
-            net = build(name)
+            net = cifar_net(name, SEED)
             _, seconds = timed(lambda: VARIANTS[variant](net, data, steps))  # noqa: B023 - called at once
             if repetition >= 0:  # the one before warms up
                 for kept, value in zip(speeds[variant], seconds, strict=True):
@@ -125,8 +118,6 @@ def main() -> None:
         nets[name] = measure(name, data, options.repeats)
     reader = None if options.data is None else read(options.data, 3)
     result = {
-        "benchmark": "train_cost",
-        "machine": machine_facts(),
         "config": {"batch_size": BATCH_SIZE, "steps": STEPS, "repeats": options.repeats, "seed": SEED},
         "target": {"fit over bare loop": TARGET},
         "nets": nets,

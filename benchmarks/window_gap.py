@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from shared import machine_facts, parser, save, table
+from shared import parser, save, table
 from torch import nn
 from torch.nn import functional as F
 
@@ -102,7 +102,7 @@ def main() -> None:
     Console().print(shown)
     config = {"data": data.name, "images": len(data), "statistics batch size": M, "steps": STEPS, "lr": LR}
     config |= {"nets": options.nets, "seed": options.seed, "shuffles": options.shuffles}
-    save(options.out, {"machine": machine_facts(), "config": config, "rows": rows})
+    save(options.out, {"config": config, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from figures import ROOT, rows_of_claims
+from figures import ROOT, markdown, rows_of_claims
 from plotly.subplots import make_subplots
 
 from bnlens.render import PALETTE, ROLES, number, template
@@ -51,9 +51,7 @@ def _points(name: str, rows: Sequence[Row], x: str, y: str, color: str, symbol: 
 
 def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     """Markdown: the columns of ``rows`` under new headings, values with their errors."""
-    lines = [" | ".join(columns.values()), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(_cell(row, column) for column in columns) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
+    return markdown(list(columns.values()), [[_cell(row, column) for column in columns] for row in rows])
 
 
 def _cell(row: Row, column: str) -> str:

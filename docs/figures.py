@@ -6,7 +6,7 @@ Run: python docs/figures.py   (needs kaleido and a Chromium)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +38,37 @@ def short(layer: str) -> str:
 
 def draw(rows: list[dict[str, Any]], size: int = 16) -> go.Figure:
     """Gap of each layer and of the network at one M, first seed of each net."""
-    figure = make_subplots(
-        1, 2, subplot_titles=list(NETS.values()), column_widths=[0.36, 0.64], horizontal_spacing=0.07
-    )
+    figure = beside_each_other()
     for column, net in enumerate(NETS, start=1):
         some = [row for row in rows if row["network"] == f"{net}-seed0" and row["M"] == size]
         some.sort(key=lambda row: row["layer"] == NETWORK)  # the network last, the layers in their order
         for name, (label, role) in SERIES.items():
-            look = ROLES[role]
-            figure.add_trace(
-                go.Scatter(
-                    x=[short(row["layer"]) for row in some],
-                    y=[row[name] for row in some],
-                    error_y={"array": [row[f"{name} stderr"] for row in some]},
-                    mode="markers",
-                    name=label,
-                    showlegend=column == 1,
-                    marker={"color": look["color"], "symbol": look["symbol"], "size": 9},
-                ),
-                row=1,
-                col=column,
-            )
+            points = [(row["layer"], row[name], row[f"{name} stderr"]) for row in some]
+            add_layers(figure, column, label, role, points)
     return finished(figure, f"gap at M = {size} (nats per sample)")
+
+
+def beside_each_other() -> go.Figure:
+    """An empty panel for each net."""
+    return make_subplots(1, 2, subplot_titles=list(NETS.values()), column_widths=[0.36, 0.64], horizontal_spacing=0.07)
+
+
+def add_layers(
+    figure: go.Figure, column: int, name: str, role: str, points: Iterable[tuple[str, float, float]]
+) -> None:
+    """Add a value with its error of each layer to the panel of a net."""
+    layers, values, errors = zip(*points, strict=True)
+    figure.add_scatter(
+        x=[short(layer) for layer in layers],
+        y=values,
+        error_y={"array": errors},
+        mode="markers",
+        name=name,
+        showlegend=column == 1,
+        marker={"color": ROLES[role]["color"], "symbol": ROLES[role]["symbol"], "size": 9},
+        row=1,
+        col=column,
+    )
 
 
 def finished(figure: go.Figure, title: str) -> go.Figure:
@@ -77,33 +86,36 @@ def ratio(row: dict[str, Any], kind: str) -> str:
     return number(row[f"{kind} / measured"], row[f"{kind} / measured stderr"])
 
 
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    head, *body = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
+    return "\n".join([head, f"|{'---|' * len(headings)}", *body])
+
+
 def network_table(rows: Iterable[dict[str, Any]]) -> str:
     """Markdown: one line per network, seed and M."""
     kinds = ("predicted", "first order", "Fisher", "two-term")
-    lines = ["| network | seed | M | measured gap | " + " | ".join(f"{kind} / measured" for kind in kinds) + " |"]
-    lines.append("|---|---|---|---|" + "---|" * len(kinds))
+    cells = []
     for row in rows:
         if row["layer"] == NETWORK:
             net, seed = row["network"].split("-seed")
             gap = number(row["measured"], row["measured stderr"])
-            ratios = " | ".join(ratio(row, kind) for kind in kinds)
-            lines.append(f"| {NETS[net]} | {seed} | {row['M']} | {gap} | {ratios} |")
-    return "\n".join(lines)
+            cells.append([NETS[net], seed, str(row["M"]), gap, *(ratio(row, kind) for kind in kinds)])
+    return markdown(["network", "seed", "M", "measured gap", *(f"{kind} / measured" for kind in kinds)], cells)
 
 
 def layer_table(rows: list[dict[str, Any]]) -> str:
     """Markdown: the first-order law over the measured gap of each single layer, the seeds side by side."""
     seeds = sorted({row["network"].split("-seed")[1] for row in rows})
-    lines = ["| net | layer | M | " + " | ".join(f"seed {seed}" for seed in seeds) + " | two-term, seed 0 |"]
-    lines.append("|---|---|---|" + "---|" * (len(seeds) + 1))
     by_key = {(row["network"], row["layer"], row["M"]): row for row in rows}
+    cells = []
     for (job, layer, size), row in by_key.items():
         if layer == NETWORK or not job.endswith("-seed0"):
             continue
         net = job.removesuffix("-seed0")
-        law = " | ".join(ratio(by_key[f"{net}-seed{seed}", layer, size], "first order") for seed in seeds)
-        lines.append(f"| {net} | {short(layer)} | {size} | {law} | {ratio(row, 'two-term')} |")
-    return "\n".join(lines)
+        law = (ratio(by_key[f"{net}-seed{seed}", layer, size], "first order") for seed in seeds)
+        cells.append([net, short(layer), str(size), *law, ratio(row, "two-term")])
+    return markdown(["net", "layer", "M", *(f"seed {seed}" for seed in seeds), "two-term, seed 0"], cells)
 
 
 def share_cases() -> dict[str, dict[str, Any]]:
@@ -114,52 +126,40 @@ def share_cases() -> dict[str, dict[str, Any]]:
 
 def draw_shares(cases: dict[str, dict[str, Any]], size: int = 16) -> go.Figure:
     """Share of each layer, beside the gap of that layer alone, in per cent of the network's gap."""
-    titles = list(NETS.values())
-    figure = make_subplots(1, 2, subplot_titles=titles, column_widths=[0.36, 0.64], horizontal_spacing=0.07)
+    figure = beside_each_other()
     for column, net in enumerate(NETS, start=1):
         row, gap = cases[net], cases[net][f"gap at {size}"]
         for name, label, role in (("shares", "share", "measured"), ("alone", "layer alone", "paper")):
-            look = ROLES[role]
-            trace = go.Scatter(
-                x=[short(layer) for layer in row["names"]],
-                y=[100 * value / gap for value in row[f"{name} at {size}"]],
-                error_y={"array": [100 * error / gap for error in row[f"{name} stderr at {size}"]]},
-                mode="markers",
-                name=label,
-                showlegend=column == 1,
-                marker={"color": look["color"], "symbol": look["symbol"], "size": 9},
-            )
-            figure.add_trace(trace, row=1, col=column)
+            found = zip(row["names"], row[f"{name} at {size}"], row[f"{name} stderr at {size}"], strict=True)
+            points = [(layer, 100 * value / gap, 100 * error / gap) for layer, value, error in found]
+            add_layers(figure, column, label, role, points)
     return finished(figure, f"per cent of the network's gap at M = {size}")
 
 
 def share_table(cases: dict[str, dict[str, Any]], sizes: tuple[int, ...] = (16, 64)) -> str:
     """Markdown: shares and gaps alone in nats and per cent of the network's gap."""
-    lines = ["| network | layer | " + " | ".join(f"share, M = {m} | % | alone | %" for m in sizes) + " |"]
-    lines.append("|---|---|" + "---|" * (4 * len(sizes)))
+    columns = [(size, kind) for size in sizes for kind in ("shares", "alone")]
+    lines = []
     for net, row in cases.items():
         for place, layer in enumerate(row["names"]):
             cells = []
-            for size in sizes:
-                for kind in ("shares", "alone"):
-                    value, error = row[f"{kind} at {size}"][place], row[f"{kind} stderr at {size}"][place]
-                    cells += [number(value, error), f"{100 * value / row[f'gap at {size}']:.0f}"]
-            lines.append(f"| {net} | {short(layer)} | " + " | ".join(cells) + " |")
+            for size, kind in columns:
+                value, error = row[f"{kind} at {size}"][place], row[f"{kind} stderr at {size}"][place]
+                cells += [number(value, error), f"{100 * value / row[f'gap at {size}']:.0f}"]
+            lines.append([net, short(layer), *cells])
         cells = []
-        for size in sizes:
-            gap = row[f"gap at {size}"]
-            for kind in ("shares", "alone"):
-                total = sum(row[f"{kind} at {size}"])
-                cells += [f"{total:.4f}", f"{100 * total / gap:.0f}"]
-        lines.append(f"| {net} | sum | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for size, kind in columns:
+            total = sum(row[f"{kind} at {size}"])
+            cells += [f"{total:.4f}", f"{100 * total / row[f'gap at {size}']:.0f}"]
+        lines.append([net, "sum", *cells])
+    headings = (name for size in sizes for name in (f"share, M = {size}", "%", "alone", "%"))
+    return markdown(["network", "layer", *headings], lines)
 
 
 def prediction_table(rows: Iterable[dict[str, Any]]) -> str:
     """Markdown: each prediction over the measured gap with its stated error, from report_prediction.json."""
     kinds = {"curve": "curve", "logits": "logits", "first_order": "first order", "scaled": "scaled"}
-    lines = ["| network (layers; loss; excess kurtosis) | M | measured gap | " + " | ".join(kinds.values()) + " |"]
-    lines.append("|---|---|---|" + "---|" * len(kinds))
+    lines = []
     for row in rows:
         name = f"{row['net']} ({row['layers']}; {row['loss']:.2g}; {row['kurtosis']:.1f})"
         for size in (8, 16, 64, 128):
@@ -168,9 +168,9 @@ def prediction_table(rows: Iterable[dict[str, Any]]) -> str:
                 found = row["judged"][kind][str(size)]
                 text = "no law" if found["declared"] else f"{found['ratio']:.2f}({round(100 * found['error'])})"
                 cells.append(f"**{text}**" if not (found["right"] or found["declared"]) else text)
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append(cells)
             name = ""
-    return "\n".join(lines)
+    return markdown(["network (layers; loss; excess kurtosis)", "M", "measured gap", *kinds.values()], lines)
 
 
 if __name__ == "__main__":

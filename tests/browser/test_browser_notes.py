@@ -9,6 +9,13 @@ from web.payloads import PAYLOADS
 
 NOTE = "**Why** is $\\gamma^2$ here?\n\n$$\n\\frac{\\rho + 2}{8M}\n$$\n\n| M | gap |\n|--:|--:|\n| 8 | 0.03 |\n\n- one"
 
+SEND = """async (text) => {
+  const form = document.querySelector("[data-testid=note-text]").form, fields = new FormData(form);
+  fields.set("text", text);
+  return (await fetch(form.action, {method: "POST", body: new URLSearchParams(fields)})).status;
+}"""
+"""Sends a note as its form does, and stays."""
+
 
 def write(page: Page, text: str) -> None:
     page.get_by_test_id("note-text").fill(text)
@@ -62,10 +69,9 @@ def test_no_note_runs_a_script(browser: Browser, empty: Server) -> None:
     asked: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{empty.url}discussion")
     for payload in PAYLOADS:
-        page.goto(f"{empty.url}discussion")
-        write(page, payload)
-        assert page.evaluate("window.pwned") is None, payload
+        assert page.evaluate(SEND, payload) < 400, payload
     count = len(PAYLOADS)
     reader.open(f"{empty.url}discussion")
     assert page.locator("article").count() == count

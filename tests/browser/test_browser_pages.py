@@ -23,34 +23,25 @@ CUT_LISTS = """() => [...document.querySelectorAll("select:not([data-reference])
 """Lists that are narrower than their longest choice, though their form has room for it."""
 
 
+@pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_opens_clean_and_fits(browser: Browser, server: Server, theme: str, width: int) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-    for address in ADDRESSES:
-        reader = Reader(context.new_page())
-        page = reader.open(server.url + address)
-        assert reader.problems == [], address
-        assert page.locator("h1").count() == 1, address
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, address
-        assert page.evaluate(CUT_LISTS) == [], address
-        outside = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
-        assert [name for name in outside if not name.startswith(server.url)] == [], address
-        page.close()
-    context.close()
-
-
-@pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("dark", 390)])
-def test_axe_finds_nothing_serious(
+def test_a_page_opens_clean_and_fits_and_axe_finds_nothing_serious(
     browser: Browser, server: Server, serious: Callable[[Page], list[Any]], theme: str, width: int, address: str
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, bypass_csp=True)
-    page = Reader(context.new_page()).open(server.url + address)
-    found = serious(page)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    reader = Reader(context.new_page())
+    page = reader.open(server.url + address)
+    assert reader.problems == []
+    assert page.locator("h1").count() == 1
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0
+    assert page.evaluate(CUT_LISTS) == []
+    outside = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+    assert [name for name in outside if not name.startswith(server.url)] == []
+    if (theme, width) != ("light", 390):  # whose colours and layout are those of others
+        assert serious(page) == []
     context.close()
-    assert found == []
 
 
 def test_a_knob_changes_address_figure_and_numbers(reader: Reader, server: Server) -> None:

@@ -35,6 +35,12 @@ def functions() -> dict[str, set[Callable[..., Any]]]:
     return {claim.id: {job.function for job in claim.plan("quick")} for claim in claims().values()}
 
 
+@functools.cache
+def installed() -> dict[str, str]:
+    """The code version of each claim as it stands."""
+    return versions(ROOT)
+
+
 def versions(root: Path) -> dict[str, str]:
     """The code version of each claim: that of all its functions."""
     source = Source(root)
@@ -72,7 +78,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_title_caption_figure_docstring_bar_or_page_recomputes_a_claim(copy: Path, tmp_path: Path) -> None:
-    before = versions(ROOT)
+    before = installed()
     assert len(before) == len(claims())
     root = tmp_path / "bnlens"
     shutil.copytree(copy, root)
@@ -108,7 +114,7 @@ def test_a_formula_recomputes_exactly_the_claims_that_use_it(
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
     try:
-        before, after = versions(ROOT), versions(copy)
+        before, after = installed(), versions(copy)
     finally:
         path.write_text(text, encoding="utf-8")
     assert {claim_id for claim_id in before if before[claim_id] != after[claim_id]} == recomputed

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +18,7 @@ from bnlens.claims import ClaimRun, Finding, PaperStatement, Results, reproduce
 from bnlens.claims.runner import judge
 from bnlens.errors import StoreError, UsageError
 from bnlens.runs import Job, read_records
+from web.markup import Page
 
 SCRIPT = Path(__file__).with_name("toy_bnlens.py")
 
@@ -234,38 +234,22 @@ def test_arguments_that_cannot_work(marker: Path, out: Path) -> None:
     assert not out.exists()
 
 
-class Links(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: list[dict[str, str | None]] = []
-        self.ids: set[str | None] = set()
-        self.loads: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        self.ids.add(attributes.get("id"))
-        if tag == "a":
-            self.links.append(attributes)
-        loading = [address for name, address in attrs if name == "src" or (tag, name) == ("link", "href")]
-        self.loads += filter(None, loading)
-
-
 def test_report_shows_each_claim_and_loads_nothing(marker: Path, out: Path) -> None:
     chosen = toys(marker)
     done = reproduce([chosen["T1"], chosen["T2"]], out=out, workers=1)
     text = done.report.read_text()
-    page = Links(text)
-    assert [address for address in page.loads if not address.startswith("data:")] == []
-    inner = {str(link["href"])[1:] for link in page.links if str(link["href"]).startswith("#")}
-    assert {"t1", "t2"} <= inner <= page.ids
+    page = Page(text)
+    links = [link.attributes for link in page.find("a")]
+    loads = [e.attributes.get("href" if e.tag == "link" else "src", "data:") for e in page.elements]
+    assert [address for address in loads if not address.startswith("data:")] == []
+    inner = {link["href"][1:] for link in links if link["href"].startswith("#")}
+    assert {"t1", "t2"} <= inner <= {element.attributes.get("id") for element in page.elements}
     for shown in (
         *("Squares add up &amp; more.", "theory sheet A.2", "Equal.", "The sum is 55.0.", "55.00 ± 0.50"),
         *("does not hold here", "The paper&#x27;s factor is twice too large.", "16.000 ± 0.010", "0, 1, 2, 3, 4, 5"),
     ):
         assert shown in text
-    downloads = [link for link in page.links if "download" in link]
-    saved = {link["download"]: unquote(str(link["href"]).partition(",")[2]) for link in downloads}
+    saved = {link["download"]: unquote(link["href"].partition(",")[2]) for link in links if "download" in link}
     rows = list(csv.DictReader(io.StringIO(saved["bnlens-t1.csv"])))
     assert [row["square"] for row in rows] == [str(x * x) for x in range(6)]
     assert json.loads(saved["bnlens-t1.json"])["measured"] == 55.0

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,18 @@ def test_no_job_is_planned_with_a_value_that_cannot_work(claim: Claim, name: str
 def test_more_images_than_there_are_is_said_before_any_job(claim_id: str) -> None:
     with pytest.raises(DataError, match=rf"^{claim_id}: digits, train split: 1500 balanced samples"):
         claims()[claim_id].plan(changes={"samples": 1500})
+
+
+def test_a_plan_without_a_look_at_data_and_nets_is_the_same_and_loads_no_pytorch() -> None:
+    script = """
+import sys
+from pathlib import Path
+from bnlens.claims import claims
+for claim in claims().values():
+    for scale, data in (("quick", None), ("quick", Path("none")), ("full", Path("none"))):
+        claim.plan(scale, data, check=False)
+assert not {"torch", "sklearn"} & {*sys.modules}
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    for each in claims().values():
+        assert each.plan(check=False) == each.plan(), each.id

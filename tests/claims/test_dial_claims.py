@@ -3,7 +3,7 @@
 import pytest
 from network_results import runs
 
-from bnlens.claims import get_claims
+from bnlens.claims import get_claims, n2_device_batch
 from bnlens.nn import matching_window
 
 CLAIMS = {claim.id: claim for claim in get_claims(["N1", "N2", "N3", "N4"])}
@@ -111,3 +111,7 @@ def test_explicit_regularisers_need_an_effect_of_bn(claim, penalty):
 def test_claims_share_what_they_have_in_common():
     shared = {str(job.config) for job in CLAIMS["N1"].plan()}
     assert sum(str(job.config) in shared for job in CLAIMS["N4"].plan()) == 6
+
+
+def test_windows_are_those_that_match():
+    assert {pair: matching_window(*pair) for pair in n2_device_batch._WINDOWS} == n2_device_batch._WINDOWS

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from network_results import folded, run, runs, trials
 
-from bnlens.claims import Results, get_claims
+from bnlens.claims import Results, d8_one_layer, get_claims
 from bnlens.claims._noises import effects
 from bnlens.claims._results import TrainingRuns
 from bnlens.claims.e5_learning_rates import bracket
 from bnlens.claims.e7_gap_and_generalization import correlation
 from bnlens.errors import DataError, UsageError
+from bnlens.experiments.one_layer import count_layers
 from bnlens.runs.key import job_key
 
 CLAIMS = {claim.id: claim for claim in get_claims(["D8", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9"])}
@@ -408,6 +409,10 @@ def test_layers_to_vary_are_spread_over_the_net():
     assert varied(net="mlp") == ([0, 1, 2], 2 * (3 * 2 + 1))
     assert varied(net="resnet20", layers=3)[0] == [0, 9, 18]
     assert varied(population=True)[1] == 2 * (4 * 2 + 1 + 4 * 3)
+
+
+def test_the_layers_of_the_usual_nets_are_as_many_as_they_have():
+    assert {net: count_layers(net) for net in d8_one_layer._BN_LAYERS} == d8_one_layer._BN_LAYERS
 
 
 @pytest.mark.parametrize("claim", get_claims(["N1", "N2", "N3", "N4", *CLAIMS]), ids=lambda claim: claim.id)

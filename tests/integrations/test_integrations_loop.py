@@ -57,6 +57,16 @@ def test_the_gap_is_that_of_its_images() -> None:
     assert found["bnlens/gap_2"] > 0
 
 
+def test_a_precision_takes_the_shuffles_that_it_needs() -> None:
+    model = net()
+    train(model, range(40))
+    once, often = (
+        GapMonitor(loader(), LOSS, statistics_batch_size=2, samples=64, **options).measure(model)
+        for options in ({}, {"precision": 0.05})
+    )
+    assert often["bnlens/gap_2_stderr"] < 0.05 * often["bnlens/gap_2"] < once["bnlens/gap_2_stderr"]
+
+
 def test_measuring_leaves_everything_as_it_was() -> None:
     order = torch.Generator().manual_seed(3)
     held = loader(shuffle=True, generator=order)

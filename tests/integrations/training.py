@@ -67,15 +67,15 @@ def population(model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
     return found
 
 
-def assert_population(state: dict[str, Tensor], expected: dict[str, tuple[Tensor, Tensor]], prefix: str = "") -> None:
+def assert_population(state: dict[str, Tensor], expected: dict[str, tuple[Tensor, Tensor]]) -> None:
     for name, (mean, variance) in expected.items():
-        torch.testing.assert_close(state[f"{prefix}{name}.running_mean"].double(), mean, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(state[f"{prefix}{name}.running_var"].double(), variance, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(state[f"{name}.running_mean"].double(), mean, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(state[f"{name}.running_var"].double(), variance, rtol=1e-3, atol=1e-4)
 
 
-def is_population(state: dict[str, Tensor], expected: dict[str, tuple[Tensor, Tensor]], prefix: str = "") -> bool:
+def is_population(state: dict[str, Tensor], expected: dict[str, tuple[Tensor, Tensor]]) -> bool:
     try:
-        assert_population(state, expected, prefix)
+        assert_population(state, expected)
     except AssertionError:
         return False
     return True

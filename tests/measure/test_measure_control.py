@@ -15,7 +15,9 @@ from bnlens.measure._collect import collect
 from bnlens.measure._control import _few, joined, split, with_control
 from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._population import estimate_population
+from bnlens.measure._sampling import Groups
 from bnlens.measure._stream import StreamedPool
+from bnlens.measure._tally import Tally, widening
 from bnlens.theory import noise_scale
 
 TRIALS = 1000
@@ -100,6 +102,35 @@ def test_many_controls_are_reduced_to_those_that_vary_most() -> None:
     torch.testing.assert_close(_few(controls[:15]), controls[:15].sum(1, keepdim=True))
     assert _few(controls, spare=1).shape == (30, 2)
     assert _few(random(60, 5)).shape == (60, 5)
+
+
+def test_gaps_that_curve_with_their_controls_are_unbiased() -> None:
+    """The mean over trials is 1, but for its own error; slopes of the groups themselves are off by six of these."""
+    found = []
+    for trial in range(TRIALS):
+        noise = random(50, 5, seed=trial)
+        control = (noise[:, :4].square() - 1).sum(1, keepdim=True)  # skewed, of mean 0 and variance 8
+        values = 1 + 0.5 * control[:, 0] + 0.05 * (control[:, 0].square() - 8) + 0.5 * noise[:, 4]
+        found.append(with_control(values, control).value)
+    means = torch.tensor(found)
+    assert abs(float(means.mean()) - 1) < 3 * float(means.std()) / math.sqrt(TRIALS)
+
+
+@pytest.mark.parametrize(("size", "samples"), [(8, 16), (8, 24), (8, 32), (8, 60), (8, 256)])
+def test_errors_know_that_groups_of_one_shuffle_are_not_independent(size: int, samples: int) -> None:
+    """Of what is quadratic in the means of groups, 64 to 100 of them in all; two halves of the samples have one gap."""
+    values, scatter, stated = random(samples, seed=5), [], []
+    values = values - values.mean()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(TRIALS):
+        tally = Tally(torch.zeros(0), widening(size, samples))
+        for number in range(-(-64 * size // samples)):
+            rows = torch.randperm(samples, generator=generator)[: samples - samples % size]
+            gaps = values[rows].view(-1, size).mean(1).square()
+            tally.add(Groups(gaps, torch.zeros(len(gaps), 0)), (number, 0))
+        scatter.append(tally.gap().value)
+        stated.append(tally.gap().stderr ** 2)
+    assert math.sqrt(torch.tensor(stated).mean()) == pytest.approx(float(torch.tensor(scatter).std()), rel=0.1)
 
 
 def phases(trial: int, full: int, light: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -139,6 +139,80 @@ def test_a_model_that_draws_and_normalises_by_itself(at: int) -> None:
         run(model)
 
 
+class Adapted(nn.Linear):
+    """As adapters of low rank: eval mode adds their weights to those of the layer, train mode takes them off."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.low = nn.Parameter(torch.ones(outputs, inputs))
+        self.merged = False
+
+    def train(self, mode: bool = True) -> "Adapted":
+        if mode == self.merged:
+            self.weight.data += self.low.data * (-1 if mode else 1)
+            self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight if self.merged else self.weight + self.low, self.bias)
+
+
+def test_a_model_that_does_more_than_change_its_mode_in_eval() -> None:
+    model = nn.Sequential(Adapted(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).train()
+    with unchanged(model):
+        run(model, plain())
+    assert not model[0].merged
+
+
+class Following(nn.Module):
+    """As a momentum encoder: each forward pass moves the second weights towards the first ones."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.net, self.slow, self.how = seeded(Residual)(), nn.Linear(3, 3), how
+        for parameter in self.slow.parameters():
+            parameter.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        for parameter, target in zip(self.slow.parameters(), self.net.head.parameters(), strict=True):
+            mean = target.mean()
+            if self.how == "data":
+                parameter.data = 0.9 * parameter.data + 0.1 * mean
+            else:
+                parameter.mul_(0.9).add_(0.1 * mean)
+        with torch.enable_grad():
+            return self.net(x) + self.slow.bias
+
+
+@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize("how", ["data", "in place"])
+def test_a_model_that_moves_its_own_weights(how: str, at: int) -> None:
+    model = Following(how)
+    memory = [parameter.data_ptr() for parameter in model.parameters()]
+    raising(model, model.net.head, at, KeyboardInterrupt())
+    with unchanged(model), pytest.raises(KeyboardInterrupt) if at else nullcontext():
+        run(model)
+    assert [parameter.data_ptr() for parameter in model.parameters()] == memory
+
+
+def test_a_sparse_buffer() -> None:
+    class OfAGraph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = seeded(Residual)()
+            self.register_buffer("edges", torch.eye(3).to_sparse())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sparse.mm(self.edges, self.net(x).T).T
+
+    model = OfAGraph()
+    before = model.edges
+    found, expected = run(model), run(seeded(Residual)())
+    assert model.edges is before
+    assert found.network.gaps.measured[4].value == pytest.approx(expected.network.gaps.measured[4].value, abs=1e-6)
+
+
 def test_an_evaluated_model_inside_a_new_container() -> None:
     model = nn.Sequential(nn.Dropout(), nn.DataParallel(prepared().eval()))
     with unchanged(model):

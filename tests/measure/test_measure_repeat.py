@@ -372,3 +372,37 @@ def test_batches_are_given_to_the_second_run_as_they_are() -> None:
     model[5] = Functional(4)
     (note,) = notes(report_on(model, batches(*(t[:41] for t in data(5)))), "functional batch norm")
     assert note.layer == "5"
+
+
+# Samples that interact outside BN layers
+
+
+@pytest.mark.parametrize(
+    ("after", "found"),
+    [
+        (lambda z: z - z.mean(0), True),
+        (lambda z: F.softmax(z @ z.T, 1) @ z, True),
+        (lambda z: z.sort(0).values, True),
+        (lambda z: z - z.mean(1, keepdim=True), False),
+        (lambda z: F.layer_norm(z, (3,)), False),
+    ],
+    ids=["centred", "attention", "sorted", "centred alone", "layer norm"],
+)
+def test_samples_that_interact_have_a_note(after: Callable[[Tensor], Tensor], found: bool) -> None:
+    assert [note.text.count("up to 24 here") for note in notes(report_on(Then(after)), "coupled samples")] == [
+        1
+    ] * found
+
+
+@pytest.mark.parametrize("options", [{"track_running_stats": False}, {}], ids=str)
+def test_batch_statistics_of_bn_layers_are_no_interaction(options: dict[str, Any]) -> None:
+    assert not notes(report_on(seeded(lambda: mlp(**options))()), "coupled samples")
+
+
+def test_a_loss_that_draws_random_numbers_has_a_note() -> None:
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(F.dropout(output), target, reduction="none")
+
+    report = bnlens.report(seeded(mlp)(), plain(), loss, statistics_batch_size=4, rounds=1)
+    (note,) = notes(report, "stochastic forward")
+    assert "the model or the loss draws random numbers" in note.text

@@ -235,3 +235,19 @@ def convert_and_back(M: float) -> list[str]:
 def test_with_ranks_too_nothing_is_left_of_a_conversion(gloo_pool: GlooPool):
     convert_and_back(20)
     assert gloo_pool.run(convert_and_back, [20, 20]) == [[], []]
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float64], ids=str)
+def test_a_window_without_parameters_is_as_wide_as_its_inputs(dtype):
+    layer = bnlens.nn.BatchNorm1d(
+        3, affine=False, track_running_stats=False, dtype=dtype, statistics_batch_size=32, eps=1e-12
+    )
+    first, second = 100 + torch.randn(2, 16, 3, dtype=torch.float64)
+    layer(first)
+    y = layer(second)
+    # a = 2m / (M + m) = 2 / 3 for the second batch, and 2 / 3 times 1 / 3 for the first: 3 to 1
+    mean = (first.mean(0) + 3 * second.mean(0)) / 4
+    square = ((first - mean).square().mean(0) + 3 * (second - mean).square().mean(0)) / 4
+    torch.testing.assert_close(y, (second - mean) / square.sqrt(), rtol=0, atol=1e-11)
+    y = layer(second.float())  # a narrower input does not narrow it
+    assert y.dtype == torch.float32 and layer.window.dtype == torch.float64

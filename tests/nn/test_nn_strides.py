@@ -119,6 +119,54 @@ def test_ghost_groups_are_a_loop_over_groups(case):
     assert_same({name: found[name] for name in expected}, expected, EXACT)
 
 
+def strides_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Strides of contiguous tensors and of those with channels last, with any number where a size is 1."""
+    plain = torch.empty(shape)
+    found = [plain.stride(), plain.movedim(1, -1).contiguous().movedim(-1, 1).stride()]
+    for d in (d for d, size in enumerate(shape) if size == 1):
+        found += [(*strides[:d], step, *strides[d + 1 :]) for strides in found for step in (1, 60, 1000)]
+    return found
+
+
+def by_running_statistics(layer: nn.Module) -> nn.Module:
+    bnlens.freeze(layer)
+    return layer
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "called": lambda layer, x: layer(x),
+    "masked": lambda layer, x: layer(x, mask=torch.ones(len(x), dtype=torch.bool)),
+    "frozen": lambda layer, x: by_running_statistics(layer)(x),
+    "evaluated": lambda layer, x: layer.eval()(x),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("M", [None, math.inf])  # where torch's kernel finds the gradient
+@pytest.mark.parametrize("shape", [(4, 5, 12, 1), (4, 5, 1, 12), (1, 5, 3, 4), (4, 5, 3, 2, 1)], ids=str)
+def test_strides_of_sizes_that_are_1_do_not_matter(shape, M, way):
+    """torch's own layer has another gradient here: a contiguous one, (N, L, C), of ``y.squeeze(-1).transpose(1, 2)`` is enough."""
+    x, cotangent = torch.randn(2, *shape, dtype=torch.float64)
+    gradients = []
+    for strides in strides_of(shape):
+        for of_gradient in strides_of(shape):
+            leaf, dy = (
+                torch.empty_strided(shape, each, dtype=x.dtype).copy_(t)
+                for t, each in ((x, strides), (cotangent, of_gradient))
+            )
+            y = WAYS[way](layer_of(x, M), leaf.requires_grad_())
+            gradients.append(torch.autograd.grad(y, leaf, dy)[0])
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0], rtol=0, atol=EXACT)
+    leaf, layer = x.clone().requires_grad_(), layer_of(x, M)
+    dims, per_channel = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
+    variance, mean = torch.var_mean(leaf, dims, correction=0, keepdim=True)
+    if way in ("frozen", "evaluated"):
+        mean, variance = torch.zeros_like(mean), torch.ones_like(variance)
+    y = (leaf - mean) / (variance + layer.eps).sqrt() * layer.weight.view(per_channel)
+    torch.testing.assert_close(gradients[0], torch.autograd.grad(y, leaf, cotangent)[0], rtol=0, atol=EXACT)
+
+
 @settings(max_examples=40)
 @given(case=cases())
 def test_shared_statistics_too(case):

@@ -171,3 +171,11 @@ def test_shared_statistics_inside_leave_their_averages_alone():
     with bnlens.untracked(layer):
         run()
     assert same([*state(layer)[2:]], before[2:])
+
+
+def test_vmap_inside_as_with_torchs_layer():
+    layer, x = bnlens.nn.BatchNorm2d(3), torch.randn(4, 8, 3, 5, 5)
+    with bnlens.untracked(layer):
+        found = torch.vmap(layer)(x)
+    torch.testing.assert_close(found, torch.stack([torch.nn.BatchNorm2d(3)(each) for each in x]))
+    assert int(layer.num_batches_tracked) == 0

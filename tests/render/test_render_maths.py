@@ -78,6 +78,16 @@ def test_text_around_formulas_is_escaped() -> None:
     assert escape(text) == text.__html__()
 
 
+def test_numbers_below_zero_have_a_minus_sign_on_pages_alone() -> None:
+    text = MathText(r"by -0.038(12), -.5 to (-1): $x$ over 2-4, 1e-5 or E-1; a 2-by-2 table")
+    assert "by −0.038(12), −.5 to (−1): " in text.__html__()
+    assert "2-4, 1e-5 or E-1; a 2-by-2" in text.__html__()
+    assert "by -0.038(12)" in text
+    cells = table([{"fall": -0.038, "fall stderr": 0.012}, {"fall": -2}], caption="Falls")
+    assert ">−0.038 ± 0.012<" in cells
+    assert ">−2<" in cells
+
+
 @pytest.mark.parametrize("text", ["costs $5 or $6", "a $ b $ c", r"$\frac$", r"$\newcommand{\a}{\a\a}\a$", "$$"])
 def test_a_text_without_a_formula_that_can_be_drawn_stays(text: str) -> None:
     assert (MathText(text), MathText(text).__html__()) == (text, escape(text))

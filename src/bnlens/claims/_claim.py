@@ -107,7 +107,12 @@ class Claim:
         return self.agreement.partition("Premise not met: ")[2].partition(". ")[0].rstrip(".") or None
 
     def plan(
-        self, scale: Scale = "quick", data: Path | None = None, changes: Mapping[str, Any] | None = None
+        self,
+        scale: Scale = "quick",
+        data: Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        check: bool = True,
     ) -> Sequence[Job]:
         """Return the jobs to run.
 
@@ -115,9 +120,11 @@ class Claim:
             scale: ``"quick"`` or ``"full"``.
             data: folder with CIFAR-10.
             changes: values in place of defaults of ``parameters``.
+            check: whether to look at data and nets, as before a run.
 
         Raises:
             UsageError: a change does not fit the parameters, or the scale needs ``data``.
+            DataError: the data cannot be read or are too few.
         """
         defaults = {} if self.parameters is None else self.parameters(scale, data)
-        return self.jobs(Setup(scale, data, resolve(self.id, defaults, changes or {})))
+        return self.jobs(Setup(scale, data, resolve(self.id, defaults, changes or {}), check))

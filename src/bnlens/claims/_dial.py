@@ -41,7 +41,7 @@ def jobs_of(claim: str, setup: Setup, kinds: Sequence[Mapping[str, Any]], **digi
         UsageError: the scale is full and there are no data.
         DataError: the data cannot be read.
     """
-    check_full_scale(claim, setup.scale, setup.data)
+    check_full_scale(claim, setup)
     recipe = {**_DIGITS, **digits} if setup.data is None else {**_CIFAR, "data": str(setup.data)}
     return [_job(recipe, seed=seed, **kind) for kind in kinds for seed in range(setup.parameters["seeds"])]
 

@@ -37,6 +37,14 @@ class Estimate(NamedTuple):
         """The value with its standard error, for a sentence."""
         return f"{self.value:.3g} ± {self.stderr:.1g}"
 
+    def brief(self, form: str) -> str:
+        """Return the value in a format, with its standard error in parentheses.
+
+        >>> Estimate(0.5, 0.0321).brief("+.3f")
+        '+0.500(0.032)'
+        """
+        return f"{self.value:{form}}({self.stderr:{form.removeprefix('+')}})"
+
     def columns(self, name: str) -> dict[str, float]:
         """Return the estimate as two columns of a table."""
         return {name: self.value, f"{name} stderr": self.stderr}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _dial
-from bnlens.claims._claim import Figure, Job, Setup, Verdict
+from bnlens.claims._claim import Figure, Job, Scale, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate
 from bnlens.claims._losses import LOSSES, difference, gamma_text, grade_strengths, strength
 from bnlens.claims._plans import POPULATION
-from bnlens.claims._results import TrainingRuns
+from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["AGREEMENT", "PARAMETERS", "Way", "figure_of", "jobs_of", "judged", "target_of", "ways_of"]
+__all__ = ["AGREEMENT", "Penalty", "Way", "judged", "parameters", "target_of"]
 
 _DIGITS, _CIFAR = 4, 16  # the M to regularise as
-PARAMETERS = {"seeds": 3}
 AGREEMENT = (
     "Strength is the share of the distance from population layers to BN over M that a penalty covers, in train loss and in "
     "test loss; 1 is BN's. Premise not met: BN and population layers differ by less than two standard errors in one of the two "
@@ -26,11 +26,9 @@ AGREEMENT = (
 )
 
 
-def jobs_of(claim: str, regulariser: str, factors: Sequence[int], setup: Setup) -> Sequence[Job]:
-    """Return the jobs of BN over M, of population layers without a penalty, and with one at M times each of the factors."""
-    M = _DIGITS if setup.data is None else _CIFAR
-    penalties = [{"M": factor * M, "regulariser": regulariser} for factor in factors]
-    return _dial.jobs_of(claim, setup, [{"M": M}, {"M": POPULATION}, *penalties])
+def parameters(_scale: Scale, _data: Path | None) -> Mapping[str, Any]:
+    """Return the parameters of N3 and N4, the same at every scale."""
+    return {"seeds": 3}
 
 
 class Way(NamedTuple):
@@ -69,24 +67,59 @@ def target_of(runs: TrainingRuns) -> int:
     return int(runs.distinct("M", regulariser=None)[0])
 
 
-def ways_of(runs: TrainingRuns, regulariser: str, factors: Sequence[int], label: str) -> list[Way]:
-    """Return BN over M, population layers without a penalty, and with one at M times each of the factors."""
-    M = target_of(runs)
-    bn, pn = {"M": M}, {"M": POPULATION}
-    kinds: dict[str, dict[str, Any]] = {f"BN, M = {M}": bn, "PN": pn}
-    for factor in factors:
-        kinds[f"PN + {label}, M = {factor * M}"] = {"M": factor * M, "regulariser": regulariser}
-    return [
-        Way(
-            name,
-            {what: estimate(runs.values(what, **kind)) for what in LOSSES},
-            {what: difference(runs, what, kind, bn) for what in LOSSES},
-            {what: strength(runs, what, kind, bn, pn) for what in LOSSES if "regulariser" in kind},
-            runs.values("gamma", **kind).mean(0),
-            gamma_text(runs, **kind),
-        )
-        for name, kind in kinds.items()
-    ]
+class Penalty(NamedTuple):
+    """A penalty on population layers, as one of the claims tests it.
+
+    Attributes:
+        claim: its id.
+        regulariser: the penalty, see `bnlens.experiments.training`.
+        label: what tables call it.
+        factors: the batch sizes that it stands for, over M.
+    """
+
+    claim: str
+    regulariser: str
+    label: str
+    factors: Sequence[int]
+
+    def _kinds(self, M: int) -> dict[str, dict[str, Any]]:
+        """Return BN over M, population layers without the penalty, and with it at M times each of the factors."""
+        penalised = {f"PN + {self.label}, M = {factor * M}": {"M": factor * M} for factor in self.factors}
+        kinds = {name: {**kind, "regulariser": self.regulariser} for name, kind in penalised.items()}
+        return {f"BN, M = {M}": {"M": M}, "PN": {"M": POPULATION}, **kinds}
+
+    def jobs(self, setup: Setup) -> Sequence[Job]:
+        """Return the jobs of its claim."""
+        M = _DIGITS if setup.data is None else _CIFAR
+        return _dial.jobs_of(self.claim, setup, list(self._kinds(M).values()))
+
+    def ways(self, runs: TrainingRuns) -> list[Way]:
+        """Return the ways of regularising: by BN over M, not at all, by the penalty for each of the factors."""
+        kinds = self._kinds(target_of(runs))
+        bn, pn, *_ = kinds.values()
+        return [
+            Way(
+                name,
+                {what: estimate(runs.values(what, **kind)) for what in LOSSES},
+                {what: difference(runs, what, kind, bn) for what in LOSSES},
+                {what: strength(runs, what, kind, bn, pn) for what in LOSSES if "regulariser" in kind},
+                runs.values("gamma", **kind).mean(0),
+                gamma_text(runs, **kind),
+            )
+            for name, kind in kinds.items()
+        ]
+
+    def figure(self, results: Results) -> Figure:
+        """Return a figure of test loss over train loss, one point per way of regularising."""
+        from bnlens.claims._figures import add_estimates
+        from bnlens.render import PALETTE, new_figure
+
+        figure = new_figure(x="train loss (nats per image)", y="test loss (nats per image)")
+        symbols = ("circle", "square", "diamond", "diamond-open")
+        for way, color, symbol in zip(self.ways(TrainingRuns(results)), PALETTE, symbols, strict=False):
+            train, test = (way.loss[what] for what in LOSSES)
+            add_estimates(figure, way.name, [train], [test], marker={"color": color, "symbol": symbol, "size": 11})
+        return figure
 
 
 def judged(ways: Sequence[Way], of_penalty: Way) -> tuple[Verdict, str]:
@@ -98,16 +131,3 @@ def judged(ways: Sequence[Way], of_penalty: Way) -> tuple[Verdict, str]:
     if same:
         return "premise not met", f" BN cannot be told from population layers: PN less BN is {' and '.join(same)}."
     return grade_strengths(of_penalty.strength.values()), ""
-
-
-def figure_of(ways: Sequence[Way]) -> Figure:
-    """Return a figure of test loss over train loss, one point per way of regularising."""
-    from bnlens.claims._figures import add_estimates
-    from bnlens.render import PALETTE, new_figure
-
-    figure = new_figure(x="train loss (nats per image)", y="test loss (nats per image)")
-    symbols = ("circle", "square", "diamond", "diamond-open")
-    for way, color, symbol in zip(ways, PALETTE, symbols, strict=False):
-        train, test = (way.loss[what] for what in LOSSES)
-        add_estimates(figure, way.name, [train], [test], marker={"color": color, "symbol": symbol, "size": 11})
-    return figure

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bnlens.claims._claim import Figure, Job, Scale
+from bnlens.claims._claim import Figure, Job, Scale, Verdict
 from bnlens.claims._estimate import Estimate
 from bnlens.claims._figures import add_estimates
 from bnlens.claims._results import Results
@@ -134,6 +135,14 @@ def result_of(case: Case, results: Results, **more: Any) -> Mapping[str, Any]:
 def last(result: Mapping[str, Any], name: str) -> Estimate:
     """Return an order parameter at the last time."""
     return Estimate(result[name][-1], result[f"{name}_stderr"][-1])
+
+
+def reaches(rate: Estimate, of_wn: Estimate, more: float) -> Verdict:
+    """Return whether a learning rate reaches WN's plus ``more``, or at least WN's, two standard errors forgiven."""
+    reached = rate.value + 2 * math.hypot(rate.stderr, of_wn.stderr)
+    if reached < of_wn.value:
+        return "does not hold here"
+    return "holds" if reached >= of_wn.value + more else "holds approximately"
 
 
 def draw_equations(figure: Figure, x: Iterable[float], y: Iterable[float], *, name: str, color: str) -> None:

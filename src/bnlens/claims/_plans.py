@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlens.claims._claim import Job, Scale, Setup
+from bnlens.claims._ranges import INFINITE
 from bnlens.errors import DataError, UsageError
 from bnlens.experiments import networks
 
@@ -24,7 +25,7 @@ __all__ = [
     "source_of",
 ]
 
-POPULATION = "inf"  # JSON has no infinity
+POPULATION = INFINITE
 _REFERENCE_BATCH = 256  # images, at which the parameter lr is the learning rate
 _LARGEST_PASS = 256  # images per forward pass, unless the statistics are over more
 _RECIPES: Mapping[str, Mapping[str, Any]] = {
@@ -100,28 +101,30 @@ def check_setup(claim: str, setup: Setup) -> None:
             f"{claim}: statistics over {finite[-1]} images are of more than the {given['samples']} training images; lower "
             "parameter 'M', or give 'inf'"
         )
-    check_full_scale(claim, setup.scale, setup.data, samples=max(given["samples"], *given.get("other_samples", [0])))
+    check_full_scale(claim, setup, samples=max(given["samples"], *given.get("other_samples", [0])))
 
 
-def check_full_scale(claim: str, scale: str, data: Path | None, *, samples: int = 10) -> None:
+def check_full_scale(claim: str, setup: Setup, *, samples: int = 10) -> None:
     """Raise where the scale is full and there are no data; look at the data, so that bad ones end a run before it begins.
 
     Args:
         claim: id of the claim.
-        scale: of the run.
-        data: folder with CIFAR-10; None for the digits.
+        setup: of the claim.
         samples: images that the runs train on.
 
     Raises:
         UsageError: see above.
         DataError: the data cannot be read or are too few.
     """
-    from bnlens.train import check_data, load_data
-
-    if data is None and scale == "full":
+    data = setup.data
+    if data is None and setup.scale == "full":
         raise UsageError(
             f"{claim} at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick"
         )
+    if not setup.check:
+        return
+    from bnlens.train import check_data, load_data
+
     try:
         check_data("digits" if data is None else str(data), samples=samples)
     except DataError as error:

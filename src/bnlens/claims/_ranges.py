@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from bnlens.errors import UsageError
 
-__all__ = ["check_ranges"]
+__all__ = ["INFINITE", "check_ranges"]
 
-_INFINITE = "inf"  # JSON has no infinity
+INFINITE = "inf"
+"""A statistics batch size in JSON, which has no infinity."""
 
 
 class _Range(NamedTuple):
@@ -29,7 +30,7 @@ def _between(most: float) -> _Range:
 
 _SIZE = _Range(
     "a whole number of at least 2, or 'inf'",
-    lambda value: value == _INFINITE or (isinstance(value, int) and value >= 2),
+    lambda value: value == INFINITE or (isinstance(value, int) and value >= 2),
 )
 _RANGES: Mapping[str, _Range] = {
     "seeds": _whole(2, 1000, " (standard errors are over seeds)"),

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bnlens._names import nearest
-from bnlens.claims._ranges import check_ranges
+from bnlens.claims._ranges import INFINITE, check_ranges
 from bnlens.errors import UsageError
 
 __all__ = ["Scale", "Setup", "resolve"]
 
 Scale = Literal["quick", "full"]
-_INFINITE = "inf"  # JSON has no infinity
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,13 @@ class Setup:
         scale: ``"quick"`` or ``"full"``.
         data: folder with CIFAR-10, for the claims that can use it.
         parameters: a value for every parameter of the claim, see `bnlens.claims.Claim`.
+        check: whether to look at data and nets, so that bad ones end a run before it begins.
     """
 
     scale: Scale = "quick"
     data: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    check: bool = True
 
 
 def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def resolve(claim_id: str, defaults: Mapping[str, Any], changes: Mapping[str, An
             hint = f"did you mean {near!r}" if near else "give one of its own"
             known = ", ".join(defaults)
             raise UsageError(f"{claim_id} has no parameter {name!r}; {hint} (its parameters are {known})")
-        default = [*defaults[name], _INFINITE] if name == "M" and isinstance(defaults[name], list) else defaults[name]
+        default = [*defaults[name], INFINITE] if name == "M" and isinstance(defaults[name], list) else defaults[name]
         if not _fits(value, default):
             raise UsageError(
                 f"{claim_id}: parameter {name!r} must be {_kind(defaults[name])}, such as {defaults[name]!r}, got {value!r}"

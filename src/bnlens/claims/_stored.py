@@ -50,6 +50,8 @@ def stored_run(claim: Claim, records: Sequence[Record], known: StoredRun | None 
         records: of a results file, see `bnlens.runs.read_records`.
         known: an earlier answer; it is returned, and not judged again, if nothing about this claim has changed since.
     """
+    if not records:
+        return None
     newest: dict[str, Record] = {}
     for stored in sorted(records, key=lambda record: record.finished):
         newest[_place(stored.function, stored.config)] = stored
@@ -79,8 +81,8 @@ def _plans(claim: Claim, records: Sequence[Record]) -> Iterator[tuple[Scale, Seq
     scales: tuple[Scale, ...] = ("quick", "full")
     for scale in scales:
         for data in (None, *(Path(folder) for folder in sorted(folders) if Path(folder).is_absolute())):
-            with contextlib.suppress(BnlensError):  # this scale needs data that are not here
-                yield scale, claim.plan(scale, data)
+            with contextlib.suppress(BnlensError):  # this scale needs data
+                yield scale, claim.plan(scale, data, check=False)
 
 
 def _newest(job: Job, newest: Mapping[str, Record]) -> Record | None:

@@ -13,8 +13,6 @@ from bnlens.claims._results import Results
 from bnlens.errors import UsageError
 from bnlens.experiments.trained_gap import train_and_report
 
-__all__ = ["CLAIM"]
-
 _NETWORK = "(network)"
 _HEADLINE = 16  # the M of the training
 _NETS = ("cnn", "resnet")
@@ -30,7 +28,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
         raise UsageError("D5 at scale full trains on CIFAR-10; give its folder with --data DIR, or use --scale quick")
     source = "digits" if data is None else str(data)
     recipe = _DIGITS if data is None else _CIFAR
-    if data is not None:
+    if data is not None and setup.check:
         from bnlens.train import load_data
 
         load_data(source, samples=_CIFAR["samples"])  # so that bad data end the run before it begins

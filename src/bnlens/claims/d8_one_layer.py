@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding, worst
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.one_layer import count_layers, train_with_one_layer
 
-__all__ = ["CLAIM"]
-
+_BN_LAYERS = {"cnn": 4, "cnn-fc": 5}  # of the usual nets, so that a plan need not wait for PyTorch
 _MEASURES = {"gamma": "γ²", "test_loss": "test loss"}
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters_where_bn_helps(
-        scale, data, M=[4, 16, 64], layers=4, population={"digits": False, "quick": False, "full": True}
-    )
+_parameters = partial(
+    plans.parameters_where_bn_helps, M=[4, 16, 64], layers=4, population={"digits": False, "quick": False, "full": True}
+)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -37,7 +33,7 @@ def _jobs(setup: Setup) -> Sequence[Job]:
         raise UsageError(
             f"D8: M = {sizes[-1]} is more than a batch of {batch}; lower parameter 'M' or raise 'batch_size'"
         )
-    count = count_layers(given["net"])
+    count = _BN_LAYERS.get(given["net"]) or count_layers(given["net"])
     spread = np.linspace(0, count - 1, min(given["layers"], count))
     kinds: dict[tuple[int | None, int | str, int], None] = {}
     held: list[int | str] = [sizes[-1], plans.POPULATION] if given["population"] else [sizes[-1]]

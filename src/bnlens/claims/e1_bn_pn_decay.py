@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding, worst
 from bnlens.claims._losses import (
     LOSSES,
@@ -23,16 +23,14 @@ from bnlens.claims._losses import (
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _PENALTIES = {"gamma-decay": "PN + gamma decay", "curvature": "PN + curvature penalty"}
 _PN: Mapping[str, Any] = {"M": plans.POPULATION}
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    sizes = {"digits": [4, 16, 64, "inf"], "quick": [8, 64, "inf"], "full": [8, 32, 128, "inf"]}
-    penalties = {"digits": list(_PENALTIES), "quick": list(_PENALTIES), "full": ["gamma-decay"]}
-    return plans.parameters_where_bn_helps(scale, data, net="resnet", M=sizes, penalties=penalties)
+_parameters = partial(
+    plans.parameters_where_bn_helps,
+    net="resnet",
+    M={"digits": [4, 16, 64, "inf"], "quick": [8, 64, "inf"], "full": [8, 32, 128, "inf"]},
+    penalties={"digits": list(_PENALTIES), "quick": list(_PENALTIES), "full": ["gamma-decay"]},
+)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -119,8 +117,8 @@ def _judge(results: Results) -> Finding:
     equal = [value for method in judged for value in method.strength.values()]
     parts["equal train and test losses (ours)"] = grade_strengths(equal) if equal else "premise not met"
     headline = next(iter(recovered.values()), Estimate(float("nan"), float("nan")))
-    helps = ", ".join(f"{-value.value:+.3f}({value.stderr:.3f}) at $M = {M}$" for M, value in bn.items())
-    shares = ", ".join(f"{value.value:.2f}({value.stderr:.2f}) at $M = {M}$" for M, value in recovered.items())
+    helps = ", ".join(f"{value.negated.brief('+.3f')} at $M = {M}$" for M, value in bn.items())
+    shares = ", ".join(f"{value.brief('.2f')} at $M = {M}$" for M, value in recovered.items())
     smallest = methods[0].M
     losses = {"PN": pn, **{method.label: method.losses for method in methods[: len(labels)]}}
     at_smallest = "; ".join(

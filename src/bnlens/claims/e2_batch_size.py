@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding, worst
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
+from bnlens.claims._estimate import estimate, finding, worst
 from bnlens.claims._losses import grade_change, losses_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _FITTED = 0.1  # nats of train loss, from which on a run has converged
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters_where_bn_helps(
-        scale,
-        data,
-        M={"digits": 16, "quick": 16, "full": 16},
-        batch_sizes=[16, 64, 256],
-        steps={"digits": 200, "quick": 100, "full": 1000},
-        epochs={"digits": 30, "quick": 10, "full": 40},
-    )
+_parameters = partial(
+    plans.parameters_where_bn_helps,
+    M={"digits": 16, "quick": 16, "full": 16},
+    batch_sizes=[16, 64, 256],
+    steps={"digits": 200, "quick": 100, "full": 1000},
+    epochs={"digits": 30, "quick": 10, "full": 40},
+)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -80,6 +74,13 @@ class _Length(NamedTuple):
         return self.gains[self.batches[-1], self.held] - self.last
 
     @property
+    def told(self) -> str:
+        """All three, for a sentence."""
+        first, last, kept = (estimate(values).brief("+.3f") for values in (self.first, self.last, self.kept))
+        smallest, *_, largest = self.batches
+        return f"{self.label}: {first} at batch {smallest}, {last} at batch {largest}, there {kept} more with $M = {self.held}$"
+
+    @property
     def is_met(self) -> bool:
         """Whether BN over the smallest batch lowers the test loss, and the runs that are to converge have."""
         fitted = [
@@ -107,10 +108,6 @@ def _lengths(runs: TrainingRuns) -> list[_Length]:
     return sorted(found, key=lambda length: length.steps is not None)
 
 
-def _told(value: Estimate) -> str:
-    return f"{value.value:+.3f}({value.stderr:.3f})"
-
-
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     lengths = _lengths(runs)
@@ -133,11 +130,7 @@ def _judge(results: Results) -> Finding:
             rows.append(
                 {**row, **of_pn.columns("PN test loss"), **estimate(length.gains[batch, M]).columns("PN less BN")}
             )
-    told = "; ".join(
-        f"{length.label}: {_told(estimate(length.first))} at batch {length.batches[0]}, {_told(estimate(length.last))} at "
-        f"batch {length.batches[-1]}, there {_told(estimate(length.kept))} more with $M = {length.held}$"
-        for length in lengths
-    )
+    told = "; ".join(length.told for length in lengths)
     headline = estimate(lengths[0].first - lengths[0].last)
     summary = (
         f"On {runs.data} ({runs.images} images), test loss of PN less that of BN over its batch, {told}. Headline: how much "

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 from bnlens.claims import _noises, _weight_norm
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding, worst
-from bnlens.claims._losses import LOSSES, MEASURES, Kind, difference, grade_change, losses_of, sizes_of
+from bnlens.claims._losses import LOSSES, MEASURES, Kind, difference, differences, grade_change, losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
-
-__all__ = ["CLAIM"]
 
 _COUNT = ("mean", "std")  # noises whose parts with weight normalization make the verdict
 
@@ -40,7 +38,7 @@ class _Noise(NamedTuple):
     def told(self, runs: TrainingRuns) -> str:
         """The changes of train and test loss."""
         train, test = (self.change(runs, what) for what in LOSSES)
-        return f"{self.label} {train.value:+.3f} / {test.value:+.3f}({test.stderr:.3f})"
+        return f"{self.label} {train.value:+.3f} / {test.brief('+.3f')}"
 
 
 _Net: TypeAlias = Mapping[str, _Noise]
@@ -111,8 +109,7 @@ def _row(runs: TrainingRuns, noise: _Noise) -> dict[str, Any]:
         **losses_of(runs, **noise.kind).columns,
     }
     if noise.is_noisy:
-        for what, measure in MEASURES.items():
-            row |= noise.change(runs, what).columns(f"{measure} less that without noise")
+        row |= differences(runs, noise.kind, noise.without, "less that without noise")
     return row
 
 

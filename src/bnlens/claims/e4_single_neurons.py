@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _noises
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, PaperStatement, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
-
-__all__ = ["CLAIM"]
 
 _MEASURES = {
     "loss_increase": "loss increase without one neuron",
@@ -23,10 +22,6 @@ _MEASURES = {
     "correlation": "correlation",
 }
 _CLAIMED = (("loss_increase", "mean"), ("kurtosis", "std"), ("correlation", "std"))
-
-
-def _jobs(setup: Setup) -> Sequence[Job]:
-    return _noises.jobs_of("E4", setup)
 
 
 def _together(runs: TrainingRuns, kind: Mapping[str, Any]) -> tuple[list[float], NDArray[np.float64]]:
@@ -87,7 +82,7 @@ def _judge(results: Results) -> Finding:
     weakest = min(lowers, key=lambda effect: effect.in_errors)
     both = _noises.kinds_of(runs)["both"]
     told = ", ".join(
-        f"{_MEASURES[what]} by {effect.value:+.4f}({effect.stderr:.4f}) through the {_noises.EFFECTS[noise]}"
+        f"{_MEASURES[what]} by {effect.brief('+.4f')} through the {_noises.EFFECTS[noise]}"
         for (what, noise), effect in claimed.items()
     )
     summary = (
@@ -153,7 +148,7 @@ CLAIM = Claim(
     ),
     quantity="standard errors of the weakest of the three falls; the claim is a lower bound",
     core=False,
-    jobs=_jobs,
+    jobs=partial(_noises.jobs_of, "E4"),
     judge=_judge,
     figure=_figure,
     parameters=_noises.parameters,

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 from bnlens.experiments.rates import try_rates
 
-__all__ = ["CLAIM"]
-
 _LABELS = {"bn": "BN", "pn": "PN", "none": "no normalization"}
 _RATES = [2 ** (half / 2) for half in range(-6, 9)]  # 0.125 to 16
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters(scale, data, steps={"digits": 40, "quick": 40, "full": 60}, rates=_RATES)
+_parameters = partial(plans.parameters, steps={"digits": 40, "quick": 40, "full": 60}, rates=_RATES)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:

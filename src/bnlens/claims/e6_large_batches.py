@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding, worst
-from bnlens.claims._losses import MEASURES, Kind, difference, grade_change, losses_of
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
+from bnlens.claims._estimate import Estimate, finding, worst
+from bnlens.claims._losses import Kind, difference, differences, grade_change, losses_of, losses_text, test_loss_figure
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters_where_bn_helps(
-        scale,
-        data,
-        steps={"digits": 150, "quick": 40, "full": 400},
-        batch_size={"digits": 64, "quick": 128, "full": 128},
-        large_batch={"digits": 512, "quick": 1024, "full": 1024},
-        M={"digits": 4, "quick": 16, "full": 16},
-        dropout=[0.1, 0.2],
-    )
+_parameters = partial(
+    plans.parameters_where_bn_helps,
+    steps={"digits": 150, "quick": 40, "full": 400},
+    batch_size={"digits": 64, "quick": 128, "full": 128},
+    large_batch={"digits": 512, "quick": 1024, "full": 1024},
+    M={"digits": 4, "quick": 16, "full": 16},
+    dropout=[0.1, 0.2],
+)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -93,25 +88,18 @@ def _judge(results: Results) -> Finding:
         row = {"trained with": label, "batch size": kind["batch_size"], "M": kind["M"]}
         row |= {"lr": runs.select(**kind)[0].config["lr"], **losses[label].columns}
         if role != "plain":
-            for what, name in MEASURES.items():
-                row |= difference(runs, what, kind, plain.kind).columns(f"{name} less plain BN's")
+            row |= differences(runs, kind, plain.kind, "less plain BN's")
         rows.append(row)
-    told = "; ".join(
-        f"{label} {found.train_loss.value:.3f} / {found.test_loss.value:.3f}" for label, found in losses.items()
-    )
+    by_dropout, by_smaller = (gains[one.label].brief(".3f") for one in (dropout, smaller))
     summary = (
         f"On {runs.data} ({runs.images} images) after {plain.kind['steps']} steps of {plain.kind['batch_size']}, train / test "
-        f"loss: {told}. PN's test loss falls by {_told(of_plain)} with BN over the batch and by {_told(of_smaller)} with "
-        f"{smaller.label}; plain BN's falls by {_told(gains[dropout.label])} with {dropout.label} and by "
-        f"{_told(gains[smaller.label])} with {smaller.label}. Headline: the fall with {dropout.label}; "
-        f"{runs.seeds(**plain.kind)} paired seeds, equal numbers of steps."
+        f"loss: {losses_text(losses)}. PN's test loss falls by {of_plain.brief('.3f')} with BN over the batch and by "
+        f"{of_smaller.brief('.3f')} with {smaller.label}; plain BN's falls by {by_dropout} with {dropout.label} and by "
+        f"{by_smaller} with {smaller.label}. Headline: the fall with {dropout.label}; {runs.seeds(**plain.kind)} paired "
+        "seeds, equal numbers of steps."
     )
     claimed = gains[smaller.label].value
     return finding(worst(parts.values()), gains[dropout.label], claimed, summary, rows, parts=parts | ours)
-
-
-def _told(value: Estimate) -> str:
-    return f"{value.value:.3f}({value.stderr:.3f})"
 
 
 def _is_little(plain: Estimate, smaller: Estimate) -> Verdict:
@@ -119,19 +107,11 @@ def _is_little(plain: Estimate, smaller: Estimate) -> Verdict:
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._figures import add_band, add_points, panels
-
     runs = TrainingRuns(results)
-    loss = "test loss (nats per image)"
-    axes = [("epoch", loss), ("test less train loss (nats per image)", loss)]
-    figure = panels([["Test loss in training", "At the end"]], [axes], height=480)
-    for index, (_, label, kind) in enumerate(_trained(runs)):
-        add_band(figure, runs.curves("test_loss", **kind), name=label, index=index)
-        train, test = (runs.values(what, **kind) for what in ("train_loss", "test_loss"))
-        point = [estimate(test - train)], [estimate(test)]
-        add_points(figure, *point, name=label, index=index, panel=(1, 2), legend=False, mode="markers")
-    figure.update_yaxes(type="log", row=1, col=1)
-    return figure
+    kinds = {one.label: one.kind for one in _trained(runs)}
+    return test_loss_figure(
+        runs, kinds, "test less train loss (nats per image)", lambda losses: losses.excess, height=480
+    )
 
 
 CLAIM = Claim(

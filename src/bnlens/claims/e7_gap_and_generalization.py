@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._losses import losses_of, sizes_of
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.errors import UsageError
 
-__all__ = ["CLAIM"]
-
 _KINDS = {"exact": "first order", "fisher": "Fisher", "two_term": "two-term"}
 _DRAWS = 2000
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters(
-        scale,
-        data,
-        M={"digits": [4, 16, "inf"], "quick": [8, 64, "inf"], "full": [8, 64, "inf"]},
-        other_nets=["mlp", "resnet"],
-        other_samples={"digits": [500], "quick": [1000], "full": [2000]},
-    )
+_parameters = partial(
+    plans.parameters,
+    M={"digits": [4, 16, "inf"], "quick": [8, 64, "inf"], "full": [8, 64, "inf"]},
+    other_nets=["mlp", "resnet"],
+    other_samples={"digits": [500], "quick": [1000], "full": [2000]},
+)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:

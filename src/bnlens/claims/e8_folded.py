@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnlens.claims import _plans as plans
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
+from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
 from bnlens.claims._estimate import Estimate, estimate, finding
 from bnlens.claims._results import Results, TrainingRuns
 from bnlens.experiments.folded import train_on_folded
-
-__all__ = ["CLAIM"]
 
 _NETS = {"folded": "BN folded", "kept": "BN kept"}
 _MEASURES = {"train_loss": "train loss", "test_loss": "test loss", "norms": "norms"}
 # By measure, the part of the claim and the direction that the paper gives.
 _CLAIMED = {"train_loss": ("train loss falls", -1), "test_loss": ("test loss rises", 1), "norms": ("norms grow", 1)}
-
-
-def _parameters(scale: Scale, data: Path | None) -> Mapping[str, Any]:
-    return plans.parameters_where_bn_helps(
-        scale,
-        data,
-        M=8,
-        further_epochs={"digits": 10, "quick": 5, "full": 20},
-        further_rates={"digits": [0.1, 0.03], "quick": [0.03, 0.01], "full": [0.03, 0.01, 0.003]},
-    )
+_parameters = partial(
+    plans.parameters_where_bn_helps,
+    M=8,
+    further_epochs={"digits": 10, "quick": 5, "full": 20},
+    further_rates={"digits": [0.1, 0.03], "quick": [0.03, 0.01], "full": [0.03, 0.01, 0.003]},
+)
 
 
 def _jobs(setup: Setup) -> Sequence[Job]:
@@ -125,8 +119,7 @@ def _judge(results: Results) -> Finding:
     }
     weakest = min(claimed.values(), key=lambda change: change.in_errors)
     told = ", ".join(
-        f"{name} by {found[measure].value:+.4f}({found[measure].stderr:.4f}), with BN kept {control[measure].value:+.4f}"
-        f"({control[measure].stderr:.4f})"
+        f"{name} by {found[measure].brief('+.4f')}, with BN kept {control[measure].brief('+.4f')}"
         for measure, name in _MEASURES.items()
     )
     start = [judged.curves("folded", loss)[:, 0].mean() for loss in ("train_loss", "test_loss")]

@@ -8,11 +8,17 @@ from typing import Any
 
 from bnlens.claims import _weight_norm
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Scale, Setup, Verdict
-from bnlens.claims._estimate import Estimate, estimate, finding, worst
-from bnlens.claims._losses import MEASURES, difference, grade_change, losses_of, sizes_of
+from bnlens.claims._estimate import Estimate, finding, worst
+from bnlens.claims._losses import (
+    difference,
+    differences,
+    grade_change,
+    losses_of,
+    losses_text,
+    sizes_of,
+    test_loss_figure,
+)
 from bnlens.claims._results import Results, TrainingRuns
-
-__all__ = ["CLAIM"]
 
 _REACHES = "dropout reaches BN"
 
@@ -67,36 +73,22 @@ def _judge(results: Results) -> Finding:
     for label, kind in kinds.items():
         row: dict[str, Any] = {"net": label, "M": kind["M"], **losses[label].columns}
         if label != "WN":
-            for what, name in MEASURES.items():
-                row |= difference(runs, what, kind, kinds["WN"]).columns(f"{name} less WN's")
+            row |= differences(runs, kind, kinds["WN"], "less WN's")
         rows.append(row)
-    told = "; ".join(
-        f"{label} {found.train_loss.value:.3f} / {found.test_loss.value:.3f}" for label, found in losses.items()
-    )
-    fallen = ", ".join(
-        f"{change.value:+.3f}({change.stderr:.3f}) with {label}" for label, change in changes.items() if label != "WN"
-    )
+    fallen = ", ".join(f"{change.brief('+.3f')} with {label}" for label, change in changes.items() if label != "WN")
     summary = (
-        f"On {runs.data} ({runs.images} images), train / test loss: {told}, BN over M = {kinds['BN']['M']}. Test loss less "
-        f"that of WN: {fallen}. Headline: the test loss of {best}, beside BN's; {runs.seeds(**kinds['WN'])} paired seeds."
+        f"On {runs.data} ({runs.images} images), train / test loss: {losses_text(losses)}, BN over M = {kinds['BN']['M']}. "
+        f"Test loss less that of WN: {fallen}. Headline: the test loss of {best}, beside BN's; "
+        f"{runs.seeds(**kinds['WN'])} paired seeds."
     )
     verdict = worst(parts.values())
     return finding(verdict, losses[best].test_loss, losses["BN"].test_loss.value, summary, rows, parts=parts)
 
 
 def _figure(results: Results) -> Figure:
-    from bnlens.claims._figures import add_band, add_points, panels
-
     runs = TrainingRuns(results)
-    loss = "test loss (nats per image)"
-    axes = [("epoch", loss), ("train loss (nats per image)", loss)]
-    figure = panels([["Test loss in training", "At the end"]], [axes], height=460)
-    for index, (label, kind) in enumerate(_trained(runs).items()):
-        add_band(figure, runs.curves("test_loss", **kind), name=label, index=index)
-        point = [[estimate(runs.values(what, **kind))] for what in ("train_loss", "test_loss")]
-        add_points(figure, *point, name=label, index=index, panel=(1, 2), legend=False, mode="markers")
-    figure.update_yaxes(type="log", row=1, col=1)
-    return figure
+    over = "train loss (nats per image)"
+    return test_loss_figure(runs, _trained(runs), over, lambda losses: losses.train_loss, height=460)
 
 
 CLAIM = Claim(

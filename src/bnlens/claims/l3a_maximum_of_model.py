@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from bnlens.claims import _maximum as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
-from bnlens.claims._estimate import finding
+from bnlens.claims._claim import Claim, Finding, PaperStatement
 from bnlens.claims._results import Results
 
 _KINDS = ("GammaDecay", "WeightNorm")
-
-
-def _jobs(setup: Setup) -> Sequence[Job]:
-    return common.jobs_of(_KINDS, setup.scale)
 
 
 def _judge(results: Results) -> Finding:
@@ -23,13 +18,7 @@ def _judge(results: Results) -> Finding:
         f"Maximum learning rates of WN with gamma decay at frozen norm: {found}. Headline: {maxima[0].name}, from simulated "
         "students."
     )
-    parts = {one.name: one.verdict for one in maxima}
-    rows = [one.row for one in maxima]
-    return finding(common.verdict_of(maxima), maxima[0].rate, maxima[0].bound, summary, rows, parts=parts)
-
-
-def _figure(results: Results) -> Figure:
-    return common.figure_of(_KINDS, results)
+    return common.finding_of(maxima, summary)
 
 
 CLAIM = Claim(
@@ -48,15 +37,11 @@ CLAIM = Claim(
         section="Optimization with regularization, on maximum and effective learning rates",
         known="as remembered",
     ),
-    agreement=(
-        r"Maximum of WN with gamma decay against that of WN plus $2\zeta$, linear and ReLU, each of $M = 8$, 32 and 128: at "
-        "$M = 8$ from where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere "
-        "below, two standard errors forgiven; approximately: nowhere below that of WN; else it does not."
-    ),
+    agreement=common.agreement_of("WN with gamma decay"),
     quantity="maximum learning rate of WN with gamma decay, linear unit, ζ of M = 8; the claim is a lower bound",
     works=("salimans2016weight", "saad1995online"),
     core=True,
-    jobs=_jobs,
+    jobs=partial(common.jobs_of, _KINDS),
     judge=_judge,
-    figure=_figure,
+    figure=partial(common.figure_of, _KINDS),
 )

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from bnlens.claims import _maximum as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
-from bnlens.claims._estimate import finding
+from bnlens.claims._claim import Claim, Finding, PaperStatement
 from bnlens.claims._results import Results
 
 _KINDS = ("BatchNorm", "WeightNorm")
-
-
-def _jobs(setup: Setup) -> Sequence[Job]:
-    return common.jobs_of(_KINDS, setup.scale)
 
 
 def _judge(results: Results) -> Finding:
@@ -27,13 +22,7 @@ def _judge(results: Results) -> Finding:
         "The ordering of the model is not that of BN, whose own noise turns the weights away from the teacher sooner: it "
         f"holds for {', '.join(one.name for one in maxima if one.verdict == 'holds') or 'no unit and $M$ tried'}."
     )
-    parts = {one.name: one.verdict for one in maxima}
-    rows = [one.row for one in maxima]
-    return finding(common.verdict_of(maxima), maxima[0].rate, maxima[0].bound, summary, rows, correction, parts)
-
-
-def _figure(results: Results) -> Figure:
-    return common.figure_of(_KINDS, results)
+    return common.finding_of(maxima, summary, correction)
 
 
 CLAIM = Claim(
@@ -50,15 +39,11 @@ CLAIM = Claim(
         known="abstract",
         differs="the paper proves its ordering for the model of BN (L3a); that BN itself obeys it is what we test.",
     ),
-    agreement=(
-        r"Maximum of true BN against that of WN plus $2\zeta$, linear and ReLU, each of $M = 8$, 32 and 128: at $M = 8$ from "
-        "where students of frozen norm settle above it, beyond by the equations that L1 tests. Holds: nowhere below, two "
-        "standard errors forgiven; approximately: nowhere below that of WN; else it does not."
-    ),
+    agreement=common.agreement_of("true BN"),
     quantity="maximum learning rate of BN, linear unit, M = 8; the claim is a lower bound",
     works=("ioffe2015batch", "salimans2016weight", "saad1995online"),
     core=True,
-    jobs=_jobs,
+    jobs=partial(common.jobs_of, _KINDS),
     judge=_judge,
-    figure=_figure,
+    figure=partial(common.figure_of, _KINDS),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from bnlens.claims import _learning as common
 from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup, Verdict
-from bnlens.claims._estimate import Estimate, finding, span
+from bnlens.claims._estimate import Estimate, finding, span, worst
 from bnlens.claims._results import Results
 from bnlens.experiments.dynamics import solve_effective_rates
 
@@ -88,15 +87,11 @@ def _judge(results: Results) -> Finding:
 
 def _ordered(kind: str, rates: Mapping[tuple[str, bool, str], Estimate]) -> Verdict:
     """Return whether a system's rates reach WN's plus zeta, or at least WN's, two standard errors forgiven."""
-    verdict: Verdict = "holds"
-    for unit, frozen in {(unit, frozen) for unit, frozen, _ in _CASES}:
-        found, of_wn = rates[unit, frozen, kind], rates[unit, frozen, "WeightNorm"]
-        reached = found.value + 2 * math.hypot(found.stderr, of_wn.stderr)
-        if reached < of_wn.value:
-            return "does not hold here"
-        if reached < of_wn.value + _zeta(unit):
-            verdict = "holds approximately"
-    return verdict
+    places = {(unit, frozen) for unit, frozen, _ in _CASES}
+    return worst(
+        common.reaches(rates[unit, frozen, kind], rates[unit, frozen, "WeightNorm"], _zeta(unit))
+        for unit, frozen in places
+    )
 
 
 def _row(key: tuple[str, bool, str], rates: Mapping[tuple[str, bool, str], Estimate]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from bnlens.claims._figures import add_estimates
 from bnlens.claims._plans import POPULATION
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
 _SIZES: tuple[int | str, ...] = (4, 16, 64, _dial.BATCH, POPULATION)
 _JUDGED = 2  # steps: 4 to 16 and 16 to 64
 _SEEDS: Mapping[Scale, int] = {"quick": 4, "full": 6}

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, PaperStatement, Setup
+from bnlens.claims._claim import Claim, Finding, PaperStatement
 from bnlens.claims._estimate import finding
 from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
-_KIND, _LABEL, _FACTORS = "gamma-decay", "gamma decay", (1,)
-
-
-def _jobs(setup: Setup) -> Sequence[Job]:
-    return common.jobs_of("N3", _KIND, _FACTORS, setup)
+_PENALTY = common.Penalty("N3", "gamma-decay", "gamma decay", factors=(1,))
 
 
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
-    ways = common.ways_of(runs, _KIND, _FACTORS, _LABEL)
+    ways = _PENALTY.ways(runs)
     bn, _, decay = ways
     verdict, premise = common.judged(ways, decay)
     train, test = (decay.strength[what] for what in LOSSES)
@@ -41,10 +33,6 @@ def _judge(results: Results) -> Finding:
     return finding(verdict, train, 1.0, summary, [way.row for way in ways], correction)
 
 
-def _figure(results: Results) -> Figure:
-    return common.figure_of(common.ways_of(TrainingRuns(results), _KIND, _FACTORS, _LABEL))
-
-
 CLAIM = Claim(
     id="N3",
     title="Gamma decay in a deep network",
@@ -60,8 +48,8 @@ CLAIM = Claim(
     quantity="share of the distance in train loss from PN to BN that gamma decay covers",
     works=("ioffe2015batch", "ioffe2017renormalization", *_dial.WORKS),
     core=False,
-    jobs=_jobs,
+    jobs=_PENALTY.jobs,
     judge=_judge,
-    figure=_figure,
-    parameters=lambda _scale, _data: common.PARAMETERS,
+    figure=_PENALTY.figure,
+    parameters=common.parameters,
 )

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from bnlens.claims import _dial
 from bnlens.claims import _explicit as common
-from bnlens.claims._claim import Claim, Figure, Finding, Job, Setup
+from bnlens.claims._claim import Claim, Finding
 from bnlens.claims._estimate import finding
 from bnlens.claims._losses import LOSSES
 from bnlens.claims._results import Results, TrainingRuns
 
-__all__ = ["CLAIM"]
-
-_KIND, _LABEL, _FACTORS = "curvature", "curvature penalty", (1, 2)
-
-
-def _jobs(setup: Setup) -> Sequence[Job]:
-    return common.jobs_of("N4", _KIND, _FACTORS, setup)
+_PENALTY = common.Penalty("N4", "curvature", "curvature penalty", factors=(1, 2))
 
 
 def _judge(results: Results) -> Finding:
     runs = TrainingRuns(results)
     M = common.target_of(runs)
-    ways = common.ways_of(runs, _KIND, _FACTORS, _LABEL)
-    verdict, premise = common.judged(ways, ways[-len(_FACTORS)])
-    at_M, at_twice = ([way.strength[what] for what in LOSSES] for way in ways[-len(_FACTORS) :])
+    ways = _PENALTY.ways(runs)
+    _, _, of_M, of_twice = ways
+    verdict, premise = common.judged(ways, of_M)
+    at_M, at_twice = ([way.strength[what] for what in LOSSES] for way in (of_M, of_twice))
     summary = (
         f"On {runs.data} at $M = {M}$, the penalty covers {at_M[0].value:.2f} of the distance from PN to BN in train loss "
         f"and {at_M[1].value:.2f} in test loss; the penalty of {2 * M} covers {at_twice[0].value:.2f} and "
@@ -34,10 +27,6 @@ def _judge(results: Results) -> Finding:
         f"{premise}"
     )
     return finding(verdict, at_M[0], 1.0, summary, [way.row for way in ways])
-
-
-def _figure(results: Results) -> Figure:
-    return common.figure_of(common.ways_of(TrainingRuns(results), _KIND, _FACTORS, _LABEL))
 
 
 CLAIM = Claim(
@@ -52,8 +41,8 @@ CLAIM = Claim(
     quantity="share of the distance in train loss from PN to BN that the penalty covers",
     works=("ioffe2015batch", "ioffe2017renormalization", "schraudolph2002fast", "martens2020new", *_dial.WORKS),
     core=False,
-    jobs=_jobs,
+    jobs=_PENALTY.jobs,
     judge=_judge,
-    figure=_figure,
-    parameters=lambda _scale, _data: common.PARAMETERS,
+    figure=_PENALTY.figure,
+    parameters=common.parameters,
 )

@@ -1,7 +1,7 @@
 """The register: every claim of bnlens, found by its file.
 
 To add a claim, put one file into this folder, named by its id in lower case, an underscore and a few words, such as
-``d1_gap_value.py`` for ``D1`` or ``l3a_model_maximum.py`` for ``L3a``, a part of ``L3``, that defines ``CLAIM``, a `Claim`
+``d1_gap_value.py`` for ``D1`` or ``l3a_maximum_of_model.py`` for ``L3a``, a part of ``L3``, that defines ``CLAIM``, a `Claim`
 whose id is the one in the file name. That is all: the command line, the report and the tests read the register. Its jobs
 call functions of `bnlens.experiments` at module level (workers import them by name) that import torch inside themselves:
 then listing the claims stays quick. Its judge and its figure choose results by configurations, and compute named numbers

@@ -131,14 +131,9 @@ def report_command(
     given = _from_factory(model) if looks_like_code(model) else model
     steps = _steps(train_steps, model if given is not model else None, checkpoint)
     images = load_data(data, split=split.value, samples=samples, seed=seed)
-    check_request(
-        min(len(images), most),
-        statistics_batch_size=sizes,
-        prediction_batch_size=prediction_batch_size or None,
-        precision=precision,
-        max_seconds=max_seconds,
-        device=device,
-    )
+    request: dict[str, Any] = {"statistics_batch_size": sizes, "prediction_batch_size": prediction_batch_size or None}
+    request |= {"precision": precision, "max_seconds": max_seconds, "device": device}
+    check_request(min(len(images), most), **request)
     network = ready_net(
         given, images, name=model, checkpoint=checkpoint, steps=steps, seed=seed, progress=True, **asked
     )
@@ -146,19 +141,15 @@ def report_command(
         network,
         loader(images, 256, shuffle=True, seed=seed),
         loss_fn,
-        statistics_batch_size=sizes,
-        prediction_batch_size=prediction_batch_size or None,
-        precision=precision,
-        max_seconds=max_seconds,
         rounds=rounds,
         shares=shares,
         alone=alone,
         first_order=first_order,
         fisher=fisher,
         logits=logits,
-        device=device,
         max_samples=most,
         seed=seed,
+        **request,
         **asked,
     )
     with kept_beside(result.to_json, "report", ".json"):

@@ -81,10 +81,14 @@ def _function(lab: Lab, command: Command) -> Callable[..., None]:
     return run
 
 
+def _flag(name: str, option: Option | None) -> str:
+    return f"--{(option and option.name) or name.replace('_', '-')}"
+
+
 def _argument(parameter: Parameter, option: Option) -> tuple[str, Any, Any, Any]:
     """Return name, type, typer's option and default of a parameter."""
     default = parameter.default if option.default is ... else option.default
-    names = [f"--{option.name or parameter.name.replace('_', '-')}", *([option.short] if option.short else [])]
+    names = [_flag(parameter.name, option), *([option.short] if option.short else [])]
     words: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "min": option.minimum}
     kind: Any = float
     if option.numbers:
@@ -112,7 +116,7 @@ def _state(lab: Lab, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     state = {**lab.defaults, **{name: _value(value) for name, value in given.items()}}
     first = state[lab.parameters[0].name]
-    options = [(p.name, f"--{p.option.name or p.name.replace('_', '-')}", p.option) for p in lab.parameters if p.option]
+    options = [(p.name, _flag(p.name, p.option), p.option) for p in lab.parameters if p.option]
     for name, flag, option in options:
         value = state[name]
         if option.needed and first in option.only and value is None:
@@ -138,7 +142,7 @@ def _check_matters(lab: Lab, state: Mapping[str, Any], ctx: typer.Context) -> No
             and source.name == "COMMANDLINE"
             and state["simulate"] not in parameter.when.get("simulate", (state["simulate"],))
         ):
-            flag = f"--{(parameter.option and parameter.option.name) or parameter.name.replace('_', '-')}"
+            flag = _flag(parameter.name, parameter.option)
             raise UsageError(f"{flag} has no effect without --simulate; add that, or leave {flag} out")
 
 

@@ -14,7 +14,7 @@ from bnlens.errors import UsageError
 from bnlens.integrations._loaders import every_rank, rank
 from bnlens.nn import StatisticsBatchSize, load_window_state, set_statistics_batch_size, window_state
 
-__all__ = ["Schedule", "SetStatisticsBatchSize", "Unit", "check_schedule"]
+__all__ = ["ScheduledCallback", "SetStatisticsBatchSize"]
 
 Schedule: TypeAlias = StatisticsBatchSize | Mapping[int, StatisticsBatchSize] | Callable[[int], float | None]
 """M; M from a step or epoch on; or a function of the steps or epochs done."""
@@ -59,7 +59,7 @@ class SetStatisticsBatchSize:
         sync: bool | dist.ProcessGroup | None = None,
         averaged: Iterable[nn.Module] = (),
     ) -> None:
-        check_schedule(schedule)
+        _check_schedule(schedule)
         window_state(model)  # says that the model is not converted
         self._model, self._models, self._schedule = model, [model, *averaged], schedule
         self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
@@ -100,7 +100,36 @@ class SetStatisticsBatchSize:
         load_window_state(self._model, pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), own))
 
 
-def check_schedule(schedule: Schedule) -> None:
+class ScheduledCallback:
+    """The schedule of a trainer's callback, and the dial that is made of it when the model is there.
+
+    Args:
+        schedule: see `SetStatisticsBatchSize`; its keys are in the unit.
+        unit: ``"step"``, optimizer steps done, or ``"epoch"``.
+        device_batch_size: see `bnlens.set_statistics_batch_size`.
+        sync: see `bnlens.set_statistics_batch_size`.
+    """
+
+    @checked
+    def __init__(
+        self,
+        schedule: Schedule,
+        *,
+        unit: Unit = "step",
+        device_batch_size: Count | None = None,
+        sync: bool | dist.ProcessGroup | None = None,
+    ) -> None:
+        _check_schedule(schedule)
+        self._schedule, self._by_epoch = schedule, unit == "epoch"
+        self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
+        self._dial: SetStatisticsBatchSize | None = None
+
+    def _make_dial(self, model: nn.Module, averaged: Iterable[nn.Module] = ()) -> SetStatisticsBatchSize:
+        self._dial = SetStatisticsBatchSize(model, self._schedule, averaged=averaged, **self._options)
+        return self._dial
+
+
+def _check_schedule(schedule: Schedule) -> None:
     """Raise UsageError where a dict is no schedule."""
     if isinstance(schedule, Mapping) and (not schedule or min(schedule) < 0):
         found = f"the key {min(schedule)!r}" if schedule else "no key"

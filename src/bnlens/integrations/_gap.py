@@ -20,10 +20,10 @@ __all__ = ["GapMonitor"]
 class GapMonitor:
     """Measures now and then, on images held fixed, how much batch normalization regularises the network that trains.
 
-    The first ``samples`` samples of ``loader`` are read once, when it is made, and `bnlens.report` runs on them in one shuffle,
-    the same every time: differences between steps are those of the weights. The model stays as it is, with its mode, gradients
-    and running statistics, and so do all generators of random numbers. One measurement takes about as long as five training
-    steps of as many images as ``samples``.
+    The first ``samples`` samples of ``loader`` are read once, when it is made, and `bnlens.report` runs on them in one shuffle
+    (``rounds=`` or ``precision=`` ask for more), the same every time: differences between steps are those of the weights. The
+    model stays as it is, with its mode, gradients and running statistics, and so do all generators of random numbers. One
+    measurement takes about as long as five training steps of as many images as ``samples``.
 
     In a process group all ranks measure together; each takes its part of the samples, so give the same loader on every rank.
 
@@ -93,7 +93,8 @@ class GapMonitor:
         """
         number, ranks = rank()
         held = self._batches if ranks == 1 else [pytree.tree_map(_every(number, ranks), b) for b in self._batches]
-        options = {"shares": False, "rounds": 1, "progress": False, "max_samples": self.samples, **self.options}
+        rounds = None if "precision" in self.options else 1
+        options = {"shares": False, "rounds": rounds, "progress": False, "max_samples": self.samples, **self.options}
         M = self.statistics_batch_size
         try:
             network = report(model, held, self.loss_fn, statistics_batch_size=M, seed=self.seed, **options).network

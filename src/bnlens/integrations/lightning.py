@@ -6,13 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
-from bnlens._arguments import Count, checked
 from bnlens.errors import UsageError
-from bnlens.integrations._dial import Schedule, Unit, check_schedule
-from bnlens.integrations._dial import SetStatisticsBatchSize as Dial
+from bnlens.integrations._dial import ScheduledCallback
 from bnlens.integrations._gap import GapMonitor as Monitor
 from bnlens.integrations._recalibrate import Recalibrator
 
@@ -59,7 +56,7 @@ class GapMonitor(Monitor, Callback):  # type: ignore[misc]
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in found.items()})
 
 
-class SetStatisticsBatchSize(Callback):  # type: ignore[misc]
+class SetStatisticsBatchSize(ScheduledCallback, Callback):  # type: ignore[misc]
     """Sets the statistics batch size of the module's layers by a schedule, and keeps their windows in the checkpoints.
 
     Copies that ``WeightAveraging`` makes are set too. See `bnlens.integrations.SetStatisticsBatchSize`.
@@ -74,20 +71,7 @@ class SetStatisticsBatchSize(Callback):  # type: ignore[misc]
         UsageError: the schedule or the unit is none of these; when training starts: the module has no bnlens layer.
     """
 
-    @checked
-    def __init__(
-        self,
-        schedule: Schedule,
-        *,
-        unit: Unit = "step",
-        device_batch_size: Count | None = None,
-        sync: bool | dist.ProcessGroup | None = None,
-    ) -> None:
-        check_schedule(schedule)
-        self._schedule, self._by_epoch = schedule, unit == "epoch"
-        self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
-        self._dial: Dial | None = None
-        self._saved: Any = None
+    _saved: Any = None
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the state until all callbacks have loaded theirs, as loading weights empties windows."""
@@ -97,9 +81,9 @@ class SetStatisticsBatchSize(Callback):  # type: ignore[misc]
         """Go on where a checkpoint left off."""
         found = (value for callback in trainer.callbacks for value in vars(callback).values())
         averaged = [value.module for value in found if isinstance(value, AveragedModel)]
-        self._dial = Dial(pl_module, self._schedule, averaged=averaged, **self._options)
+        dial = self._make_dial(pl_module, averaged)
         if self._saved is not None:
-            self._dial.load_state_dict(self._saved)
+            dial.load_state_dict(self._saved)
             self._saved = None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:

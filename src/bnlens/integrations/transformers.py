@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from bnlens._arguments import Count, checked
 from bnlens._files import write_atomic
 from bnlens.errors import UsageError
-from bnlens.integrations._dial import Schedule, Unit, check_schedule
-from bnlens.integrations._dial import SetStatisticsBatchSize as Dial
+from bnlens.integrations._dial import ScheduledCallback
 from bnlens.integrations._gap import GapMonitor as Monitor
 from bnlens.integrations._recalibrate import Recalibrator
 
@@ -62,7 +59,7 @@ class GapMonitor(Monitor, TrainerCallback):  # type: ignore[misc]
             control.should_log = due  # which logging sets back, before the trainer has logged the loss
 
 
-class SetStatisticsBatchSize(TrainerCallback):  # type: ignore[misc]
+class SetStatisticsBatchSize(ScheduledCallback, TrainerCallback):  # type: ignore[misc]
     """Sets the statistics batch size of the model's layers by a schedule, and keeps their windows beside the checkpoints.
 
     They are in ``bnlens_statistics_batch_size.pt``, in the folder of a checkpoint; a run that goes on reads it from
@@ -81,23 +78,9 @@ class SetStatisticsBatchSize(TrainerCallback):  # type: ignore[misc]
         UserWarning: a run goes on from a checkpoint without that file.
     """
 
-    @checked
-    def __init__(
-        self,
-        schedule: Schedule,
-        *,
-        unit: Unit = "step",
-        device_batch_size: Count | None = None,
-        sync: bool | dist.ProcessGroup | None = None,
-    ) -> None:
-        check_schedule(schedule)
-        self._schedule, self._by_epoch = schedule, unit == "epoch"
-        self._options: dict[str, Any] = {"device_batch_size": device_batch_size, "sync": sync}
-        self._dial: Dial | None = None
-
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
         """Go on where a checkpoint left off."""
-        self._dial = Dial(model, self._schedule, **self._options)
+        dial = self._make_dial(model)
         if state.global_step == 0:
             return
         folders = [_folder(args, state), *filter(None, [args.resume_from_checkpoint])]
@@ -110,7 +93,7 @@ class SetStatisticsBatchSize(TrainerCallback):  # type: ignore[misc]
                 stacklevel=2,
             )
         else:
-            self._dial.load_state_dict(torch.load(path, weights_only=True))
+            dial.load_state_dict(torch.load(path, weights_only=True))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Set the M that is due."""

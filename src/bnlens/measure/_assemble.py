@@ -19,7 +19,7 @@ from bnlens.measure._population import Populations
 from bnlens.measure._probe import Probe
 from bnlens.measure._results import Gaps, LayerResult, NetworkResult
 from bnlens.measure._sampling import Sampler
-from bnlens.measure._tally import LawTally, Tally, covariance
+from bnlens.measure._tally import LawTally, Tally, covariance, widening
 from bnlens.theory.noise import noise_scale
 
 __all__ = ["layer_result", "network_result", "unmeasured", "with_constants"]
@@ -49,16 +49,19 @@ def unmeasured(
     def expected(size: int, calls: Sequence[int] = range(len(included))) -> Tensor:
         return included[list(calls)] * float(noise_scale(size, len(probe.pool)))
 
-    laws: dict[str | None, LawTally] = {None: LawTally(expected(source))}
-    laws |= {name: LawTally(expected(source, index[name])) for name in alone}
+    def wider(size: int) -> float:
+        return widening(probe.pool.batch_size if probe.loss.couples else size, len(probe.pool))
+
+    laws: dict[str | None, LawTally] = {None: LawTally(expected(source), wider(source))}
+    laws |= {name: LawTally(expected(source, index[name]), wider(source)) for name in alone}
     known = None if probe.stochastic or probe.loss.couples else data.losses
     return Measurement(
         Sampler(probe, populations, losses_of_all=known, kept=data.kept),
         data.losses,
-        {size: Tally(expected(size)) for size in sizes},
-        {size: Tally(expected(size)) for size in others},
+        {size: Tally(expected(size), wider(size)) for size in sizes},
+        {size: Tally(expected(size), wider(size)) for size in others},
         laws if law else {},
-        {(name, size): Tally(expected(size, index[name])) for name in alone for size in (*sizes, *others)},
+        {(name, size): Tally(expected(size, index[name]), wider(size)) for name in alone for size in (*sizes, *others)},
         source,
     )
 
@@ -157,7 +160,7 @@ def _alone(name: str, law: LayerLaw, fisher: Estimate | None, found: Measurement
     linear = Estimate(law.linear * _scale(found), 0.0)
     own = {size: tally for (call, size), tally in found.alone.items() if call == name}
     gaps = _gaps({size: own[size] for size in found.network}, {size: own[size] for size in found.others}, found)
-    first_order = mean_estimate(found.law[name].quadratic()) + linear if name in found.law else None
+    first_order = found.law[name].quadratic() + linear if name in found.law else None
     return replace(
         gaps,
         first_order=first_order,

@@ -203,23 +203,25 @@ def _is_batch_norm(func: Any) -> bool:
 def handed_back(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in eval mode without parameter gradients, and hand it back exactly as it came, whatever happens.
 
-    Restored on exit, also on an exception or an interrupt: the mode of every module, ``requires_grad``, all buffers (the
-    same tensors with the same values, also where ``forward`` assigns new ones), and the random number generators of torch
-    (the CPU's and those of the model's CUDA devices), NumPy and Python. A caller's inference mode is left for the time being,
-    as gradients are needed.
+    Restored on exit, also on an exception or an interrupt: the mode of every module, ``requires_grad``, all parameters and
+    buffers (the same tensors with the same values, also where ``forward`` moves them or assigns new ones), and the random
+    number generators of torch (the CPU's and those of the model's CUDA devices), NumPy and Python. A caller's inference mode
+    is left for the time being, as gradients are needed.
+
+    Modes are set module by module, as ``model.eval()`` may do more, such as to add the weights of an adapter to others.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    buffers = [
-        (module, name, buffer, None if buffer is None else buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-    ]
+    stores: list[dict[str, Any]] = [s for module in model.modules() for s in (module._parameters, module._buffers)]
+    places = [(store, name, tensor) for store in stores for name, tensor in store.items()]
+    strided = (tensor for _, _, tensor in places if tensor is not None and tensor.layout is torch.strided)
+    values = {tensor: _Value.of(tensor) for tensor in strided}
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - users draw from it
     devices = {parameter.device for parameter, _ in flags if parameter.is_cuda}
     with torch.random.fork_rng(devices), torch.inference_mode(False):
         try:
-            model.eval()
+            for module, _ in modes:
+                module.training = False
             for parameter, _ in flags:
                 parameter.requires_grad_(False)
             with _eager():
@@ -230,13 +232,32 @@ def handed_back(model: nn.Module) -> Iterator[None]:
             for parameter, flag in flags:
                 if parameter.requires_grad != flag:
                     parameter.requires_grad_(flag)
-            for module, name, buffer, value in buffers:
-                module._buffers[name] = buffer
-                if buffer is not None and value is not None and not torch.equal(buffer, value):
-                    with torch.no_grad():
-                        buffer.copy_(value)
+            for store, name, tensor in places:
+                store[name] = tensor
+            for tensor, value in values.items():
+                value.put_back(tensor)
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What a tensor held: its memory, and a copy of the numbers there."""
+
+    memory: Tensor
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Value:
+        memory = tensor.detach()
+        return cls(memory, memory.clone())
+
+    @torch.no_grad()
+    def put_back(self, tensor: Tensor) -> None:
+        if tensor.data_ptr() != self.memory.data_ptr():  # ``.data`` was assigned
+            tensor.data = self.memory
+        if not torch.equal(self.memory, self.numbers):
+            self.memory.copy_(self.numbers)
 
 
 def _eager() -> AbstractContextManager[Any]:

@@ -126,9 +126,12 @@ _OF_NETWORK = {
     "coupled loss": "the loss couples the samples of a batch, so that each gap is that of whole batches of {} samples, the "
     "loader's size, normalised in groups of M: in batches of another size the loss is another one, and so is its gap",
     "stochastic forward": "two passes over the same samples in eval mode differ, in the losses by {} nats (rms over samples; "
-    "the gap at M = {} is {} nats): the model draws random numbers or changes as it runs. Measured gaps are means over that "
-    "noise, and their standard errors count it, but for what it does to the population statistics; predictions and shares "
-    "compare passes sample by sample and are biased where it reaches a BN layer. Switch it off for a report without it",
+    "the gap at M = {} is {} nats): the model or the loss draws random numbers or changes as it runs. Measured gaps are means "
+    "over that noise, and their standard errors count it, but for what it does to the population statistics; predictions and "
+    "shares compare passes sample by sample and are biased where it reaches a BN layer. Switch it off for a report without it",
+    "coupled samples": "outside its BN layers, too, what the model gives for a sample depends on the others of its batch (a "
+    "mean or an attention over dimension 0, say): they are up to {} here, whatever M is, and gap and losses are those of such "
+    "batches",
     "loader's batches": "batches as the loader gives them are no random samples of the data: groups of {0} consecutive samples "
     "have a gap of {1} nats, random ones one of {2}; shuffle the loader, or read as_loaded for the gap if training takes them "
     "in that order",

@@ -67,8 +67,10 @@ def gradient_notes(unreached: Sequence[str]) -> Iterator[Note]:
     yield from about("no gradient", unreached)
 
 
-def repeat_notes(repeat: Repeat, network: NetworkResult) -> Iterator[Note]:
-    """Yield notes on passes that differ, and on batch normalization outside BN layers."""
+def repeat_notes(repeat: Repeat, network: NetworkResult, coupled: int) -> Iterator[Note]:
+    """Yield notes on passes that differ, on batch normalization outside BN layers, and on so many samples that interact."""
+    if coupled:
+        yield of_network("coupled samples", coupled)
     if repeat.difference is not None:
         size = min(network.gaps.measured)
         yield of_network("stochastic forward", number(repeat.difference), size, network.gaps.measured[size])

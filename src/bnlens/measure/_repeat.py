@@ -1,4 +1,7 @@
-"""The first batch, run twice: do passes over the same samples differ, and is batch normalization called outside BN layers?"""
+"""The first batch, run twice: do passes over the same samples differ, and is batch normalization called outside BN layers?
+
+And run in halves: does what a sample gives depend on the others there?
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils import _pytree as pytree
 
 from bnlens.measure._intercept import Handler
 from bnlens.measure._pool import Batch
 from bnlens.measure._probe import Probe
 from bnlens.measure._ranks import gather
 
-__all__ = ["Place", "Repeat", "run_again"]
+__all__ = ["Place", "Repeat", "interacts", "run_again"]
 
 _TRIES = 8
 
@@ -63,19 +65,13 @@ class Repeat:
 
 @torch.no_grad()
 def run_again(probe: Probe, batch: Batch, handler: Handler, output: Tensor, target: Any) -> Repeat:
-    """Run a batch again and compare with ``output`` and ``target``, which ``handler`` gave.
+    """Run a batch again and compare with ``output`` and ``target``, which ``handler`` gave, and their losses.
 
     Sums in another order, as some kernels of a GPU make them, count as the same: outputs have to differ by more than the
     root of the machine epsilon, in the least precise type that is seen, of their size. A model that draws random numbers and
     gives the same all the same, as it does where it drops a block for a whole batch now and then, is run up to eight times.
     """
-    eps = torch.finfo(output.dtype).eps
-
-    def noting(name: str, h: Tensor, gamma: Tensor, beta: Tensor, own_eps: float) -> Tensor:
-        nonlocal eps
-        eps = max(eps, torch.finfo(h.dtype).eps)
-        return handler(name, h, gamma, beta, own_eps)
-
+    rounding = _Rounding(torch.finfo(output.dtype).eps)
     names = {module: name or "(model)" for name, module in probe.model.named_modules()}
     elsewhere: Counter[Place] = Counter()
 
@@ -89,15 +85,41 @@ def run_again(probe: Probe, batch: Batch, handler: Handler, output: Tensor, targ
         elsewhere.clear()
         before = _generators()
         with probe.interceptor.noting(note):
-            again, target_again = probe.outputs(batch, noting)
-        differ = _differ(output, again, eps)
-        if differ or not _same(target, target_again):
-            one, two = probe.loss.per_sample(output, target), probe.loss.per_sample(again, target_again)
-            if differ or _differ(one, two, eps):
-                return Repeat(float((two - one).square().mean().sqrt()), dict(elsewhere))
+            again, target_again = probe.outputs(batch, rounding.noting(handler))
+        one, two = probe.loss.per_sample(output, target), probe.loss.per_sample(again, target_again)
+        if _differ(output, again, rounding.eps) or _differ(one, two, rounding.eps):
+            return Repeat(float((two - one).square().mean().sqrt()), dict(elsewhere))
         if _generators() == before:
             break
     return Repeat(elsewhere=dict(elsewhere))
+
+
+@torch.no_grad()
+def interacts(probe: Probe, handler: Handler) -> bool:
+    """Return whether what a sample gives depends on the others of its batch under ``handler``, which normalises it alone."""
+    batch = next(probe.pool.shard(probe.batch_size))
+    if batch.size < 2:
+        return False
+    rounding = _Rounding()
+    whole, *parts = (
+        probe.outputs(batch.part(start, stop), rounding.noting(handler))[0]
+        for start, stop in ((0, batch.size), (0, batch.size // 2), (batch.size // 2, batch.size))
+    )
+    return _differ(whole, torch.cat(parts), rounding.eps)
+
+
+@dataclass
+class _Rounding:
+    """The machine epsilon of the least precise type that the inputs of BN layers have."""
+
+    eps: float = torch.finfo(torch.float32).eps
+
+    def noting(self, then: Handler) -> Handler:
+        def handle(name: str, h: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+            self.eps = max(self.eps, torch.finfo(h.dtype).eps)
+            return then(name, h, gamma, beta, eps)
+
+        return handle
 
 
 def _generators() -> bytes:
@@ -112,14 +134,6 @@ def _differ(one: Tensor, two: Tensor, eps: float) -> bool:
     if not torch.equal(finite, two.isfinite()):
         return True
     return bool((two - one)[finite].norm() > math.sqrt(eps) * one[finite].norm())
-
-
-def _same(one: Any, two: Any) -> bool:
-    """Return whether all tensors of two targets are the same."""
-    ones, twos = pytree.tree_leaves(one), pytree.tree_leaves(two)
-    return len(ones) == len(twos) and all(
-        a is b or not isinstance(a, Tensor) or torch.equal(a, b) for a, b in zip(ones, twos, strict=True)
-    )
 
 
 def _place(frame: FrameType | None, names: Mapping[nn.Module, str]) -> Place | None:

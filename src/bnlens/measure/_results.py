@@ -247,9 +247,9 @@ class Note:
         kind: ``"frozen"``, ``"moving statistics"``, ``"train mode"``, ``"not finite"``, ``"momentum"``, ``"fixed statistics"``,
             ``"epsilon"``, ``"no running statistics"``, ``"initial statistics"``, ``"weight decay"``, ``"stale statistics"``,
             ``"padding"``, ``"dead channels"``, ``"no gradient"``, ``"shared layer"``, ``"functional batch norm"``,
-            ``"stochastic forward"``, ``"streamed"``, ``"coupled loss"``, ``"loader's batches"``, ``"likelihood mismatch"``,
-            ``"no law"``, ``"prediction"``, ``"random weights"``, ``"negative gap"``, ``"few samples"`` or
-            ``"beyond first order"``.
+            ``"stochastic forward"``, ``"coupled samples"``, ``"streamed"``, ``"coupled loss"``, ``"loader's batches"``,
+            ``"likelihood mismatch"``, ``"no law"``, ``"prediction"``, ``"random weights"``, ``"negative gap"``,
+            ``"few samples"`` or ``"beyond first order"``.
         layer: module path, or an empty string for several layers and for the whole network.
         text: a sentence or two with the numbers, and the fix where there is one; where it is about layers, `place` is its
             subject.

@@ -33,7 +33,7 @@ def samples_at_once(probe: Probe, largest: int, handler: Handler) -> tuple[int, 
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
+        if not isinstance(tensor, nn.Parameter) and tensor.layout is torch.strided:
             storage = tensor.untyped_storage()
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor

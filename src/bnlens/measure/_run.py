@@ -52,10 +52,10 @@ from bnlens.measure._notes import (
 )
 from bnlens.measure._padding import find_padding
 from bnlens.measure._pool import Pool, SamplePool, WholeBatches
-from bnlens.measure._population import Populations, estimate_population
+from bnlens.measure._population import Populations, estimate_population, population_handler
 from bnlens.measure._probe import Forward, Probe, default_forward
 from bnlens.measure._ranks import agreeing, gather
-from bnlens.measure._repeat import Repeat
+from bnlens.measure._repeat import Repeat, interacts
 from bnlens.measure._report import Report
 from bnlens.measure._room import device_of, samples_at_once
 from bnlens.measure._rows import SampleRows, SamplesOf, check_samples_of
@@ -241,6 +241,8 @@ def report(
         probe.stochastic = repeat.difference is not None
         count_targets(probe, by_running_statistics(active))
         populations, passes = _population(replace(probe, pool=pool), bar, repeat)
+        known = couples or probe.stochastic or repeat.elsewhere  # then halves may differ, and a note says so
+        coupled_samples = not known and any(gather(interacts(probe, population_handler(populations))))
         names = check_alone(alone, list(populations))
         fisher = fisher and loss.likelihood is not None
         data = _collected(probe, populations, running, seed=seed, fisher=fisher, bar=bar)
@@ -267,7 +269,7 @@ def report(
     notes += loss_notes(any(gather(loss.mismatch)), coupled)
     notes += gradient_notes([name for name, call in data.calls.items() if not call.reached])
     notes += about_results
-    notes += repeat_notes(repeat, network)
+    notes += repeat_notes(repeat, network, probe.batch_size * coupled_samples)
     notes += gap_notes(network.gaps)
     return Report(
         model=type(model).__name__,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bnlens.measure._control import gain, influence, joined, split, with_control
-from bnlens.measure._estimate import Estimate
+from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._sampling import Groups, LawGroups
 
-__all__ = ["LawTally", "Tally", "covariance"]
+__all__ = ["LawTally", "Tally", "covariance", "widening"]
 
 _UNKNOWN = 4  # blocks that a correlation over blocks does not know anything from
 
@@ -24,12 +24,14 @@ class Tally:
 
     Attributes:
         expectation: of the control of each call, (L,).
+        widening: of standard errors; see `widening`.
         split: groups with controls and shares, batch by batch.
         controlled: groups with controls and without shares.
         light: groups with their gaps alone.
     """
 
     expectation: Tensor
+    widening: float = 1.0
     split: list[Groups] = field(default_factory=list)
     controlled: list[Groups] = field(default_factory=list)
     light: list[Groups] = field(default_factory=list)
@@ -54,7 +56,7 @@ class Tally:
 
     def gap(self) -> Estimate:
         """Return the mean gap."""
-        return joined(*self._all())
+        return joined(*self._all()).widened(self.widening)
 
     def influence(self, size: int, block: int) -> dict[tuple[int, int, int], float]:
         """Return how much each ``block`` of rows of each batch, in groups of ``size``, moves `gap`."""
@@ -75,7 +77,9 @@ class Tally:
         gaps, controls = self._controlled(self.split)
         shares = torch.cat([groups.shares for groups in self.split if groups.shares is not None])
         left = (gaps - shares.sum(1)).unsqueeze(1)
-        return split(torch.cat([shares, left], dim=1), gaps, controls, gap or self.gap())
+        whole = (gap or self.gap()).widened(1 / self.widening)
+        found = split(torch.cat([shares, left], dim=1), gaps, controls, whole)
+        return [share.widened(self.widening) for share in found]
 
     def _all(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return gaps and controls of the groups that have both, and the gaps of the others."""
@@ -91,26 +95,44 @@ class Tally:
 
 @dataclass
 class LawTally:
-    """Groups of M0 with one set of calls on group statistics; ``expectation`` is of the controls of these, (calls,)."""
+    """Groups of M0 with one set of calls on group statistics.
+
+    Attributes:
+        expectation: of the controls of these, (calls,).
+        widening: of standard errors; see `widening`.
+        groups: batch by batch.
+    """
 
     expectation: Tensor
+    widening: float = 1.0
     groups: list[LawGroups] = field(default_factory=list)
 
-    def quadratic(self) -> Tensor:
-        """Return the antithetic second order of each group."""
-        return torch.cat([groups.quadratic for groups in self.groups])
+    def quadratic(self) -> Estimate:
+        """Return the antithetic second order."""
+        return mean_estimate(self._column("quadratic")).widened(self.widening)
 
     def linear(self) -> Estimate:
         """Return the linear part, eps . (mean gradient)."""
-        return with_control(torch.cat([groups.linear for groups in self.groups]), self._controls())
+        return self._controlled(self._column("linear"))
 
     def gap(self) -> Estimate:
         """Return the gap: second order and linear part."""
-        linear = torch.cat([groups.linear for groups in self.groups])
-        return with_control(self.quadratic() + linear, self._controls())
+        return self._controlled(self._column("quadratic") + self._column("linear"))
 
-    def _controls(self) -> Tensor:
-        return torch.cat([groups.controls for groups in self.groups]) - self.expectation
+    def _column(self, name: str) -> Tensor:
+        return torch.cat([getattr(groups, name) for groups in self.groups])
+
+    def _controlled(self, values: Tensor) -> Estimate:
+        return with_control(values, self._column("controls") - self.expectation).widened(self.widening)
+
+
+def widening(size: int, samples: int) -> float:
+    """Return the most by which groups of ``size``, as many as a shuffle of the samples makes, err beyond independent ones.
+
+    Drawn without replacement, two groups have means that correlate by -M / (P - M). What is linear in these averages out the
+    faster; the gap is quadratic in them, and correlates by the square of that: two halves of the samples have one gap.
+    """
+    return math.sqrt(1 + (samples // size - 1) * (size / (samples - size)) ** 2)
 
 
 def covariance(tallies: Mapping[int, Tally]) -> tuple[tuple[float, ...], ...]:

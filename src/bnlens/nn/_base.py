@@ -29,6 +29,7 @@ from bnlens.nn._scope import Order, Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
 from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, check_eps, normalise_by_batch
+from bnlens.nn._strides import with_plain_gradient, with_plain_strides
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
 from bnlens.nn._window import advance_window, is_sound, normalise_by_window, window_of_batch, window_weight
@@ -177,6 +178,9 @@ class DialBatchNorm(_BatchNorm):
         :func:`bnlens.masked`.
         """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        return with_plain_gradient(self._forward(with_plain_strides(input), mask))
+
+    def _forward(self, input: Tensor, mask: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
         scope = self._scope
         if scope is not None and scope.in_stream:
             y: Tensor = self.streams[scope.stream](input, mask)
@@ -185,8 +189,8 @@ class DialBatchNorm(_BatchNorm):
             return self._forward_native(input)
         if self.training:
             check_eps(self.eps)
-            if not is_settled(self):
-                settle(self, input.device)
+            if not is_settled(self, input.dtype):
+                settle(self, input.device, input.dtype)
             if scope is not None and scope.order is not None and (order := self._order()) is not None:
                 return order(input, self.valid_values(input, mask))
         if (mask is not None or (scope is not None and scope.mask is not None)) and (
@@ -208,7 +212,8 @@ class DialBatchNorm(_BatchNorm):
         weight, bias = self._affine(input)
         if by_window(self._regime, samples, M) and M is not None:
             return self._forward_window(input, weight, bias, samples, M)
-        if M is None and not self.track_running_stats and not is_exporting():  # torch.vmap takes this call
+        tracks = self.track_running_stats and not (scope is not None and scope.holds)
+        if M is None and not tracks and not is_exporting():  # torch.vmap takes this call
             return torch.nn.functional.batch_norm(input, None, None, weight, bias, True, 0.0, self.eps).to(input.dtype)
         y, batch = normalise_at_hand(input, weight, bias, self.eps, self._regime, M)
         if not in_backward():

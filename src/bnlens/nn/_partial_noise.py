@@ -39,8 +39,8 @@ class _PartialNoise(DialBatchNorm):
         self._refuse_other_statistics(mask)
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         check_eps(self.eps)
-        if not is_settled(self):
-            settle(self, input.device)
+        if not is_settled(self, input.dtype):
+            settle(self, input.device, input.dtype)
         samples = input.shape[0]
         values = input.numel() // input.shape[1]
         if values < 2:

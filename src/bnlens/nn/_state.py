@@ -25,18 +25,24 @@ _NAMES = (
 )  # torch.export cannot name a buffer that follows one of None, which a window can be
 
 
-def is_settled(layer: Any) -> bool:
-    """Return whether the state is there, and where it belongs."""
+def is_settled(layer: Any, dtype: torch.dtype) -> bool:
+    """Return whether the state is there, where it belongs, and wide enough for an input of this dtype."""
     count: Tensor | None = layer.skipped_batches
-    if count is None or (layer.window is None and layer._has_window()):
+    window: Tensor | None = layer.window
+    if count is None or (window is None and layer._has_window()):
+        return False
+    if window is not None and _is_narrow(window, dtype):
         return False
     if not torch.compiler.is_compiling() and count.is_meta:
         return False
     return "skipped_batches" not in layer._buffers or not several_ranks()
 
 
-def settle(layer: Any, device: torch.device | None = None) -> None:
-    """Make the state that ``layer`` has not yet, empty, where its other tensors are, or else on ``device``."""
+def settle(layer: Any, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+    """Make the state that ``layer`` has not yet, empty, where its other tensors are, or else on ``device``.
+
+    A window that inputs of ``dtype`` would be rounded in is made as wide as they are.
+    """
     like = next((found for found in (layer.weight, layer.running_mean) if found is not None), None)
     for name in _NAMES:
         tensor: Tensor | None = getattr(layer, name, None)
@@ -47,7 +53,9 @@ def settle(layer: Any, device: torch.device | None = None) -> None:
             if place is None and layer.skipped_batches is not None:
                 place = layer.skipped_batches.device
             if place is not None and (place.type != "meta" or device == place):
-                put(layer, name, _empty(layer, name, place, None if like is None else like.dtype))
+                put(layer, name, _empty(layer, name, place, dtype if like is None else like.dtype))
+        elif name == "window" and dtype is not None and _is_narrow(tensor, dtype):
+            put(layer, name, tensor.to(dtype))
         elif name in layer._buffers and several_ranks():
             put(layer, name, tensor)
 
@@ -80,6 +88,10 @@ def unpack(layer: Any) -> None:
     vars(layer).update(_passes=Passes(), _traced=None, _scope=None)
     vars(layer).setdefault("responses", {})
     settle(layer)
+
+
+def _is_narrow(window: Tensor, dtype: torch.dtype) -> bool:
+    return not torch.compiler.is_compiling() and torch.promote_types(window.dtype, dtype) != window.dtype
 
 
 def at_least_float32(dtype: torch.dtype | None) -> torch.dtype:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bnlens.render._plain_maths import plain_formula
-from bnlens.render._text import Html
+from bnlens.render._text import Html, signed
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -84,7 +84,7 @@ class MathText(str):
     def __html__(self) -> str:
         """Return the text as HTML, with its formulas as MathML."""
         return "".join(
-            mathml(latex, display=False) if latex else html.escape(part) for part, latex in _parts(self.source)
+            mathml(latex, display=False) if latex else html.escape(signed(part)) for part, latex in _parts(self.source)
         )
 
 

@@ -146,7 +146,7 @@ def _panel(
         if axis[0] in shape.get("xref", "x").split() and axis[1] in shape.get("yref", "y").split()
     ]
     for letter, name, given in (("x", axis[0], x), ("y", axis[1], y)):
-        (axes.set_xlabel if letter == "x" else axes.set_ylabel)(_plain((given.get("title") or {}).get("text") or ""))
+        axes.set(**{f"{letter}label": _plain((given.get("title") or {}).get("text") or "")})
         if names[letter]:
             _settle_categories(axes, letter, given, names[letter], room=right - left)
         else:
@@ -207,9 +207,9 @@ def _settle_categories(axes: Axes, letter: str, given: dict[str, Any], names: li
     """Write the categories at an axis: on end where they would not fit into a horizontal one."""
     texts = dict(zip(given.get("tickvals") or (), given.get("ticktext") or (), strict=True))
     labels = [_plain(str(texts.get(name, name))) for name in names]
-    (axes.set_xticks if letter == "x" else axes.set_yticks)(range(len(names)), labels)
     ends = (-0.6, len(names) - 0.4)
-    (axes.set_xlim if letter == "x" else axes.set_ylim)(*(ends[::-1] if given.get("autorange") == "reversed" else ends))
+    axes.set(**{f"{letter}ticks": range(len(names)), f"{letter}ticklabels": labels})
+    axes.set(**{f"{letter}lim": ends[::-1] if given.get("autorange") == "reversed" else ends})
     if letter == "x" and sum(len(label) + 2 for label in labels) > 90 * room:
         axes.tick_params(axis="x", rotation=90)
 
@@ -217,15 +217,14 @@ def _settle_categories(axes: Axes, letter: str, given: dict[str, Any], names: li
 def _settle(axes: Axes, letter: str, given: dict[str, Any], traces: Iterable[dict[str, Any]]) -> None:
     """Set scale, ticks and range of an axis of numbers as the figure says; without a range all there is lies within."""
     axis = axes.xaxis if letter == "x" else axes.yaxis
-    set_limits = axes.set_xlim if letter == "x" else axes.set_ylim
     is_log = given.get("type") == "log"
-    if not is_log:
-        (axes.axvline if letter == "x" else axes.axhline)(0, color=_AXIS, linewidth=_POINT, zorder=1)
     if is_log:
-        (axes.set_xscale if letter == "x" else axes.set_yscale)("log")
+        axes.set(**{f"{letter}scale": "log"})
+    else:
+        (axes.axvline if letter == "x" else axes.axhline)(0, color=_AXIS, linewidth=_POINT, zorder=1)
     ends = given.get("range") or _ends(traces, letter, is_log=is_log, to_zero=given.get("rangemode") == "tozero")
     if ends is not None:
-        set_limits(*(10 ** np.array(ends, dtype=float) if is_log else ends))
+        axes.set(**{f"{letter}lim": 10 ** np.array(ends, dtype=float) if is_log else ends})
     if given.get("tickvals") is not None:
         axis.set_major_locator(FixedLocator(list(given["tickvals"])))
         axis.set_major_formatter(FixedFormatter([str(text) for text in given.get("ticktext") or given["tickvals"]]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnlens.render._number import number
-from bnlens.render._text import Html, escape, framed
+from bnlens.render._text import Html, escape, framed, signed
 
 __all__ = ["table"]
 
@@ -61,7 +61,7 @@ def _cell(row: Mapping[str, Any], name: str) -> Html:
         return Html("yes" if value else "no")
     if isinstance(value, numbers.Real):
         value = int(value) if isinstance(value, numbers.Integral) else float(value)
-        return escape(number(value, row.get(name + _STDERR)))
+        return escape(signed(number(value, row.get(name + _STDERR))))
     return escape(value)
 
 

@@ -8,7 +8,21 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
-__all__ = ["Html", "Tone", "badge", "definitions", "download", "escape", "framed", "paragraph", "section", "spoken"]
+__all__ = [
+    "Html",
+    "Tone",
+    "badge",
+    "definitions",
+    "download",
+    "escape",
+    "framed",
+    "paragraph",
+    "section",
+    "signed",
+    "spoken",
+]
+
+_HYPHEN = re.compile(r"(?<![\w)\]}-])-(?=\.?\d)")
 
 Tone = Literal["good", "fair", "poor", "plain"]
 
@@ -30,6 +44,15 @@ def escape(text: object) -> Html:
     ('a &lt; b', '<b>bold</b>')
     """
     return Html(text.__html__() if hasattr(text, "__html__") else html.escape(str(text)))
+
+
+def signed(text: str) -> str:
+    """Return ``text`` with minus signs in place of hyphens before its numbers.
+
+    >>> signed("-0.5 to 1, of 1-bit nets, 1e-5, M-2")
+    '−0.5 to 1, of 1-bit nets, 1e-5, M-2'
+    """
+    return _HYPHEN.sub("−", text)
 
 
 def spoken(text: object) -> Html:

@@ -58,6 +58,7 @@ class _Walk:
         self._waiting: list[tuple[str, str, References]] = []
         self._attributes: set[str] = set()
         self._methods: dict[str, list[tuple[str, str, ast.stmt]]] = {}
+        self._asked: set[str] = set()
         self._loaded: set[str] = set()
         self._foreign: dict[tuple[str, str], bool] = {}
 
@@ -105,6 +106,9 @@ class _Walk:
 
     def _load(self, module: str) -> None:
         """Add what importing a module does: the effects of it, its packages and all that it imports."""
+        if module in self._asked:
+            return
+        self._asked.add(module)
         for end in range(1, module.count(".") + 2):
             name = ".".join(module.split(".")[:end])
             if name in self._loaded or not self._counts(name):

@@ -57,6 +57,7 @@ class Source:
         self._root = root
         self._others = others or {}
         self._modules: dict[str, Module] = {}
+        self._paths: dict[str, Path | None] = {}
         self._references: dict[ast.stmt, References] = {}
 
     def module(self, name: str) -> Module:
@@ -71,6 +72,11 @@ class Source:
 
     def path(self, name: str) -> Path | None:
         """Return the file of a module, None if it is not of this package and not among the others."""
+        if name not in self._paths:
+            self._paths[name] = self._find(name)
+        return self._paths[name]
+
+    def _find(self, name: str) -> Path | None:
         first, *rest = name.split(".")
         if first != self.package:
             return self._others.get(name)
@@ -83,7 +89,9 @@ class Source:
         if statement not in self._references:
             found = References("")
             essence: ast.AST = _Essence().visit(statement)
-            found.text = "".join(_text(essence))
+            parts: list[str] = []
+            _add_text(essence, parts)
+            found.text = "".join(parts)
             self._refer(essence, package, found)
             self._references[statement] = found
         return self._references[statement]
@@ -200,22 +208,22 @@ def _chain(node: ast.Attribute) -> tuple[str, ...]:
     return (inner.id, *reversed(names)) if isinstance(inner, ast.Name) else ()
 
 
-def _text(node: object) -> Iterator[str]:
-    """Yield the parts of a syntax tree as text that is the same in every version of Python."""
+def _add_text(node: object, parts: list[str]) -> None:
+    """Add the parts of a syntax tree as text that is the same in every version of Python."""
     if isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
+        parts.append(f"{type(node).__name__}(")
         for name, value in ast.iter_fields(node):
             if value is not None and value != []:  # newer versions have more fields, empty as a rule
-                yield f"{name}="
-                yield from _text(value)
-        yield ")"
+                parts.append(f"{name}=")
+                _add_text(value, parts)
+        parts.append(")")
     elif isinstance(node, list):
-        yield "["
+        parts.append("[")
         for each in node:
-            yield from _text(each)
-        yield "]"
+            _add_text(each, parts)
+        parts.append("]")
     else:
-        yield repr(node) + ","
+        parts.append(f"{node!r},")
 
 
 class _Essence(ast.NodeTransformer):

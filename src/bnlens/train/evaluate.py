@@ -15,7 +15,7 @@ from bnlens._arguments import Count, checked
 from bnlens.errors import ModelError
 from bnlens.train.data import ImageData, loader
 
-__all__ = ["Evaluation", "cross_entropy", "device_of", "evaluate", "restored_modes"]
+__all__ = ["Evaluation", "cross_entropy", "device_of", "evaluate", "evaluating", "restored_modes"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ def evaluate(model: nn.Module, data: ImageData, *, batch_size: Count = 500) -> E
     """
     device = device_of(model)
     loss, correct = 0.0, 0
-    with restored_modes(model), torch.no_grad():
-        model.eval()
+    with evaluating(model):
         for images, labels in loader(data, batch_size):
             logits, labels = model(images.to(device)), labels.to(device)
             loss += cross_entropy(logits, labels, data).item() * len(labels)
@@ -75,6 +74,15 @@ def cross_entropy(logits: Tensor, labels: Tensor, data: ImageData) -> Tensor:
 def device_of(model: nn.Module) -> torch.device:
     """Return where the model's first parameter or buffer lies."""
     return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within this context every module is in eval mode, set module by module, as ``model.eval()`` may do more."""
+    with restored_modes(model), torch.no_grad():
+        for module in model.modules():
+            module.training = False
+        yield
 
 
 @contextmanager

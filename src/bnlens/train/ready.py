@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from bnlens._arguments import Seed, Whole, checked
 from bnlens.errors import DataError, ModelError
 from bnlens.train.checkpoint import load_checkpoint
 from bnlens.train.data import ImageData
-from bnlens.train.evaluate import device_of, restored_modes
+from bnlens.train.evaluate import device_of, evaluating
 from bnlens.train.fit import fit
 from bnlens.train.nets import build_net
 
@@ -84,9 +83,8 @@ def _check_runs(
     if other := {tensor.dtype for tensor in weights} - {data.images.dtype} if forward is None else set():
         kind = str(other.pop()).removeprefix("torch.")
         raise ModelError(f"{name!r} has weights of {kind} where the images are float32; call .float() on it")
-    with restored_modes(network), torch.no_grad():
+    with evaluating(network):
         try:
-            network.eval()
             images, labels = data.images[:2].to(device_of(network)), data.labels[:2].to(device_of(network))
             network(images) if forward is None else forward(network, (images, labels))
         except Exception as error:

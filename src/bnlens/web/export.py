@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import html
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ _LINK = re.compile(r'(?P<space>\s)(?P<name>href|src|action)="(?P<value>/[^"]*)"'
 _SLUG = 60
 _ENDINGS = {media_type: f".{ending}" for _, ending, media_type in CITATION_FORMATS.values()}
 _SECONDS = 900.0  # nobody waits in front of a simulation here
+_AT_ONCE = 8  # addresses; simulations wait for each other, and other pages are written meanwhile
 
 
 def export_site(
@@ -72,19 +74,29 @@ async def _collect(app: FastAPI, progress: Callable[[int, int], None]) -> dict[s
     addresses = [address for page in site.pages for address in (page.path, *page.export(site))]
     addresses += [asset.path for asset in assets().values()]
     addresses = list(dict.fromkeys(addresses))
-    files = {}
-    plain = {"Accept-Encoding": "identity"}
-    transport = httpx.ASGITransport(app)
+    done, gate = itertools.count(1), asyncio.Semaphore(_AT_ONCE)
+    progress(0, len(addresses))
+    plain, transport = {"Accept-Encoding": "identity"}, httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=plain) as reader:
-        for done, address in enumerate(addresses):
-            progress(done, len(addresses))
-            answer = await reader.get(address)
-            if answer.status_code == 200:
-                files[address] = answer.content, answer.headers["content-type"]
-            elif not address.startswith("/api/"):  # numbers may be missing where a page explains why
+
+        async def ask(address: str) -> httpx.Response:
+            async with gate:
+                answer = await reader.get(address)
+            # numbers may be missing where a page explains why
+            if answer.status_code != 200 and not address.startswith("/api/"):
                 raise UsageError(f"cannot write the page {address}: it answered with status {answer.status_code}")
-    progress(len(addresses), len(addresses))
-    return files
+            progress(next(done), len(addresses))
+            return answer
+
+        answers: dict[str, httpx.Response] = {}
+        for is_data in (False, True):  # what a page has computed is remembered for the numbers behind it
+            names = [name for name in addresses if name.startswith("/api/") == is_data]
+            answers |= dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
+    return {
+        name: (answer.content, answer.headers["content-type"])
+        for name, answer in answers.items()
+        if answer.status_code == 200
+    }
 
 
 def _file_name(address: str, media_type: str) -> str:

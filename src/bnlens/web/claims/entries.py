@@ -151,7 +151,7 @@ def _expected_seconds(claim: Claim, stored: StoredRun | None) -> float:
 
 @lru_cache(maxsize=256)
 def _cost(claim: Claim) -> float:
-    return sum(job.cost for job in claim.plan())
+    return sum(job.cost for job in claim.plan(check=False))
 
 
 def _result(stored: StoredRun) -> ResultEntry:
