@@ -25,8 +25,8 @@ def _routes(site: Site) -> APIRouter:
 
     @routes.get("/derivation")
     def contents(request: Request) -> Response:
-        shown = {"introduction": introduction(), "parts": parts().values()}
-        return site.render(request, "derivation.html", title="Derivations", **shown)
+        found = parts().values()
+        return site.render(request, "derivation.html", title="Derivations", introduction=introduction(), parts=found)
 
     @routes.get("/derivation/{name}")
     async def part(name: str, request: Request) -> Response:

@@ -1,32 +1,26 @@
 // What every page does with scripts beyond what it does without: theme, copying, a word before too large a file is sent.
 (() => {
-  const root = document.documentElement;
-
   // --- theme -----------------------------------------------------------------------------------------------------------
-  const themes = ["system", "light", "dark"];
+  const { dataset } = document.documentElement;
+  const themes = ["system", "light", "dark"]; // styles know the last two
   const button = document.querySelector("button.theme");
+  const next = () => themes[(themes.indexOf(dataset.theme) + 1) % themes.length];
   const show = () => {
-    const theme = root.dataset.theme ?? "system";
-    button.textContent = `Theme: ${theme}`;
-    button.setAttribute("aria-label", `Theme: ${theme}. Change to ${next(theme)}.`);
+    button.textContent = `Theme: ${dataset.theme}`;
+    button.setAttribute("aria-label", `Theme: ${dataset.theme}. Change to ${next()}.`);
   };
-  const next = (theme) => themes[(themes.indexOf(theme) + 1) % themes.length];
-  if (button) {
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const theme = next(root.dataset.theme ?? "system");
-      if (theme === "system") delete root.dataset.theme;
-      else root.dataset.theme = theme;
-      try {
-        if (theme === "system") localStorage.removeItem("bnlens-theme");
-        else localStorage.setItem("bnlens-theme", theme);
-      } catch {
-        // Not remembered then.
-      }
-      show();
-    });
+  dataset.theme ??= "system";
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    dataset.theme = next();
+    try {
+      localStorage.setItem("bnlens-theme", dataset.theme);
+    } catch {
+      // Not remembered then.
+    }
     show();
-  }
+  });
+  show();
 
   // --- copying ---------------------------------------------------------------------------------------------------------
   const addCopyButtons = (part) => {
