@@ -1,5 +1,6 @@
 """A server in a process of its own, and pages of the system's Chromium. `make test-browser` sets up what these tests need."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 HERE = Path(__file__).parent
@@ -106,12 +108,15 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the results of two quick claims and a saved report."""
-    folder = tmp_path_factory.mktemp("page") / "out"
-    run = [sys.executable, "-m", "bnlens"]
-    subprocess.run([*run, "reproduce", "G1", "L4", "--out", folder], check=True, capture_output=True)
-    report = ["report", "mlp", "--data", "digits", "--rounds", "1", "--save", folder / "mlp.json"]
-    subprocess.run([*run, *report], check=True, capture_output=True)
-    return folder
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "results"
+    with FileLock(f"{shared}.lock"):  # the first of the processes computes them for all
+        if not (shared / "mlp.json").is_file():
+            run = [sys.executable, "-m", "bnlens"]
+            subprocess.run([*run, "reproduce", "G1", "L4", "--out", shared], check=True, capture_output=True)
+            report = ["report", "mlp", "--data", "digits", "--rounds", "1", "--save", shared / "mlp.json"]
+            subprocess.run([*run, *report], check=True, capture_output=True)
+    return shutil.copytree(shared, tmp_path_factory.mktemp("page") / "out")
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from toy_claims import claim, squares
 
-from bnlens.claims import Claim, Setup, claims, reproduce
-from bnlens.claims._setup import resolve
+from bnlens.claims import Claim, Setup, claims, reproduce, stored_run
+from bnlens.claims._setup import Scale, resolve
 from bnlens.errors import DataError, UsageError
-from bnlens.runs import Job
+from bnlens.runs import Job, Record
 
 DEFAULTS: dict[str, Any] = {"count": 3, "lr": 0.3, "net": "cnn", "M": [8, "inf"], "augment": False}
 
@@ -109,3 +109,15 @@ assert not {"torch", "sklearn"} & {*sys.modules}
     subprocess.run([sys.executable, "-c", script], check=True)
     for each in claims().values():
         assert each.plan(check=False) == each.plan(), each.id
+
+
+@pytest.mark.parametrize("scale", ["quick", "full"])
+@pytest.mark.parametrize("name", ["D5", "D8", "E3", "N2"])
+def test_results_are_found_where_their_data_are_gone(name: str, scale: Scale, tmp_path: Path) -> None:
+    jobs = claims()[name].plan(scale, tmp_path / "gone", check=False)
+    ends = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:01+00:00", "seconds": 1.0}
+    record = Record("key", name, "old name", jobs[-1].function_name, jobs[-1].config, "", "done", **ends)
+    found = stored_run(claims()[name], [record])
+    assert found is not None
+    assert (found.scale, found.data, found.jobs, found.is_current) == (scale, "gone", len(jobs), False)
+    assert [each.job for each in found.run.records] == [jobs[-1].name]
