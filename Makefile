@@ -58,7 +58,7 @@ $(LOWEST)/.installed: pyproject.toml constraints.txt .ci/lowest_versions.py
 	$(LOWEST)/bin/python -m pip install $(PIP_OPTIONS) -r $(LOWEST)/pins.txt -e . pytest pytest-xdist hypothesis
 	@touch $@
 
-# PyTorch stays at its version there, so files of tests whose code calls nothing else have nothing to add.
+# PyTorch stays at its version there, so tests of what it alone computes have nothing to add.
 OF_PYTORCH := as_loaded couples folded gradients groups masks merge own_losses population ranks recalibrate rows stream tasks
 
 test-lowest: $(LOWEST)/.installed
