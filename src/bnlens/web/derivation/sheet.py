@@ -74,8 +74,10 @@ def places() -> dict[Place, list[Section]]:
     return found
 
 
-def _places(text: str) -> set[Place]:
-    return {place for name in re.findall(r"`(bnlens[./][^`\n]*)`", text) if (place := place_of(name))}
+def _places(text: str) -> list[Place]:
+    """Return the places that a text names, each once, in its order."""
+    named = map(place_of, re.findall(r"`(bnlens[./][^`\n]*)`", text))
+    return list(dict.fromkeys(place for place in named if place))
 
 
 def mentioned(source: str) -> list[str]:
