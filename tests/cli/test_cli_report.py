@@ -50,6 +50,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    return model(batch[0])[0], batch[1]\n"
         "def twice(output, target):\n"
         "    return 2 * nn.functional.cross_entropy(output, target)\n"
+        "def spread(output, target):\n"
+        "    return output.var(0).sum()\n"
     )
     (tmp_path / "unreadable_for_bnlens.py").write_text("def net(:\n")
     monkeypatch.chdir(tmp_path)
@@ -139,6 +141,17 @@ def test_own_forward_loss_and_a_model_in_a_file(module: str) -> None:
     assert (code, doubled[0], named[0]) == (0, 0, 0)
     losses = [bnlens.Report.loads(text).network.population_loss.value for text in (out, doubled[1], named[1])]
     assert losses[1:] == pytest.approx([2 * losses[0], losses[0]], rel=1e-5)
+
+
+def test_a_loss_that_couples_images(module: str) -> None:
+    torch.manual_seed(0)
+    arguments = [f"{module}:net", *OWN, "--samples", "600", "--loss", f"{module}:spread"]
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "pass --couples to measure the loss of whole batches" in err
+    code, out, _ = run(*arguments, "--couples", "--json")
+    assert code == 0
+    assert "coupled loss" in [note["kind"] for note in json.loads(out)["notes"]]
 
 
 def test_the_command_line_names_every_net() -> None:

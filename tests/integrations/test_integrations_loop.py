@@ -7,6 +7,7 @@ import math
 import random
 import subprocess
 import sys
+from collections import UserDict
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,15 @@ def test_the_gap_is_that_of_its_images() -> None:
     mean, stderr = float(torch.stack(gaps).mean()), float(torch.stack(gaps).std()) / 60**0.5
     assert abs(found["bnlens/gap_2"] - mean) < 4 * (found["bnlens/gap_2_stderr"] + stderr)
     assert found["bnlens/gap_2"] > 0
+
+
+def test_a_mapping_that_is_no_dict() -> None:
+    model = net()
+    as_dicts = [UserDict(x=x, labels=y) for x, y in loader()]
+    found, expected = (
+        GapMonitor(given, LOSS, statistics_batch_size=2).measure(model) for given in (as_dicts, loader())
+    )
+    assert found == expected
 
 
 def test_a_precision_takes_the_shuffles_that_it_needs() -> None:

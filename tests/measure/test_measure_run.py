@@ -278,6 +278,9 @@ def test_other_leaves_of_a_batch() -> None:
 def test_a_mapping_that_is_no_dict() -> None:
     loader = [UserDict(x=x, labels=y) for x, y in plain()]
     assert numbers(report_on(make(), loader)) == numbers(report_on(make()))
+    nested = [(UserDict(inputs=UserDict(x=x)), y) for x, y in plain()]
+    found = report_on(make(), nested, forward=lambda model, batch: (model(batch[0]["inputs"]["x"]), batch[1]))
+    assert numbers(found) == numbers(report_on(make()))
 
 
 def test_seeds() -> None:

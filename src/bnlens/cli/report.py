@@ -37,8 +37,10 @@ NETS = (
 )
 """The names of `bnlens.train.NETS`, which cannot be asked without torch."""
 
+_BATCH = 256
 _MAX_SAMPLES = 4096  # measured, unless the user says how many
 _CHECKPOINT = "Weights: .safetensors, or what torch.save wrote."
+_COUPLES = f"The loss of an image depends on the others of its batch: measure whole batches of {_BATCH}."
 _DATA = "'digits' (embedded), a CIFAR-10 folder, or a folder of images by class."
 _FIRST_ORDER = "Predict by the theory's first-order law, too."
 _FORWARD = (
@@ -79,6 +81,7 @@ def report_command(
     train_steps: Annotated[int | None, Option(min=0, metavar="N", help=_STEPS, show_default=str(_TRAIN_STEPS))] = None,
     loss: Annotated[str, Option(metavar="NAME", help=_LOSS)] = "cross_entropy",
     forward: Annotated[str | None, Option(metavar="NAME", help=_FORWARD, show_default=False)] = None,
+    couples: Annotated[bool, Option("--couples", help=_COUPLES)] = False,
     statistics_batch_size: Annotated[
         list[int] | None,
         Option("--statistics-batch-size", "-M", min=2, metavar="M", help=_SIZES, show_default="16 and 64"),
@@ -139,7 +142,7 @@ def report_command(
     )
     result = report(
         network,
-        loader(images, 256, shuffle=True, seed=seed),
+        loader(images, _BATCH, shuffle=True, seed=seed),
         loss_fn,
         rounds=rounds,
         shares=shares,
@@ -147,6 +150,7 @@ def report_command(
         first_order=first_order,
         fisher=fisher,
         logits=logits,
+        couples=couples,
         max_samples=most,
         seed=seed,
         **request,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -56,7 +56,8 @@ def first_samples(loader: Iterable[Any], samples: int, seed: int) -> tuple[list[
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
-        for batch in loader:
+        for given in loader:
+            batch = dict(given) if isinstance(given, Mapping) else given  # a UserDict, say, which pytree does not enter
             tensors = (leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim)
             length = next(map(len, tensors), 0)
             if not length:

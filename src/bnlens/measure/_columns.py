@@ -30,8 +30,7 @@ class Layout:
         Raises:
             DataError: the batch holds no tensor, its tensors have different lengths, or it does not fit the first one.
         """
-        tree = dict(batch) if isinstance(batch, Mapping) else batch  # a UserDict, say, which pytree does not enter
-        leaves, spec = pytree.tree_flatten(tree, is_leaf=_is_names)
+        leaves, spec = pytree.tree_flatten(_entered(batch), is_leaf=_is_names)
         length = _length(leaves)
         shapes = [tuple(leaf.shape[1:]) if isinstance(leaf, Tensor) and leaf.ndim else None for leaf in leaves]
         if self._spec is None:
@@ -82,6 +81,15 @@ def concatenate(parts: list[Rows]) -> Rows:
 def bytes_of(rows: Rows) -> int:
     """Return the bytes of all tensors."""
     return sum(leaf.numel() * leaf.element_size() for leaf in rows if isinstance(leaf, Tensor))
+
+
+def _entered(tree: Any) -> Any:
+    """Return a batch with dicts for mappings that pytree does not enter, a UserDict or what is derived from it."""
+
+    def entered(leaf: Any) -> Any:
+        return {name: _entered(value) for name, value in leaf.items()} if isinstance(leaf, Mapping) else leaf
+
+    return pytree.tree_map(entered, tree)
 
 
 def _plain(leaf: Tensor) -> Tensor:

@@ -242,7 +242,7 @@ def handed_back(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Value:
-    """What a tensor held: its memory, and a copy of the numbers there."""
+    """The memory of a tensor, and a copy of the numbers there."""
 
     memory: Tensor
     numbers: Tensor

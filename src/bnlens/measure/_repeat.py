@@ -29,6 +29,7 @@ from bnlens.measure._ranks import gather
 __all__ = ["Place", "Repeat", "interacts", "run_again"]
 
 _TRIES = 8
+_COMPARED = 64  # samples, in halves
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def run_again(probe: Probe, batch: Batch, handler: Handler, output: Tensor, targ
 def interacts(probe: Probe, handler: Handler) -> bool:
     """Return whether what a sample gives depends on the others of its batch under ``handler``, which normalises it alone."""
     batch = next(probe.pool.shard(probe.batch_size))
+    batch = batch.head(min(_COMPARED, batch.size))
     if batch.size < 2:
         return False
     rounding = _Rounding()
