@@ -305,3 +305,36 @@ def test_a_layer_that_was_saved_with_both_buffers_goes_on():
     loaded.statistics_batch_size = other.statistics_batch_size = 20
     for seed in range(2):
         assert torch.equal(loaded(batch(seed=seed)), other(batch(seed=seed)))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("M", [None, 2, 62, math.inf])
+def test_inputs_of_other_channels_and_of_integers_are_refused_as_by_torchs(M, affine, masked):
+    """One channel, or parameters of one, would be repeated, and a count that divides the pixels cut them anew."""
+    for channels, x in [
+        (3, torch.randn(16, 1, 6, 12)),
+        (1, torch.randn(16, 3, 6, 12)),
+        (3, torch.randn(16, 6, 2, 2)),
+        (3, torch.randint(9, (16, 3, 2, 2))),
+    ]:
+        layer = bnlens.nn.BatchNorm2d(channels, affine=affine, statistics_batch_size=M)
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            nn.BatchNorm2d(channels, affine=affine)(x)
+        with pytest.raises(UsageError, match=f"with {channels} channels"):
+            layer(x, mask=torch.ones(16, dtype=torch.bool) if masked else None)
+        assert int(layer.num_batches_tracked) == 0
+
+
+def test_a_parametrization_runs_once():
+    class Counted(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            self.calls = getattr(self, "calls", 0) + 1
+            return weight
+
+    for M in (None, 2, 20):
+        layer = bnlens.nn.BatchNorm1d(3, statistics_batch_size=M)
+        nn.utils.parametrize.register_parametrization(layer, "weight", counted := Counted())
+        before = counted.calls
+        layer(torch.randn(8, 3))
+        assert counted.calls == before + 1

@@ -108,6 +108,15 @@ def test_large_means_cancel_nothing():
     torch.testing.assert_close(layer(x + 1000), same(x), atol=2e-3, rtol=0)
 
 
+def test_groups_far_apart_cancel_nothing():
+    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    x += 100 * torch.arange(8).div(2, rounding_mode="floor").view(8, 1, 1, 1)
+    layer = PartialNoise2d(3, noise="both", statistics_batch_size=2)
+    groups = x.double().split(2)
+    expected = torch.cat([nn.functional.batch_norm(group, None, None, training=True) for group in groups])
+    torch.testing.assert_close(layer(x).double(), expected, rtol=0, atol=1e-3)
+
+
 def test_replacing_layers():
     model = nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.2), nn.Flatten(), nn.Sequential(nn.BatchNorm1d(12))

@@ -250,4 +250,5 @@ def test_a_window_without_parameters_is_as_wide_as_its_inputs(dtype):
     square = ((first - mean).square().mean(0) + 3 * (second - mean).square().mean(0)) / 4
     torch.testing.assert_close(y, (second - mean) / square.sqrt(), rtol=0, atol=1e-11)
     y = layer(second.float())  # a narrower input does not narrow it
-    assert y.dtype == torch.float32 and layer.window.dtype == torch.float64
+    assert y.dtype == torch.float32
+    assert layer.window.dtype == torch.float64

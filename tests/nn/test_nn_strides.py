@@ -145,7 +145,7 @@ WAYS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 @pytest.mark.parametrize("M", [None, math.inf])  # where torch's kernel finds the gradient
 @pytest.mark.parametrize("shape", [(4, 5, 12, 1), (4, 5, 1, 12), (1, 5, 3, 4), (4, 5, 3, 2, 1)], ids=str)
 def test_strides_of_sizes_that_are_1_do_not_matter(shape, M, way):
-    """torch's own layer has another gradient here: a contiguous one, (N, L, C), of ``y.squeeze(-1).transpose(1, 2)`` is enough."""
+    """Not so for torch's own layer, where ``y.squeeze(-1).transpose(1, 2)`` is given a contiguous gradient, say."""
     x, cotangent = torch.randn(2, *shape, dtype=torch.float64)
     gradients = []
     for strides in strides_of(shape):

@@ -375,9 +375,17 @@ class DialBatchNorm(_BatchNorm):
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return gamma and beta, (C,) each, in float32 or wider, so that the kernels take statistics in it too."""
-        like = x.new_empty(x.shape[1]) if self.weight is None else self.weight
-        weight = torch.ones_like(like) if self.weight is None else self.weight
-        bias = torch.zeros_like(like) if self.bias is None else self.bias
+        gamma, beta = self.weight, self.bias  # once: a parametrization may have a state
+        own = next((tensor for tensor in (gamma, beta, self.running_mean) if tensor is not None), None)
+        channels = x.shape[1] if own is None else own.shape[0]
+        if x.shape[1] != channels or not x.is_floating_point():
+            raise UsageError(
+                f"the input is of {x.dtype}, shape {tuple(x.shape)}; give floating-point numbers with {channels} channels in "
+                "dimension 1"
+            )
+        like = x.new_empty(channels) if gamma is None else gamma
+        weight = torch.ones_like(like) if gamma is None else gamma
+        bias = torch.zeros_like(like) if beta is None else beta
         dtype = at_least_float32(like.dtype)
         return weight.to(dtype), bias.to(dtype)
 

@@ -48,11 +48,12 @@ class _PartialNoise(DialBatchNorm):
         M = self.statistics_batch_size
         sizes = [samples] if M is None or samples <= M else group_sizes(samples, int(M))
         gamma, beta = self._affine(input)
-        # Moments of each image around the batch's mean, so that nothing cancels in their squares.
+        # Around the batch's mean, and squares around each image's own, so that nothing cancels.
         centre = input.detach().transpose(0, 1).flatten(1).mean(1).to(gamma.dtype)
         centred = (input.to(gamma.dtype) - _spread(centre.unsqueeze(0), input.ndim)).reshape(*input.shape[:2], -1)
-        first, second = centred.mean(2), centred.square().mean(2)  # (N, C)
-        mean, variance = first.mean(0), second.mean(0) - first.mean(0).square()
+        first = centred.mean(2)
+        second = (centred - first.unsqueeze(2)).square().mean(2)  # around the image's own mean, (N, C)
+        mean, variance = first.mean(0), (second + (first - first.mean(0)).square()).mean(0)
         batch = BatchStatistics(mean.detach() + centre, variance.detach(), values)
         window = self._advance(batch, samples, math.inf)
         population_mean, population_std = window[0] - centre, (window[1] + self.eps).sqrt()
@@ -163,13 +164,13 @@ def use_partial_noise(model: nn.Module, noise: Noise) -> int:
 
 
 def _by_groups(first: Tensor, second: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Return the mean and biased variance of each image's group, (N, C) each, from the moments of the images."""
+    """Return the mean and biased variance of each image's group, (N, C) each, from those of the images."""
     members = torch.tensor(sizes, device=first.device)
     group = torch.arange(len(sizes), device=first.device).repeat_interleave(members)
     share = torch.zeros(len(sizes), len(group), dtype=first.dtype, device=first.device)
     share[group, torch.arange(len(group), device=first.device)] = (1 / members.to(first.dtype))[group]
-    mean, square = share @ first, share @ second  # (k, C)
-    return mean[group], (square - mean.square())[group]
+    mean = (share @ first)[group]
+    return mean, (share @ (second + (first - mean).square()))[group]
 
 
 def _spread(table: Tensor, ndim: int) -> Tensor:

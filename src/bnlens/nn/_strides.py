@@ -13,8 +13,8 @@ __all__ = ["with_plain_gradient", "with_plain_strides"]
 def with_plain_strides(x: Tensor) -> Tensor:
     """Return ``x`` (N, C, H, W) or (N, C, D, H, W); if its channels are last in memory, with the strides of this order.
 
-    Where a size is 1 its stride is any number, as after ``x.transpose(1, 2).unsqueeze(-1)`` of (N, L, C). The backward kernel of
-    batch normalization may then take input and gradient for the same order, which they have not.
+    Where a size is 1 its stride is any number, as after ``x.transpose(1, 2).unsqueeze(-1)`` of (N, L, C). The backward kernel
+    of batch normalization may then take input and gradient for tensors of one order, which they are not.
     """
     if not _is_open(x) or x.is_contiguous():
         return x
@@ -25,7 +25,7 @@ def with_plain_strides(x: Tensor) -> Tensor:
 def with_plain_gradient(y: Tensor) -> Tensor:
     """Return the output ``y``, whose gradient will come with such strides."""
     if _is_open(y) and y.requires_grad:
-        y.register_hook(with_plain_strides)
+        y.register_hook(with_plain_strides)  # type: ignore[no-untyped-call]
     return y
 
 
