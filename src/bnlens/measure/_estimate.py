@@ -37,10 +37,6 @@ class Estimate:
         """Return the estimate times an exact factor."""
         return Estimate(self.value * factor, self.stderr * abs(factor))
 
-    def widened(self, factor: float) -> Estimate:
-        """Return the estimate with ``factor`` times the standard error."""
-        return Estimate(self.value, self.stderr * factor)
-
     @checked
     def times(self, other: Estimate) -> Estimate:
         """Return the product with an independent estimate, standard error by the delta method."""

@@ -56,7 +56,7 @@ class Tally:
 
     def gap(self) -> Estimate:
         """Return the mean gap."""
-        return joined(*self._all()).widened(self.widening)
+        return _widened(joined(*self._all()), self.widening)
 
     def influence(self, size: int, block: int) -> dict[tuple[int, int, int], float]:
         """Return how much each ``block`` of rows of each batch, in groups of ``size``, moves `gap`."""
@@ -77,9 +77,9 @@ class Tally:
         gaps, controls = self._controlled(self.split)
         shares = torch.cat([groups.shares for groups in self.split if groups.shares is not None])
         left = (gaps - shares.sum(1)).unsqueeze(1)
-        whole = (gap or self.gap()).widened(1 / self.widening)
+        whole = _widened(gap or self.gap(), 1 / self.widening)
         found = split(torch.cat([shares, left], dim=1), gaps, controls, whole)
-        return [share.widened(self.widening) for share in found]
+        return [_widened(share, self.widening) for share in found]
 
     def _all(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return gaps and controls of the groups that have both, and the gaps of the others."""
@@ -109,7 +109,7 @@ class LawTally:
 
     def quadratic(self) -> Estimate:
         """Return the antithetic second order."""
-        return mean_estimate(self._column("quadratic")).widened(self.widening)
+        return _widened(mean_estimate(self._column("quadratic")), self.widening)
 
     def linear(self) -> Estimate:
         """Return the linear part, eps . (mean gradient)."""
@@ -123,7 +123,7 @@ class LawTally:
         return torch.cat([getattr(groups, name) for groups in self.groups])
 
     def _controlled(self, values: Tensor) -> Estimate:
-        return with_control(values, self._column("controls") - self.expectation).widened(self.widening)
+        return _widened(with_control(values, self._column("controls") - self.expectation), self.widening)
 
 
 def widening(size: int, samples: int) -> float:
@@ -133,6 +133,10 @@ def widening(size: int, samples: int) -> float:
     faster; the gap is quadratic in them, and correlates by the square of that: two halves of the samples have one gap.
     """
     return math.sqrt(1 + (samples // size - 1) * (size / (samples - size)) ** 2)
+
+
+def _widened(found: Estimate, factor: float) -> Estimate:
+    return Estimate(found.value, found.stderr * factor)
 
 
 def covariance(tallies: Mapping[int, Tally]) -> tuple[tuple[float, ...], ...]:

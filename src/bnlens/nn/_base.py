@@ -29,7 +29,7 @@ from bnlens.nn._scope import Order, Scope
 from bnlens.nn._shared import Shared, normalise_by_shared
 from bnlens.nn._state import at_least_float32, carry, is_settled, settle, unpack
 from bnlens.nn._statistics import BatchStatistics, batch_statistics, check_eps, normalise_by_batch
-from bnlens.nn._strides import with_plain_gradient, with_plain_strides
+from bnlens.nn._strides import are_open, with_plain_gradient, with_plain_strides
 from bnlens.nn._sync import normalise_by_joint_batch, normalise_by_joint_groups
 from bnlens.nn._tools import LEAF, introduce, refuse_script, warn_of_conversion
 from bnlens.nn._window import advance_window, is_sound, normalise_by_window, window_of_batch, window_weight
@@ -178,7 +178,9 @@ class DialBatchNorm(_BatchNorm):
         :func:`bnlens.masked`.
         """
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
-        return with_plain_gradient(self._forward(with_plain_strides(input), mask))
+        if are_open(input):
+            return with_plain_gradient(self._forward(with_plain_strides(input), mask))
+        return self._forward(input, mask)
 
     def _forward(self, input: Tensor, mask: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
         scope = self._scope
