@@ -16,7 +16,7 @@ from bnlens.render._number import number
 from bnlens.render._page import page
 from bnlens.render._picture import check_picture, save_picture
 from bnlens.render._table import table
-from bnlens.render._text import Html, Tone, badge, definitions, download, escape, paragraph, section
+from bnlens.render._text import Html, Tone, badge, definitions, download, escape, paragraph, section, signed
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Figure
@@ -48,6 +48,7 @@ __all__ = [
     "save_picture",
     "section",
     "settle_log_axes",
+    "signed",
     "table",
     "template",
 ]

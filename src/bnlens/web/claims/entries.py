@@ -160,8 +160,8 @@ def _result(stored: StoredRun) -> ResultEntry:
     if finding is not None:
         judged = {name: getattr(finding, name) for name in ("verdict", "parts", "summary", "corrects_paper")}
         judged |= {name: plain(getattr(finding, name)) for name in ("measured", "stderr", "predicted")}
-        judged["number"] = render.number(finding.measured, finding.stderr)
-        judged["prediction"] = render.number(finding.predicted)
+        judged["number"] = render.signed(render.number(finding.measured, finding.stderr))
+        judged["prediction"] = render.signed(render.number(finding.predicted))
     return ResultEntry(
         **judged,
         scale=stored.scale,
