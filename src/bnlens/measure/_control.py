@@ -96,7 +96,7 @@ def _predicted(design: Tensor, values: Tensor, point: Tensor) -> tuple[Tensor, T
     """Regress ``values`` (n, L) on ``design`` (n, k): means at ``point`` and their variances, (L,), and slopes (k, L).
 
     Each group is taken to the point by slopes that the other folds give: slopes that know a group lower its part, as gaps
-    curve with their controls (by half a standard error at 50 groups of a small net).
+    curve with their controls.
     """
     scale = design.norm(dim=0)
     design, point = design / scale.where(scale > 0, 1), point / scale.where(scale > 0, 1)
