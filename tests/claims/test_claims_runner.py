@@ -107,15 +107,20 @@ def test_claims_share_a_computation(marker: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_job_has_the_same_threads_however_many_run(
+def test_a_job_has_the_same_threads_however_many_run_and_the_allocator_that_is_set(
     marker: Path, out: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if threads == 3:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    before = dict(os.environ)
+    expected = {"OMP_NUM_THREADS": str(threads), "MALLOC_ARENA_MAX": "4" if threads == 3 else "1"}
     for workers in (1, 2):
         place = out / str(workers)
         run = reproduce([toys(marker)["T1"]], out=place, workers=workers, threads=threads).runs[0]
-        assert {record.result["threads"] for record in run.records if record.result} == {str(threads)}
-    assert os.environ["OMP_NUM_THREADS"] == "7"
+        assert all(record.result["environment"] == expected for record in run.records if record.result)
+    assert dict(os.environ) == before
 
 
 def test_failures_take_nothing_else_down(marker: Path, out: Path) -> None:

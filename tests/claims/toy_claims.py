@@ -31,7 +31,8 @@ def square(x: float, seed: int, marker: str, gate: str | None = None) -> dict[st
     mark(marker, f"square {x}")
     print("a job that prints")  # noqa: T201
     wait_until(lambda: gate is None or x >= 3 or Path(gate).exists())
-    return {"x": x, "square": x * x, "threads": os.environ["OMP_NUM_THREADS"]}
+    environment = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX")}
+    return {"x": x, "square": x * x, "environment": environment}
 
 
 def gated_square(x: float, marker: str, gate: str, free: int) -> dict[str, Any]:

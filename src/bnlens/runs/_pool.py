@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from bnlens.runs._threads import threads_in_environment
+from bnlens.runs._environment import worker_environment
 from bnlens.runs._worker import Outcome, Task, call, death, prepare
 
 __all__ = ["available_cores", "execute"]
@@ -97,7 +97,7 @@ def _submit(pool: ProcessPoolExecutor, task: Task) -> Future[Outcome]:
 @contextlib.contextmanager
 def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
     others = set(multiprocessing.active_children())
-    with threads_in_environment(threads):  # read by numerical libraries that load before the first job runs
+    with worker_environment(threads):  # read before the first job runs
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), prepare)
         try:
             yield pool

@@ -22,7 +22,7 @@ from typing import Any
 
 from bnlens._files import make_folder
 from bnlens.errors import BnlensError
-from bnlens.runs._threads import limited_threads
+from bnlens.runs._environment import limited_threads
 
 __all__ = ["Outcome", "Task", "call", "death", "load", "prepare"]
 
