@@ -12,7 +12,19 @@ from urllib.parse import unquote
 
 import plotly.graph_objects as go
 import pytest
-from toy_claims import PATIENCE, claim, die, judge_against_paper, leave, marks, outlive, squares, toys, wait_until
+from toy_claims import (
+    PATIENCE,
+    claim,
+    die,
+    judge_against_paper,
+    leave,
+    marks,
+    outlive,
+    squares,
+    toys,
+    variable,
+    wait_until,
+)
 
 from bnlens.claims import ClaimRun, Finding, PaperStatement, Results, reproduce
 from bnlens.claims.runner import judge
@@ -107,19 +119,26 @@ def test_claims_share_a_computation(marker: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_job_has_the_same_threads_however_many_run_and_the_allocator_that_is_set(
+def test_a_job_has_the_same_threads_however_many_run(
     marker: Path, out: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
-    if threads == 3:
-        monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    before = dict(os.environ)
-    expected = {"OMP_NUM_THREADS": str(threads), "MALLOC_ARENA_MAX": "4" if threads == 3 else "1"}
     for workers in (1, 2):
         place = out / str(workers)
         run = reproduce([toys(marker)["T1"]], out=place, workers=workers, threads=threads).runs[0]
-        assert all(record.result["environment"] == expected for record in run.records if record.result)
+        assert {record.result["threads"] for record in run.records if record.result} == {str(threads)}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize("own", [None, "4"])
+def test_workers_keep_memory_unless_told_otherwise(own: str | None, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if own:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", own)
+    before = dict(os.environ)
+    job = Job("arenas", variable, {"name": "MALLOC_ARENA_MAX"})
+    (record,) = reproduce([claim("T8", lambda setup: [job])], out=out, workers=1).runs[0].records
+    assert record.result == {"value": own or "1"}
     assert dict(os.environ) == before
 
 

@@ -31,8 +31,12 @@ def square(x: float, seed: int, marker: str, gate: str | None = None) -> dict[st
     mark(marker, f"square {x}")
     print("a job that prints")  # noqa: T201
     wait_until(lambda: gate is None or x >= 3 or Path(gate).exists())
-    environment = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX")}
-    return {"x": x, "square": x * x, "environment": environment}
+    return {"x": x, "square": x * x, "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def variable(name: str) -> dict[str, Any]:
+    """Tell a variable of the worker's environment."""
+    return {"value": os.environ.get(name)}
 
 
 def gated_square(x: float, marker: str, gate: str, free: int) -> dict[str, Any]:
