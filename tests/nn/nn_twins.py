@@ -73,8 +73,8 @@ def assert_groups_are_a_loop(
 ) -> None:
     """The layer's ghost groups, at its M, against a loop over groups; running statistics against torch's layer.
 
-    The tolerance is that of a group whose standard deviation is as large as its values. One of two values that are nearly
-    equal loses as many digits as they share, and its gradient is divided by that small deviation.
+    For the groups the tolerance is that of one whose standard deviation is as large as its values. One of two values
+    that are nearly equal loses as many digits as they share, and its gradient is divided by that small deviation.
     """
     found = results(ours, x, cotangent)
     weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
@@ -84,8 +84,8 @@ def assert_groups_are_a_loop(
     expected = twin_results(lambda *tensors: ghost_twin(*tensors, ours.eps, sizes), x, cotangent, weight, bias)
     with torch.no_grad():
         torchs(x)
-    names = ("running_mean", "running_var", "num_batches_tracked")
-    expected |= {name: torchs.state_dict()[name] for name in names}
+    running = {name: torchs.state_dict()[name] for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert_same({name: found.pop(name) for name in running}, running, tolerance)
     dims = [0, *range(2, x.ndim)]
     narrowest = min(float((part.double().var(dims, correction=0) + ours.eps).min()) ** 0.5 for part in x.split(sizes))
     lost = max(1.0, float(x.abs().max()) / narrowest)
