@@ -63,6 +63,11 @@ EVERY_WAY_TO_A_NAME = [
     ("return helper()", "from house.theory import gap\n\ndef helper():\n    return [gap for _ in range(2)]"),
     ("return TABLE['gap']", "from house.theory import gap\n\nTABLE = {'gap': gap}"),
     ("return gap()", "try:\n    from house.theory import gap\nexcept ImportError:\n    gap = None"),
+    ("return taking(1)", "from house.theory import gap\n\ndef taking(x: Annotated[int, gap]): ..."),
+    (
+        "return taking(x=1)",
+        "from house.theory import gap\n\nKind = Annotated[int, gap]\n\ndef taking(*, x: Kind | None): ...",
+    ),
 ]
 
 

@@ -4,14 +4,15 @@ A definition is a function, a method, an assignment or the frame of a class. Fro
 definitions, through imports on any level but those for type checkers. Which class an attribute belongs to cannot be told
 from the source, so ``x.fit`` leads to every method ``fit`` of every class reached. A class with a base from another package
 counts with all its methods, because that package may call them. Texts that could be names count as attributes too, for
-``getattr``. So more may be found than is run, never less.
+``getattr``. Annotations lead only to the functions in them, as in ``Annotated[ArrayLike, _loads]``: `bnlens._arguments.checked`
+calls these on what is passed. So more may be found than is run, never less.
 """
 
 from __future__ import annotations
 
 import ast
 
-from bnlens.runs._source import FUNCTION, Bindings, Import, References, Source
+from bnlens.runs._source import FUNCTION, Bindings, Import, References, Source, names
 
 __all__ = ["definitions"]
 
@@ -58,6 +59,7 @@ class _Walk:
         self._waiting: list[tuple[str, str, References]] = []
         self._attributes: set[str] = set()
         self._methods: dict[str, list[tuple[str, str, ast.stmt]]] = {}
+        self._annotated: set[tuple[str, str]] = set()
         self._asked: set[str] = set()
         self._loaded: set[str] = set()
         self._foreign: dict[tuple[str, str], bool] = {}
@@ -160,6 +162,8 @@ class _Walk:
                 self._use(name)
             for imported in references.imports:
                 self._load(imported)
+            for name in references.annotations:
+                self._annotation(module, name)
             bindings = self._source.module(module).bindings
             for first, *rest in references.chains:
                 own = references.bindings.get(first)
@@ -168,6 +172,22 @@ class _Walk:
                     self._follow(bound, tuple(rest), f"{place}>{first}" if own else f"{module}:{first}")
                 elif bound is not None:
                     self.symbol(module, first)
+
+    def _annotation(self, module: str, name: str) -> None:
+        """Add the functions that a name in an annotation stands for, itself or through a name for a type."""
+        if (module, name) in self._annotated:
+            return
+        self._annotated.add((module, name))
+        bound = self._bindings(module).get(name, [])
+        if isinstance(bound, Import):
+            self._annotation(bound.module, bound.name or "")
+            return
+        for statement in bound:
+            if isinstance(statement, FUNCTION):
+                self.symbol(module, name)
+            elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+                for inner in names(statement.value):
+                    self._annotation(module, inner)
 
     def _package(self, module: str) -> str:
         path = self._source.path(module)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["FUNCTION", "Bindings", "Import", "References", "Source"]
+__all__ = ["FUNCTION", "Bindings", "Import", "References", "Source", "names"]
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -35,10 +35,11 @@ class Module:
 
 @dataclass
 class References:
-    """All that a definition refers to: dotted names, attributes of anything, its own imports."""
+    """All that a definition refers to: dotted names, attributes of anything, its own imports, names in annotations."""
 
     text: str
     chains: list[tuple[str, ...]] = field(default_factory=list)
+    annotations: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
     bindings: dict[str, Import] = field(default_factory=dict)
     imports: list[str] = field(default_factory=list)
@@ -93,6 +94,10 @@ class Source:
             _add_text(essence, parts)
             found.text = "".join(parts)
             self._refer(essence, package, found)
+            annotations = (
+                node.annotation for node in ast.walk(statement) if isinstance(node, ast.arg) and node.annotation
+            )
+            found.annotations.update(*map(names, annotations))
             self._references[statement] = found
         return self._references[statement]
 
@@ -136,6 +141,11 @@ class Source:
             return
         for child in ast.iter_child_nodes(node):
             self._refer(child, package, found)
+
+
+def names(expression: ast.expr) -> Iterator[str]:
+    """Yield the names in an expression."""
+    yield from (node.id for node in ast.walk(expression) if isinstance(node, ast.Name))
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
