@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from measure_cases import batches, conv, data, initialised, mlp, seeded
 
 import bnlens
+from bnlens._ranks import gather, world
 from bnlens.errors import DataError
 from bnlens.measure import Report
-from bnlens.measure._ranks import StoppedError, agree, agreeing, gather, in_number_order, world
+from bnlens.measure._ranks import StoppedError, agree, agreeing, in_number_order
 
 
 class Awkward(Exception):  # noqa: N818

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnlens._arguments import Count, Whole, checked
+from bnlens._ranks import gather, world
 from bnlens.errors import UsageError
-from bnlens.integrations._loaders import every_rank, rank
 from bnlens.nn import StatisticsBatchSize, load_window_state, set_statistics_batch_size, window_state
 
 __all__ = ["ScheduledCallback", "SetStatisticsBatchSize"]
@@ -81,7 +81,7 @@ class SetStatisticsBatchSize:
     def state_dict(self) -> dict[str, Any]:
         """Return the M that was set last and the windows of all ranks, which all call it."""
         own = pytree.tree_map_only(Tensor, lambda tensor: tensor.cpu(), window_state(self._model))
-        return {"set": list(self._set), "windows": every_rank(own)}
+        return {"set": list(self._set), "windows": gather(own)}
 
     @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ class SetStatisticsBatchSize:
                 set_statistics_batch_size(model, M, **self._options)
             self._set = [M]
         windows, device = state["windows"], next(self._model.parameters()).device
-        own = windows[rank()[0] % len(windows)]
+        own = windows[world()[0] % len(windows)]
         load_window_state(self._model, pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), own))
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnlens._arguments import AtLeastTwo, Count, Range, Seed, Whole, check_call, checked
+from bnlens._ranks import world
 from bnlens.errors import DataError, LossError
-from bnlens.integrations._loaders import first_samples, rank
+from bnlens.integrations._loaders import first_samples
 from bnlens.measure import Loader, report
 
 __all__ = ["GapMonitor"]
@@ -91,7 +92,7 @@ class GapMonitor:
         Warns:
             UserWarning: nothing can be measured, since the loss is not finite, say; the result is empty and training goes on.
         """
-        number, ranks = rank()
+        number, ranks = world()
         held = self._batches if ranks == 1 else [pytree.tree_map(_every(number, ranks), b) for b in self._batches]
         rounds = None if "precision" in self.options else 1
         options = {"shares": False, "rounds": rounds, "progress": False, "max_samples": self.samples, **self.options}

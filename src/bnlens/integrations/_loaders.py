@@ -1,23 +1,20 @@
-"""A user's loader, read without a trace in the random numbers of the training; ranks."""
+"""A user's loader, read without a trace in the random numbers of the training."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from bnlens.errors import DataError
 
-__all__ = ["every_rank", "first_samples", "rank", "undisturbed"]
-
-T = TypeVar("T")
+__all__ = ["first_samples", "undisturbed"]
 
 
 @contextmanager
@@ -71,20 +68,3 @@ def first_samples(loader: Iterable[Any], samples: int, seed: int) -> tuple[list[
     if not batches:
         raise DataError("the loader is empty; give a loader that yields batches of samples")
     return batches, size
-
-
-def rank() -> tuple[int, int]:
-    """Return this process's rank and the number of ranks: (0, 1) without a process group."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
-
-
-def every_rank(value: T) -> list[T]:
-    """Return the values of all ranks in rank order; each rank must call it."""
-    ranks = rank()[1]
-    if ranks == 1:
-        return [value]
-    found: list[Any] = [None] * ranks
-    dist.all_gather_object(found, value)
-    return found

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlens._arguments import check_call
-from bnlens.integrations._loaders import every_rank, undisturbed
+from bnlens._ranks import gather
+from bnlens.integrations._loaders import undisturbed
 from bnlens.measure import recalibrate
 
 __all__ = ["Recalibrator"]
@@ -39,7 +40,7 @@ class Recalibrator:
 
     def __call__(self, model: nn.Module) -> None:
         """Set the running statistics of ``model``, unless weights and running statistics are those of the last time."""
-        if all(every_rank(_fingerprint(model) == self._last)):
+        if all(gather(_fingerprint(model) == self._last)):
             return
         self.note(model)
         with undisturbed(self.loader), self._as_in_training():

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from bnlens._arguments import AtLeastTwo, Count, Positive, checked
 from bnlens._devices import Device
 from bnlens._names import did_you_mean
+from bnlens._ranks import world
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import batch_norm_layers, unwrap
-from bnlens.measure._ranks import world
 
 _GROUPS = 4  # at least, of a size that only predictions need
 SMALLER = "a smaller statistics_batch_size and prediction_batch_size"

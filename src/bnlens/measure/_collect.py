@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bnlens._ranks import gather
 from bnlens.measure._intercept import Handler
 from bnlens.measure._nodes import CallGradients, Node, node, standardise
 from bnlens.measure._pool import SamplePool
 from bnlens.measure._population import Population, Populations
 from bnlens.measure._probe import Probe
-from bnlens.measure._ranks import gather, in_number_order
+from bnlens.measure._ranks import in_number_order
 from bnlens.measure._rows import Average, pixel_mean
 from bnlens.measure._valid import valid_now
 from bnlens.moments import CrossMoments

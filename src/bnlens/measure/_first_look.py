@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._ranks import gather
 from bnlens.errors import LossError, ModelError
 from bnlens.measure._folded import find_rows
 from bnlens.measure._intercept import Handler
 from bnlens.measure._probe import Probe, default_forward, target_of
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 from bnlens.measure._repeat import Repeat, run_again
 from bnlens.measure._rows import SampleRows, UnknownRowsError
 from bnlens.measure._running import by_running_statistics, evaluates_by_running_statistics

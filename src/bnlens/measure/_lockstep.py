@@ -10,9 +10,9 @@ from functools import reduce
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnlens._ranks import gather
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler
-from bnlens.measure._ranks import gather
 from bnlens.measure._valid import counted, valid_now
 from bnlens.moments import MomentEstimates, Moments, MomentSums, compute_moments, merge_moments
 

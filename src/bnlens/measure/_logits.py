@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bnlens._ranks import gather
 from bnlens.measure._estimate import Estimate
 from bnlens.measure._population import Populations, population_handler
 from bnlens.measure._probe import Probe
-from bnlens.measure._ranks import gather
 from bnlens.theory.noise import noise_scale
 
 __all__ = ["OutputNoise"]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from bnlens._ranks import gather
 from bnlens.measure._estimate import Estimate, mean_estimate
 from bnlens.measure._logits import OutputNoise
 from bnlens.measure._pool import Batch
-from bnlens.measure._ranks import agreeing, gather, in_number_order
+from bnlens.measure._ranks import agreeing, in_number_order
 from bnlens.measure._sampling import Groups, LawGroups, Sampler
 from bnlens.measure._tally import LawTally, Tally
 

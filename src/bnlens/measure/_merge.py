@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bnlens._arguments import Count, checked
+from bnlens._ranks import gather
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import unwrap
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 
 __all__ = ["merge_statistics"]
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
+from bnlens._ranks import gather
 from bnlens.errors import BnlensError
 from bnlens.measure._population import Populations, estimate_population
 from bnlens.measure._probe import Probe, default_forward, target_of
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 
 __all__ = ["STALE_MEAN", "STALE_STD", "find_padding"]
 

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from bnlens._ranks import gather, world
 from bnlens.errors import DataError
 from bnlens.measure._columns import Layout, Rows, bytes_of, concatenate, rows_at, slice_rows
-from bnlens.measure._ranks import StoppedError, agreeing, gather, world
+from bnlens.measure._ranks import StoppedError, agreeing
 
 __all__ = ["Batch", "Pool", "SamplePool", "WholeBatches", "check_samples", "even", "read", "share_of"]
 

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnlens._ranks import gather
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._lockstep import Seen, lock_step, observing, over_ranks
 from bnlens.measure._memory import Footprint
 from bnlens.measure._mixing import Mixing
 from bnlens.measure._probe import Probe
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 from bnlens.measure._stream import StreamedPool
 from bnlens.measure._valid import counted, valid_now
 from bnlens.moments import MomentEstimates

@@ -6,39 +6,18 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch.distributed as dist
-
+from bnlens._ranks import gather, world
 from bnlens.errors import BnlensError
 
-__all__ = ["StoppedError", "agree", "agreeing", "gather", "in_number_order", "world"]
+__all__ = ["StoppedError", "agree", "agreeing", "in_number_order"]
 
 T = TypeVar("T")
 
 
 class StoppedError(BnlensError):
     """Another rank left what all ranks do together; its own error says why."""
-
-
-def world() -> tuple[int, int]:
-    """Return this process's rank and the number of ranks: (0, 1) without a process group."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
-
-
-def gather(value: T) -> list[T]:
-    """Return the values of all ranks in rank order; each rank must call it. Tensors in it must be on the CPU.
-
-    Under NCCL the exchange goes through the current GPU, which each rank has to set.
-    """
-    ranks = world()[1]
-    if ranks == 1:
-        return [value]
-    found: list[Any] = [None] * ranks
-    dist.all_gather_object(found, value)
-    return found
 
 
 def in_number_order(items: list[tuple[int, T]]) -> list[T]:

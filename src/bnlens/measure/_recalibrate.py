@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from bnlens._arguments import NotNegative, checked
 from bnlens._masks import Mask
 from bnlens._progress import progress_bar
+from bnlens._ranks import gather, world
 from bnlens.errors import DataError, ModelError
 from bnlens.measure._arguments import Loader, check_runs
 from bnlens.measure._columns import Layout, concatenate
@@ -22,7 +23,7 @@ from bnlens.measure._memory import Footprint
 from bnlens.measure._own_code import running
 from bnlens.measure._population import normalise_by_batch, settle_population
 from bnlens.measure._probe import run_inputs
-from bnlens.measure._ranks import agreeing, gather, world
+from bnlens.measure._ranks import agreeing
 from bnlens.measure._running import check_frozen
 
 __all__ = ["Recalibration", "recalibrate"]

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._ranks import gather
 from bnlens.measure._intercept import Handler
 from bnlens.measure._pool import Batch
 from bnlens.measure._probe import Probe
-from bnlens.measure._ranks import gather
 
 __all__ = ["Place", "Repeat", "interacts", "run_again"]
 

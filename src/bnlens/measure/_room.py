@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bnlens._ranks import gather
 from bnlens.measure._intercept import Handler
 from bnlens.measure._probe import Probe
-from bnlens.measure._ranks import gather
 
 __all__ = ["device_of", "samples_at_once"]
 

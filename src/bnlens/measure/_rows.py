@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from bnlens._arguments import Count
+from bnlens._ranks import gather
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._pool import Batch, Pool
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 from bnlens.measure._valid import counting, valid_now
 
 __all__ = [

@@ -18,6 +18,7 @@ from bnlens._arguments import AtLeastTwo, Count, Positive, Seed, checked
 from bnlens._devices import Device
 from bnlens._masks import Mask
 from bnlens._progress import Bar, progress_bar
+from bnlens._ranks import gather
 from bnlens.errors import DataError, ModelError, UsageError
 from bnlens.measure._arguments import (
     SMALLER,
@@ -54,7 +55,7 @@ from bnlens.measure._padding import find_padding
 from bnlens.measure._pool import Pool, SamplePool, WholeBatches
 from bnlens.measure._population import Populations, estimate_population, population_handler
 from bnlens.measure._probe import Forward, Probe, default_forward
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 from bnlens.measure._repeat import Repeat, interacts
 from bnlens.measure._report import Report
 from bnlens.measure._room import device_of, samples_at_once

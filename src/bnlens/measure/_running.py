@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlens._ranks import gather
 from bnlens.errors import ModelError
 from bnlens.measure._intercept import Handler
 from bnlens.measure._lockstep import Seen, observing, over_ranks
 from bnlens.measure._population import normalise_by_batch
 from bnlens.measure._probe import Probe
-from bnlens.measure._ranks import agreeing, gather
+from bnlens.measure._ranks import agreeing
 from bnlens.moments import compute_moments, merge_moments
 
 __all__ = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from bnlens._ranks import gather
 from bnlens.measure._collect import CallNoise, Kept
 from bnlens.measure._groups import Perturbation, by_group, ghost_handler, mirrored_handler, perturbation, spread
 from bnlens.measure._nodes import CallGradients, Node, Watch, node, standardise
@@ -16,7 +17,6 @@ from bnlens.measure._pool import Batch, even
 from bnlens.measure._population import Populations, population_handler
 from bnlens.measure._probe import Probe
 from bnlens.measure._quadrature import Residual, enough_nodes, lobatto
-from bnlens.measure._ranks import gather
 
 __all__ = ["Groups", "LawGroups", "Sampler", "ZeroNode"]
 

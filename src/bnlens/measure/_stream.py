@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnlens._ranks import gather, world
 from bnlens.errors import DataError
 from bnlens.measure._columns import Layout, Rows, concatenate, put_rows, rows_at
 from bnlens.measure._pool import Batch, check_samples, even, read, share_of
-from bnlens.measure._ranks import agreeing, gather, world
+from bnlens.measure._ranks import agreeing
 
 __all__ = ["StreamedPool"]
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from threadpoolctl import threadpool_limits
+
+from bnlens._environment import environment
 
 __all__ = ["limited_threads", "worker_environment"]
 
@@ -24,7 +26,7 @@ def limited_threads(threads: int) -> Iterator[None]:
     """Give the numerical libraries this many threads: those that are loaded, and those that load meanwhile."""
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else None
-    with _environment(_of_threads(threads)), threadpool_limits(threads):
+    with environment(_of_threads(threads)), threadpool_limits(threads):
         if torch:
             torch.set_num_threads(threads)
         try:
@@ -36,23 +38,8 @@ def limited_threads(threads: int) -> Iterator[None]:
 
 def worker_environment(threads: int) -> contextlib.AbstractContextManager[None]:
     """Give processes that start meanwhile this many threads, and let them keep the memory of one tensor for the next."""
-    return _environment(_of_threads(threads) | {name: os.environ.get(name, value) for name, value in _MEMORY.items()})
+    return environment(_of_threads(threads) | {name: os.environ.get(name, value) for name, value in _MEMORY.items()})
 
 
 def _of_threads(threads: int) -> dict[str, str]:
     return dict.fromkeys(_THREADS, str(threads))
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that libraries read when they load, here and in processes started meanwhile."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlens._arguments import AtLeastTwo, Count, Infinite, NotNegative, Range, Seed, Whole, checked
 from bnlens._files import check_writable
 from bnlens._progress import progress_bar
+from bnlens._ranks import gather
 from bnlens.errors import DataError, LossError
 from bnlens.measure import recalibrate as recalibrate_statistics
 from bnlens.nn import set_statistics_batch_size
@@ -163,7 +164,7 @@ def fit(
                 "seed": seed,
                 "processes": process.count,
             }
-            run = RunCheckpoint(Path(checkpoint), process.gathered(configuration)[0])
+            run = RunCheckpoint(Path(checkpoint), gather(configuration)[0])
         batches = Batches(
             data, batch_size, micro=sharing, augmented=augment, seed=seed, rank=process.rank, processes=process.count
         )

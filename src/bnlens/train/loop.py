@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from bnlens._ranks import gather
 from bnlens.errors import LossError
 from bnlens.nn import DialBatchNorm, load_window_state, shared_statistics, window_state
 from bnlens.train.batches import Batches
@@ -135,7 +136,7 @@ class Loop:
             "generator": torch.get_rng_state(),
             "device generator": torch.cuda.get_rng_state(self.process.device) if self._on_cuda else None,
         }
-        everyone = self.process.gathered(own)
+        everyone = gather(own)
         if self.process.rank == 0:
             scaler = self.process.accelerator.scaler
             state = {

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bnlens._environment import environment
+from bnlens._ranks import world
 from bnlens.errors import UsageError
 from bnlens.train._optional import require
 from bnlens.train.evaluate import device_of
@@ -19,7 +21,7 @@ __all__ = ["Precision", "Process", "entered"]
 
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
 
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 
 
 class Process:
@@ -42,14 +44,6 @@ class Process:
         """Return the mean of a scalar over the processes, the same on each."""
         return float(self.accelerator.reduce(value, "mean") if self.count > 1 else value)
 
-    def gathered(self, value: Any) -> list[Any]:
-        """Return the objects of all processes, in their order, on each."""
-        if self.count == 1:
-            return [value]
-        values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value)
-        return values
-
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the buffers of the first."""
         if self.count > 1:
@@ -71,7 +65,7 @@ def entered(model: nn.Module, precision: Precision) -> Iterator[Process]:
     """
     accelerate = require("accelerate", "fit", extra="")
     utils = require("accelerate.utils", "fit", extra="")
-    grouped = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    grouped = world()[1] > 1
     launched = grouped or int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = device_of(model).type == "cpu" and (grouped or not launched or not torch.cuda.is_available())
     if precision == "fp16" and on_cpu:
@@ -111,17 +105,9 @@ def _own_state(state: Any) -> Iterator[None]:
 @contextmanager
 def _ranks_of_group(grouped: bool) -> Iterator[None]:
     """Show accelerate a process group that was initialised by hand: it looks for a launcher's variables."""
-    values: dict[str, int] = {}
+    values: dict[str, str] = {}
     if grouped and "LOCAL_RANK" not in os.environ:
-        places = [dist.get_rank()] * 2 + [dist.get_world_size()] * 2
-        values = dict(zip(_RANK_VARIABLES, places, strict=True))
-    before = {name: os.environ.get(name) for name in (*_RANK_VARIABLES, "MASTER_PORT")}
-    os.environ.update({name: str(value) for name, value in values.items()})
-    try:
+        rank, count = map(str, world())
+        values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    with environment(values, *_LAUNCHER):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
