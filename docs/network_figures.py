@@ -14,7 +14,17 @@ import pandas as pd
 from bnlens.claims import Results, claims
 
 ROOT = Path(__file__).parents[1]
-_COUNTS = {"samples", "epochs", "batch_size", "device_batch_size", "seed", "images", "test_images", "steps"}
+_COUNTS = {
+    "samples",
+    "images",
+    "test_images",
+    "epochs",
+    "further_epochs",
+    "steps",
+    "batch_size",
+    "device_batch_size",
+    "seed",
+}
 
 
 def jobs_of(frame: pd.DataFrame) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
