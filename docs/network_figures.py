@@ -24,6 +24,7 @@ _COUNTS = {
     "batch_size",
     "device_batch_size",
     "seed",
+    "layer",
 }
 
 

@@ -60,6 +60,7 @@ _PLAIN: Mapping[str, Any] = {
     "share_statistics": False,
     "steps": None,
     "weight_norm": False,
+    "layer": None,
 }
 
 
@@ -67,7 +68,7 @@ class TrainingRuns(Results):
     """Results of training runs, in the order of their seeds; other jobs are left out.
 
     ``M`` stands for ``statistics_batch_size``. Runs are without penalty, partial noise, dropout, shared statistics, a given
-    number of steps and weight normalization unless these are asked for, or all have them.
+    number of steps, weight normalization and a layer of its own M unless these are asked for, or all have them.
 
     Attributes:
         data: the name of what they were trained on.
