@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -50,7 +50,7 @@ def small(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def jobs() -> Iterator[Any]:
+def jobs() -> list[Any]:
     """A job of each function, and of each kind of system and estimator; those that train networks are slow."""
     found: dict[str, Job] = {}
     for claim in claims().values():
@@ -58,9 +58,14 @@ def jobs() -> Iterator[Any]:
             estimator = job.config.get("estimator", {})
             kind = [job.function_name, job.config.get("kind"), estimator.get("kind"), job.config.get("unit")]
             found.setdefault(json.dumps(kind), job)
-    for job in found.values():
-        marks = [pytest.mark.slow] if "net" in job.config else []
-        yield pytest.param(job, marks=marks, id=f"{job.function.__name__} {job.name}")
+    return [
+        pytest.param(
+            job,
+            marks=[pytest.mark.slow] if "net" in job.config else [],
+            id=f"{job.function.__name__} {job.name}",
+        )
+        for job in found.values()
+    ]
 
 
 def name_of(code: CodeType) -> tuple[str, str] | None:
@@ -94,7 +99,7 @@ def source() -> Source:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="code objects have no qualified name before Python 3.11")
-@pytest.mark.parametrize("job", list(jobs()))
+@pytest.mark.parametrize("job", jobs())
 def test_all_that_runs_is_in_the_key(job: Job) -> None:
     ran: set[tuple[str, str]] = set()
 
